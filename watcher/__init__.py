@@ -1,0 +1,3 @@
+"""Tells people when a Dynamiq agent run waits for a human."""
+
+__version__ = "0.1.0"

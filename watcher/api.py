@@ -1,0 +1,256 @@
+"""The client of the Runs API: the only module that speaks to it, and to httpx.
+
+Its errors are drawn in `api_errors`.
+"""
+
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from watcher import __version__
+from watcher.api_errors import (
+    BadRequest,
+    ConnectionFailed,
+    Forbidden,
+    InvalidResponse,
+    KeyUnreadable,
+    NotFound,
+    RateLimited,
+    Redirected,
+    Refused,
+    ResponseTooLarge,
+    ServerError,
+    TimedOut,
+    Unauthorized,
+)
+from watcher.backoff import retry_after
+from watcher.models import AWAITING, PAUSED, Json, Run
+from watcher.runs import Skipped, parse_json, parse_run
+from watcher.secrets import Secret, SecretError
+
+RESPONSE_MAX: Final = 32 * 1024 * 1024
+"""Bytes: a larger answer is refused before it fills the memory."""
+PAGES_MAX: Final = 10_000
+MESSAGE_MAX: Final = 500
+"""Characters kept of a message that the API sends with an error."""
+SORT: Final = "started_at"
+"""Oldest first: a run that starts while pages are read lands behind them and shifts none."""
+
+_Query = list[tuple[str, str | int | float | bool | None]]
+_BY_STATUS: Final[dict[int, type[Refused]]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    429: RateLimited,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of the list: the runs that could be read, why others could not, and whether it is the last."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[Skipped, ...]
+    last: bool
+
+
+class RunsClient:
+    """The Runs API of one app."""
+
+    def __init__(
+        self,
+        base_url: str,
+        access_key: Secret | None,
+        *,
+        timeout: float,
+        keepalive: float,
+        tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`timeout` bounds each call, `keepalive` how long an idle connection is kept; both in seconds."""
+        self._base_url = base_url.rstrip("/")
+        self._access_key = access_key
+        self._wall = wall
+        self._http = httpx.AsyncClient(
+            headers={
+                "User-Agent": f"dynamiq-watcher/{__version__}",
+                "Accept": "application/json",
+                # A few kilobytes of gzip can unpack to gigabytes in one chunk.
+                "Accept-Encoding": "identity",
+            },
+            timeout=httpx.Timeout(timeout),
+            limits=httpx.Limits(max_connections=10, max_keepalive_connections=10, keepalive_expiry=keepalive),
+            verify=tls if tls is not None else tls_context(),
+            transport=transport,
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def awaiting(
+        self,
+        *,
+        page_size: int,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        paused: bool = False,
+    ) -> AsyncIterator[Page]:
+        """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
+
+        Reads on as long as either the page count or the total count says that there is more, and without
+        both until a page brings nothing new, because either may be missing or wrong.
+
+        Raises:
+            ApiError: a page could not be had; what came before it is all there is to know.
+        """
+        query: _Query = [("status", AWAITING)]
+        query += [("status", PAUSED)] if paused else []
+        query += [("page_size", page_size), ("sort", SORT)]
+        query += [("user_id", user_id)] if user_id else []
+        query += [("session_id", session_id)] if session_id else []
+        seen: set[str] = set()
+        listed = 0
+        for number in range(1, PAGES_MAX + 1):
+            document = await self._get("/v1/runs", [*query, ("page", number)])
+            items = document.get("data")
+            if not isinstance(items, list):
+                raise InvalidResponse("the list of runs has no list in `data`")
+            parsed = [parse_run(item) for item in items]
+            runs = tuple(run for run in parsed if isinstance(run, Run))
+            skipped = tuple(item for item in parsed if isinstance(item, Skipped))
+            listed += len(items)
+            fresh = bool(skipped) or any(run.id not in seen for run in runs)
+            seen.update(run.id for run in runs)
+            last = not fresh or not _more(document.get("pagination"), number, listed)
+            yield Page(runs, skipped, last)
+            if last:
+                return
+        raise InvalidResponse(f"the list of runs has no end after {PAGES_MAX} pages")
+
+    async def run(self, run_id: str) -> Run:
+        """Returns one run with its unresolved requests (`GET /v1/runs/{run_id}`).
+
+        Raises:
+            NotFound: the run does not exist, if `from_api`.
+            ApiError: it could not be had.
+        """
+        document = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [])
+        run = parse_run(document.get("data"))
+        if isinstance(run, Skipped):
+            raise InvalidResponse(f"the run cannot be read: {run.reason}")
+        if run.id != run_id:
+            raise InvalidResponse("the answer is about another run")
+        return run
+
+    async def _get(self, path: str, query: _Query) -> dict[str, Json]:
+        async with self._answer(path, query) as response:
+            body = await _read(response)
+        if response.is_redirect or response.has_redirect_location:
+            raise Redirected("a redirect, which is not followed", status=response.status_code)
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response, body)
+        try:
+            document = parse_json(body)
+        except ValueError as error:
+            raise InvalidResponse(f"the answer is not JSON: {error}", status=response.status_code) from None
+        if not isinstance(document, dict):
+            raise InvalidResponse("the answer is not a JSON object", status=response.status_code)
+        return document
+
+    @asynccontextmanager
+    async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
+        try:
+            key = self._access_key.read() if self._access_key else None
+        except SecretError as error:
+            raise KeyUnreadable(str(error)) from None
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            url = self._base_url + path
+            async with self._http.stream("GET", url, params=query, headers=headers) as response:
+                yield response
+        except httpx.TimeoutException as error:
+            raise TimedOut(f"no answer in time ({_words(error)})") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError) as error:
+            raise ConnectionFailed(_words(error)) from None
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> Refused:
+        status = response.status_code
+        kind = ServerError if status >= httpx.codes.INTERNAL_SERVER_ERROR else _BY_STATUS.get(status, Refused)
+        error = _error_object(body)
+        refusal = kind(
+            _text(error.get("message")) or response.reason_phrase or "no reason given",
+            status=status,
+            code=_text(error.get("code")) or None,
+            details=error.get("details"),
+            retry_after=retry_after(response.headers.get("Retry-After"), now=self._wall()),
+        )
+        refusal.from_api = bool(error)
+        return refusal
+
+
+def tls_context() -> ssl.SSLContext:
+    """Returns a context that trusts what the system, or `SSL_CERT_FILE` and `SSL_CERT_DIR`, say.
+
+    Building one costs about 40 ms, so all clients share one.
+    """
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not any((paths.cafile, paths.capath)):
+        import certifi  # noqa: PLC0415 - only a system without certificates of its own needs it
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _more(pagination: Json, page: int, listed: int) -> bool:
+    if not isinstance(pagination, dict):
+        return True
+    page_count, total_count = pagination.get("page_count"), pagination.get("total_count")
+    claims = []
+    if isinstance(page_count, int):
+        claims.append(page < page_count)
+    if isinstance(total_count, int):
+        claims.append(listed < total_count)
+    return any(claims) if claims else True
+
+
+async def _read(response: httpx.Response) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        message = "the answer is compressed, which was not asked for"
+        raise InvalidResponse(message, status=response.status_code)
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > RESPONSE_MAX:
+            raise ResponseTooLarge(
+                f"the answer has more than {RESPONSE_MAX // 1024**2} MiB", status=response.status_code
+            )
+    return bytes(body)
+
+
+def _error_object(body: bytes) -> dict[str, Json]:
+    try:
+        document = parse_json(body)
+    except ValueError:
+        return {}
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _text(value: Json) -> str:
+    return value[:MESSAGE_MAX] if isinstance(value, str) else ""
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,128 @@
+"""What can go wrong with a call of the Runs API, told apart.
+
+    ApiError
+    ├── ConnectionFailed      nothing came back: DNS, refused, reset, TLS
+    │   └── TimedOut
+    ├── InvalidResponse       something came back that is not the API's: not JSON, wrong shape
+    │   ├── Redirected
+    │   └── ResponseTooLarge
+    ├── KeyUnreadable         the access key's file cannot be read
+    └── Refused               the API, or what stands before it, said no
+        ├── BadRequest        400
+        ├── Unauthorized      401
+        ├── Forbidden         403
+        ├── NotFound          404
+        ├── RateLimited       429
+        └── ServerError       5xx
+
+Everything httpx raises is translated to these in `api`, once.
+"""
+
+from watcher.models import Json
+
+
+class ApiError(Exception):
+    """A call failed. `status` is the HTTP status if there was one, `retry_after` is in seconds."""
+
+    code = "api_error"
+    whole_app = True
+    """Whether the failure says something about the app, not only about the run that was asked for."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        details: Json = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.code = code or self.code
+        self.details = details
+        self.retry_after = retry_after
+
+
+class ConnectionFailed(ApiError):
+    """No answer: name not found, connection refused or reset, TLS failed."""
+
+    code = "connection_failed"
+    whole_app = False
+
+
+class TimedOut(ConnectionFailed):
+    """No answer in time."""
+
+    code = "timeout"
+
+
+class InvalidResponse(ApiError):
+    """An answer that is not what the API sends."""
+
+    code = "invalid_response"
+    whole_app = False
+
+
+class Redirected(InvalidResponse):
+    """A redirect, which is never followed: it would carry the key to another host."""
+
+    code = "redirect"
+
+
+class ResponseTooLarge(InvalidResponse):
+    """An answer of more than `RESPONSE_MAX` bytes."""
+
+    code = "response_too_large"
+
+
+class KeyUnreadable(ApiError):
+    """The file of the access key cannot be read now."""
+
+    code = "access_key_unreadable"
+
+
+class Refused(ApiError):
+    """A status that is no success. `from_api` tells the API's own error document from a proxy's page."""
+
+    code = "refused"
+    from_api = False
+
+
+class BadRequest(Refused):
+    """400: the API does not accept a parameter."""
+
+    code = "bad_request"
+
+
+class Unauthorized(Refused):
+    """401: the key is missing, wrong, expired or deleted."""
+
+    code = "unauthorized"
+
+
+class Forbidden(Refused):
+    """403: the key of another project, or a Personal Access Token."""
+
+    code = "forbidden"
+
+
+class NotFound(Refused):
+    """404: the run, or the app, does not exist."""
+
+    code = "not_found"
+    whole_app = False
+
+
+class RateLimited(Refused):
+    """429."""
+
+    code = "rate_limited"
+
+
+class ServerError(Refused):
+    """5xx."""
+
+    code = "server_error"
+    whole_app = False

@@ -1,0 +1,221 @@
+"""The facts that move through the watcher, all frozen, and the words for them.
+
+Times are Unix seconds (UTC) and durations are seconds, both as float, unless a name says otherwise.
+The vocabulary of statuses and request types is the Runs API's (`GET /v1/runs`, `GET /v1/runs/{id}`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Json = Any
+"""What a JSON document can hold; other people's data, so nothing more is known of it."""
+
+AWAITING: Final = "awaiting_input"
+PAUSED: Final = "paused"
+TERMINAL: Final = frozenset({"completed", "failed", "canceled"})
+
+APPROVAL: Final = "approval_request"
+FEEDBACK: Final = "human_feedback"
+UNKNOWN: Final = "unknown"
+"""The type of a request that cannot be seen: the run waits, its question is not shown."""
+
+EventType = Literal[
+    "run.input_requested",
+    "run.input_reminder",
+    "run.input_resolved",
+    "watcher.app_failing",
+    "watcher.app_recovered",
+    "watcher.test",
+]
+Outcome = Literal["answered", "canceled", "failed", "gone", "replaced"]
+DeliveryState = Literal["pending", "sent", "superseded", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One watched app, as it is named to the outside."""
+
+    name: str
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """One question that a run asks a human.
+
+    `fingerprint` identifies the content as the API gave it, before anything was masked. `id` is empty
+    when the API gave none. `params` is None when there are none or they are not to be shown.
+    """
+
+    id: str
+    type: str
+    prompt: str | None
+    params: Json
+    editable_params: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of an app. `requests` is empty where the API showed none, `input` is as it came."""
+
+    id: str
+    status: str
+    started_at: float | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    input: Json = None
+    requests: tuple[InputRequest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """The `number`th of `of` reminders, counted from 1."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a request ended. `run_status` is None where the run is gone."""
+
+    outcome: Outcome
+    run_status: str | None
+    resolved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an app cannot be polled.
+
+    `status` is the HTTP status if there was one, `code` the API's error code or one of ours
+    (`timeout`, `connection_failed`, …), `pending_known` how many known requests wait meanwhile.
+    """
+
+    status: int | None
+    code: str
+    message: str
+    since: float
+    pending_known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling; `id` is the same for every notifier and every attempt.
+
+    Which fields are set follows from `type`: the `run.*` events carry app, run, request, `first_seen_at`
+    (and `reminder` or `resolution`), the `watcher.app_*` events app and failure, `watcher.test` none.
+    `position` is (2, 3) for the second of three requests that wait in one run at once.
+    """
+
+    id: str
+    type: EventType
+    at: float
+    app: App | None = None
+    run: Run | None = None
+    request: InputRequest | None = None
+    first_seen_at: float | None = None
+    link: str | None = None
+    position: tuple[int, int] | None = None
+    reminder: Reminder | None = None
+    resolution: Resolution | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a destination gave back, so that a later message can refer to it: for Slack `channel` and `ts`."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event on its way to one notifier.
+
+    `attempt` counts from 1. `first` is the receipt of the message that announced the same request
+    to the same notifier, if there was one. `due_at` is when it was first to be sent, from which on
+    giving up is counted.
+    """
+
+    id: int
+    notifier: str
+    event: Event
+    attempt: int
+    due_at: float
+    first: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one notifier is to be told of one app's requests: after how many seconds, and of their end too?
+
+    `for_people` is the notifier's: news that is stale before it was told is dropped.
+    """
+
+    notifier: str
+    for_people: bool
+    after: float = 0.0
+    resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request that is known to wait, as far as telling it from others needs; `key` is the store's."""
+
+    key: int
+    run_id: str
+    request_id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A request seen for the first time, masked, in its run; `link` leads a person to it."""
+
+    run: Run
+    request: InputRequest
+    link: str | None = None
+    position: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A known request that ended."""
+
+    known: Known
+    outcome: Outcome
+    run_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """A request that waits, for a list; `told` are the notifiers that accepted it."""
+
+    app: str
+    run_id: str
+    request_id: str
+    type: str
+    prompt: str | None
+    first_seen_at: float
+    link: str | None
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """A delivery with its state, for a list. `app` and what follows is None for events about none."""
+
+    id: int
+    event_id: str
+    type: EventType
+    notifier: str
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: float | None
+    last_error: str | None
+    app: str | None
+    run_id: str | None
+    request_id: str | None

@@ -1,0 +1,68 @@
+"""Pure: other people's text, made safe to show where control characters would act, and cut to length."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final
+
+_DEEPEST_INDENT: Final = 16
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(text: str) -> str:
+    """Returns the text as one line in which no character acts on its surroundings.
+
+    Control characters and lone surrogates become U+FFFD, format characters (Unicode category Cf: overrides
+    of direction, zero-width characters, invisible tags) go, every run of whitespace becomes one space.
+    """
+    return " ".join(_harmless(text).split())
+
+
+def multiline(text: str) -> str:
+    """Returns the text like `printable`, but keeps its lines, their indentation and single blank lines."""
+    shown = "\n".join(_indented(line) for line in text.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", shown).strip("\n")
+
+
+def cut(text: str, limit: int, *, size: Callable[[str], int] = len) -> str:
+    """Returns the text, or its beginning and how many characters are missing, at most `limit` in size.
+
+    `size` measures a text as its destination will, for example after escaping; it must not be less than
+    the number of characters, nor shrink when a character is added.
+    """
+    if len(text) <= limit and size(text) <= limit:
+        return text
+    shortest, longest = 0, min(limit, len(text))
+    while shortest < longest:
+        middle = (shortest + longest + 1) // 2
+        if size(_cut_at(text, middle)) <= limit:
+            shortest = middle
+        else:
+            longest = middle - 1
+    shown = _cut_at(text, shortest)
+    return shown if size(shown) <= limit else "…"[:limit]
+
+
+def _harmless(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _shown(character) for character in text)
+
+
+def _shown(character: str) -> str:
+    if character.isspace():
+        return character
+    category = unicodedata.category(character)
+    if category in {"Cc", "Cs"}:
+        return _REPLACEMENT
+    return "" if category == "Cf" else character
+
+
+def _indented(line: str) -> str:
+    shown = printable(line)
+    indent = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
+    return " " * min(indent, _DEEPEST_INDENT) + shown if shown else ""
+
+
+def _cut_at(text: str, length: int) -> str:
+    return f"{text[:length].rstrip()}… ({len(text) - length:,} more characters)"
