@@ -1,0 +1,213 @@
+"""The durable memory: which requests are known, who is to be told of what, how the apps are.
+
+`Store` offers units of work, each one function on one thread and one transaction; a crash at any instant
+leaves either all of it or nothing. Nothing of SQLite shows in its interface.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from watcher.models import App, Change, DeliveryRecord, Route, Sighting
+from watcher.store import outbox, recording
+from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
+from watcher.store.facts import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent
+from watcher.store.lock import DatabaseLock
+from watcher.store.schema import open_writer, translate
+
+__all__ = [
+    "AppState",
+    "Claim",
+    "Dead",
+    "Health",
+    "Recorded",
+    "Result",
+    "Retry",
+    "Sent",
+    "Store",
+    "StoreError",
+    "StoreInUse",
+    "StoreUnusable",
+]
+
+PRUNE_BATCH = 5000
+
+T = TypeVar("T")
+
+
+class Store:
+    """The database of one daemon. Every method may raise StoreError, and has then changed nothing."""
+
+    def __init__(self, path: Path, new_id: Callable[[float], str]) -> None:
+        """Takes the database for this process; `new_id` makes the id of an event that happens at a time.
+
+        Raises:
+            StoreInUse: another process has it.
+            StoreUnusable: it is damaged, of a newer version, or cannot be written.
+        """
+        self._path = path
+        self._new_id = new_id
+        self._lock = DatabaseLock(path)
+        try:
+            self._connection = open_writer(path)
+        except StoreError:
+            self._lock.release()
+            raise
+        # What was given out and not settled yet. It dies with the process, and so do those sends.
+        self._in_flight: set[int] = set()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+
+    async def close(self) -> None:
+        """Waits for the unit of work under way and gives the database back."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown()
+        self._lock.release()
+
+    async def app_state(self, app: str) -> AppState:
+        """Returns what is known of an app before it is polled."""
+        return await self._run(partial(recording.load_app, app=app))
+
+    async def record_changes(
+        self,
+        app: App,
+        routes: Sequence[Route],
+        *,
+        now: float,
+        new: Iterable[Sighting] = (),
+        ended: Iterable[Change] = (),
+        announce: bool = True,
+    ) -> Recorded:
+        """Records requests that are new and that ended, together with the deliveries that tell of them.
+
+        Without `announce` new requests are recorded and nobody is told. Returns what was really news.
+        """
+        return await self._run(
+            partial(
+                recording.record_changes,
+                app=app,
+                routes=routes,
+                new=new,
+                ended=ended,
+                announce=announce,
+                in_flight=self._in_flight,
+                now=now,
+                new_id=self._new_id,
+            )
+        )
+
+    async def record_success(
+        self, app: App, routes: Sequence[Route], *, hidden: frozenset[str], now: float
+    ) -> Health:
+        """Records that an app was polled whole; returns the failure that passed, if it was told of."""
+        return await self._run(
+            partial(
+                recording.record_success,
+                app=app,
+                routes=routes,
+                hidden=hidden,
+                in_flight=self._in_flight,
+                now=now,
+                new_id=self._new_id,
+            )
+        )
+
+    async def record_failure(
+        self,
+        app: App,
+        routes: Sequence[Route],
+        *,
+        status: int | None,
+        code: str,
+        message: str,
+        since: float,
+        alert_after: float,
+        now: float,
+    ) -> Health:
+        """Records that an app could not be polled; returns the failure if it is to be told of from now on."""
+        return await self._run(
+            partial(
+                recording.record_failure,
+                app=app,
+                routes=routes,
+                status=status,
+                code=code,
+                message=message,
+                since=since,
+                alert_after=alert_after,
+                now=now,
+                new_id=self._new_id,
+            )
+        )
+
+    async def settle_and_claim(
+        self,
+        notifier: str,
+        results: Sequence[Result],
+        *,
+        limit: int,
+        now: float,
+        pause_until: float | None = None,
+    ) -> Claim:
+        """Records what became of sends and gives out up to `limit` more that are due, in one transaction."""
+        settled = {result.delivery for result in results}
+
+        def work(connection: sqlite3.Connection) -> Claim:
+            stale = outbox.settle(
+                connection,
+                results,
+                notifier=notifier,
+                pause_until=pause_until,
+                in_flight=self._in_flight - settled,
+                now=now,
+            )
+            claimed = outbox.claim(
+                connection, notifier=notifier, limit=limit, in_flight=self._in_flight - settled, now=now
+            )
+            return Claim(claimed.deliveries, claimed.wake_at, tuple(stale))
+
+        def remember(claimed: Claim) -> None:
+            self._in_flight -= settled
+            self._in_flight |= {delivery.id for delivery in claimed.deliveries}
+
+        return await self._run(work, remember)
+
+    async def undelivered(self, notifiers: Sequence[str], *, now: float) -> int:
+        """Returns how many deliveries of these notifiers should have been sent by now and were not."""
+        return await self._run(partial(outbox.undelivered, notifiers=notifiers, now=now))
+
+    async def retire(self, notifiers: Sequence[str], *, now: float) -> list[DeliveryRecord]:
+        """Gives up, and returns, the deliveries of notifiers that are not among these."""
+        return await self._run(partial(outbox.retire, notifiers=notifiers, now=now))
+
+    async def prune(self, *, before: float) -> int:
+        """Deletes what ended before a time, in batches; returns how many rows."""
+        total = 0
+        while deleted := await self._run(partial(recording.prune, before=before, limit=PRUNE_BATCH)):
+            total += deleted
+        return total
+
+    async def _run(
+        self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work, then)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None) -> T:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from None
+        if then is not None:
+            then(result)
+        return result

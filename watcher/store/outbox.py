@@ -1,0 +1,252 @@
+"""The units of work of delivering: what is due, what became of it. One transaction each."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+from watcher.models import (
+    App,
+    Delivery,
+    DeliveryRecord,
+    Event,
+    Failure,
+    InputRequest,
+    Receipt,
+    Reminder,
+    Resolution,
+    Run,
+)
+from watcher.store.facts import Claim, Dead, Result, Retry, Sent
+
+RECORD_COLUMNS = (
+    "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts, d.next_attempt_at, d.last_error,"
+    " nullif(e.app, '') AS app, r.run_id, r.request_id"
+    " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
+)
+
+
+def settle(
+    connection: sqlite3.Connection,
+    results: Iterable[Result],
+    *,
+    notifier: str,
+    pause_until: float | None,
+    in_flight: Collection[int],
+    now: float,
+) -> list[DeliveryRecord]:
+    """Records what became of sends; returns deliveries that are not tried again because they became stale."""
+    if pause_until is not None:
+        connection.execute(
+            "INSERT INTO notifiers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " paused_until = max(paused_until, excluded.paused_until)",
+            (notifier, pause_until),
+        )
+    stale: list[DeliveryRecord] = []
+    for result in results:
+        match result:
+            case Sent(delivery, receipt):
+                connection.execute(
+                    "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = NULL,"
+                    " receipt = ?, finished_at = ? WHERE id = ?",
+                    (json.dumps(dict(receipt.values)) if receipt else None, now, delivery),
+                )
+            case Retry(delivery, error, at):
+                connection.execute(
+                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, next_attempt_at = ?"
+                    " WHERE id = ?",
+                    (error, at, delivery),
+                )
+                stale += _supersede_if_stale(connection, delivery, in_flight=in_flight, now=now)
+            case Dead(delivery, error):
+                connection.execute(
+                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ? WHERE id = ?",
+                    (error, delivery),
+                )
+                stale += _supersede_if_stale(connection, delivery, in_flight=in_flight, now=now)
+                connection.execute(
+                    "UPDATE deliveries SET state = 'dead', finished_at = ?"
+                    " WHERE id = ? AND state = 'pending'",
+                    (now, delivery),
+                )
+    return stale
+
+
+def claim(
+    connection: sqlite3.Connection, *, notifier: str, limit: int, in_flight: Collection[int], now: float
+) -> Claim:
+    """Returns up to `limit` deliveries of a notifier that are due and not under way, longest due first.
+
+    Of one request, or one failing of an app, only the first that is unfinished is given out: order holds.
+    """
+    paused = connection.execute("SELECT paused_until FROM notifiers WHERE name = ?", (notifier,)).fetchone()
+    if paused is not None and paused["paused_until"] > now:
+        return Claim((), paused["paused_until"], ())
+    due = connection.execute(
+        "SELECT d.id FROM deliveries d WHERE d.notifier = ? AND d.state = 'pending'"
+        " AND d.next_attempt_at <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.subject = d.subject AND e.notifier = d.notifier"
+        " AND e.id < d.id AND e.state = 'pending') ORDER BY d.next_attempt_at, d.id LIMIT ?",
+        (notifier, now, limit + len(in_flight)),
+    )
+    ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
+    wake = connection.execute(
+        "SELECT min(next_attempt_at) FROM deliveries WHERE notifier = ? AND state = 'pending'"
+        " AND next_attempt_at > ?",
+        (notifier, now),
+    ).fetchone()
+    return Claim(tuple(_load(connection, number) for number in ids), wake[0], ())
+
+
+def supersede(
+    connection: sqlite3.Connection, subject: str, notifier: str, *, in_flight: Collection[int], now: float
+) -> list[DeliveryRecord]:
+    """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them."""
+    rows = connection.execute(
+        "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending' ORDER BY id",
+        (subject, notifier),
+    ).fetchall()
+    ids = [row["id"] for row in rows if row["id"] not in in_flight]
+    connection.executemany(
+        "UPDATE deliveries SET state = 'superseded', finished_at = ? WHERE id = ?",
+        [(now, number) for number in ids],
+    )
+    return [record(connection, number) for number in ids]
+
+
+def undelivered(connection: sqlite3.Connection, notifiers: Sequence[str], now: float) -> int:
+    """Returns how many deliveries of these notifiers should have been sent by now and were not."""
+    marks = ", ".join("?" * len(notifiers))
+    row = connection.execute(
+        f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND due_at <= ? AND notifier IN ({marks})",  # noqa: S608 - only question marks
+        (now, *notifiers),
+    ).fetchone()
+    return int(row[0])
+
+
+def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float) -> list[DeliveryRecord]:
+    """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
+    marks = ", ".join("?" * len(notifiers))
+    rows = connection.execute(
+        f"SELECT id FROM deliveries WHERE state = 'pending' AND notifier NOT IN ({marks})",  # noqa: S608 - only question marks
+        tuple(notifiers),
+    ).fetchall()
+    connection.executemany(
+        "UPDATE deliveries SET state = 'dead', finished_at = ?,"
+        " last_error = 'the notifier is no longer configured' WHERE id = ?",
+        [(now, row["id"]) for row in rows],
+    )
+    return [record(connection, row["id"]) for row in rows]
+
+
+def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
+    """Makes dead deliveries due again; giving up is counted from now."""
+    connection.executemany(
+        "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, next_attempt_at = ?,"
+        " finished_at = NULL WHERE id = ? AND state = 'dead'",
+        [(now, now, number) for number in numbers],
+    )
+
+
+def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:
+    """Returns one delivery as a list shows it."""
+    row = connection.execute(f"{RECORD_COLUMNS} WHERE d.id = ?", (number,)).fetchone()
+    return to_record(row)
+
+
+def to_record(row: sqlite3.Row) -> DeliveryRecord:
+    """Returns the delivery in a row of `RECORD_COLUMNS`."""
+    return DeliveryRecord(
+        id=row["id"],
+        event_id=row["event"],
+        type=row["type"],
+        notifier=row["notifier"],
+        state=row["state"],
+        attempts=row["attempts"],
+        next_attempt_at=row["next_attempt_at"] if row["state"] == "pending" else None,
+        last_error=row["last_error"],
+        app=row["app"],
+        run_id=row["run_id"],
+        request_id=row["request_id"],
+    )
+
+
+def _supersede_if_stale(
+    connection: sqlite3.Connection, number: int, *, in_flight: Collection[int], now: float
+) -> list[DeliveryRecord]:
+    """A person is not told, late, of what is over by now."""
+    row = connection.execute(
+        "SELECT d.subject, d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
+        " LEFT JOIN requests r ON r.key = e.request WHERE d.id = ? AND d.for_people"
+        " AND ((e.type IN ('run.input_requested', 'run.input_reminder') AND r.resolved_at IS NOT NULL)"
+        " OR (e.type = 'watcher.app_failing'"
+        " AND NOT EXISTS (SELECT 1 FROM apps a WHERE a.alert_event = e.id)))",
+        (number,),
+    ).fetchone()
+    if row is None:
+        return []
+    others = [other for other in in_flight if other != number]
+    return supersede(connection, row["subject"], row["notifier"], in_flight=others, now=now)
+
+
+def _load(connection: sqlite3.Connection, number: int) -> Delivery:
+    row = connection.execute(
+        "SELECT d.id, d.notifier, d.attempts, d.due_at, d.subject, e.id AS event, e.type AS event_type, e.at,"
+        " e.app AS event_app, e.base_url AS event_base_url, e.detail, r.*"
+        " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
+        " WHERE d.id = ?",
+        (number,),
+    ).fetchone()
+    first = connection.execute(
+        "SELECT receipt FROM deliveries WHERE subject = ? AND notifier = ? AND id < ? AND receipt IS NOT NULL"
+        " ORDER BY id LIMIT 1",
+        (row["subject"], row["notifier"], number),
+    ).fetchone()
+    return Delivery(
+        id=row["id"],
+        notifier=row["notifier"],
+        event=_event(row),
+        attempt=row["attempts"] + 1,
+        due_at=row["due_at"],
+        first=Receipt(json.loads(first["receipt"])) if first else None,
+    )
+
+
+def _event(row: sqlite3.Row) -> Event:
+    detail = json.loads(row["detail"])
+    common = {
+        "id": row["event"],
+        "type": row["event_type"],
+        "at": row["at"],
+        "app": App(row["event_app"], row["event_base_url"]),
+    }
+    if row["key"] is None:
+        failure = Failure(**detail["failure"]) if "failure" in detail else None
+        return Event(**common, failure=failure)
+    ended = row["event_type"] == "run.input_resolved"
+    request = InputRequest(
+        id=row["request_id"],
+        type=row["type"],
+        prompt=row["prompt"],
+        params=json.loads(row["params"]),
+        editable_params=tuple(json.loads(row["editable_params"])),
+        fingerprint=row["fingerprint"],
+    )
+    run = Run(
+        id=row["run_id"],
+        status=(ended and row["resolved_status"]) or row["run_status"],
+        started_at=row["started_at"],
+        user_id=row["user_id"],
+        session_id=row["session_id"],
+        input=json.loads(row["run_input"]),
+    )
+    position = json.loads(row["position"])
+    return Event(
+        **common,
+        run=run,
+        request=request,
+        first_seen_at=row["first_seen_at"],
+        link=row["link"],
+        position=tuple(position) if position else None,
+        reminder=Reminder(**detail["reminder"]) if "reminder" in detail else None,
+        resolution=Resolution(row["outcome"], row["resolved_status"], row["resolved_at"]) if ended else None,
+    )

@@ -1,0 +1,319 @@
+"""The units of work of polling: requests and their deliveries, and the health of apps. One transaction each."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict
+from typing import Final
+
+from watcher.models import App, Change, DeliveryRecord, EventType, Failure, Json, Known, Route, Sighting
+from watcher.store.facts import AppState, Health, Recorded
+from watcher.store.outbox import supersede
+
+ECHO_SECONDS: Final = 5.0
+"""A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
+ended that is no new question; whoever still asks then does ask again."""
+
+NewId = Callable[[float], str]
+
+
+def load_app(connection: sqlite3.Connection, app: str) -> AppState:
+    """Returns what is known of an app."""
+    known = connection.execute(
+        "SELECT key, run_id, request_id, fingerprint FROM requests WHERE app = ? AND resolved_at IS NULL",
+        (app,),
+    )
+    hidden = connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))
+    polled = connection.execute(
+        "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT NULL", (app,)
+    ).fetchone()
+    return AppState(
+        known=tuple(Known(*row) for row in known),
+        hidden=frozenset(row[0] for row in hidden),
+        first_poll=polled is None,
+    )
+
+
+def record_changes(
+    connection: sqlite3.Connection,
+    app: App,
+    routes: Sequence[Route],
+    new: Iterable[Sighting],
+    ended: Iterable[Change],
+    *,
+    announce: bool,
+    in_flight: Collection[int],
+    now: float,
+    new_id: NewId,
+) -> Recorded:
+    """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
+
+    What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
+    recorded and nobody is told of them.
+    """
+    really_ended: list[Change] = []
+    superseded: list[DeliveryRecord] = []
+    for change in ended:
+        marked = connection.execute(
+            "UPDATE requests SET resolved_at = ?, outcome = ?, resolved_status = ?"
+            " WHERE key = ? AND resolved_at IS NULL",
+            (now, change.outcome, change.run_status, change.known.key),
+        )
+        if marked.rowcount:
+            really_ended.append(change)
+            key = change.known.key
+            told, stale = _still_interested(
+                connection, f"request:{key}", routes, in_flight=in_flight, now=now
+            )
+            superseded += stale
+            _tell(connection, app, "run.input_resolved", told, key=key, now=now, new_id=new_id)
+    really_new = [sighting for sighting in new if not _known(connection, app, sighting, now)]
+    for sighting in really_new:
+        key = _insert(connection, app, sighting, now)
+        if announce:
+            _tell(connection, app, "run.input_requested", routes, key=key, now=now, new_id=new_id)
+    return Recorded(tuple(really_new), tuple(really_ended), tuple(superseded))
+
+
+def record_success(
+    connection: sqlite3.Connection,
+    app: App,
+    routes: Sequence[Route],
+    *,
+    hidden: frozenset[str],
+    in_flight: Collection[int],
+    now: float,
+    new_id: NewId,
+) -> Health:
+    """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
+    _replace_hidden(connection, app.name, hidden)
+    row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
+    if row is not None and row["first_success_at"] is not None and row["failing_since"] is None:
+        return Health(None)
+    connection.execute(
+        "INSERT INTO apps (name, first_success_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " first_success_at = coalesce(first_success_at, excluded.first_success_at),"
+        " failing_since = NULL, failure = NULL, alert_event = NULL",
+        (app.name, now),
+    )
+    if row is None or row["alert_event"] is None:
+        return Health(None)
+    failure = _failure(row, pending_known(connection, app.name))
+    told, stale = _still_interested(
+        connection, f"app:{row['alert_event']}", routes, in_flight=in_flight, now=now
+    )
+    _tell(
+        connection,
+        app,
+        "watcher.app_recovered",
+        told,
+        subject=f"app:{row['alert_event']}",
+        detail={"failure": asdict(failure)},
+        now=now,
+        new_id=new_id,
+    )
+    return Health(failure, tuple(stale))
+
+
+def record_failure(
+    connection: sqlite3.Connection,
+    app: App,
+    routes: Sequence[Route],
+    *,
+    status: int | None,
+    code: str,
+    message: str,
+    since: float,
+    alert_after: float,
+    now: float,
+    new_id: NewId,
+) -> Health:
+    """Records that an app could not be polled, and tells of it once when that has lasted `alert_after` seconds.
+
+    `since` is the last success this process knows of, else its start. For an app that had worked, an older
+    beginning that an earlier process recorded stays; for one that never worked the time counts anew.
+    """
+    row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
+    if (
+        row is not None
+        and row["failing_since"] is not None
+        and (row["first_success_at"] or row["alert_event"])
+    ):
+        since = row["failing_since"]
+    reason = json.dumps({"status": status, "code": code, "message": message})
+    if row is None or row["failing_since"] != since or row["failure"] != reason:
+        connection.execute(
+            "INSERT INTO apps (name, failing_since, failure) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " failing_since = excluded.failing_since, failure = excluded.failure",
+            (app.name, since, reason),
+        )
+    if (row is not None and row["alert_event"] is not None) or now - since < alert_after:
+        return Health(None)
+    failure = Failure(status, code, message, since, pending_known(connection, app.name))
+    event = new_id(now)
+    connection.execute("UPDATE apps SET alert_event = ? WHERE name = ?", (event, app.name))
+    _tell(
+        connection,
+        app,
+        "watcher.app_failing",
+        [Route(route.notifier, route.for_people) for route in routes],
+        subject=f"app:{event}",
+        detail={"failure": asdict(failure)},
+        now=now,
+        new_id=lambda _: event,
+    )
+    return Health(failure)
+
+
+def pending_known(connection: sqlite3.Connection, app: str) -> int:
+    """Returns how many requests of an app are known to wait."""
+    row = connection.execute(
+        "SELECT count(*) FROM requests WHERE app = ? AND resolved_at IS NULL", (app,)
+    ).fetchone()
+    return int(row[0])
+
+
+def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
+    """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
+
+    What still waits stays, and so does what was told of it.
+    """
+    finished = connection.execute(
+        "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"
+        " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < ?"
+        " AND (r.key IS NULL OR r.resolved_at < ?) LIMIT ?)",
+        (before, before, limit),
+    ).rowcount
+    connection.execute(
+        "DELETE FROM events WHERE at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
+        (before,),
+    )
+    requests = connection.execute(
+        "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key) LIMIT ?)",
+        (before, limit),
+    ).rowcount
+    return finished + requests
+
+
+def _known(connection: sqlite3.Connection, app: App, sighting: Sighting, now: float) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM requests WHERE app = ? AND run_id = ? AND request_id = ? AND fingerprint = ?"
+        " AND (resolved_at IS NULL OR resolved_at > ?)",
+        (
+            app.name,
+            sighting.run.id,
+            sighting.request.id,
+            sighting.request.fingerprint,
+            now - ECHO_SECONDS,
+        ),
+    ).fetchone()
+    return row is not None
+
+
+def _insert(connection: sqlite3.Connection, app: App, sighting: Sighting, now: float) -> int:
+    run, request = sighting.run, sighting.request
+    values = {
+        "app": app.name,
+        "base_url": app.base_url,
+        "run_id": run.id,
+        "request_id": request.id,
+        "fingerprint": request.fingerprint,
+        "type": request.type,
+        "prompt": request.prompt,
+        "params": json.dumps(request.params),
+        "editable_params": json.dumps(request.editable_params),
+        "run_status": run.status,
+        "started_at": run.started_at,
+        "user_id": run.user_id,
+        "session_id": run.session_id,
+        "run_input": json.dumps(run.input),
+        "link": sighting.link,
+        "position": json.dumps(sighting.position),
+        "first_seen_at": now,
+    }
+    columns, marks = ", ".join(values), ", ".join("?" * len(values))
+    cursor = connection.execute(
+        f"INSERT INTO requests ({columns}) VALUES ({marks})",  # noqa: S608 - the names are the literals above
+        tuple(values.values()),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _still_interested(
+    connection: sqlite3.Connection,
+    subject: str,
+    routes: Sequence[Route],
+    *,
+    in_flight: Collection[int],
+    now: float,
+) -> tuple[list[Route], list[DeliveryRecord]]:
+    """Returns who is to be told how a subject ended, and drops what others need not be told any more.
+
+    Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
+    nothing of what ended before its turn came.
+    """
+    told, stale = [], []
+    for route in routes:
+        opening = connection.execute(
+            "SELECT id, state, due_at, for_people FROM deliveries WHERE subject = ? AND notifier = ?"
+            " ORDER BY id LIMIT 1",
+            (subject, route.notifier),
+        ).fetchone()
+        if opening is None:
+            continue
+        reached = opening["state"] == "sent" or opening["id"] in in_flight
+        in_turn = opening["state"] != "pending" or opening["due_at"] <= now
+        if reached or (not opening["for_people"] and in_turn):
+            told.append(Route(route.notifier, route.for_people, resolved=route.resolved))
+        if opening["for_people"] or not in_turn:
+            stale += supersede(connection, subject, route.notifier, in_flight=in_flight, now=now)
+    return [route for route in told if route.resolved], stale
+
+
+def _tell(
+    connection: sqlite3.Connection,
+    app: App,
+    kind: EventType,
+    routes: Sequence[Route],
+    *,
+    now: float,
+    new_id: NewId,
+    key: int | None = None,
+    subject: str | None = None,
+    detail: Json = None,
+) -> None:
+    if not routes:
+        return
+    event = new_id(now)
+    connection.execute(
+        "INSERT INTO events (id, type, at, app, base_url, request, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (event, kind, now, app.name, app.base_url, key, json.dumps(detail or {})),
+    )
+    connection.executemany(
+        "INSERT INTO deliveries (event, notifier, for_people, subject, due_at, next_attempt_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (
+                event,
+                route.notifier,
+                route.for_people,
+                subject or f"request:{key}",
+                now + route.after,
+                now + route.after,
+            )
+            for route in routes
+        ],
+    )
+
+
+def _replace_hidden(connection: sqlite3.Connection, app: str, hidden: frozenset[str]) -> None:
+    before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
+    if hidden != before:
+        connection.execute("DELETE FROM hidden_runs WHERE app = ?", (app,))
+        connection.executemany("INSERT INTO hidden_runs VALUES (?, ?)", [(app, run_id) for run_id in hidden])
+
+
+def _failure(row: sqlite3.Row, known: int) -> Failure:
+    return Failure(**json.loads(row["failure"]), since=row["failing_since"], pending_known=known)
