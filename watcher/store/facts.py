@@ -29,7 +29,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a finished poll changed: the failure that is now told of or has passed, and what is stale by it."""
+    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it."""
 
     failure: Failure | None
     superseded: tuple[DeliveryRecord, ...] = ()

@@ -1,4 +1,4 @@
-"""The units of work of polling: requests and their deliveries, and the health of apps. One transaction each."""
+"""The units of work of polling: requests with their deliveries, and the health of apps."""
 
 import json
 import sqlite3
@@ -128,23 +128,20 @@ def record_failure(
     now: float,
     new_id: NewId,
 ) -> Health:
-    """Records that an app could not be polled, and tells of it once when that has lasted `alert_after` seconds.
+    """Records that an app could not be polled; tells of it once when that has lasted `alert_after` seconds.
 
-    `since` is the last success this process knows of, else its start. For an app that had worked, an older
-    beginning that an earlier process recorded stays; for one that never worked the time counts anew.
+    `since` is the last success this process knows of, else its start. For an app that had worked, an
+    older beginning that an earlier process recorded stays; for one that never worked time counts anew.
     """
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
-    if (
-        row is not None
-        and row["failing_since"] is not None
-        and (row["first_success_at"] or row["alert_event"])
-    ):
+    lasts = row is not None and (row["first_success_at"] or row["alert_event"])
+    if lasts and row["failing_since"] is not None:
         since = row["failing_since"]
     reason = json.dumps({"status": status, "code": code, "message": message})
     if row is None or row["failing_since"] != since or row["failure"] != reason:
         connection.execute(
-            "INSERT INTO apps (name, failing_since, failure) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-            " failing_since = excluded.failing_since, failure = excluded.failure",
+            "INSERT INTO apps (name, failing_since, failure) VALUES (?, ?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET failing_since = excluded.failing_since, failure = excluded.failure",
             (app.name, since, reason),
         )
     if (row is not None and row["alert_event"] is not None) or now - since < alert_after:
@@ -185,7 +182,8 @@ def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
         (before, before, limit),
     ).rowcount
     connection.execute(
-        "DELETE FROM events WHERE at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
+        "DELETE FROM events WHERE at < ?"
+        " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
         (before,),
     )
     requests = connection.execute(
@@ -254,22 +252,23 @@ def _still_interested(
     Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
     nothing of what ended before its turn came.
     """
-    told, stale = [], []
-    for route in routes:
-        opening = connection.execute(
-            "SELECT id, state, due_at, for_people FROM deliveries WHERE subject = ? AND notifier = ?"
-            " ORDER BY id LIMIT 1",
-            (subject, route.notifier),
-        ).fetchone()
-        if opening is None:
-            continue
+    wants = {route.notifier: route for route in routes}
+    openings = connection.execute(
+        "SELECT min(id) AS id, notifier, state, due_at, for_people FROM deliveries WHERE subject = ?"
+        " GROUP BY notifier",
+        (subject,),
+    ).fetchall()
+    told: list[Route] = []
+    stale: list[DeliveryRecord] = []
+    for opening in openings:
         reached = opening["state"] == "sent" or opening["id"] in in_flight
         in_turn = opening["state"] != "pending" or opening["due_at"] <= now
-        if reached or (not opening["for_people"] and in_turn):
-            told.append(Route(route.notifier, route.for_people, resolved=route.resolved))
+        route = wants.get(opening["notifier"])
+        if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
+            told.append(Route(route.notifier, route.for_people))
         if opening["for_people"] or not in_turn:
-            stale += supersede(connection, subject, route.notifier, in_flight=in_flight, now=now)
-    return [route for route in told if route.resolved], stale
+            stale += supersede(connection, subject, opening["notifier"], in_flight=in_flight, now=now)
+    return told, stale
 
 
 def _tell(

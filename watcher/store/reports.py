@@ -9,9 +9,10 @@ from watcher.store.outbox import RECORD_COLUMNS, to_record
 def pending_requests(connection: sqlite3.Connection) -> list[PendingRequest]:
     """Returns the requests that wait, the longest waiting first."""
     rows = connection.execute(
-        "SELECT r.*, (SELECT group_concat(notifier, char(10)) FROM (SELECT DISTINCT d.notifier FROM deliveries d"
-        " JOIN events e ON e.id = d.event WHERE e.request = r.key AND d.state = 'sent' ORDER BY d.notifier))"
-        " AS told FROM requests r WHERE r.resolved_at IS NULL ORDER BY r.first_seen_at, r.key"
+        "SELECT r.*, (SELECT group_concat(notifier, char(10)) FROM"
+        " (SELECT DISTINCT d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE e.request = r.key AND d.state = 'sent' ORDER BY d.notifier)) AS told"
+        " FROM requests r WHERE r.resolved_at IS NULL ORDER BY r.first_seen_at, r.key"
     )
     return [
         PendingRequest(

@@ -60,6 +60,7 @@ MIGRATIONS: Final = (
         request INTEGER REFERENCES requests (key),
         detail TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX events_at ON events (at);
     CREATE INDEX events_request ON events (request);
     CREATE TABLE deliveries (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -186,7 +187,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 def _refuse_newer(version: int, path: Path) -> None:
     if version > len(MIGRATIONS):
         raise StoreUnusable(
-            f"{path} was written by a newer watcher: it has version {version}, this one knows {len(MIGRATIONS)}"
+            f"{path} was written by a newer watcher:"
+            f" it has version {version}, this one knows {len(MIGRATIONS)}"
         )
 
 
