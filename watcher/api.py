@@ -5,7 +5,7 @@ Its errors are drawn in `api_errors`.
 
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -104,7 +104,7 @@ class RunsClient:
         user_id: str | None = None,
         session_id: str | None = None,
         paused: bool = False,
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncGenerator[Page, None]:
         """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
 
         Reads on as long as either the page count or the total count says that there is more, and without

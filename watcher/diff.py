@@ -59,8 +59,8 @@ def new_requests(known: Collection[Known], run: Run) -> tuple[InputRequest, ...]
 def plan(known: Mapping[str, Sequence[Known]], listed: Mapping[str, Run]) -> Plan:
     """Returns which known runs need a look after a whole list was read.
 
-    Confirmed is a run that is no longer listed, and one that is listed without a request that was known. A run
-    that is listed without any request (lists need not carry them) is rechecked.
+    Confirmed is a run that is no longer listed, and one that is listed without a request that was known.
+    Rechecked is a run that is listed without any request: lists need not carry them.
     """
     confirm, recheck = [], []
     for run_id, requests in known.items():

@@ -6,6 +6,7 @@ made known to a `Redactor`, which the logs and everything that stores or shows o
 
 import base64
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -30,29 +31,31 @@ class Redactor:
     def learn(self, value: str) -> None:
         """Makes a value, and the forms in which it may be echoed, known as secret."""
         forms = {form for form in _forms(value) if len(form) >= _SHORTEST}
-        if forms <= self._known:
-            return
-        self._known |= forms
-        longest_first = sorted(self._known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        if not forms <= self._known:
+            self._known |= forms
+            self._pattern = None
 
     def scrub(self, text: str) -> str:
         """Returns the text with every known secret replaced by a mask."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        if not self._known:
+            return text
+        if self._pattern is None:
+            self._pattern = _pattern(self._known)
+        return self._pattern.sub(MASK, text)
 
 
 class Secret:
     """A secret setting: a fixed value, or a file that is read afresh at each use."""
 
-    __slots__ = ("_file", "_redactor", "_value", "name")
+    __slots__ = ("_redactor", "_value", "file", "name")
 
     def __init__(
         self, name: str, redactor: Redactor, *, value: str | None = None, file: Path | None = None
     ) -> None:
         self.name = name
+        self.file = file
         self._redactor = redactor
         self._value = value
-        self._file = file
         if value is not None:
             redactor.learn(value)
 
@@ -62,15 +65,12 @@ class Secret:
         Raises:
             SecretError: the file is missing, unreadable, not text, or empty.
         """
-        if self._file is None:
+        if self.file is None:
             return self._value or ""
         try:
-            value = self._file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise SecretError(f"{self.name}: cannot read {self._file}: {reason}") from None
-        if not value:
-            raise SecretError(f"{self.name}: {self._file} is empty")
+            value = read_secret_file(self.file)
+        except SecretError as error:
+            raise SecretError(f"{self.name}: {error}") from None
         self._redactor.learn(value)
         return value
 
@@ -78,10 +78,37 @@ class Secret:
         return f"Secret({self.name!r})"
 
 
+def read_secret_file(file: Path) -> str:
+    """Returns what a secret's file holds, stripped, without the mark that some editors put first.
+
+    Raises:
+        SecretError: the file is missing, unreadable, not text, or empty; only the file is named.
+    """
+    try:
+        value = file.read_text(encoding="utf-8-sig").strip()
+    except OSError as error:
+        raise SecretError(f"cannot read {file}: {error.strerror}") from None
+    except ValueError:
+        raise SecretError(f"cannot read {file}: it is not UTF-8 text") from None
+    if not value:
+        raise SecretError(f"{file} is empty")
+    return value
+
+
+def _pattern(known: Iterable[str]) -> re.Pattern[str]:
+    """Builds one expression for all; shared beginnings keep it quick with thousands of access keys."""
+    endings = defaultdict[str, list[str]](list)
+    for form in sorted(known, key=len, reverse=True):  # the longest first, or its rest would stay
+        endings[form[:_SHORTEST]].append(re.escape(form[_SHORTEST:]))
+    return re.compile(
+        "|".join(f"{re.escape(beginning)}(?:{'|'.join(rest)})" for beginning, rest in endings.items())
+    )
+
+
 def _forms(value: str) -> Iterable[str]:
     yield value
-    yield quote(value, safe="")
-    yield base64.b64encode(value.encode()).decode()
+    yield quote(value, safe="", errors="replace")
+    yield base64.b64encode(value.encode(errors="replace")).decode()
     if value.startswith("whsec_"):
         yield value.removeprefix("whsec_")
     if "://" in value:

@@ -1,0 +1,310 @@
+"""One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+
+from watcher import diff
+from watcher.api import RunsClient
+from watcher.api_errors import ApiError, NotFound, TimedOut
+from watcher.backoff import backoff
+from watcher.config import AppConfig
+from watcher.models import App, Change, DeliveryRecord, InputRequest, Known, Route, Run, Sighting
+from watcher.redaction import Masker
+from watcher.runs import tidy
+from watcher.store import Store, StoreError, StoreUnusable
+
+DETAIL_CALLS: Final = 8
+"""How many runs of one app are fetched at a time."""
+DETAIL_BATCH: Final = 200
+"""How many fetched runs are recorded together: a poll that is cut short keeps what it had."""
+RECHECK_MAX: Final = 50
+"""How many known runs are fetched per poll only because the list does not say what they ask."""
+DEADLINE_TIMEOUTS: Final = 30
+"""A whole poll may take this many times the timeout of one call."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PollSettings:
+    """What all pollers share; seconds where a duration is meant."""
+
+    page_size: int
+    request_timeout: float
+    backoff_max: float
+    alert_after: float
+    baseline: bool
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """What one poll has seen so far."""
+
+    known: dict[str, list[Known]]
+    announce: bool
+    listed: dict[str, Run]
+    hidden: set[str]
+    fetched: int = 0
+    unread: ApiError | None = None
+    new: int = 0
+    ended: int = 0
+
+
+class Poller:
+    """Polls one app and remembers, between polls, what need not survive a restart."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        settings: PollSettings,
+        *,
+        client: RunsClient,
+        store: Store,
+        routes: Sequence[Route],
+        masker: Masker,
+        wake: Callable[[], None],
+        scrub: Callable[[str], str],
+        wall: Callable[[], float],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`wake` is called when deliveries were recorded; `jitter` gives random numbers in [0, 1)."""
+        self.config = config
+        self.app = App(config.name, config.base_url)
+        self.last_success: float | None = None
+        self._settings = settings
+        self._client = client
+        self._store = store
+        self._routes = routes
+        self._masker = masker
+        self._wake = wake
+        self._scrub = scrub
+        self._wall = wall
+        self._jitter = jitter
+        self._started = wall()
+        self._failures = 0
+        self._checked: dict[str, int] = {}
+        self._checks = 0
+        self._log = log.bind(app=config.name)
+
+    async def poll(self) -> float | None:
+        """Polls the app once.
+
+        Returns None if it was polled whole, else the seconds to wait before the next attempt.
+
+        Raises:
+            StoreUnusable: the database cannot be used any more.
+        """
+        limit = DEADLINE_TIMEOUTS * self._settings.request_timeout
+        try:
+            async with asyncio.timeout(limit):
+                sweep = await self._sweep()
+            health = await self._store.record_success(
+                self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
+            )
+        except TimeoutError:
+            return await self._failed(TimedOut(f"the poll took longer than {limit:g} s"))
+        except ApiError as error:
+            return await self._failed(error)
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            return await self._failed(ApiError(str(error), code="database_error"))
+        self._failures = 0
+        self.last_success = self._wall()
+        if health.failure is not None:
+            self._log.info("app.recovered", since=health.failure.since, pending=health.failure.pending_known)
+            self._wake()
+        self._log_superseded(health.superseded)
+        write = self._log.info if sweep.new or sweep.ended else self._log.debug
+        write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
+        return None
+
+    async def close(self) -> None:
+        """Closes the connections to the app."""
+        await self._client.close()
+
+    async def _sweep(self) -> _Sweep:
+        state = await self._store.app_state(self.config.name)
+        announce = not (self._settings.baseline and state.first_poll)
+        sweep = _Sweep(diff.by_run(state.known), announce, {}, set())
+        pages = self._client.awaiting(
+            page_size=self._settings.page_size,
+            user_id=self.config.user_id,
+            session_id=self.config.session_id,
+            paused=self.config.watch_paused,
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                for skipped in page.skipped:
+                    self._log.warning("run.skipped", run=skipped.run_id, reason=skipped.reason)
+                runs = [run for run in page.runs if run.id not in sweep.listed]
+                sweep.listed.update((run.id, run) for run in runs)
+                await self._record_listed(sweep, runs)
+        plan = diff.plan(sweep.known, sweep.listed)
+        rechecked = sorted(plan.recheck, key=lambda run_id: self._checked.get(run_id, 0))[:RECHECK_MAX]
+        await self._look(sweep, [*plan.confirm, *rechecked])
+        if sweep.unread is not None and not sweep.fetched:
+            raise sweep.unread
+        await self._announce_hidden(sweep, state.hidden)
+        self._checked = {run_id: self._checked.get(run_id, 0) for run_id in sweep.listed}
+        return sweep
+
+    async def _record_listed(self, sweep: _Sweep, runs: Iterable[Run]) -> None:
+        new: list[Sighting] = []
+        unread: list[str] = []
+        for run in runs:
+            if run.requests:
+                new += self._sightings(run, diff.new_requests(sweep.known.get(run.id, ()), run))
+            elif run.id not in sweep.known:
+                unread.append(run.id)
+        await self._record(sweep, new, [])
+        await self._look(sweep, unread)
+
+    async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
+        """Fetches runs and records what they show; a failure that concerns the whole app ends the poll."""
+        gate = asyncio.Semaphore(DETAIL_CALLS)
+
+        async def fetch(run_id: str) -> Run | ApiError | None:
+            async with gate:
+                try:
+                    return await self._client.run(run_id)
+                except NotFound as error:
+                    return None if error.from_api else error
+                except ApiError as error:
+                    return error
+
+        for start in range(0, len(run_ids), DETAIL_BATCH):
+            batch = run_ids[start : start + DETAIL_BATCH]
+            found = await asyncio.gather(*map(fetch, batch))
+            await self._record_looked(sweep, dict(zip(batch, found, strict=True)))
+
+    async def _record_looked(self, sweep: _Sweep, found: dict[str, Run | ApiError | None]) -> None:
+        new: list[Sighting] = []
+        ended: list[Change] = []
+        fatal: ApiError | None = None
+        for run_id, run in found.items():
+            known = sweep.known.get(run_id, [])
+            if isinstance(run, ApiError):
+                sweep.unread = run
+                fatal = run if run.whole_app else fatal
+                self._log.warning("run.skipped", run=run_id, code=run.code, reason=self._scrub(run.message))
+                if not known:
+                    sweep.hidden.add(run_id)
+                continue
+            self._checks += 1
+            self._checked[run_id] = self._checks
+            sweep.fetched += 1
+            verdict = diff.judge(known, run, paused_waits=self.config.watch_paused)
+            ended += verdict.ended
+            if run is not None:
+                new += self._sightings(run, verdict.new)
+            if verdict.hidden:
+                sweep.hidden.add(run_id)
+        await self._record(sweep, new, ended)
+        if fatal is not None:
+            raise fatal
+
+    async def _announce_hidden(self, sweep: _Sweep, hidden_before: frozenset[str]) -> None:
+        """A run that waits twice in a row without showing what for is told of as such."""
+        twice = [sweep.listed[run_id] for run_id in sweep.hidden & hidden_before if run_id in sweep.listed]
+        await self._record(sweep, [self._sighting(run, diff.UNSEEN) for run in twice], [])
+
+    async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
+        if not new and not ended:
+            return
+        recorded = await self._store.record_changes(
+            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=self._wall()
+        )
+        sweep.new += len(recorded.new)
+        sweep.ended += len(recorded.ended)
+        self._wake()
+        for sighting in recorded.new:
+            request = sighting.request
+            self._log.info("request.new", run=sighting.run.id, request=request.id, type=request.type)
+        for change in recorded.ended:
+            event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
+            known = change.known
+            self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
+        self._log_superseded(recorded.superseded)
+
+    def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
+        return [self._sighting(run, request) for request in requests]
+
+    def _sighting(self, run: Run, request: InputRequest) -> Sighting:
+        together = len(run.requests)
+        shown = request if self.config.include_params else replace(request, params=None)
+        shown_input = self._masker.json(tidy(run.input)) if self.config.include_input else None
+        return Sighting(
+            replace(run, input=shown_input, requests=()),
+            self._masker.request(shown),
+            link(self.config, run.id, request.id),
+            (run.requests.index(request) + 1, together) if together > 1 else None,
+        )
+
+    async def _failed(self, error: ApiError) -> float:
+        self._failures += 1
+        wait = error.retry_after or backoff(
+            self._failures,
+            base=self.config.poll_interval,
+            maximum=self._settings.backoff_max,
+            jitter=self._jitter(),
+        )
+        code, message = self._scrub(error.code), self._scrub(error.message)
+        self._log.warning(
+            "poll.failed", status=error.status, code=code, error=message, next_attempt_in=round(wait, 3)
+        )
+        try:
+            health = await self._store.record_failure(
+                self.app,
+                self._routes,
+                status=error.status,
+                code=code,
+                message=message,
+                since=self.last_success or self._started,
+                alert_after=self._settings.alert_after,
+                now=self._wall(),
+            )
+        except StoreUnusable:
+            raise
+        except StoreError as trouble:
+            self._log.error("poll.unrecorded", error=str(trouble))
+            return wait
+        if health.failure is not None:
+            known = health.failure.pending_known
+            self._log.error(
+                "app.failing", code=code, error=message, since=health.failure.since, pending=known
+            )
+            self._wake()
+        return wait
+
+    def _log_superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+        for delivery in deliveries:
+            log_superseded(delivery)
+
+
+def link(config: AppConfig, run_id: str, request_id: str) -> str | None:
+    """Returns the link to a request by the app's template, with every value URL-encoded."""
+    if config.link_template is None:
+        return None
+    values = {"{app}": config.name, "{run_id}": run_id, "{request_id}": request_id}
+    text = config.link_template
+    for placeholder, value in values.items():
+        text = text.replace(placeholder, quote(value, safe=""))
+    return text
+
+
+def log_superseded(delivery: DeliveryRecord) -> None:
+    """Logs a delivery that is not made because its news became stale."""
+    log.info(
+        "delivery.superseded",
+        notifier=delivery.notifier,
+        delivery=delivery.id,
+        event_type=delivery.type,
+        attempt=delivery.attempts,
+    )
