@@ -95,4 +95,6 @@ class Config:
     apps: tuple[AppConfig, ...] = ()
     notifiers: tuple[NotifierConfig, ...] = ()
     warnings: tuple[str, ...] = ()
+    shown: tuple[tuple[str, str, str], ...] = ()
+    """Every setting in effect: its name, its value with secrets masked, and where it came from."""
     redactor: Redactor = field(default_factory=Redactor)

@@ -42,6 +42,10 @@ PRUNE_SECONDS: Final = 60.0
 log = structlog.get_logger()
 
 
+class DaemonDiedError(Exception):
+    """A part of the daemon died, and the daemon with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The running parts of one process."""
@@ -112,7 +116,8 @@ async def run(config: Config, *, seconds: float | None = None) -> None:
     """The daemon: polls, delivers, until SIGTERM or SIGINT, or for so many seconds.
 
     Raises:
-        StoreUnusable: the database cannot be used (any more), or another process has it.
+        StoreUnusable: the database cannot be used, or another process has it.
+        DaemonDiedError: a part died, or the database can no longer be used.
     """
     _raise_descriptor_limit()
     async with open_parts(config) as parts:
@@ -179,7 +184,7 @@ class _Daemon:
             delivering.cancel()
             await asyncio.wait({delivering})
         if self._reason is not None:
-            raise self._reason
+            raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
 
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("daemon.stopping", reason=number.name)

@@ -6,6 +6,7 @@ made known to a `Redactor`, which the logs and everything that stores or shows o
 
 import base64
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,26 +23,28 @@ class SecretError(Exception):
 
 
 class Redactor:
-    """Knows every secret value that was read and takes them out of texts."""
+    """Knows every secret value that was read and takes them out of texts; may be shared by threads."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._changing = threading.Lock()
 
     def learn(self, value: str) -> None:
         """Makes a value, and the forms in which it may be echoed, known as secret."""
         forms = {form for form in _forms(value) if len(form) >= _SHORTEST}
-        if not forms <= self._known:
-            self._known |= forms
-            self._pattern = None
+        with self._changing:
+            if not forms <= self._known:
+                self._known |= forms
+                self._pattern = None
 
     def scrub(self, text: str) -> str:
         """Returns the text with every known secret replaced by a mask."""
-        if not self._known:
-            return text
-        if self._pattern is None:
-            self._pattern = _pattern(self._known)
-        return self._pattern.sub(MASK, text)
+        with self._changing:
+            if self._pattern is None and self._known:
+                self._pattern = _pattern(self._known)
+            pattern = self._pattern
+        return pattern.sub(MASK, text) if pattern else text
 
 
 class Secret:

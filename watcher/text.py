@@ -65,4 +65,4 @@ def _indented(line: str) -> str:
 
 
 def _cut_at(text: str, length: int) -> str:
-    return f"{text[:length].rstrip()}… ({len(text) - length:,} more characters)"
+    return f"{text[:length].rstrip()}… ({len(text) - length} more characters)"

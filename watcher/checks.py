@@ -1,0 +1,113 @@
+"""`watcher check`: tries everything that the daemon will need, without changing anything."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+
+from watcher.api import RunsClient, tls_context
+from watcher.api_errors import ApiError
+from watcher.config import AppConfig, Config
+from watcher.daemon import build_notifiers, open_session
+from watcher.ids import event_id
+from watcher.models import Delivery, Event
+from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.secrets import SecretError
+from watcher.store.errors import StoreError
+from watcher.store.schema import open_reader
+from watcher.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one thing, in words for a person."""
+
+    good: bool
+    subject: str
+    words: str
+
+
+async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
+    """Yields a finding for the configuration, the database, each app and each notifier.
+
+    With `send` every notifier also gets a test event. Words of other sides are scrubbed of secrets.
+    """
+    for warning in config.warnings:
+        yield Finding(good=True, subject="configuration", words=f"warning: {warning}")
+    counts = f"{len(config.apps)} app(s), {len(config.notifiers)} notifier(s)"
+    yield Finding(good=True, subject="configuration", words=counts)
+    yield _database(config)
+    tls = tls_context()
+    async with open_session(config) as session:
+        tries = [
+            _app(
+                config,
+                app,
+                RunsClient(
+                    app.base_url, app.access_key, timeout=config.request_timeout, keepalive=5.0, tls=tls
+                ),
+            )
+            for app in config.apps
+        ]
+        tries += [_notifier(notifier, send=send) for notifier in build_notifiers(config, session)]
+        for finding in await asyncio.gather(*tries):
+            words = printable(config.redactor.scrub(finding.words))
+            yield Finding(finding.good, finding.subject, words)
+
+
+def _database(config: Config) -> Finding:
+    path = config.database
+    subject = f"database {path}"
+    if not path.exists():
+        writable = os.access(path.absolute().parent, os.W_OK | os.X_OK)
+        words = (
+            "will be created" if writable else f"cannot be created: {path.absolute().parent} is not writable"
+        )
+        return Finding(writable, subject, words)
+    try:
+        with closing(open_reader(path)) as connection:
+            result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except StoreError as error:
+        return Finding(good=False, subject=subject, words=str(error))
+    if not os.access(path, os.W_OK):
+        return Finding(good=False, subject=subject, words="it is not writable")
+    return Finding(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")
+
+
+async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
+    pages = client.awaiting(
+        page_size=config.page_size,
+        user_id=app.user_id,
+        session_id=app.session_id,
+        paused=app.watch_paused,
+    )
+    subject = f"app {app.name}"
+    try:
+        async with aclosing(pages):
+            page = await anext(pages)
+    except ApiError as error:
+        status = f"HTTP {error.status}, " if error.status else ""
+        return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}")
+    finally:
+        await client.close()
+    more = "" if page.last else " or more"
+    return Finding(good=True, subject=subject, words=f"answers; {len(page.runs)}{more} run(s) wait")
+
+
+async def _notifier(notifier: Notifier, *, send: bool) -> Finding:
+    subject = f"notifier {notifier.name}"
+    now = time.time()
+    test = Event(event_id(now, os.urandom(10)), "watcher.test", now)
+    try:
+        words = await notifier.check()
+        if send:
+            await notifier.send(Delivery(0, notifier.name, test, attempt=1, due_at=now))
+            words = "the test message was accepted"
+    except DeliveryError as error:
+        fix = f" ({error.fix})" if error.fix else ""
+        return Finding(good=False, subject=subject, words=f"{error}{fix}")
+    except SecretError as error:
+        return Finding(good=False, subject=subject, words=str(error))
+    return Finding(good=True, subject=subject, words=words)

@@ -1,0 +1,250 @@
+"""The command line. Whatever is slow to import is imported inside the command that needs it."""
+
+import os
+import sys
+from collections.abc import Coroutine
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
+
+import click
+
+from watcher import __version__
+from watcher.models import DeliveryState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from watcher.config import Config
+
+USAGE_ERROR = 2
+
+T = TypeVar("T")
+
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file with the settings [default: $WATCHER_CONFIG, else ./config.toml if it exists]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as `30s`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the seconds."""
+        from watcher.durations import parse_duration  # noqa: PLC0415
+
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="watcher")
+def main() -> None:
+    """Tells people when a Dynamiq agent run waits for a human.
+
+    Settings come from WATCHER_… environment variables and a TOML file.
+    """
+
+
+@main.command()
+@config_option
+def run(config_file: Path | None) -> None:
+    """Run the daemon: poll, compare, deliver, until SIGTERM or SIGINT."""
+    from watcher import daemon  # noqa: PLC0415
+
+    config = _load(config_file)
+    _until_done(daemon.run(config))
+
+
+@main.command()
+@config_option
+def once(config_file: Path | None) -> None:
+    """Poll every app once, deliver what is due, and exit.
+
+    Exits with 1 if an app could not be polled or something due is undelivered.
+    """
+    from watcher import daemon  # noqa: PLC0415
+
+    config = _load(config_file)
+    sys.exit(0 if _until_done(daemon.once(config)) else 1)
+
+
+@main.command()
+@config_option
+@click.option("--send", is_flag=True, help="Also send a test message through every notifier.")
+def check(config_file: Path | None, *, send: bool) -> None:
+    """Check configuration, database, apps and notifiers, a line each.
+
+    Exits with 1 if something is not good.
+    """
+    from watcher import checks  # noqa: PLC0415
+
+    config = _load(config_file)
+
+    async def report() -> bool:
+        good = True
+        async for finding in checks.findings(config, send=send):
+            good = good and finding.good
+            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.subject}: {finding.words}")
+        return good
+
+    sys.exit(0 if _until_done(report()) else 1)
+
+
+@main.command()
+@config_option
+@json_option
+def pending(config_file: Path | None, *, as_json: bool) -> None:
+    """List the requests that wait now, and who was told."""
+    from watcher import tables  # noqa: PLC0415
+    from watcher.store.reports import pending_requests  # noqa: PLC0415
+
+    with _reading(config_file) as connection:
+        tables.show_pending(pending_requests(connection) if connection else [], as_json=as_json)
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--state", type=click.Choice(get_args(DeliveryState)), help="Only those in this state.")
+def deliveries(config_file: Path | None, *, as_json: bool, state: DeliveryState | None) -> None:
+    """List the deliveries: what was sent, what waits, what was given up."""
+    from watcher import tables  # noqa: PLC0415
+    from watcher.store import reports  # noqa: PLC0415
+
+    with _reading(config_file) as connection:
+        tables.show_deliveries(reports.deliveries(connection, state) if connection else [], as_json=as_json)
+
+
+@main.command()
+@config_option
+@click.argument("ids", metavar="ID...", nargs=-1, type=int)
+@click.option("--all-dead", is_flag=True, help="Every delivery that was given up.")
+def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
+    """Put dead deliveries back, by the ids that `watcher deliveries` shows."""
+    from watcher.retrying import NotDeadError, put_back  # noqa: PLC0415
+    from watcher.store.errors import StoreError  # noqa: PLC0415
+
+    if bool(ids) == all_dead:
+        raise click.UsageError("name deliveries by ID, or give --all-dead")
+    config = _load(config_file)
+    try:
+        count = put_back(config.database, None if all_dead else ids)
+    except (NotDeadError, StoreError) as error:
+        _fail(str(error))
+    click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} put back")
+
+
+@main.command("config")
+@config_option
+def show_config(config_file: Path | None) -> None:
+    """Show the effective configuration and where each value came from. Secrets are masked."""
+    from watcher import tables  # noqa: PLC0415
+    from watcher.config_sources import effective  # noqa: PLC0415
+
+    config = _load(config_file)
+    tables.show_settings(effective(config))
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@main.command()
+@config_option
+@click.option("--for", "seconds", type=Duration(), metavar="DURATION", help="End by itself, e.g. after 30s.")
+def demo(config_file: Path | None, seconds: float | None) -> None:
+    """Show everything at once: a simulated app, watched, with every message on the terminal.
+
+    Needs no configuration and no network; --config is accepted and not used.
+    """
+    del config_file
+    from watcher import demo as show  # noqa: PLC0415
+
+    _until_done(show.run(seconds))
+
+
+@main.command()
+@config_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=4010, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+)
+@click.option("--scenario", default="demo", show_default=True, metavar="NAME", help="What happens in it.")
+def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> None:
+    """Run the Runs API simulator by itself, to develop against.
+
+    --config is accepted and not used.
+    """
+    del config_file
+    from watcher import simulator  # noqa: PLC0415
+
+    if scenario not in simulator.SCENARIOS:
+        known = "\n".join(f"  {name:20} {what.description}" for name, what in simulator.SCENARIOS.items())
+        _fail(f"--scenario: there is no {scenario!r}; there are\n{known}")
+    try:
+        _until_done(simulator.run(host, port, scenario, announce=click.echo))
+    except OSError as error:
+        _fail(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
+
+
+def _load(config_file: Path | None) -> "Config":
+    from watcher import logs  # noqa: PLC0415
+    from watcher.config_sources import ConfigError, load  # noqa: PLC0415
+
+    try:
+        config = load(config_file, environ=os.environ, directory=Path.cwd())
+    except ConfigError as error:
+        _fail(*error.problems)
+    logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
+    return config
+
+
+def _until_done(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415
+
+    from watcher.daemon import DaemonDiedError  # noqa: PLC0415
+    from watcher.store.errors import StoreError  # noqa: PLC0415
+
+    try:
+        return asyncio.run(work)
+    except StoreError as error:
+        _fail(f"database: {error}")
+    except DaemonDiedError as error:
+        click.echo(f"watcher: {error}", err=True)
+        sys.exit(1)
+
+
+@contextmanager
+def _reading(config_file: Path | None) -> "Iterator[sqlite3.Connection | None]":
+    """Opens the database to read; None where there is none yet, which is no error."""
+    from watcher.store.errors import StoreError  # noqa: PLC0415
+    from watcher.store.schema import open_reader  # noqa: PLC0415
+
+    config = _load(config_file)
+    if not config.database.exists():
+        click.echo(f"watcher: there is no database at {config.database} yet", err=True)
+        yield None
+        return
+    try:
+        connection = open_reader(config.database)
+    except StoreError as error:
+        _fail(f"database: {error}")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _fail(*problems: str) -> NoReturn:
+    for problem in problems:
+        click.echo(f"watcher: {problem}", err=True)
+    sys.exit(USAGE_ERROR)

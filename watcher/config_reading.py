@@ -1,0 +1,195 @@
+"""The configuration as it lies about: the TOML file and the environment, as nested tables."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from watcher.config_schema import NOTIFIER_TABLES, AppTable, NotifierTable, Settings
+
+PREFIX: Final = "WATCHER_"
+APP_SHORTCUTS: Final = ("base_url", "access_key", "access_key_file", "user_id", "session_id")
+NOTIFIER_SHORTCUTS: Final = {
+    "slack_bot_token": ("slack", "bot_token"),
+    "slack_bot_token_file": ("slack", "bot_token_file"),
+    "slack_channel": ("slack", "channel"),
+    "slack_webhook_url": ("slack", "webhook_url"),
+    "slack_webhook_url_file": ("slack", "webhook_url_file"),
+    "webhook_url": ("webhook", "url"),
+    "webhook_url_file": ("webhook", "url_file"),
+    "webhook_secret": ("webhook", "secret"),
+    "webhook_secret_file": ("webhook", "secret_file"),
+}
+OTHER_VARIABLES: Final = ("config", "app_name")
+
+_KUBERNETES: Final = re.compile(
+    r"WATCHER_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes puts into every container beside a Service named `watcher`."""
+
+Tree = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Source:
+    """One source: nested tables, and the variable of each value, by dotted name, if it has one."""
+
+    tree: Tree = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -> Source:
+    """Reads the file that was named, else `config.toml` if there is one."""
+    source = Source()
+    by_variable = environ.get("WATCHER_CONFIG", "").strip()
+    chosen = named or (Path(by_variable) if by_variable else None)
+    origin = "--config" if named else "WATCHER_CONFIG"
+    path = chosen or directory / "config.toml"
+    if chosen is None and not path.exists():
+        return source
+    try:
+        source.tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        source.problems.append(f"{origin if chosen else 'config.toml'}: cannot read {path}: {error.strerror}")
+    except UnicodeDecodeError:
+        source.problems.append(f"{path}: it is not UTF-8 text")
+    except tomllib.TOMLDecodeError as error:
+        source.problems.append(f"{path}: it is not TOML: {error}")
+    _refuse_unknown(source, path)
+    return source
+
+
+def read_environment(environ: Mapping[str, str]) -> Source:
+    """Reads the WATCHER_ variables. Empty ones count as not set, unknown ones are a warning."""
+    source = Source()
+    app = environ.get("WATCHER_APP_NAME", "").strip() or "default"
+    for variable in sorted(environ):
+        value = environ[variable]
+        if not variable.startswith(PREFIX) or _KUBERNETES.fullmatch(variable) or not value.strip():
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in OTHER_VARIABLES:
+            continue
+        path = _path(name, app)
+        known = _annotation(path)
+        if known is None:
+            source.warnings.append(f"{variable}: unknown setting{_suggestion(variable, _variables(path))}")
+            continue
+        try:
+            _put(source, path, variable, json.loads(value) if _is_structure(known) else value.strip())
+        except ValueError:
+            source.problems.append(
+                f'{variable}: not JSON; a list is written as JSON here, for example ["a", "b"]'
+            )
+    _add_common_key(source, app, environ)
+    return source
+
+
+def drop_twins(stronger: Tree, weaker: Tree) -> None:
+    """Drops from one source what a stronger one gives in the other of the two forms of a secret."""
+    for name, value in stronger.items():
+        if isinstance(value, dict) and isinstance(weaker.get(name), dict):
+            drop_twins(value, weaker[name])
+        elif name.endswith("_file") and name != "ca_file":
+            weaker.pop(name.removesuffix("_file"), None)
+        else:
+            weaker.pop(f"{name}_file", None)
+
+
+def fields_of(tree: Tree, table: str, name: str) -> Iterable[str]:
+    """Returns the settings that one app or notifier can have."""
+    if table == "apps":
+        return AppTable.model_fields
+    kind = tree.get("notifiers", {}).get(name, {}).get("type")
+    models: list[type[NotifierTable]] = (
+        [NOTIFIER_TABLES[kind]] if kind in NOTIFIER_TABLES else list(NOTIFIER_TABLES.values())
+    )
+    return dict.fromkeys(key for model in models for key in model.model_fields)
+
+
+def _add_common_key(source: Source, app: str, environ: Mapping[str, str]) -> None:
+    key = environ.get("DYNAMIQ_ACCESS_KEY", "")
+    table = source.tree.get("apps", {}).get(app, {})
+    if key.strip() and "base_url" in table and not {"access_key", "access_key_file"} & table.keys():
+        _put(source, ("apps", app, "access_key"), "DYNAMIQ_ACCESS_KEY", key)
+
+
+def _path(name: str, app: str) -> tuple[str, ...]:
+    if name in APP_SHORTCUTS:
+        return ("apps", app, name)
+    if name in NOTIFIER_SHORTCUTS:
+        return ("notifiers", *NOTIFIER_SHORTCUTS[name])
+    return tuple(name.split("__"))
+
+
+def _annotation(path: tuple[str, ...]) -> Any:
+    """Returns the type of a setting, None if there is no such setting."""
+    match path:
+        case (name,) if name in Settings.model_fields and name not in {"apps", "notifiers"}:
+            return Settings.model_fields[name].annotation
+        case ("apps", app, name) if app and name in AppTable.model_fields:
+            return AppTable.model_fields[name].annotation
+        case ("notifiers", notifier, name) if notifier:
+            for model in NOTIFIER_TABLES.values():
+                if name in model.model_fields:
+                    return model.model_fields[name].annotation
+    return None
+
+
+def _variables(path: tuple[str, ...]) -> Iterator[str]:
+    for name in [*Settings.model_fields, *APP_SHORTCUTS, *NOTIFIER_SHORTCUTS, *OTHER_VARIABLES]:
+        yield PREFIX + name.upper()
+    if len(path) == 3 and path[0] in {"apps", "notifiers"}:  # noqa: PLR2004 - table, name, setting
+        for name in fields_of({}, path[0], path[1]):
+            yield PREFIX + "__".join((*path[:2], name)).upper()
+
+
+def _is_structure(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin in {Union, UnionType}:
+        return any(_is_structure(part) for part in get_args(annotation))
+    if origin is Literal:
+        return False
+    return origin in {list, dict}
+
+
+def _put(source: Source, path: tuple[str, ...], variable: str, value: Any) -> None:
+    table = source.tree
+    for step in path[:-1]:
+        table = table.setdefault(step, {})
+    table[path[-1]] = value
+    source.variables[".".join(path)] = variable
+    if path[:2] in {("notifiers", "slack"), ("notifiers", "webhook")} and not variable.startswith(
+        "WATCHER_NOTIFIERS__"
+    ):
+        table.setdefault("type", path[1])
+
+
+def _refuse_unknown(source: Source, path: Path) -> None:
+    """Unknown keys are taken out, so that each is one problem."""
+    for name in [key for key in source.tree if key not in Settings.model_fields]:
+        hint = _suggestion(name, Settings.model_fields)
+        source.problems.append(f"{name}: unknown setting in {path}{hint}")
+        del source.tree[name]
+    for table in ("apps", "notifiers"):
+        entries = source.tree.get(table, {})
+        for entry, values in entries.items() if isinstance(entries, dict) else ():
+            if not isinstance(values, dict):
+                continue
+            allowed = list(fields_of(source.tree, table, entry))
+            for name in [key for key in values if key not in allowed]:
+                hint = _suggestion(name, allowed)
+                source.problems.append(f"{table}.{entry}.{name}: unknown setting in {path}{hint}")
+                del values[name]
+
+
+def _suggestion(name: str, allowed: Iterable[str]) -> str:
+    close = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

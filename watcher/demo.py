@@ -1,0 +1,54 @@
+"""`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from watcher import daemon, logs, simulator
+from watcher.config import AppConfig, Config, ConsoleConfig
+from watcher.config_schema import DEFAULT_REDACT
+from watcher.secrets import Redactor, Secret
+
+ACCESS_KEY: Final = "dynamiq_acc_demo"
+POLL_INTERVAL: Final = 0.5
+ALERT_AFTER: Final = 1.5
+"""Short enough that the outage in the demo is told of."""
+
+
+async def run(seconds: float | None) -> None:
+    """Plays the demo until a signal, or for so many seconds.
+
+    Raises:
+        StoreUnusable: there is no place for a temporary database.
+    """
+    app = simulator.Simulation(time.time, keys=frozenset({ACCESS_KEY}))
+    with tempfile.TemporaryDirectory(prefix="watcher-demo-") as directory:
+        async with simulator.serve({"support": app}) as server:
+            redactor = Redactor()
+            config = Config(
+                database=Path(directory) / "watcher.db",
+                poll_interval=POLL_INTERVAL,
+                backoff_max=2 * POLL_INTERVAL,
+                app_alert_after=ALERT_AFTER,
+                redact=DEFAULT_REDACT,
+                apps=(
+                    AppConfig(
+                        name="support",
+                        base_url=server.app_url("support"),
+                        access_key=Secret("apps.support.access_key", redactor, value=ACCESS_KEY),
+                        poll_interval=POLL_INTERVAL,
+                        notify=("console",),
+                    ),
+                ),
+                notifiers=(ConsoleConfig(name="console"),),
+                redactor=redactor,
+            )
+            logs.configure(level="warning", format="auto", redactor=redactor)
+            play = asyncio.create_task(simulator.play("demo", {"support": app}))
+            try:
+                await daemon.run(config, seconds=seconds)
+            finally:
+                play.cancel()
+                await asyncio.wait({play})

@@ -1,0 +1,128 @@
+"""Structured logs on one handler: ours and every library's, with secrets taken out last.
+
+One line per happening. `event` is constant for our own; what varies stands in fields.
+"""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from watcher.secrets import Redactor
+from watcher.text import printable
+
+CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
+"""Libraries that say at info what we say ourselves."""
+
+
+def configure(
+    *,
+    level: Literal["debug", "info", "warning", "error"],
+    format: Literal["auto", "console", "json"],  # noqa: A002 - the setting's name
+    redactor: Redactor,
+    stream: TextIO | None = None,
+) -> None:
+    """Sends all logs of this process to a stream (None: standard error), as lines for people or as JSON.
+
+    `auto` is lines for people on a terminal, else JSON.
+    """
+    target = stream if stream is not None else sys.stderr
+    for_people = format == "console" or (format == "auto" and target.isatty())
+    before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handler = _Handler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*before, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _Redaction(redactor, one_line=for_people),
+                structlog.dev.ConsoleRenderer(colors=target.isatty())
+                if for_people
+                else structlog.processors.JSONRenderer(ensure_ascii=True),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    quiet = logging.NOTSET if level == "debug" else logging.WARNING
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(quiet)
+    logging.getLogger("apscheduler").setLevel(quiet)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *before,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=_our_logger,
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Writes lines; one that cannot be written is lost, because logging must never stop the daemon."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record) + self.terminator
+            encoding = getattr(self.stream, "encoding", None) or "utf-8"
+            self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
+            self.flush()
+        except (OSError, ValueError):
+            return
+
+
+class _Redaction:
+    """Takes secrets out of every text of a record, and what would act on a terminal out of other people's."""
+
+    def __init__(self, redactor: Redactor, *, one_line: bool) -> None:
+        self._redactor = redactor
+        self._one_line = one_line
+
+    def __call__(self, _logger: Any, _method: str, event_dict: EventDict) -> MutableMapping[str, Any]:
+        """Returns the record with only what JSON knows in it."""
+        return {
+            key: value if key in {"level", "timestamp"} else self._clean(value, keep_lines=key == "exception")
+            for key, value in event_dict.items()
+        }
+
+    def _clean(self, value: Any, *, keep_lines: bool = False) -> Any:
+        match value:
+            case None | bool() | int() | float():
+                return value
+            case dict():
+                return {self._text(str(key)): self._clean(item) for key, item in value.items()}
+            case list() | tuple() | set() | frozenset():
+                return [self._clean(item) for item in value]
+            case str():
+                return self._text(value, keep_lines=keep_lines)
+            case _:
+                return self._text(_described(value), keep_lines=keep_lines)
+
+    def _text(self, text: str, *, keep_lines: bool = False) -> str:
+        clean = self._redactor.scrub(text)
+        if not self._one_line:
+            return clean
+        return "\n".join(map(printable, clean.splitlines())) if keep_lines else printable(clean)
+
+
+def _described(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not lose the line
+        return f"<{type(value).__name__}>"
+
+
+def _our_logger(*_: object) -> logging.Logger:
+    return logging.getLogger("watcher")

@@ -1,0 +1,42 @@
+"""Where events go: one module for each kind of destination, imported only when one is configured."""
+
+from collections.abc import Callable
+from typing import TextIO
+
+import aiohttp
+
+from watcher.config import ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
+from watcher.notifiers.base import Notifier
+
+
+def build(
+    config: NotifierConfig,
+    *,
+    session: aiohttp.ClientSession,
+    request_timeout: float,
+    clock: Callable[[], float],
+    stream: TextIO,
+) -> Notifier:
+    """Returns the notifier for its section of the configuration.
+
+    `session` carries everything that goes out and is closed by its owner, `request_timeout` is seconds for
+    one send, `clock` gives the Unix time, and `stream` is what the console writes to.
+
+    Raises:
+        TypeError: there is no such kind.
+    """
+    match config:
+        case WebhookConfig():
+            from watcher.notifiers.webhook import WebhookNotifier  # noqa: PLC0415 - costs only who uses it
+
+            return WebhookNotifier(config, session=session, request_timeout=request_timeout, clock=clock)
+        case SlackConfig():
+            from watcher.notifiers.slack import SlackNotifier  # noqa: PLC0415 - slack_sdk is slow to import
+
+            return SlackNotifier(config, session=session, request_timeout=request_timeout, clock=clock)
+        case ConsoleConfig():
+            from watcher.notifiers.console import ConsoleNotifier  # noqa: PLC0415 - rich is slow to import
+
+            return ConsoleNotifier(config, stream=stream)
+        case _:
+            raise TypeError(f"there is no notifier for {type(config).__name__}")

@@ -1,0 +1,142 @@
+"""One POST to a destination, and its failures in words that hold no URL: a URL may be a secret."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+
+from watcher import backoff
+from watcher.notifiers.base import DeliveryError
+from watcher.text import cut, printable
+
+_READ_AT_MOST: Final = 4096
+_SHOWN_AT_MOST: Final = 200
+_WAIT_FOR_BODY: Final = 1.0
+WORTH_WAITING: Final = frozenset({408, 425, 429})
+"""The client errors that may pass by themselves."""
+
+_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
+_CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
+_TROUBLES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
+    ((TimeoutError,), "no answer within {timeout:g} s", None),
+    ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
+    ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
+    ((aiohttp.ClientSSLError,), "TLS: the handshake failed", None),
+    ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
+    ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
+    ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
+    ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
+    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP", None),
+    ((aiohttp.ServerDisconnectedError, OSError), "the connection broke before an answer came", None),
+    ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
+)
+"""What the HTTP client raises, the special before the general, in words, and what to mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a destination answered: its status, when it wants to be asked again, and how its body begins."""
+
+    status: int
+    retry_after: float | None
+    body: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the statuses are what this is about
+
+
+async def post(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: float,  # noqa: ASYNC109 - the client's own timeout tells its phases apart
+    clock: Callable[[], float],
+    context: ssl.SSLContext | None = None,
+) -> Answer:
+    """Posts once, follows no redirect, and returns the answer whatever its status.
+
+    The body of the answer is not decompressed, of which a few KB could become many MB.
+
+    Raises:
+        DeliveryError: there was no answer.
+    """
+    try:
+        async with session.post(
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            ssl=context or True,
+        ) as response:
+            text = await _beginning(response)
+            retry_after = backoff.retry_after(response.headers.get("Retry-After"), now=clock())
+            return Answer(response.status, retry_after, text)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise trouble(error, timeout) from None
+
+
+def trouble(error: Exception, timeout: float) -> DeliveryError:
+    """Returns why no answer came, from what the HTTP client raised; `timeout` is in seconds."""
+    for kinds, words, fix in _TROUBLES:
+        if isinstance(error, kinds):
+            return DeliveryError(words.format(timeout=timeout, detail=_detail(error)), fix=fix)
+    return DeliveryError(f"the request failed: {type(error).__name__}")
+
+
+def refusal(
+    answer: Answer, *, fixes: Mapping[int, str], otherwise: str, scrub: Callable[[str], str]
+) -> DeliveryError:
+    """Returns the error for an answer that is not 2xx.
+
+    A redirect and a client error that waiting does not heal get a fix: the one for their status, else
+    `otherwise`. The answer is scrubbed, for a destination may echo what it was sent, its own secrets included.
+    """
+    # Before the cut, behind which the rest of a secret would not be known as one.
+    said = cut(scrub(answer.body), _SHOWN_AT_MOST)
+    words = f"HTTP {answer.status}: {said}" if said else f"HTTP {answer.status}"
+    fix = None
+    if 300 <= answer.status < 400:  # noqa: PLR2004 - the statuses are what this is about
+        fix = "redirects are not followed: configure the address it redirects to"
+    elif 400 <= answer.status < 500 and answer.status not in WORTH_WAITING:  # noqa: PLR2004 - as above
+        fix = fixes.get(answer.status, otherwise)
+    return DeliveryError(words, retry_after=answer.retry_after, fix=fix)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """Reads a little of the body, for the error text and so that the connection can be used again.
+
+    The answer's status is known by now, so a body that is late, broken or compressed changes nothing.
+    """
+    received = b""
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_WAIT_FOR_BODY):
+            while len(received) < _READ_AT_MOST and (chunk := await response.content.read(_READ_AT_MOST)):
+                received += chunk
+    if "Content-Encoding" in response.headers:
+        return ""
+    return printable(received[:_READ_AT_MOST].decode("utf-8", "replace"))
+
+
+def _detail(error: Exception) -> str:
+    """Returns the part of an error that tells something and names neither host nor URL."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return printable(reason.partition(",")[0])
+        case aiohttp.ClientResponseError():
+            return str(error.status)
+        case aiohttp.ClientConnectorError() if error.os_error.errno:
+            return os.strerror(error.os_error.errno)
+        case _:
+            return "it failed"

@@ -1,0 +1,249 @@
+"""The Slack notifier: messages through a bot token or an incoming webhook."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from watcher import backoff
+from watcher.config import SlackConfig
+from watcher.messages import render
+from watcher.models import Delivery, Json, Receipt
+from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.outgoing import WORTH_WAITING, post, refusal, trouble
+from watcher.notifiers.slack_blocks import blocks, fallback, plain
+from watcher.secrets import Redactor, Secret
+from watcher.text import cut, printable
+
+_UNREADABLE: Final = re.compile(
+    r"invalid_(blocks|attachments|metadata|payload|arguments|array_arg|json|form_data)\w*"
+    r"|msg_too_long|msg_blocks_too_long|metadata_\w+|no_text|too_many_attachments|markdown_\w+"
+)
+"""Error codes that blame the form of the message, https://docs.slack.dev/reference/methods/chat.postMessage."""
+
+_QUOTED_AT_MOST: Final = 100
+_NO_THREAD: Final = frozenset({"thread_not_found", "cannot_reply_to_message", "message_not_found"})
+
+_REINSTALL: Final = "give a valid bot token (xoxb-…) of an app that is installed in the workspace"
+_NEW_WEBHOOK: Final = "make a new incoming webhook in Slack and give its URL"
+_OTHER_CHANNEL: Final = "unarchive the channel, or configure another one"
+_FIND_CHANNEL: Final = "check the channel's name or id; a private channel needs the app invited (/invite)"
+_ADMIN: Final = "ask an administrator of the workspace to let the app post there"
+_FIXES: Final = {
+    "channel_not_found": _FIND_CHANNEL,
+    "not_in_channel": "invite the app to the channel (/invite), or grant it the scope chat:write.public",
+    "is_archived": _OTHER_CHANNEL,
+    "channel_is_archived": _OTHER_CHANNEL,
+    "invalid_auth": _REINSTALL,
+    "not_authed": _REINSTALL,
+    "token_revoked": _REINSTALL,
+    "token_expired": _REINSTALL,
+    "account_inactive": _REINSTALL,
+    "not_allowed_token_type": _REINSTALL,
+    "missing_scope": "grant the app the scope chat:write and install it anew",
+    "no_permission": "grant the app the scope chat:write and install it anew",
+    "restricted_action": _ADMIN,
+    "access_denied": _ADMIN,
+    "action_prohibited": _ADMIN,
+    "ekm_access_denied": _ADMIN,
+    "team_access_not_granted": _ADMIN,
+    "org_login_required": _ADMIN,
+    "posting_to_general_channel_denied": _ADMIN,
+    "invalid_token": _NEW_WEBHOOK,
+    "no_service": _NEW_WEBHOOK,
+    "no_service_id": _NEW_WEBHOOK,
+    "no_active_hooks": _NEW_WEBHOOK,
+    "no_team": _NEW_WEBHOOK,
+    "team_disabled": _NEW_WEBHOOK,
+    "user_not_found": "check the ids under mention",
+}
+_WEBHOOK_FIXES: Final = {
+    400: "Slack takes this message in no form: see its words",
+    403: _NEW_WEBHOOK,
+    404: _NEW_WEBHOOK,
+    410: _NEW_WEBHOOK,
+}
+"""For an incoming webhook, https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks."""
+
+_ADDRESS: Final = "check Slack's address: the configured one is not Slack's"
+
+
+class _Refusal(Exception):
+    """Slack's no to one form of a message: its error code, and what to raise if no other form helps."""
+
+    def __init__(self, code: str, error: DeliveryError) -> None:
+        super().__init__(code)
+        self.code = code
+        self.error = error
+
+
+class SlackNotifier:
+    """Posts to one channel, about one message per second, which is what Slack allows.
+
+    https://docs.slack.dev/apis/web-api/rate-limits#overview
+    """
+
+    slots = 1
+    spacing = 1.0
+    for_people = True
+
+    def __init__(
+        self,
+        config: SlackConfig,
+        *,
+        session: aiohttp.ClientSession,
+        request_timeout: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = config.name
+        self._config = config
+        self._session = session
+        self._timeout = request_timeout
+        self._clock = clock
+        self._redactor = Redactor()
+
+    async def send(self, delivery: Delivery) -> Receipt | None:
+        """Posts one message, in the simplest form that Slack takes. See `Notifier.send`."""
+        message = render(delivery.event)
+        mention = self._config.mention
+        form: dict[str, Json] = {
+            "text": fallback(message),
+            "blocks": blocks(message, mention),
+            "mrkdwn": False,
+            **({} if self._config.webhook_url else _bot_arguments(delivery)),
+        }
+        while True:
+            try:
+                return await self._post(form)
+            except _Refusal as refused:
+                simpler = _simpler(form, refused.code, plain(message, mention))
+                if simpler is None:
+                    raise refused.error from None
+                form = simpler
+
+    async def check(self) -> str:
+        """Asks Slack whose token it is; a webhook cannot be asked. See `Notifier.check`."""
+        if self._config.webhook_url:
+            self._read(self._config.webhook_url)
+            return "configured; a test needs --send"
+        try:
+            identity = await self._call("auth.test", {})
+        except _Refusal as refused:
+            raise refused.error from None
+        return f"bot {self._quoted(identity.get('user'))} in team {self._quoted(identity.get('team'))}"
+
+    async def _post(self, form: Mapping[str, Json]) -> Receipt | None:
+        quiet: dict[str, Json] = {"unfurl_links": False, "unfurl_media": False}
+        if self._config.webhook_url:
+            await self._post_to_webhook(self._read(self._config.webhook_url), {**form, **quiet})
+            return None
+        quiet |= {"link_names": False, "parse": "none"}
+        answer = await self._call("chat.postMessage", {"channel": self._config.channel, **form, **quiet})
+        return Receipt({key: value for key in ("channel", "ts") if isinstance(value := answer.get(key), str)})
+
+    async def _post_to_webhook(self, url: str, form: Mapping[str, Json]) -> None:
+        answer = await post(
+            self._session,
+            url,
+            body=json.dumps(form).encode(),
+            headers={"Content-Type": "application/json"},
+            timeout=self._timeout,
+            clock=self._clock,
+        )
+        if not answer.accepted:
+            fix = _FIXES.get(answer.body) or _WEBHOOK_FIXES.get(answer.status, _ADDRESS)
+            error = refusal(answer, fixes={}, otherwise=fix, scrub=self._redactor.scrub)
+            raise _Refusal(answer.body, error)
+
+    async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
+        client = self._client()
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await client.api_call(method, json=dict(arguments))
+        except SlackApiError as error:
+            raise self._refused(error.response) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise trouble(error, self._timeout) from None
+        except (SlackClientError, AttributeError, ValueError):
+            # What the client raises when the answer is not the JSON object that it expects.
+            raise DeliveryError("the answer is not one of Slack's", fix=_ADDRESS) from None
+        return answer.data if isinstance(answer.data, dict) else {}
+
+    def _client(self) -> AsyncWebClient:
+        """Returns a client with the token of this moment.
+
+        No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
+        The session knows the proxy variables, NO_PROXY among them, which the client reads without it.
+        """
+        client = AsyncWebClient(
+            token=self._read(self._config.bot_token) if self._config.bot_token else None,
+            base_url=self._config.api_url,
+            session=self._session,
+            retry_handlers=[],
+        )
+        client.proxy = None
+        return client
+
+    def _refused(self, response: object) -> _Refusal:
+        """Translates an error response, which is a bare HTTP response where its body is not JSON."""
+        if isinstance(response, AsyncSlackResponse):
+            status, headers, data = response.status_code, response.headers, response.data
+        else:
+            status, headers, data = getattr(response, "status", 0), getattr(response, "headers", {}), None
+        said = data if isinstance(data, dict) else {}
+        code = self._quoted(said.get("error", ""))
+        words = f"Slack: {code or f'HTTP {status}'}"
+        if "needed" in said:
+            words += f" (needed: {self._quoted(said['needed'])})"
+        lasting = 300 <= status < 500 and status not in WORTH_WAITING  # noqa: PLR2004 - HTTP's own classes
+        fix = _FIXES.get(code) or (_ADDRESS if lasting and not code else None)
+        wait = backoff.retry_after(headers.get("Retry-After"), now=self._clock())
+        return _Refusal(code, DeliveryError(words, retry_after=wait, fix=fix))
+
+    def _quoted(self, said: object) -> str:
+        return cut(self._redactor.scrub(printable(str(said))), _QUOTED_AT_MOST)
+
+    def _read(self, secret: Secret) -> str:
+        value = secret.read()
+        self._redactor.learn(value)
+        return value
+
+
+def _bot_arguments(delivery: Delivery) -> dict[str, Json]:
+    """Returns what only a bot token can send: the thread of a follow-up, and metadata.
+
+    The metadata makes a repeated message known as one, https://docs.slack.dev/messaging/message-metadata.
+    """
+    metadata = {
+        "event_type": "watcher_delivery",
+        "event_payload": {"delivery_id": str(delivery.id), "event_id": delivery.event.id},
+    }
+    first = delivery.first.values if delivery.first else {}
+    if "channel" not in first or "ts" not in first:
+        return {"metadata": metadata}
+    reminder = delivery.event.type == "run.input_reminder"
+    thread = {"channel": first["channel"], "thread_ts": first["ts"], "reply_broadcast": reminder}
+    return {**thread, "metadata": metadata}
+
+
+def _simpler(form: Mapping[str, Json], code: str, text: str) -> dict[str, Json] | None:
+    """Returns what to try after Slack refused a form for its thread or its looks, or None if nothing is left.
+
+    `text` is the message without blocks.
+    """
+    if code in _NO_THREAD and "thread_ts" in form:
+        return {key: value for key, value in form.items() if key not in {"thread_ts", "reply_broadcast"}}
+    if not _UNREADABLE.fullmatch(code):
+        return None
+    if "metadata" in form and ("metadata" in code or "blocks" not in form):
+        return {key: value for key, value in form.items() if key != "metadata"}
+    if "blocks" in form:
+        kept = {key: value for key, value in form.items() if key not in {"blocks", "mrkdwn"}}
+        return {**kept, "text": text}
+    return None

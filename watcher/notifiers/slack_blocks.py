@@ -1,0 +1,155 @@
+"""Pure: a message in Slack's blocks, or as plain text, within Slack's limits.
+
+Other people's words go only into `plain_text` and `rich_text`, which parse no markup at all
+(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block); in `mrkdwn` there is nothing but words
+of our own. Where Slack shows the fallback text, `inert` takes the power from every character.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from watcher.messages import Fact, Message, Row, moment, more_rows, shortened, summary
+from watcher.models import Json
+from watcher.text import cut
+
+HEADER_MAX: Final = 150
+TEXT_MAX: Final = 3000
+"""Limits of a header block and of any other text, https://docs.slack.dev/reference/block-kit/blocks."""
+
+BLOCKS_MAX: Final = 12_000
+FALLBACK_MAX: Final = 1000
+"""A message fails near 13,200 characters in all, which Slack does not document; these two stay below."""
+
+_LINK_MAX: Final = 2000
+_MENTIONS_MAX: Final = 40
+_CONTEXT_MAX: Final = 10
+
+_STEPS: Final = ((3000, 1000, 40), (3000, 300, 30), (2500, 120, 25), (1000, 60, 15))
+"""Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
+
+_GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
+_LOUD: Final = frozenset({"urgent", "reminder", "trouble"})
+
+_LOOKALIKES: Final = str.maketrans({
+    "*": "\N{ASTERISK OPERATOR}",
+    "~": "\N{TILDE OPERATOR}",
+    "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
+    "@": "\N{FULLWIDTH COMMERCIAL AT}",
+})  # fmt: skip
+_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_QUOTES: Final = re.compile(r"^(\s*)>+", re.MULTILINE)
+_EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_SCHEMES: Final = re.compile(r"(?<=\w):(?=//)|(?<=mailto):|(?<=tel):", re.IGNORECASE)
+_EMOJI: Final = re.compile(r":(?=[\w+'-]+:)")
+_DOMAIN: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
+
+
+def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
+    """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON, with what was cut said."""
+    for body, value, rows in _STEPS:
+        shorter = shortened(message, body=body, value=value, rows=rows)
+        built = list(_blocks(shorter, mentions(message, mention)))
+        if _size(json.dumps(built, ensure_ascii=False)) <= BLOCKS_MAX:
+            break
+    return built
+
+
+def fallback(message: Message) -> str:
+    """Returns the text that Slack puts into notifications beside the blocks; escaped."""
+    return _escaped(cut(summary(message), FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
+
+
+def plain(message: Message, mention: Sequence[str] = ()) -> str:
+    """Returns the message as text alone, for when Slack takes no blocks: mentions of ours, the rest inert."""
+    called = f"{mentions(message, mention)} ".lstrip()
+    room = TEXT_MAX - len(called)
+    return called + inert(cut(summary(message), room, size=lambda text: _size(inert(text))))
+
+
+def mentions(message: Message, mention: Sequence[str]) -> str:
+    """Returns the mentions in Slack's markup, empty for messages that call nobody.
+
+    https://docs.slack.dev/messaging/formatting-message-text#mentioning-users
+    """
+    if message.tone not in _LOUD:
+        return ""
+    return " ".join(_mention(who) for who in mention[:_MENTIONS_MAX])
+
+
+def inert(text: str) -> str:
+    """Returns the text so that `mrkdwn` shows it and does nothing else.
+
+    Slack has no way to quote its characters for formatting, emoji and automatic links, so look-alikes
+    stand in for them where they would act.
+    """
+    text = _QUOTES.sub("\\1\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", text).translate(_LOOKALIKES)
+    text = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", text)
+    text = _EMOJI.sub("\N{MODIFIER LETTER COLON}", _SCHEMES.sub("\N{MODIFIER LETTER COLON}", text))
+    return _escaped(_DOMAIN.sub("\N{ONE DOT LEADER}", text))
+
+
+def _blocks(message: Message, called: str) -> Iterator[Json]:
+    yield {"type": "header", "text": _plain_text(cut(message.title, HEADER_MAX, size=_size))}
+    if called:
+        yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
+    style = "rich_text_quote" if message.quoted else "rich_text_section"
+    body = _text(cut(message.body, TEXT_MAX, size=_size))
+    yield {"type": "rich_text", "elements": [{"type": style, "elements": [body]}]}
+    if message.rows:
+        items: list[Json] = [_row(row) for row in message.rows]
+        if message.dropped_rows:
+            items.append({"type": "rich_text_section", "elements": [_text(more_rows(message), italic=True)]})
+        listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
+        yield {"type": "rich_text", "elements": [listed]}
+    if message.advice:
+        yield {"type": "section", "text": _plain_text(f"What to do: {message.advice}")}
+    if message.facts:
+        yield {"type": "context", "elements": [_fact(fact) for fact in message.facts[:_CONTEXT_MAX]]}
+    if message.link and _size(message.link) <= _LINK_MAX:
+        # No button: pressing one calls back an app that has nobody to take the call, and shows a warning.
+        link = {"type": "link", "url": message.link, "text": "Open"}
+        yield {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]}
+
+
+def _row(row: Row) -> Json:
+    elements = [_text(row.name, bold=True), _text(f": {row.value}", italic=row.masked)]
+    if row.editable:
+        elements.append(_text(" ✎ editable", italic=True))
+    return {"type": "rich_text_section", "elements": elements}
+
+
+def _fact(fact: Fact) -> Json:
+    if isinstance(fact.value, str):
+        return _plain_text(f"{fact.label}: {fact.value}")
+    date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{moment(fact.value)}>"
+    return {"type": "mrkdwn", "text": f"{fact.label}: {date}"}
+
+
+def _plain_text(text: str) -> Json:
+    return {"type": "plain_text", "text": text, "emoji": False}
+
+
+def _text(text: str, **style: bool) -> Json:
+    chosen = {name: True for name, wanted in style.items() if wanted}
+    return {"type": "text", "text": text, **({"style": chosen} if chosen else {})}
+
+
+def _mention(who: str) -> str:
+    if who in _GROUPS:
+        return _GROUPS[who]
+    return f"<!subteam^{who}>" if who.startswith("S") else f"<@{who}>"
+
+
+def _escaped(text: str) -> str:
+    """Escapes the three characters that Slack's markup is made of.
+
+    https://docs.slack.dev/messaging/formatting-message-text#escaping
+    """
+    return text.translate(_ESCAPES)
+
+
+def _size(text: str) -> int:
+    """Counts as the strictest reading of Slack's limits does: in UTF-16 units."""
+    return len(text.encode("utf-16-le")) // 2

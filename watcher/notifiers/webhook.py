@@ -1,0 +1,204 @@
+"""The webhook notifier: signed JSON by POST, for programs.
+
+Headers and signature follow the Standard Webhooks specification
+(https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+
+from watcher import __version__
+from watcher.config import WebhookConfig
+from watcher.messages import moment
+from watcher.models import Delivery, Event, InputRequest, Json, Receipt, Run
+from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.outgoing import post, refusal
+from watcher.runs import tidy
+from watcher.secrets import Redactor, Secret
+
+PAYLOAD_VERSION: Final = 1
+
+_CHECK_URL: Final = "check the webhook's URL"
+_CHECK_CREDENTIALS: Final = "check the webhook's headers and the receiver's access rules"
+_FIXES: Final = {
+    401: _CHECK_CREDENTIALS,
+    403: _CHECK_CREDENTIALS,
+    404: _CHECK_URL,
+    405: "the receiver takes no POST there: check the webhook's URL",
+    410: _CHECK_URL,
+    413: "let the receiver take larger bodies, or set include_params = false",
+}
+_OTHERWISE: Final = "the receiver refuses such a request: see its logs"
+
+
+class WebhookNotifier:
+    """Posts every event; several at once, for a program reads them."""
+
+    slots = 8
+    spacing = 0.0
+    for_people = False
+
+    def __init__(
+        self,
+        config: WebhookConfig,
+        *,
+        session: aiohttp.ClientSession,
+        request_timeout: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = config.name
+        self._config = config
+        self._session = session
+        self._timeout = request_timeout
+        self._clock = clock
+        self._redactor = Redactor()
+        self._context: ssl.SSLContext | None = None
+
+    async def send(self, delivery: Delivery) -> Receipt | None:
+        """Posts once; a 2xx is acceptance. See `Notifier.send`."""
+        body = encode(payload(delivery.event))
+        answer = await post(
+            self._session,
+            self._read(self._config.url),
+            body=body,
+            headers=self._headers(delivery.event.id, body),
+            timeout=self._timeout,
+            clock=self._clock,
+            context=self._trusted(),
+        )
+        if not answer.accepted:
+            raise refusal(answer, fixes=_FIXES, otherwise=_OTHERWISE, scrub=self._redactor.scrub)
+        return None
+
+    async def check(self) -> str:
+        """Reads the secrets, which is all that can be tried without sending. See `Notifier.check`."""
+        self._read(self._config.url)
+        self._headers("", b"")
+        self._trusted()
+        return "configured; a test needs --send"
+
+    def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
+        timestamp = int(self._clock())
+        headers = {"user-agent": f"dynamiq-watcher/{__version__}"}
+        # In one case, so that what is ours replaces what was configured instead of going out twice.
+        headers |= {name.lower(): self._read(secret) for name, secret in self._config.headers.items()}
+        headers |= {
+            "content-type": "application/json",
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self._config.secret:
+            secret = self._read(self._config.secret)
+            headers["webhook-signature"] = signature(secret, event_id, timestamp, body)
+        return headers
+
+    def _read(self, secret: Secret) -> str:
+        value = secret.read()
+        self._redactor.learn(value)
+        return value
+
+    def _trusted(self) -> ssl.SSLContext | None:
+        if self._config.ca_file and not self._context:
+            try:
+                self._context = ssl.create_default_context(cafile=self._config.ca_file)
+            except OSError as error:
+                reason = error.strerror or "not usable"
+                fix = "give ca_file the certificates of the authority, in PEM"
+                raise DeliveryError(f"ca_file {self._config.ca_file}: {reason}", fix=fix) from None
+        return self._context
+
+
+def payload(event: Event) -> dict[str, Json]:
+    """Returns the body of an event. Times are ISO 8601 in UTC, waits are whole seconds."""
+    data: dict[str, Json] = {}
+    if event.app:
+        data["app"] = {"name": event.app.name, "base_url": event.app.base_url}
+    if event.run:
+        data["run"] = _run(event.run, event.link)
+    if event.request and event.first_seen_at is not None:
+        data["request"] = _request(event.request, event.first_seen_at, event.at)
+    if event.reminder:
+        data["reminder"] = {"number": event.reminder.number, "of": event.reminder.of}
+    if event.resolution and event.first_seen_at is not None:
+        data["resolution"] = {
+            "outcome": event.resolution.outcome,
+            "run_status": event.resolution.run_status,
+            "resolved_at": moment(event.resolution.resolved_at),
+            "waited_seconds": _seconds(event.first_seen_at, event.resolution.resolved_at),
+        }
+    if event.failure:
+        data["failure"] = {
+            "status": event.failure.status,
+            "code": event.failure.code,
+            "message": event.failure.message,
+            "since": moment(event.failure.since),
+            "pending_known": event.failure.pending_known,
+        }
+    return {
+        "version": PAYLOAD_VERSION,
+        "id": event.id,
+        "type": event.type,
+        "timestamp": moment(event.at),
+        "data": data,
+    }
+
+
+def encode(document: dict[str, Json]) -> bytes:
+    """Returns the document as JSON that every parser takes: no NaN, no lone surrogates, no endless depth."""
+    return json.dumps(tidy(document), allow_nan=False, separators=(",", ":")).encode()
+
+
+def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
+    """Returns the `webhook-signature`: HMAC-SHA256 over `id.timestamp.body`, as Standard Webhooks has it.
+
+    A secret of the form `whsec_` + base64 stands for the bytes that it encodes, any other text for itself.
+    """
+    signed = f"{event_id}.{timestamp}.".encode() + body
+    digest = hmac.new(_key(secret), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _key(secret: str) -> bytes:
+    if secret.startswith("whsec_"):
+        try:
+            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            pass  # a text that merely begins so
+    return secret.encode()
+
+
+def _run(run: Run, link: str | None) -> dict[str, Json]:
+    shown = {
+        "id": run.id,
+        "status": run.status,
+        "started_at": None if run.started_at is None else moment(run.started_at),
+        "user_id": run.user_id,
+        "session_id": run.session_id,
+        "link": link,
+    }
+    return shown if run.input is None else {**shown, "input": run.input}
+
+
+def _request(request: InputRequest, first_seen_at: float, now: float) -> dict[str, Json]:
+    return {
+        "id": request.id or None,
+        "type": request.type,
+        "prompt": request.prompt,
+        **({} if request.params is None else {"params": request.params}),
+        "editable_params": list(request.editable_params),
+        "first_seen_at": moment(first_seen_at),
+        "waiting_seconds": _seconds(first_seen_at, now),
+    }
+
+
+def _seconds(since: float, until: float) -> int:
+    """Counts between the moments as they are shown, so that a reader who subtracts them agrees."""
+    return max(0, int(until) - int(since))

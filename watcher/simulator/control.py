@@ -1,0 +1,71 @@
+"""The simulator's own endpoints, by which a test in another process drives it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Final
+
+from watcher.simulator.faults import Fault
+from watcher.simulator.knobs import Json, Refusal
+from watcher.simulator.state import Simulation
+
+
+def control(simulation: Simulation, verb: str, arguments: Mapping[str, Json]) -> Json:
+    """Does a verb of `Simulation`, or one of the few below, and returns what it returned.
+
+    Raises:
+        Refusal: 404 for an unknown verb or run, 400 for wrong arguments, and what the verb refuses.
+    """
+    if verb not in VERBS:
+        raise Refusal(404, {"verb": f"must be one of {', '.join(sorted(VERBS))}"})
+    try:
+        return VERBS[verb](simulation, **arguments)
+    except (TypeError, ValueError) as error:
+        raise Refusal(400, {"arguments": str(error)}) from None
+
+
+def describe(simulation: Simulation) -> Json:
+    """Returns everything there is to know of an app as JSON."""
+    return {
+        "knobs": asdict(simulation.knobs),
+        "deleted": simulation.deleted,
+        "runs": [{**asdict(run), "answered": sorted(run.answered)} for run in simulation.runs],
+        "answers": [asdict(answer) for answer in simulation.answers],
+    }
+
+
+def _add_fault(simulation: Simulation, **fields: Json) -> None:
+    simulation.faults.add(Fault(**fields))
+
+
+def _clear_faults(simulation: Simulation) -> None:
+    simulation.faults.clear()
+
+
+def _turn_knobs(simulation: Simulation, **values: Json) -> None:
+    simulation.knobs = replace(simulation.knobs, **values)
+
+
+VERBS: Final[Mapping[str, Callable[..., Json]]] = {
+    "start_run": Simulation.start_run,
+    "ask": Simulation.ask,
+    "answer": Simulation.answer,
+    "pause": Simulation.pause,
+    "cancel": Simulation.cancel,
+    "fail": Simulation.fail,
+    "complete": Simulation.complete,
+    "delete": Simulation.delete,
+    "hide": Simulation.hide,
+    "reveal": Simulation.reveal,
+    "make_zombie": Simulation.make_zombie,
+    "override": Simulation.override,
+    "inject": Simulation.inject,
+    "shift_next_page": Simulation.shift_next_page,
+    "keys": Simulation.rotate_keys,
+    "delete_app": Simulation.delete_app,
+    "restore_app": Simulation.restore_app,
+    "reset": Simulation.reset,
+    "fault": _add_fault,
+    "clear_faults": _clear_faults,
+    "knobs": _turn_knobs,
+}
+"""What can be posted to `/_control/{verb}`; the body holds the arguments, and `app` if not the default."""

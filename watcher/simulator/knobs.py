@@ -1,0 +1,87 @@
+"""Knobs for what the Runs API's documentation leaves open, and how the simulator refuses a call."""
+
+from dataclasses import dataclass, fields
+from http import HTTPStatus
+from typing import Any, Literal, get_args
+
+Json = Any
+"""What a JSON document can hold."""
+
+Blank = Literal["absent", "null", "empty"]
+TimeFormat = Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "offset"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """One choice per behaviour that is not documented, each with the likeliest as its default.
+
+    All are assumed except `over_limit` with its limit of 500 and `request_ids`, which the vendor's public
+    notes and command-line client suggest. The names that explain themselves little:
+
+    - `wrong_params`: a bad number, status, sort field or session id is refused, ignored, or finds nothing.
+    - `past_the_end`: a page after the last one is empty or a 404.
+    - `awaiting_matches_base`: `status=started` and `status=paused` also find runs shown as awaiting input.
+    - `list_requests`: what list items hold as `input_requests`.
+    - `hidden_requests`, `no_params`: what stands for `input_requests` in a run whose question is hidden, and
+      for `params` and `editable_params` in a request that has none.
+    - `time_format`: the fraction digits of times; `offset` writes `+00:00` instead of `Z`.
+    - `request_ids`: `stable` gives every question of one node of one run the same id.
+    - `swallow_second_ask`: a question whose id was answered before never shows; the run ends up paused.
+    - `input_window`: seconds a run waits in memory before `after_window` happens; None waits forever.
+    - `seen_once_more`: an answered request shows once more, in one list and in one reading of the run.
+    - `approval_body`: `lenient` knows the decision by several names, `strict` wants `is_approved` or text.
+
+    Raises:
+        ValueError: a value is not one of the choices.
+    """
+
+    default_page_size: int = 25
+    page_size_limit: int = 500
+    over_limit: Literal["reject", "clamp"] = "reject"
+    wrong_params: Literal["reject", "ignore", "empty"] = "reject"
+    past_the_end: Literal["empty", "not_found"] = "empty"
+    empty_page_count: Literal[0, 1] = 0
+    awaiting_matches_base: bool = True
+    list_requests: Literal["absent", "present", "null", "empty"] = "absent"
+    hidden_requests: Blank = "absent"
+    no_params: Blank = "absent"
+    unfinished: Literal["omit", "null"] = "omit"
+    time_format: TimeFormat = "seconds"
+    error_details: Literal["object", "text", "absent"] = "object"
+    request_ids: Literal["stable", "fresh"] = "stable"
+    swallow_second_ask: bool = False
+    input_window: float | None = 600.0
+    after_window: Literal["pause", "fail"] = "pause"
+    seen_once_more: bool = False
+    wrong_input_status: Literal[400, 404, 409] = 400
+    approval_body: Literal["lenient", "strict"] = "lenient"
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            choices = (True, False) if knob.type is bool else get_args(knob.type)
+            value = getattr(self, knob.name)
+            if all(isinstance(choice, (str, int)) for choice in choices) and choices and value not in choices:
+                allowed = ", ".join(str(choice) for choice in choices)
+                raise ValueError(f"{knob.name}: {value!r} is not one of {allowed}")
+
+
+class Refusal(Exception):
+    """A call that the simulated API refuses with an HTTP status and its error envelope.
+
+    The snake_case code and the message follow from the status, as in the documented samples
+    (`bad_request`, `unauthorized`, `not_found`); `forbidden` and the rest are assumed to follow suit.
+    """
+
+    def __init__(self, status: int, details: dict[str, str] | None = None) -> None:
+        super().__init__(f"{status}: {details}" if details else str(status))
+        self.status = status
+        self.details = details
+
+
+def error_body(status: int, details: Json = None, *, message: str | None = None) -> dict[str, Json]:
+    """Returns the API's error envelope for an HTTP status; without details the field is left out."""
+    phrase = HTTPStatus(status).phrase
+    error: dict[str, Json] = {"code": phrase.lower().replace(" ", "_"), "message": message or phrase}
+    if details is not None:
+        error["details"] = details
+    return {"error": error}

@@ -1,0 +1,140 @@
+"""The simulated runs and requests, and how they look as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from watcher.simulator.knobs import Blank, Json, Knobs, TimeFormat
+
+Base = Literal["created", "started", "paused", "completed", "failed", "canceled"]
+View = Literal["list", "get"]
+
+AWAITING: Final = "awaiting_input"
+OPEN: Final = frozenset({"started", "paused"})
+"""The only base statuses in which a run takes input or is shown as awaiting it."""
+TERMINAL: Final = frozenset({"completed", "failed", "canceled"})
+STATUSES: Final = frozenset({"created", AWAITING}) | OPEN | TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One question of one node of a run. `extra` holds further fields of its JSON."""
+
+    id: str
+    node: str
+    type: str
+    prompt: Json
+    params: Json
+    editable_params: Json
+    asked_at: float
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What somebody sent as input to a run. `is_approved` is None where only text was given."""
+
+    run_id: str
+    request_id: str
+    type: str
+    feedback: str
+    is_approved: bool | None
+    params: Json
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedRun:
+    """One execution of the simulated app.
+
+    `base` is the status underneath the synthetic awaiting_input. `number` counts runs in the order in which
+    they were started. `answered` holds the ids of answered requests, `swallowed_at` when a question was
+    swallowed, `override` fields that replace those of the run's JSON, however wrong.
+    """
+
+    id: str
+    number: int
+    base: Base
+    started_at: float
+    ended_at: float | None = None
+    input: Json = None
+    output: Json = None
+    user_id: str | None = None
+    session_id: str | None = None
+    pending: tuple[Ask, ...] = ()
+    answered: frozenset[str] = frozenset()
+    swallowed_at: float | None = None
+    hidden: bool = False
+    zombie: bool = False
+    override: Mapping[str, Json] = field(default_factory=dict)
+
+
+def shown_status(run: SimulatedRun, asks: tuple[Ask, ...]) -> str:
+    """Returns the status that a reader sees: awaiting_input over an open run that has unresolved asks."""
+    return AWAITING if run.base in OPEN and (asks or run.hidden) else run.base
+
+
+def render(run: SimulatedRun, asks: tuple[Ask, ...], knobs: Knobs, view: View) -> dict[str, Json]:
+    """Returns a run's JSON as `GET /v1/runs` or `GET /v1/runs/{id}` show it."""
+    optional = {"user_id": run.user_id, "session_id": run.session_id, "input": run.input}
+    item: dict[str, Json] = {
+        "id": run.id,
+        "status": shown_status(run, asks),
+        "started_at": format_time(run.started_at, knobs.time_format),
+        **{name: value for name, value in optional.items() if value is not None},
+        **_ending(run, knobs),
+    }
+    if view == "get" or knobs.list_requests == "present":
+        item |= _requests_of(run, asks, knobs)
+    else:
+        item |= _blank("input_requests", knobs.list_requests, [])
+    return item | dict(run.override)
+
+
+def format_time(seconds: float, time_format: TimeFormat) -> str:
+    """Returns Unix seconds as RFC 3339 in UTC with as many fraction digits as the format asks for."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    whole = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    match time_format:
+        case "seconds":
+            return f"{whole}Z"
+        case "milliseconds":
+            return f"{whole}.{moment.microsecond // 1000:03d}Z"
+        case "microseconds":
+            return f"{whole}.{moment.microsecond:06d}Z"
+        case "nanoseconds":
+            return f"{whole}.{moment.microsecond:06d}000Z"
+        case "offset":
+            return f"{whole}+00:00"
+
+
+def _ending(run: SimulatedRun, knobs: Knobs) -> dict[str, Json]:
+    if run.ended_at is not None:
+        ended = {"ended_at": format_time(run.ended_at, knobs.time_format)}
+        return ended if run.output is None else {**ended, "output": run.output}
+    return {} if knobs.unfinished == "omit" else {"ended_at": None, "output": None}
+
+
+def _requests_of(run: SimulatedRun, asks: tuple[Ask, ...], knobs: Knobs) -> dict[str, Json]:
+    if shown_status(run, asks) != AWAITING:
+        return {}
+    if run.hidden:
+        return _blank("input_requests", knobs.hidden_requests, [])
+    return {"input_requests": [_render_ask(ask, knobs) for ask in asks]}
+
+
+def _render_ask(ask: Ask, knobs: Knobs) -> dict[str, Json]:
+    item: dict[str, Json] = {"id": ask.id, "type": ask.type, "prompt": ask.prompt}
+    item |= _blank("params", knobs.no_params, {}) if ask.params is None else {"params": ask.params}
+    if ask.editable_params is None:
+        item |= _blank("editable_params", knobs.no_params, [])
+    else:
+        item["editable_params"] = ask.editable_params
+    return item | dict(ask.extra)
+
+
+def _blank(name: str, blank: Blank, empty: Json) -> dict[str, Json]:
+    if blank == "absent":
+        return {}
+    return {name: None if blank == "null" else empty}

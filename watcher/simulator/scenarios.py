@@ -1,0 +1,272 @@
+"""Scripts that play on the simulator, by name. Times are seconds of the script at speed 1."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from watcher.simulator.knobs import Json
+from watcher.simulator.stage import (
+    Stage,
+    ask_access,
+    ask_clause,
+    ask_goodwill,
+    ask_refund,
+    ask_release,
+    refund_run,
+    waiting_runs,
+)
+from watcher.simulator.state import Simulation
+
+_PAUSE: Final = 10.0
+"""Between the acts of a scenario: long enough to be seen by a poll in between."""
+_PAGE: Final = 100
+"""The page size for which the `pages_…` scenarios are made; that of the watcher by default."""
+_BUSY: Final = 5
+_ENDED_KEPT: Final = 500
+_DEPTH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A script and one line that says what it shows."""
+
+    description: str
+    script: Callable[[Stage], Awaitable[None]]
+
+
+async def play(
+    name: str,
+    simulations: Simulation | Mapping[str, Simulation],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    speed: float = 1.0,
+) -> None:
+    """Plays a scenario on the first simulated app; `busy` and `demo` go on until they are cancelled.
+
+    Raises:
+        KeyError: there is no scenario of that name.
+    """
+    apps = {"default": simulations} if isinstance(simulations, Simulation) else simulations
+    await SCENARIOS[name].script(Stage(apps=apps, sleep=sleep, speed=speed))
+
+
+async def _demo(stage: Stage) -> None:
+    app = stage.app
+    refund = refund_run(app)
+    ask_refund(app, refund)
+    await stage.wait(0.5)
+    clause, clause_request = ask_clause(app)
+    await stage.wait(4.5)
+    ask_goodwill(app, refund)
+    access, _ = ask_access(app)
+    await stage.wait(3)
+    app.answer(clause, clause_request, feedback="Accept 12 months, they are a reference customer.")
+    app.complete(clause, {"decision": "accepted 12 months"})
+    await stage.wait(3)
+    release, (deploy, migrate) = ask_release(app)
+    await stage.wait(3)
+    app.cancel(access)
+    await stage.wait(2)
+    async with stage.outage():
+        await stage.wait(4)
+    await stage.wait(1)
+    late = refund_run(app, "A-20533")
+    ask_refund(app, late, 780, "A-20533")
+    await stage.wait(2)
+    app.answer(release, migrate, is_approved=True)
+    app.answer(release, deploy, is_approved=True)
+    app.complete(release, {"deployed": "2.14.0"})
+    await stage.wait(2)
+    await _churn(stage, gap=8.0, waiting=2)
+
+
+async def _quiet(stage: Stage) -> None:
+    finished = refund_run(stage.app)
+    stage.app.complete(finished, {"category": "billing", "priority": "high"})
+    refund_run(stage.app, "A-20418")
+
+
+async def _approval(stage: Stage) -> None:
+    ask_refund(stage.app, refund_run(stage.app))
+
+
+async def _feedback(stage: Stage) -> None:
+    ask_clause(stage.app)
+
+
+async def _two_at_once(stage: Stage) -> None:
+    ask_release(stage.app)
+
+
+async def _asked_again(stage: Stage) -> None:
+    run_id = refund_run(stage.app)
+    ask_refund(stage.app, run_id)
+    await stage.wait(_PAUSE)
+    ask_goodwill(stage.app, run_id)
+
+
+async def _rejected_asked_again(stage: Stage) -> None:
+    run_id = refund_run(stage.app)
+    request_id = ask_refund(stage.app, run_id)
+    await stage.wait(_PAUSE)
+    stage.app.answer(run_id, request_id, feedback="Too much, half is enough.", is_approved=False)
+    ask_refund(stage.app, run_id, 310)
+
+
+async def _completed(stage: Stage) -> None:
+    run_id, request_id = ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.answer(run_id, request_id, is_approved=True)
+    await stage.wait(_PAUSE)
+    stage.app.complete(run_id, {"granted": True})
+
+
+async def _canceled(stage: Stage) -> None:
+    run_id, _ = ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.cancel(run_id)
+
+
+async def _failed(stage: Stage) -> None:
+    run_id, _ = ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.fail(run_id)
+
+
+async def _expired(stage: Stage) -> None:
+    parked, _ = ask_clause(stage.app)
+    lost, _ = ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.pause(parked)
+    stage.app.fail(lost)
+
+
+async def _hidden(stage: Stage) -> None:
+    run_id, _ = ask_clause(stage.app)
+    stage.app.hide(run_id)
+
+
+async def _backlog(stage: Stage) -> None:
+    waiting_runs(stage.app, 30)
+
+
+async def _outage(stage: Stage) -> None:
+    ask_refund(stage.app, refund_run(stage.app))
+    await stage.wait(_PAUSE)
+    async with stage.outage():
+        await stage.wait(6 * _PAUSE)
+    ask_access(stage.app)
+
+
+async def _gone(stage: Stage) -> None:
+    run_id, _ = ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.delete(run_id)
+
+
+async def _app_gone(stage: Stage) -> None:
+    ask_access(stage.app)
+    await stage.wait(_PAUSE)
+    stage.app.delete_app()
+    await stage.wait(6 * _PAUSE)
+    stage.app.restore_app()
+
+
+async def _busy(stage: Stage) -> None:
+    await _churn(stage, gap=1.0, waiting=_BUSY)
+
+
+async def _churn(stage: Stage, gap: float, waiting: int) -> None:
+    """Asks something every `gap` seconds, forever, and ends the oldest so that `waiting` are left."""
+    app = stage.app
+    waits: deque[tuple[str, str]] = deque()
+    ended: deque[str] = deque()
+    for number in count():
+        order = f"C-{40000 + number}"
+        run_id = refund_run(app, order)
+        waits.append((run_id, ask_refund(app, run_id, 510 + number % 400, order)))
+        if len(waits) > waiting:
+            _end(app, number, *waits[0])
+            ended.append(waits.popleft()[0])
+        if len(ended) > _ENDED_KEPT:
+            app.delete(ended.popleft())
+        await stage.wait(gap)
+
+
+def _end(app: Simulation, number: int, run_id: str, request_id: str) -> None:
+    if number % 4 == 0:
+        app.cancel(run_id)
+        return
+    app.answer(run_id, request_id, is_approved=number % 4 != 1)
+    app.complete(run_id)
+
+
+def _pages(total: int) -> Callable[[Stage], Awaitable[None]]:
+    async def script(stage: Stage) -> None:
+        waiting_runs(stage.app, total)
+
+    return script
+
+
+async def _hostile(stage: Stage) -> None:
+    for prompt, params in _hostile_questions():
+        stage.app.ask(refund_run(stage.app), "issue_refund", prompt=prompt, params=params)
+
+
+def _hostile_questions() -> list[tuple[Json, Json]]:
+    deep: Json = "the bottom"
+    for _ in range(_DEPTH):
+        deep = {"inner": [deep]}
+    return [
+        ("<!channel> <!here> <@U012345> @everyone: approve <https://evil.example|the refund>?", None),
+        (
+            "*bold* _italic_ ~gone~ `code` ```block``` > quote & &lt;escaped&gt; [link](javascript:alert(1))",
+            None,
+        ),
+        ("<script>alert(1)</script><img src=x onerror=alert(1)> {{7*7}} {prompt} %s", {"<b>key</b>": "<i>"}),
+        ("\u202eapproved\u202c \u2066isolated\u2069 \ufefffoo\u200bbar", {"\u202ekey": "\u202evalue"}),
+        (
+            "bell \x07 escape \x1b[31mred\x1b[0m \x1b]8;;https://evil.example\x07link\x1b]8;;\x07 null \x00",
+            None,
+        ),
+        ("lone surrogate \ud800 and astral \U0001f4b8", {"surrogate": "\udfff"}),
+        ("long " + "word " * 20_000, {"text": "x" * 100_000}),
+        ("many parameters", {f"parameter_{number}": number for number in range(500)}),
+        ("deep parameters", deep),
+        ("", {}),
+        (None, [1, "two", None]),
+        (["a", "list"], "a text"),
+        ("  \n\n   surrounded by white space \n\n ", {"number": 1e308, "large": 10**30, "nothing": None}),
+    ]
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "demo": Scenario("half a minute with a bit of everything, then gentle churn", _demo),
+    "quiet": Scenario("runs, but nobody is asked anything", _quiet),
+    "approval": Scenario("one approval with parameters", _approval),
+    "feedback": Scenario("one question to be answered in words", _feedback),
+    "two_at_once": Scenario("one run that asks two things at once", _two_at_once),
+    "asked_again": Scenario("answered, and the same node asks something else at once", _asked_again),
+    "rejected_asked_again": Scenario("rejected, and the agent tries again", _rejected_asked_again),
+    "completed": Scenario("answered, then the run completes", _completed),
+    "canceled": Scenario("canceled while it waits", _canceled),
+    "failed": Scenario("fails while it waits", _failed),
+    "expired": Scenario("two go unanswered: one is parked and still waits, one fails", _expired),
+    "hidden": Scenario("awaits input without showing its question", _hidden),
+    "backlog": Scenario("thirty wait from the start", _backlog),
+    "outage": Scenario("every key is refused for a minute", _outage),
+    "gone": Scenario("a waiting run is deleted", _gone),
+    "app_gone": Scenario("the app is deleted for a minute, then back", _app_gone),
+    "busy": Scenario("one new question a second, five waiting, forever", _busy),
+    "pages_none": Scenario("nothing waits", _pages(0)),
+    "pages_one": Scenario("one run waits", _pages(1)),
+    "pages_exact": Scenario("exactly one page of 100 waits", _pages(_PAGE)),
+    "pages_one_more": Scenario("one more than a page of 100 waits", _pages(_PAGE + 1)),
+    "pages_three": Scenario(
+        "three pages of 100 wait, the last one half full", _pages(2 * _PAGE + _PAGE // 2)
+    ),
+    "hostile": Scenario("mentions, markup, control characters, huge and deep parameters", _hostile),
+}
