@@ -5,7 +5,7 @@ Its errors are drawn in `api_errors`.
 
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +31,7 @@ from watcher.api_errors import (
 )
 from watcher.backoff import retry_after
 from watcher.models import AWAITING, PAUSED, Json, Run
-from watcher.runs import Skipped, parse_json, parse_run
+from watcher.runs import Skipped, parse_json, parse_run, tidy
 from watcher.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
@@ -119,6 +119,7 @@ class RunsClient:
         query += [("user_id", user_id)] if user_id else []
         query += [("session_id", session_id)] if session_id else []
         seen: set[str] = set()
+        unreadable: list[Json] = []
         listed = 0
         for number in range(1, PAGES_MAX + 1):
             document = await self._get("/v1/runs", [*query, ("page", number)])
@@ -129,7 +130,8 @@ class RunsClient:
             runs = tuple(run for run in parsed if isinstance(run, Run))
             skipped = tuple(item for item in parsed if isinstance(item, Skipped))
             listed += len(items)
-            fresh = bool(skipped) or any(run.id not in seen for run in runs)
+            before, unreadable = unreadable, _unreadable(items, parsed)
+            fresh = any(run.id not in seen for run in runs) or unreadable not in ([], before)
             seen.update(run.id for run in runs)
             last = not fresh or not _more(document.get("pagination"), number, listed)
             yield Page(runs, skipped, last)
@@ -154,11 +156,11 @@ class RunsClient:
 
     async def _get(self, path: str, query: _Query) -> dict[str, Json]:
         async with self._answer(path, query) as response:
+            if response.is_redirect:
+                raise Redirected("a redirect, which is not followed", status=response.status_code)
+            if response.status_code != httpx.codes.OK:
+                raise self._refusal(response, await _read_refusal(response))
             body = await _read(response)
-        if response.is_redirect or response.has_redirect_location:
-            raise Redirected("a redirect, which is not followed", status=response.status_code)
-        if response.status_code != httpx.codes.OK:
-            raise self._refusal(response, body)
         try:
             document = parse_json(body)
         except ValueError as error:
@@ -169,11 +171,7 @@ class RunsClient:
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
-        try:
-            key = self._access_key.read() if self._access_key else None
-        except SecretError as error:
-            raise KeyUnreadable(str(error)) from None
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = self._authorization()
         try:
             url = self._base_url + path
             async with self._http.stream("GET", url, params=query, headers=headers) as response:
@@ -182,6 +180,17 @@ class RunsClient:
             raise TimedOut(f"no answer in time ({_words(error)})") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError) as error:
             raise ConnectionFailed(_words(error)) from None
+
+    def _authorization(self) -> dict[str, str]:
+        if self._access_key is None:
+            return {}
+        try:
+            key = self._access_key.read()
+        except SecretError as error:
+            raise KeyUnreadable(str(error)) from None
+        if not (key.isascii() and key.isprintable()):  # the error of a library that sends it would quote it
+            raise KeyUnreadable(f"{self._access_key.name}: holds characters that no HTTP header can carry")
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def _refusal(self, response: httpx.Response, body: bytes) -> Refused:
         status = response.status_code
@@ -212,6 +221,11 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
+def _unreadable(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> list[Json]:
+    """Returns the items that are no runs, cut to a depth at which they can be compared."""
+    return [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+
+
 def _more(pagination: Json, page: int, listed: int) -> bool:
     if not isinstance(pagination, dict):
         return True
@@ -239,6 +253,14 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
+async def _read_refusal(response: httpx.Response) -> bytes:
+    """A refusal is told by its status, whether or not its body can be read."""
+    try:
+        return await _read(response)
+    except InvalidResponse:
+        return b""
+
+
 def _error_object(body: bytes) -> dict[str, Json]:
     try:
         document = parse_json(body)
@@ -249,7 +271,7 @@ def _error_object(body: bytes) -> dict[str, Json]:
 
 
 def _text(value: Json) -> str:
-    return value[:MESSAGE_MAX] if isinstance(value, str) else ""
+    return str(tidy(value))[:MESSAGE_MAX] if isinstance(value, str) else ""
 
 
 def _words(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Pure: how long to wait before the next attempt."""
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -30,7 +31,10 @@ def retry_after(value: str | None, *, now: float) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
+            moment = parsedate_to_datetime(value)
+            # The obsolete form of an HTTP date names no zone; all HTTP dates are UTC.
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            seconds = moment.timestamp() - now
         except (ValueError, OverflowError):
             return None
     return min(seconds, RETRY_AFTER_MAX) if seconds > 0 else None

@@ -169,6 +169,7 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     del config_file
     from watcher import demo as show  # noqa: PLC0415
 
+    click.echo("Watching a simulated app; every message a person would get is shown here. Ctrl-C ends it.")
     _until_done(show.run(seconds))
 
 

@@ -21,7 +21,7 @@ from watcher.config import (
     SlackConfig,
     WebhookConfig,
 )
-from watcher.config_reading import Source, drop_twins, read_environment, read_toml
+from watcher.config_reading import APP_SHORTCUTS, Source, drop_twins, read_environment, read_toml
 from watcher.config_schema import (
     LOOPBACK,
     SECRET_TYPES,
@@ -105,6 +105,8 @@ def _words(error: ValidationError, environment: Source) -> Iterator[str]:
         elif item["type"] == "value_error":
             message = f"must be {message}"
         label = _label(name, environment)
+        if item["type"] == "missing" and path[0] == "apps" and path[-1] in APP_SHORTCUTS:
+            label = f"{name} (or WATCHER_{path[-1].upper()})"
         if item["type"] in {"missing", "union_tag_not_found"}:
             yield f"{label}: is missing" + (f"; {message}" if item["type"] != "missing" else "")
         elif _is_secret(path):
@@ -215,6 +217,7 @@ class _Loader:
             case WebhookTable():
                 return self._webhook(prefix, table, common)
             case AppriseTable():
+                self.problems.append(f"{prefix}.type: apprise is not supported yet")
                 return AppriseConfig(**common, url=self._needed(prefix, table, "url"))
             case _:
                 return ConsoleConfig(**common)

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from watcher.backoff import backoff
+from watcher.logs import log_superseded
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.poller import log_superseded
 from watcher.secrets import SecretError
 from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable
 
@@ -146,8 +146,7 @@ class Lane:
         except StoreError as error:
             self._log.error("delivery.unrecorded", error=str(error))
             return None
-        for delivery in claim.superseded:
-            log_superseded(delivery)
+        log_superseded(claim.superseded)
         return claim
 
     async def _rest(self, claim: Claim | None, pace: float) -> list[_Outcome]:

@@ -5,12 +5,13 @@ One line per happening. `event` is constant for our own; what varies stands in f
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from watcher.models import DeliveryRecord
 from watcher.secrets import Redactor
 from watcher.text import printable
 
@@ -68,6 +69,18 @@ def configure(
         logger_factory=_our_logger,
         cache_logger_on_first_use=False,
     )
+
+
+def log_superseded(deliveries: Iterable[DeliveryRecord]) -> None:
+    """Logs deliveries that are not made because their news became stale."""
+    for delivery in deliveries:
+        structlog.get_logger().info(
+            "delivery.superseded",
+            notifier=delivery.notifier,
+            delivery=delivery.id,
+            event_type=delivery.type,
+            attempt=delivery.attempts,
+        )
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
 
@@ -14,7 +14,9 @@ from watcher.api import RunsClient
 from watcher.api_errors import ApiError, NotFound, TimedOut
 from watcher.backoff import backoff
 from watcher.config import AppConfig
-from watcher.models import App, Change, DeliveryRecord, InputRequest, Known, Route, Run, Sighting
+from watcher.logs import log_superseded
+from watcher.messages import moment
+from watcher.models import App, Change, InputRequest, Known, Route, Run, Sighting
 from watcher.redaction import Masker
 from watcher.runs import tidy
 from watcher.store import Store, StoreError, StoreUnusable
@@ -51,7 +53,7 @@ class _Sweep:
     listed: dict[str, Run]
     hidden: set[str]
     fetched: int = 0
-    unread: ApiError | None = None
+    skipped: dict[str, ApiError] = field(default_factory=dict)
     new: int = 0
     ended: int = 0
 
@@ -118,9 +120,11 @@ class Poller:
         self._failures = 0
         self.last_success = self._wall()
         if health.failure is not None:
-            self._log.info("app.recovered", since=health.failure.since, pending=health.failure.pending_known)
+            self._log.info(
+                "app.recovered", since=moment(health.failure.since), pending=health.failure.pending_known
+            )
             self._wake()
-        self._log_superseded(health.superseded)
+        log_superseded(health.superseded)
         write = self._log.info if sweep.new or sweep.ended else self._log.debug
         write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
@@ -149,8 +153,11 @@ class Poller:
         plan = diff.plan(sweep.known, sweep.listed)
         rechecked = sorted(plan.recheck, key=lambda run_id: self._checked.get(run_id, 0))[:RECHECK_MAX]
         await self._look(sweep, [*plan.confirm, *rechecked])
-        if sweep.unread is not None and not sweep.fetched:
-            raise sweep.unread
+        for error in sweep.skipped.values():
+            if not sweep.fetched:
+                raise error
+        for run_id, error in sweep.skipped.items():
+            self._log.warning("run.skipped", run=run_id, code=error.code, reason=self._scrub(error.message))
         await self._announce_hidden(sweep, state.hidden)
         self._checked = {run_id: self._checked.get(run_id, 0) for run_id in sweep.listed}
         return sweep
@@ -190,15 +197,14 @@ class Poller:
         fatal: ApiError | None = None
         for run_id, run in found.items():
             known = sweep.known.get(run_id, [])
+            self._checks += 1
+            self._checked[run_id] = self._checks
             if isinstance(run, ApiError):
-                sweep.unread = run
                 fatal = run if run.whole_app else fatal
-                self._log.warning("run.skipped", run=run_id, code=run.code, reason=self._scrub(run.message))
+                sweep.skipped[run_id] = run
                 if not known:
                     sweep.hidden.add(run_id)
                 continue
-            self._checks += 1
-            self._checked[run_id] = self._checks
             sweep.fetched += 1
             verdict = diff.judge(known, run, paused_waits=self.config.watch_paused)
             ended += verdict.ended
@@ -231,7 +237,7 @@ class Poller:
             event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
             known = change.known
             self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
-        self._log_superseded(recorded.superseded)
+        log_superseded(recorded.superseded)
 
     def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
         return [self._sighting(run, request) for request in requests]
@@ -278,14 +284,10 @@ class Poller:
         if health.failure is not None:
             known = health.failure.pending_known
             self._log.error(
-                "app.failing", code=code, error=message, since=health.failure.since, pending=known
+                "app.failing", code=code, error=message, since=moment(health.failure.since), pending=known
             )
             self._wake()
         return wait
-
-    def _log_superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
-        for delivery in deliveries:
-            log_superseded(delivery)
 
 
 def link(config: AppConfig, run_id: str, request_id: str) -> str | None:
@@ -297,14 +299,3 @@ def link(config: AppConfig, run_id: str, request_id: str) -> str | None:
     for placeholder, value in values.items():
         text = text.replace(placeholder, quote(value, safe=""))
     return text
-
-
-def log_superseded(delivery: DeliveryRecord) -> None:
-    """Logs a delivery that is not made because its news became stale."""
-    log.info(
-        "delivery.superseded",
-        notifier=delivery.notifier,
-        delivery=delivery.id,
-        event_type=delivery.type,
-        attempt=delivery.attempts,
-    )

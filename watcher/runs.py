@@ -35,8 +35,8 @@ class Skipped:
 def parse_json(body: bytes) -> Json:
     """Returns the JSON document.
 
-    The fast parser refuses lone surrogates and deep nesting, which one run's text must not make the
-    whole page unreadable; the patient one then has its turn.
+    The fast parser refuses lone surrogates, deep nesting and endless numbers, which one run's text must
+    not make the whole page unreadable; the patient one then has its turn.
 
     Raises:
         ValueError: it is no JSON.
@@ -45,7 +45,7 @@ def parse_json(body: bytes) -> Json:
         return from_json(body)
     except ValueError:
         try:
-            return json.loads(body)
+            return json.loads(body, parse_int=_whole_number)
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
@@ -124,6 +124,14 @@ def unseen_request() -> InputRequest:
     return InputRequest("", UNKNOWN, None, None, (), fingerprint({"type": UNKNOWN}))
 
 
+def _whole_number(digits: str) -> int | str:
+    """Python converts no more digits than a limit; what is longer stays text."""
+    try:
+        return int(digits)
+    except ValueError:
+        return digits
+
+
 def _requests(items: Json) -> tuple[InputRequest, ...]:
     if not isinstance(items, list):
         return ()
@@ -162,8 +170,10 @@ def _without_empty(value: Json) -> Json:
     match value:
         case dict():
             kept = {key: _without_empty(item) for key, item in value.items()}
-            return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
+            return {key: item for key, item in kept.items() if item is not None} or None
         case list():
-            return [_without_empty(item) for item in value]
+            return [_without_empty(item) for item in value] or None
+        case "":
+            return None
         case _:
             return value

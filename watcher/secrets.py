@@ -18,6 +18,11 @@ _SHORTEST: Final = 6
 """Shorter values are no secrets worth the name, and masking them would garble every line."""
 
 
+_LONG: Final = 16
+_LONGISH: Final = 8
+"""Lengths from which a path segment is a token: the longer one always, the other if it is mixed."""
+
+
 class SecretError(Exception):
     """A secret's file cannot be read or is empty. The message names the setting and the file."""
 
@@ -138,4 +143,4 @@ def _url_forms(url: str) -> Iterable[str]:
 
 def _looks_random(segment: str) -> bool:
     """Tells a token in a path from a word such as `services`, which must stay readable elsewhere."""
-    return len(segment) >= 16 or (len(segment) >= 8 and bool(re.search(r"[0-9A-Z]", segment)))
+    return len(segment) >= _LONG or (len(segment) >= _LONGISH and bool(re.search(r"[0-9A-Z]", segment)))

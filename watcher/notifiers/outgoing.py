@@ -12,7 +12,7 @@ import aiohttp
 
 from watcher import backoff
 from watcher.notifiers.base import DeliveryError
-from watcher.text import cut, printable
+from watcher.text import printable
 
 _READ_AT_MOST: Final = 4096
 _SHOWN_AT_MOST: Final = 200
@@ -100,10 +100,11 @@ def refusal(
     """Returns the error for an answer that is not 2xx.
 
     A redirect and a client error that waiting does not heal get a fix: the one for their status, else
-    `otherwise`. The answer is scrubbed, for a destination may echo what it was sent, its own secrets included.
+    `otherwise`. The answer is scrubbed, for a destination may echo what it was sent, secrets included.
     """
     # Before the cut, behind which the rest of a secret would not be known as one.
-    said = cut(scrub(answer.body), _SHOWN_AT_MOST)
+    said = scrub(answer.body)
+    said = said if len(said) <= _SHOWN_AT_MOST else f"{said[:_SHOWN_AT_MOST]}…"
     words = f"HTTP {answer.status}: {said}" if said else f"HTTP {answer.status}"
     fix = None
     if 300 <= answer.status < 400:  # noqa: PLR2004 - the statuses are what this is about

@@ -8,6 +8,7 @@ of our own. Where Slack shows the fallback text, `inert` takes the power from ev
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from watcher.messages import Fact, Message, Row, moment, more_rows, shortened, summary
@@ -39,7 +40,8 @@ _LOOKALIKES: Final = str.maketrans({
     "@": "\N{FULLWIDTH COMMERCIAL AT}",
 })  # fmt: skip
 _ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_QUOTES: Final = re.compile(r"^(\s*)>+", re.MULTILINE)
+_IN_LINK: Final = str.maketrans({"&": "&amp;", "<": "%3C", ">": "%3E", "|": "%7C", " ": "%20"})
+_QUOTES: Final = re.compile(r"^([ \t]*)>", re.MULTILINE)
 _EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _SCHEMES: Final = re.compile(r"(?<=\w):(?=//)|(?<=mailto):|(?<=tel):", re.IGNORECASE)
 _EMOJI: Final = re.compile(r":(?=[\w+'-]+:)")
@@ -62,10 +64,16 @@ def fallback(message: Message) -> str:
 
 
 def plain(message: Message, mention: Sequence[str] = ()) -> str:
-    """Returns the message as text alone, for when Slack takes no blocks: mentions of ours, the rest inert."""
-    called = f"{mentions(message, mention)} ".lstrip()
-    room = TEXT_MAX - len(called)
-    return called + inert(cut(summary(message), room, size=lambda text: _size(inert(text))))
+    """Returns the message as text alone, for when Slack takes no blocks.
+
+    Our mentions and our link act, everything else is inert.
+    """
+    called = f"{mentions(message, mention)}\n".lstrip()
+    link = f"\n<{message.link.translate(_IN_LINK)}|Open>" if message.link else ""
+    link = link if _size(link) <= _LINK_MAX else ""
+    room = TEXT_MAX - _size(called) - _size(link)
+    text = summary(replace(message, link=None))
+    return called + inert(cut(text, room, size=lambda text: _size(inert(text)))) + link
 
 
 def mentions(message: Message, mention: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import hmac
 import json
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import aiohttp
@@ -168,10 +169,10 @@ def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     if secret.startswith("whsec_"):
-        try:
-            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-        except (binascii.Error, ValueError):
-            pass  # a text that merely begins so
+        encoded = secret.removeprefix("whsec_")
+        # Padding is often left out; a text that is no base64 merely begins like such a secret.
+        with suppress(binascii.Error, ValueError):
+            return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) or secret.encode()
     return secret.encode()
 
 

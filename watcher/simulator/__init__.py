@@ -10,6 +10,7 @@ from watcher.simulator.record import Served
 from watcher.simulator.runs import Answer
 from watcher.simulator.scenarios import SCENARIOS, Scenario, play
 from watcher.simulator.server import SimulatorServer, serve
+from watcher.simulator.standalone import run
 from watcher.simulator.state import Simulation, numbered_ids
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "SimulatorServer",
     "numbered_ids",
     "play",
+    "run",
     "serve",
 ]

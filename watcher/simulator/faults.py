@@ -69,11 +69,11 @@ class Fault:
             if value not in allowed:
                 raise ValueError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
 
-    def hits(self, call: Call, page: int, run_id: str | None) -> bool:
-        """Tells whether this fault is meant for a call."""
+    def hits(self, call: Call, page: str, run_id: str | None) -> bool:
+        """Tells whether this fault is meant for a call; `page` is the parameter as it was sent."""
         return (
             self.match in ("all", call)
-            and (self.page is None or (call == "list" and self.page == page))
+            and (self.page is None or (call == "list" and str(self.page) == page))
             and (self.run_id is None or self.run_id == run_id)
         )
 
@@ -96,7 +96,7 @@ class Faults:
         """Ends one fault; one that is used up or cleared already is no error."""
         self._due = [other for other in self._due if other is not fault]
 
-    def take(self, call: Call, page: int, run_id: str | None) -> Fault | None:
+    def take(self, call: Call, page: str, run_id: str | None) -> Fault | None:
         """Returns the fault that hits a call, one time fewer of it left, or None."""
         for index, fault in enumerate(self._due):
             if not fault.hits(call, page, run_id):

@@ -11,7 +11,7 @@ from watcher.simulator.runs import STATUSES
 
 SORT_FIELDS: Final = frozenset({"started_at", "ended_at", "status"})
 """Assumed: the documentation names no sort field but `started_at`, in a sample."""
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[0-9]{1,1000}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _DECISIONS: Final = ("is_approved", "approved", "approve", "decision", "confirmed")
 
@@ -85,8 +85,10 @@ def parse_json(content_type: str, text: str) -> Json:
     """Reads a JSON body.
 
     Raises:
-        Refusal: 415 for another content type, 400 for what is no JSON.
+        Refusal: 400 for no body and for what is no JSON, 415 for another content type.
     """
+    if not text:
+        raise Refusal(400, {"body": "cannot be blank"})
     if content_type != "application/json":
         raise Refusal(415)
     try:
@@ -110,7 +112,7 @@ def parse_input(body: Json, knobs: Knobs) -> InputBody:
     decision = next((data[name] for name in names if data.get(name) is not None), None)
     checks = {
         "type": isinstance(body.get("type"), str) and bool(body["type"]),
-        "request_id": isinstance(data.get("request_id"), str) and bool(data["request_id"]),
+        "request_id": isinstance(data.get("request_id"), str),
         "feedback": isinstance(data.get("feedback", ""), str),
         "is_approved": decision is None or isinstance(decision, bool),
         "params": isinstance(data.get("params", {}), dict),

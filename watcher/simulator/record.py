@@ -59,13 +59,11 @@ class Record:
         self._wake()
         return self._count
 
-    def finish(self, number: int, status: int | None) -> None:
+    def finish(self, number: int, app: str, call: Call, status: int | None) -> None:
         """Notes how a request ended; None where no whole answer was sent."""
-        served = self._served.get(number)
-        if served is None:
-            return
-        self._served[number] = replace(served, status=status, finished=True)
-        self._finished[served.app, served.call] += 1
+        if number in self._served:
+            self._served[number] = replace(self._served[number], status=status, finished=True)
+        self._finished[app, call] += 1
         self._wake()
 
     async def wait_for(self, condition: Callable[[], bool], within: float) -> None:

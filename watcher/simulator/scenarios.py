@@ -3,11 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from watcher.simulator.knobs import Json
+from watcher.simulator.knobs import Json, Refusal
 from watcher.simulator.stage import (
     Stage,
     ask_access,
@@ -63,7 +64,7 @@ async def _demo(stage: Stage) -> None:
     ask_goodwill(app, refund)
     access, _ = ask_access(app)
     await stage.wait(3)
-    app.answer(clause, clause_request, feedback="Accept 12 months, they are a reference customer.")
+    _answer(app, clause, clause_request, "Accept 12 months, they are a reference customer.")
     app.complete(clause, {"decision": "accepted 12 months"})
     await stage.wait(3)
     release, (deploy, migrate) = ask_release(app)
@@ -76,8 +77,8 @@ async def _demo(stage: Stage) -> None:
     late = refund_run(app, "A-20533")
     ask_refund(app, late, 780, "A-20533")
     await stage.wait(2)
-    app.answer(release, migrate, is_approved=True)
-    app.answer(release, deploy, is_approved=True)
+    _answer(app, release, migrate, is_approved=True)
+    _answer(app, release, deploy, is_approved=True)
     app.complete(release, {"deployed": "2.14.0"})
     await stage.wait(2)
     await _churn(stage, gap=8.0, waiting=2)
@@ -112,14 +113,14 @@ async def _rejected_asked_again(stage: Stage) -> None:
     run_id = refund_run(stage.app)
     request_id = ask_refund(stage.app, run_id)
     await stage.wait(_PAUSE)
-    stage.app.answer(run_id, request_id, feedback="Too much, half is enough.", is_approved=False)
+    _answer(stage.app, run_id, request_id, "Too much, half is enough.", is_approved=False)
     ask_refund(stage.app, run_id, 310)
 
 
 async def _completed(stage: Stage) -> None:
     run_id, request_id = ask_access(stage.app)
     await stage.wait(_PAUSE)
-    stage.app.answer(run_id, request_id, is_approved=True)
+    _answer(stage.app, run_id, request_id, is_approved=True)
     await stage.wait(_PAUSE)
     stage.app.complete(run_id, {"granted": True})
 
@@ -200,8 +201,21 @@ def _end(app: Simulation, number: int, run_id: str, request_id: str) -> None:
     if number % 4 == 0:
         app.cancel(run_id)
         return
-    app.answer(run_id, request_id, is_approved=number % 4 != 1)
+    _answer(app, run_id, request_id, is_approved=number % 4 != 1)
     app.complete(run_id)
+
+
+def _answer(
+    app: Simulation,
+    run_id: str,
+    request_id: str,
+    feedback: str | None = None,
+    *,
+    is_approved: bool | None = None,
+) -> None:
+    """Answers, unless somebody who tries the simulator was quicker."""
+    with suppress(Refusal):
+        app.answer(run_id, request_id, feedback=feedback, is_approved=is_approved)
 
 
 def _pages(total: int) -> Callable[[Stage], Awaitable[None]]:

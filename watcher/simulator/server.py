@@ -1,6 +1,7 @@
 """The simulated Runs API on a socket: `/v1/…` for the default app, `/apps/{name}/v1/…` for every app."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ _CALLS: Final[Mapping[tuple[str, str], Call]] = {
 }
 _APP_PREFIX: Final = "/apps/{app}"
 _CONTROL: Final = "/_control"
+_REQUEST_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LARGEST_BODY: Final = 4 * 1024 * 1024
 
 
@@ -103,7 +105,7 @@ class SimulatorServer:
             status = None if request.transport is None or request.transport.is_closing() else response.status
             return response
         finally:
-            self._record.finish(number, status)
+            self._record.finish(number, name, call, status)
 
     async def _without_exceptions(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -136,8 +138,7 @@ class SimulatorServer:
         if name not in self.apps:
             return None
         page = request.query.get("page", "1")
-        run_id = request.match_info.get("run_id")
-        return self.apps[name].faults.take(call, int(page) if page.isdecimal() else 1, run_id)
+        return self.apps[name].faults.take(call, page, request.match_info.get("run_id"))
 
     async def _answer(self, request: web.Request) -> web.Response:
         name, call = self._aim(request)
@@ -179,7 +180,7 @@ class SimulatorServer:
     async def _show_requests(self, request: web.Request) -> web.Response:
         app = request.query.get("app")
         after = request.query.get("after", "0")
-        if not after.isdecimal():
+        if not _REQUEST_NUMBER.fullmatch(after):
             raise Refusal(400, {"after": "must be the number of a request"})
         shown = [
             asdict(served)

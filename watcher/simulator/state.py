@@ -110,7 +110,8 @@ class Simulation:
         """Lets a node of a run ask a human, and returns the request's id.
 
         If a request with that id is pending, it is replaced, as when it is answered and the node asks again
-        before anybody reads. A run that was started or paused goes on as started.
+        before anybody reads. Whatever the run's status, it goes on as started, a finished run too: no such
+        case is known, but a reader should survive it.
         """
         run = self._run(run_id)
         now = self._clock()
@@ -129,7 +130,7 @@ class Simulation:
             extra=extra or {},
         )
         others = tuple(other for other in run.pending if other.id != request_id)
-        self._keep(replace(run, base="started", pending=(*others, ask), swallowed_at=None))
+        self._keep(replace(run, base="started", ended_at=None, pending=(*others, ask), swallowed_at=None))
         return request_id
 
     def answer(
@@ -189,16 +190,15 @@ class Simulation:
 
     def cancel(self, run_id: str) -> str:
         """Cancels a run; does nothing to a finished one. Returns the API's message."""
-        if self._run(run_id).base not in TERMINAL:
-            self._end(run_id, "canceled")
+        self._end(run_id, "canceled")
         return "canceled"
 
     def fail(self, run_id: str) -> None:
-        """Ends a run as failed."""
+        """Ends a run as failed; does nothing to a finished one."""
         self._end(run_id, "failed")
 
     def complete(self, run_id: str, output: Json = None) -> None:
-        """Ends a run as completed."""
+        """Ends a run as completed; does nothing to a finished one."""
         self._end(run_id, "completed", {} if output is None else output)
 
     def delete(self, run_id: str) -> None:
@@ -314,7 +314,9 @@ class Simulation:
 
     def _end(self, run_id: str, base: Base, output: Json = None) -> None:
         run = self._run(run_id)
-        self._keep(replace(run, base=base, ended_at=self._clock(), output=output, pending=(), hidden=False))
+        if run.base not in TERMINAL:
+            ended = replace(run, base=base, ended_at=self._clock(), output=output)
+            self._keep(replace(ended, pending=(), hidden=False))
 
     def _request_id(self, run_id: str, node: str) -> str:
         """Hashes run and node, as the vendor's notes say; fresh ids (assumed) count the questions too."""

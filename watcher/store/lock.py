@@ -3,7 +3,6 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import Self
 
 from watcher.store.errors import StoreInUse, StoreUnusable
 
@@ -35,9 +34,3 @@ class DatabaseLock:
     def release(self) -> None:
         """Gives the lock back. The file stays: removing it would race with who takes it next."""
         os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()

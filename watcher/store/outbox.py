@@ -139,12 +139,14 @@ def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float)
 
 
 def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
-    """Makes dead deliveries due again; giving up is counted from now."""
+    """Makes dead deliveries due again; giving up is counted from now. People are spared what is over."""
     connection.executemany(
         "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, next_attempt_at = ?,"
         " finished_at = NULL WHERE id = ? AND state = 'dead'",
         [(now, now, number) for number in numbers],
     )
+    for number in numbers:
+        _supersede_if_stale(connection, number, in_flight=(), now=now)
 
 
 def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:

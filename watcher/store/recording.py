@@ -67,8 +67,11 @@ def record_changes(
             )
             superseded += stale
             _tell(connection, app, "run.input_resolved", told, key=key, now=now, new_id=new_id)
-    really_new = [sighting for sighting in new if not _known(connection, app, sighting, now)]
-    for sighting in really_new:
+    really_new: list[Sighting] = []
+    for sighting in new:
+        if _known(connection, app, sighting, now):
+            continue
+        really_new.append(sighting)
         key = _insert(connection, app, sighting, now)
         if announce:
             _tell(connection, app, "run.input_requested", routes, key=key, now=now, new_id=new_id)
@@ -100,7 +103,7 @@ def record_success(
         return Health(None)
     failure = _failure(row, pending_known(connection, app.name))
     told, stale = _still_interested(
-        connection, f"app:{row['alert_event']}", routes, in_flight=in_flight, now=now
+        connection, f"app:{row['alert_event']}", _at_once(routes), in_flight=in_flight, now=now
     )
     _tell(
         connection,
@@ -153,7 +156,7 @@ def record_failure(
         connection,
         app,
         "watcher.app_failing",
-        [Route(route.notifier, route.for_people) for route in routes],
+        _at_once(routes),
         subject=f"app:{event}",
         detail={"failure": asdict(failure)},
         now=now,
@@ -197,13 +200,14 @@ def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
 def _known(connection: sqlite3.Connection, app: App, sighting: Sighting, now: float) -> bool:
     row = connection.execute(
         "SELECT 1 FROM requests WHERE app = ? AND run_id = ? AND request_id = ? AND fingerprint = ?"
-        " AND (resolved_at IS NULL OR resolved_at > ?)",
+        " AND (resolved_at IS NULL OR abs(resolved_at - ?) < ?)",  # a clock that was set back hides nothing
         (
             app.name,
             sighting.run.id,
             sighting.request.id,
             sighting.request.fingerprint,
-            now - ECHO_SECONDS,
+            now,
+            ECHO_SECONDS,
         ),
     ).fetchone()
     return row is not None
@@ -305,6 +309,11 @@ def _tell(
             for route in routes
         ],
     )
+
+
+def _at_once(routes: Sequence[Route]) -> list[Route]:
+    """What is configured for requests does not hold for the app itself: everybody hears all of that, now."""
+    return [Route(route.notifier, route.for_people) for route in routes]
 
 
 def _replace_hidden(connection: sqlite3.Connection, app: str, hidden: frozenset[str]) -> None:

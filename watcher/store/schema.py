@@ -123,15 +123,23 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
     Raises:
         StoreUnusable: it does not exist, is damaged, or is of another version.
+        StoreError: it cannot be had now.
     """
     if not path.exists():
         raise StoreUnusable(f"there is no database at {path} yet")
     try:
         uri = f"file:{quote(str(path.absolute()))}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-        check_version(connection, path)
     except sqlite3.Error as error:
         raise translate(error, path) from None
+    try:
+        check_version(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise translate(error, path) from None
+    except StoreError:
+        connection.close()
+        raise
     connection.row_factory = sqlite3.Row
     return connection
 

@@ -1,0 +1,42 @@
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+RUN python -m venv --without-pip /opt/watcher
+WORKDIR /src
+COPY requirements.lock ./
+# Wheels only: a source distribution would run its own code here and might want a compiler.
+RUN pip --python /opt/watcher/bin/python install --require-hashes --no-deps --only-binary :all: -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY watcher watcher
+RUN pip --python /opt/watcher/bin/python install --no-deps .
+
+FROM ${BASE}
+# The base comes without bytecode, and on a read-only file system Python would compile anew at every start.
+RUN python -m compileall -q "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+# Group 0 may write, because OpenShift and its like run an image as any user of that group.
+RUN install -d -o 10001 -g 0 -m 0770 /data
+COPY --from=build /opt/watcher /opt/watcher
+ENV PATH=/opt/watcher/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    WATCHER_DATABASE=/data/watcher.db \
+    WATCHER_HTTP_HOST=0.0.0.0
+# A config.toml that is mounted here is found without being named.
+WORKDIR /etc/watcher
+VOLUME /data
+EXPOSE 8080
+USER 10001:0
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["watcher"]
+CMD ["run"]
+
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="watcher" \
+      org.opencontainers.image.description="Tells people, in Slack or by webhook, when a Dynamiq agent run waits for a human." \
+      org.opencontainers.image.source="https://github.com/dynamiq-ai/watcher" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -1,0 +1,130 @@
+"""The real `watcher` as a process of its own, watched through its logs."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WITHIN = 20.0
+"""Seconds that anything may take before a test gives up; a bound, not an expectation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Process:
+    """A running `watcher`, whose standard error is read as JSON log lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[str] = []
+        self.out = ""
+        self._news = asyncio.Condition()
+        self._readers = [asyncio.create_task(self._read_logs()), asyncio.create_task(self._read_out())]
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """Returns the log records of an event so far in which these fields have these values."""
+        records = [json.loads(line) for line in self.lines if line.startswith("{")]
+        return [record for record in records if record["event"] == event and fields.items() <= record.items()]
+
+    async def log(self, event: str, *, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+        """Waits until an event was logged so many times and returns those records."""
+        async with asyncio.timeout(WITHIN), self._news:
+            await self._news.wait_for(lambda: len(self.logged(event, **fields)) >= count)
+        return self.logged(event, **fields)
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and returns the exit status."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Waits for the end and returns the exit status."""
+        async with asyncio.timeout(WITHIN):
+            status = await self._process.wait()
+            await asyncio.gather(*self._readers)
+        return status
+
+    async def _read_logs(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            async with self._news:
+                self.lines.append(line.decode())
+                self._news.notify_all()
+
+    async def _read_out(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.out += line.decode()
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns this process's environment with no settings of a watcher but these."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WATCHER_", "DYNAMIQ_")) and not name.lower().endswith("_proxy")
+    }
+    return {**clean, "PYTHONWARNINGS": "default", **settings}
+
+
+@asynccontextmanager
+async def running(directory: Path, settings: Mapping[str, str], *arguments: str) -> AsyncIterator[Process]:
+    """Runs `watcher run`, or another command that goes on, and ends it in the end."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "watcher",
+        *(arguments or ("run",)),
+        cwd=directory,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=2**24,
+    )
+    process = Process(started)
+    try:
+        yield process
+    finally:
+        await process.end(signal.SIGKILL)
+
+
+async def command(directory: Path, settings: Mapping[str, str], *arguments: str) -> Ended:
+    """Runs one command of `watcher` to its end."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "watcher",
+        *arguments,
+        cwd=directory,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(WITHIN):
+            out, err = await started.communicate()
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+    assert started.returncode is not None
+    return Ended(started.returncode, out.decode(), err.decode())

@@ -1,0 +1,211 @@
+"""The client of the Runs API: what it sends, and how it reads pages."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.api_fakes import (
+    KEY,
+    RUN,
+    FakeApi,
+    FakeList,
+    answer,
+    failure,
+    fetch,
+    key_of,
+    listed,
+    pages,
+    refusal,
+    use,
+    waiting,
+)
+from watcher import __version__, api
+from watcher.api import Page, RunsClient
+from watcher.api_errors import InvalidResponse, KeyUnreadable, ServerError
+from watcher.models import Json
+from watcher.runs import Skipped
+from watcher.secrets import Redactor, Secret
+
+
+def test_asks_for_runs_that_wait() -> None:
+    """The list is asked for by status, page, page size and oldest first, without filters nobody set."""
+    fake = FakeApi(lambda: answer({"data": []}))
+    assert pages(fake, 50) == [Page((), (), last=True)]
+    expected = [("status", "awaiting_input"), ("page_size", "50"), ("sort", "started_at"), ("page", "1")]
+    assert expected == fake.requests[0].url.params.multi_items()
+    assert fake.requests[0].url.path == "/v1/runs"
+
+
+def test_asks_for_paused_runs_too() -> None:
+    """With paused runs the status is repeated, not joined."""
+    fake = FakeApi(lambda: answer({"data": []}))
+    pages(fake, paused=True)
+    assert fake.requests[0].url.params.get_list("status") == ["awaiting_input", "paused"]
+
+
+def test_sends_filters() -> None:
+    """The filters by user and session are the API's, encoded."""
+    fake = FakeApi(lambda: answer({"data": []}))
+    pages(fake, user_id="a&b=c", session_id="3d3e")
+    assert "user_id=a%26b%3Dc&session_id=3d3e" in fake.requests[0].url.query.decode()
+
+
+def test_sends_headers() -> None:
+    """A call says who asks, carries the key, and asks for nothing compressed."""
+    fake = FakeApi(lambda: answer(RUN))
+    fetch(fake, key=key_of(KEY))
+    headers = fake.requests[0].headers
+    sent = [headers[name] for name in ("User-Agent", "Authorization", "Accept-Encoding", "Accept")]
+    assert [f"dynamiq-watcher/{__version__}", f"Bearer {KEY}", "identity", "application/json"] == sent
+
+
+@pytest.mark.parametrize("key", [None, key_of("")])
+def test_a_public_app_gets_no_key(key: Secret | None) -> None:
+    """Without a key no Authorization header is sent."""
+    fake = FakeApi(lambda: answer(RUN))
+    fetch(fake, key=key)
+    assert "Authorization" not in fake.requests[0].headers
+
+
+def test_reads_the_key_afresh(tmp_path: Path) -> None:
+    """A key that is rotated in its file is used by the very next call."""
+    file, fake = tmp_path / "key", FakeApi(lambda: answer(RUN))
+    key = Secret("apps.support.access_key", Redactor(), file=file)
+
+    async def twice(client: RunsClient) -> None:
+        for value in ("first-key\n", "second-key\n"):
+            file.write_text(value)
+            await client.run("r1")
+
+    use(fake, twice, key=key)
+    assert [request.headers["Authorization"] for request in fake.requests] == [
+        "Bearer first-key",
+        "Bearer second-key",
+    ]
+
+
+@pytest.mark.parametrize("value", ["abc\ndefghi", "abc\x00defghi", "schl\u00fcssel", "abc\x7fdefghi"])
+def test_a_key_that_no_header_can_carry(value: str) -> None:
+    """A key with line breaks or foreign letters is not sent, and not quoted by the error."""
+    fake = FakeApi(lambda: answer(RUN))
+    error = failure(fake, key=key_of(value))
+    assert (KeyUnreadable, []) == (type(error), fake.requests)
+    assert str(error) == "apps.support.access_key: holds characters that no HTTP header can carry"
+
+
+@pytest.mark.parametrize(
+    ("run_id", "segment"),
+    [
+        ("r1", "r1"),
+        ("7", "7"),
+        ("a/b?c#d", "a%2Fb%3Fc%23d"),
+        ("%2F", "%252F"),
+        ("ü ", "%C3%BC%20"),
+        ("\n", "%0A"),
+    ],
+)
+def test_quotes_run_ids(run_id: str, segment: str) -> None:
+    """An id of any characters is one segment of the path."""
+    fake = FakeApi(lambda: answer({"data": {"id": run_id, "status": "started"}}))
+    assert run_id == fetch(fake, run_id).id
+    assert f"/v1/runs/{segment}" == fake.requests[0].url.raw_path.decode()
+
+
+@pytest.mark.parametrize("base_url", ["https://app.test/proxy/x", "https://app.test/proxy/x/"])
+def test_a_base_url_may_have_a_path(base_url: str) -> None:
+    """Paths are appended to the base URL, with or without a slash at its end."""
+    fake = FakeApi(lambda: answer(RUN))
+    fetch(fake, base_url=base_url)
+    assert str(fake.requests[0].url) == "https://app.test/proxy/x/v1/runs/r1"
+
+
+@pytest.mark.parametrize(
+    ("count", "read"), [(0, [1]), (1, [1]), (2, [1]), (3, [1, 2]), (4, [1, 2]), (5, [1, 2, 3])]
+)
+def test_reads_all_pages_and_no_more(count: int, read: list[int]) -> None:
+    """Of none, one, exactly a page and more runs each page is read once, and only the last is the last."""
+    fake = FakeList(waiting(*map(str, range(count))))
+    found = pages(fake)
+    assert ([str(number) for number in range(count)], read) == (
+        [run.id for page in found for run in page.runs],
+        fake.pages,
+    )
+    assert [False] * (len(read) - 1) + [True] == [page.last for page in found]
+
+
+@pytest.mark.parametrize(
+    ("pagination", "read"),
+    [
+        (lambda _count, _total: None, [1, 2, 3, 4]),
+        (lambda _count, _total: "none", [1, 2, 3, 4]),
+        (lambda _count, _total: {}, [1, 2, 3, 4]),
+        (lambda _count, _total: {"page_count": None, "total_count": "5"}, [1, 2, 3, 4]),
+        (lambda count, _total: {"page_count": count}, [1, 2, 3]),
+        (lambda _count, total: {"total_count": total}, [1, 2, 3]),
+        (lambda _count, total: {"page_count": 1, "total_count": total}, [1, 2, 3]),
+        (lambda count, _total: {"page_count": count, "total_count": 0}, [1, 2, 3]),
+        (lambda _count, _total: {"page_count": 99, "total_count": 999}, [1, 2, 3, 4]),
+    ],
+)
+def test_missing_or_lying_pagination(pagination: Callable[[int, int], Json], read: list[int]) -> None:
+    """As long as one number is right, or none is there, all runs are found and reading comes to an end."""
+    fake = FakeList(waiting("a", "b", "c", "d", "e"), pagination=pagination)
+    assert (["a", "b", "c", "d", "e"], read) == (listed(fake), fake.pages)
+
+
+@pytest.mark.parametrize("junk", [[], [None], [{"id": "x"}, float("nan")]])
+@pytest.mark.parametrize("pagination", [None, lambda _count, _total: {}])
+def test_a_server_that_ignores_the_page(junk: list[Json], pagination: Callable[[int, int], Json]) -> None:
+    """A server that gives the first page for ever is asked twice, malformed runs or not."""
+    fake = FakeList([*waiting("a"), *junk, *waiting("b")], pagination=pagination, ignore_page=True)
+    pages(fake, 1 + len(junk))
+    assert fake.pages == [1, 2]
+
+
+def test_a_page_count_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that brings new runs for ever is an error, not an endless poll."""
+    monkeypatch.setattr(api, "PAGES_MAX", 3)
+    with pytest.raises(InvalidResponse, match="no end after 3 pages"):
+        pages(FakeList(waiting(*map(str, range(9)))))
+
+
+def test_runs_that_shift_onto_the_next_page() -> None:
+    """A run that is put in front while pages are read makes one be listed twice, and none be missed."""
+
+    def put_in_front(runs: list[Json]) -> None:
+        if len(runs) == 4:
+            runs[:0] = waiting("new")
+
+    assert listed(FakeList(waiting("a", "b", "c", "d"), between=put_in_front)) == ["a", "b", "b", "c", "d"]
+
+
+def test_malformed_runs_do_not_end_the_list() -> None:
+    """A page that holds nothing readable is reported, and the pages behind it are read."""
+    found = pages(FakeList([None, {"id": "x"}, *waiting("a", "b")], pagination=lambda _count, _total: None))
+    assert (Skipped(None, "it is not an object"), Skipped("x", "it has no status")) == found[0].skipped
+    assert [run.id for page in found for run in page.runs] == ["a", "b"]
+
+
+def test_a_later_page_that_fails() -> None:
+    """Pages that were read are there before the error of a later one is."""
+    fake = FakeApi(
+        lambda: answer({"data": waiting("a"), "pagination": {"page_count": 2}}),
+        lambda: refusal(502),
+    )
+    found: list[Page] = []
+
+    async def read(client: RunsClient) -> None:
+        async for page in client.awaiting(page_size=1):
+            found.append(page)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(ServerError):
+        use(fake, read)
+    assert [(page.runs[0].id, page.last) for page in found] == [("a", False)]
+
+
+@pytest.mark.parametrize("data", [None, {}, "none", 5, {"id": "r1", "status": "started"}])
+def test_a_list_without_a_list(data: Json) -> None:
+    """A list answer whose data are null or no list is an error, never an empty list."""
+    with pytest.raises(InvalidResponse, match="no list in `data`"):
+        pages(FakeApi(lambda: answer({"data": data})))

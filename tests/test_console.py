@@ -1,0 +1,171 @@
+"""The console notifier on a terminal, in a pipe, and without an output."""
+
+import asyncio
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.events import EVERY, FAILING, REQUESTED, asking, delivery
+from watcher.config import ConsoleConfig
+from watcher.models import Event
+from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.console import ConsoleNotifier
+from watcher.secrets import MASK
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Output(io.TextIOWrapper):
+    """A standard output, on a terminal if wanted, that remembers what was flushed to it."""
+
+    def __init__(self, *, terminal: bool = False, encoding: str = "utf-8") -> None:
+        self.written = io.BytesIO()
+        self.terminal = terminal
+        super().__init__(self.written, encoding=encoding, newline="\n")
+
+    def isatty(self) -> bool:
+        """Says whether a person looks at it."""
+        return self.terminal
+
+    def text(self) -> str:
+        """Returns what arrived; what was not flushed did not."""
+        return self.written.getvalue().decode(self.encoding)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def show(output: Output, event: Event = REQUESTED) -> str:
+    """Returns what the notifier writes for an event."""
+    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+    assert asyncio.run(notifier.send(delivery(event))) is None
+    return output.text()
+
+
+def test_plain_text_in_a_pipe() -> None:
+    """Where nobody looks, the message is plain lines, flushed, with a blank line behind."""
+    expected = """\
+Approval needed · support
+  Approve the refund?
+  amount (editable): 620
+  customer: Ada
+Waiting since: 2026-06-10T09:15:39Z
+Run: 8c2c
+User: customer-7421
+Session: 3d3e
+
+"""
+    assert expected == show(Output())
+
+
+def test_a_panel_on_a_terminal() -> None:
+    """A person gets a panel with title, question, parameters and facts."""
+    event = asking("Approve?", {"amount": 620, "token": MASK}, editable=("amount",))
+    shown = show(Output(terminal=True), event)
+    lines = _STYLES.sub("", shown).splitlines()
+    assert "\x1b[" in shown
+    assert lines[0].startswith("╭─  Approval needed · support  ─")
+    assert lines[-1].startswith("╰─")
+    assert {80} == {len(line) for line in lines}
+    for words in ("Approve?", "amount", "620", "✎ editable", MASK, "Run 8c2c"):
+        assert any(words in line for line in lines), words
+
+
+@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_every_event_can_be_shown(event: Event, *, terminal: bool) -> None:
+    """No kind of event fails, on either output."""
+    assert show(Output(terminal=terminal), event).strip()
+
+
+def test_what_to_do_is_shown() -> None:
+    """An app that fails lastingly comes with what to mend."""
+    assert "What to do:" in _STYLES.sub("", show(Output(terminal=True), FAILING))
+
+
+def test_long_content_on_a_terminal() -> None:
+    """A panel says how many parameters it leaves out, and ends with the link."""
+    params = {f"key{number}": number for number in range(50)}
+    event = replace(asking(params=params), link="https://console.example/r")
+    shown = _STYLES.sub("", show(Output(terminal=True), event))
+    assert "… 10 more parameters" in shown
+    assert "https://console.example/r" in shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_markup_of_others_takes_effect(*, terminal: bool) -> None:
+    """Escape sequences, rich's markup, emoji names and overrides of direction are shown, not obeyed."""
+    hostile = (
+        "\x1b[2J\x1b]0;title\x07 [bold red]loud[/] :smile: [link=https://evil.example]x[/link] \u202eback\r"
+    )
+    shown = _STYLES.sub("", show(Output(terminal=terminal), asking(hostile, {hostile: hostile})))
+    assert "[bold red]loud[/] :smile:" in shown
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(shown)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_any_prompt_can_be_shown(prompt: str) -> None:
+    """Whatever is asked, only our own styles act on a terminal."""
+    shown = _STYLES.sub("", show(Output(terminal=True), asking(prompt)))
+    assert "\x1b" not in shown
+    assert "╰" in shown
+
+
+def test_long_content_is_cut() -> None:
+    """A screen is not flooded, and what is missing is said."""
+    params = {f"key{number}": "v" * 10_000 for number in range(1000)}
+    shown = show(Output(), asking("p" * 100_000, params))
+    assert "more characters)" in shown
+    assert "… 960 more parameters" in shown
+    assert len(shown) < 30_000
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_output_that_knows_ascii_only(*, terminal: bool) -> None:
+    """Characters that the output cannot take are written in another way instead of failing."""
+    assert "\\xe9" in show(Output(terminal=terminal, encoding="ascii"), asking("é"))
+
+
+def test_a_closed_output() -> None:
+    """An output that was closed is a failure that says what to do."""
+    output = Output()
+    output.close()
+    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+    with pytest.raises(DeliveryError, match="cannot write to standard output") as caught:
+        asyncio.run(notifier.send(delivery()))
+    assert caught.value.fix is not None
+    with pytest.raises(DeliveryError, match="it is closed"):
+        asyncio.run(notifier.check())
+
+
+def test_a_reader_that_went_away() -> None:
+    """A broken pipe is a failure too, to be retried."""
+
+    class Broken(Output):
+        def flush(self) -> None:
+            if self.tell_broken:
+                raise BrokenPipeError(32, "Broken pipe")
+
+        tell_broken = True
+
+    output = Broken()
+    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+    with pytest.raises(DeliveryError, match="Broken pipe"):
+        asyncio.run(notifier.send(delivery()))
+    output.tell_broken = False
+
+
+def test_check() -> None:
+    """An open output is all it needs."""
+    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=Output())
+    assert asyncio.run(notifier.check()) == "writes to standard output"

@@ -1,0 +1,53 @@
+"""When an app is polled next, and which notifiers are told of it how."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.builders import ScriptedNotifier
+from watcher.config import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
+from watcher.daemon import next_poll, routes
+from watcher.models import Route
+from watcher.secrets import Redactor, Secret
+
+URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
+SLACK = SlackConfig(name="approvals", after=300.0)
+AUDIT = WebhookConfig(name="audit", url=URL, resolved=False)
+CONSOLE = ConsoleConfig(name="console")
+NOTIFIERS = [
+    ScriptedNotifier("approvals"),
+    ScriptedNotifier("audit", for_people=False),
+    ScriptedNotifier("console"),
+]
+
+
+@pytest.mark.parametrize(
+    ("now", "following"),
+    [
+        pytest.param(100.0, 115.0, id="no time at all"),
+        pytest.param(103.0, 115.0, id="quick"),
+        pytest.param(114.9, 115.0, id="just in time"),
+        pytest.param(115.0, 130.0, id="exactly one interval"),
+        pytest.param(144.0, 145.0, id="intervals missed"),
+        pytest.param(40.0, 115.0, id="a clock set back"),
+    ],
+)
+def test_polls_keep_to_their_beat(now: float, following: float) -> None:
+    """However long a poll took, the next is a whole number of intervals after the last, and to come."""
+    assert following == next_poll(100.0, now, 15.0)
+
+
+def test_an_app_is_told_to_its_notifiers_as_they_are_configured() -> None:
+    """The notifiers that an app names are told of it, in the order of configuration, each in its own way."""
+    app = AppConfig(name="support", base_url="https://runs.example", notify=("audit", "approvals"))
+    config = Config(apps=(app,), notifiers=(SLACK, AUDIT, CONSOLE))
+    assert [
+        Route("approvals", for_people=True, after=300.0, resolved=True),
+        Route("audit", for_people=False, after=0.0, resolved=False),
+    ] == routes(config, app, NOTIFIERS)
+
+
+def test_an_app_that_names_no_notifier_is_told_to_none() -> None:
+    """Filling in that no list means every notifier is the configuration's business."""
+    app = AppConfig(name="support", base_url="https://runs.example")
+    assert [] == routes(Config(apps=(app,), notifiers=(SLACK,)), app, NOTIFIERS)

@@ -1,0 +1,205 @@
+"""What a poller records where not everything is shown, is to be shown, or is to be told of."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.builders import (
+    PollBench,
+    api_run,
+    claim,
+    open_bench,
+    outbox,
+    pending,
+    question,
+    records,
+    refusal,
+)
+from watcher.models import UNKNOWN, Event, Json
+from watcher.secrets import Redactor
+
+pytestmark = pytest.mark.anyio
+
+NEWS = "run.input_requested"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+    """A poller's surroundings."""
+    async with open_bench(tmp_path / "watcher.db") as opened:
+        yield opened
+
+
+# Questions that cannot be seen
+
+
+async def test_a_hidden_question_is_told_after_two_polls(bench: PollBench) -> None:
+    """A run that waits twice in a row without saying what for is told of once, as of unknown type."""
+    bench.api.lists(api_run("run-1"))
+    poller = bench.poller()
+    assert None is await poller.poll()
+    assert [] == bench.waiting()
+    assert None is await poller.poll()
+    assert None is await poller.poll()
+    assert [("run-1", "", UNKNOWN, None)] == [
+        (request.run_id, request.request_id, request.type, request.prompt) for request in pending(bench.path)
+    ]
+    assert 2 == len(outbox(bench.path))
+
+
+async def test_a_hidden_question_is_counted_across_a_restart(bench: PollBench) -> None:
+    """The second of the two polls may be another process's."""
+    bench.api.lists(api_run("run-1"))
+    await bench.poller().poll()
+    await bench.poller().poll()
+    assert [("run-1", "", None)] == bench.waiting()
+
+
+async def test_a_question_hidden_once_is_not_told_as_such(bench: PollBench) -> None:
+    """Two polls that are not in a row do not count, and a question that shows itself is told as it is."""
+    poller = bench.poller()
+    for listed in (True, False, True):
+        bench.api.lists(*[api_run("run-1")] if listed else [])
+        assert None is await poller.poll()
+    assert [] == bench.waiting()
+    bench.api.runs["run-1"] = api_run("run-1", question())
+    assert None is await poller.poll()
+    assert [("run-1", "q1", "Approve?")] == bench.waiting()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_hidden_question_is_replaced_when_it_shows(bench: PollBench, *, listed: bool) -> None:
+    """The question that shows itself at last is told as new, and the unknown one ends as replaced."""
+    bench.api.lists(api_run("run-1"))
+    poller = bench.poller()
+    await poller.poll()
+    await poller.poll()
+    shown = api_run("run-1", question())
+    bench.api.lists(shown if listed else api_run("run-1"))
+    bench.api.runs["run-1"] = shown
+    with capture_logs() as logs:
+        assert None is await poller.poll()
+    assert [("run-1", "q1", "Approve?")] == bench.waiting()
+    assert ["replaced"] == [entry["outcome"] for entry in logs if entry["event"] == "request.replaced"]
+
+
+async def test_a_paused_run_without_a_question_is_told_where_that_is_watched(bench: PollBench) -> None:
+    """With `watch_paused` a run that stays paused counts as waiting for something that cannot be seen."""
+    bench.api.lists(api_run("run-1", status="paused"))
+    poller = bench.poller(watch_paused=True)
+    await poller.poll()
+    await poller.poll()
+    assert [("run-1", "", None)] == bench.waiting()
+
+
+async def test_a_run_whose_details_keep_failing_is_told_as_hidden(bench: PollBench) -> None:
+    """A new run that cannot be fetched twice in a row, while others can, is not passed over in silence."""
+    bench.api.lists(api_run("run-1"), api_run("run-2"))
+    bench.api.runs = {"run-1": refusal(500, "internal"), "run-2": api_run("run-2", question())}
+    poller = bench.poller()
+    await poller.poll()
+    await poller.poll()
+    assert [("run-1", "", None), ("run-2", "q1", "Approve?")] == sorted(bench.waiting())
+
+
+# The backlog at the first poll
+
+
+async def test_a_baseline_is_recorded_and_not_told(bench: PollBench) -> None:
+    """With `baseline` what waits at the first whole poll is known and told to nobody; later news is."""
+    poller = bench.poller(baseline=True)
+    bench.api.pages = [[api_run("run-1", question())], refusal(500, "internal")]
+    await poller.poll()
+    bench.api.pages = [[api_run("run-1", question())], [api_run("run-2", question())]]
+    assert None is await poller.poll()
+    assert (["run-1", "run-2"], []) == ([run for run, _, _ in bench.waiting()], outbox(bench.path))
+    bench.api.lists(*[api_run(f"run-{number}", question()) for number in (1, 2, 3)])
+    assert None is await poller.poll()
+    assert ["run-3", "run-3"] == [record.run_id for record in records(bench.path)]
+
+
+async def test_a_baseline_is_for_the_first_poll_ever(bench: PollBench) -> None:
+    """After a restart what waits was there before, or is news."""
+    await bench.poller(baseline=True).poll()
+    bench.api.lists(api_run("run-1", question()))
+    await bench.poller(baseline=True).poll()
+    assert 2 == len(outbox(bench.path))
+
+
+# What is shown of a request
+
+
+async def told(bench: PollBench, run: Json, **settings: Any) -> Event:
+    """Returns the event by which a run that waits is told of."""
+    bench.api.lists(run)
+    await bench.poller(**settings).poll()
+    (delivery,) = await claim(bench.store, "webhook")
+    return delivery.event
+
+
+async def test_params_and_input_are_shown_as_configured(bench: PollBench) -> None:
+    """Parameters are shown and the input is not, unless it is configured the other way round."""
+    run = api_run("run-1", question(params={"amount": 620}), input={"text": "hello"})
+    by_default = await told(bench, run)
+    assert by_default.request is not None
+    assert by_default.run is not None
+    assert ({"amount": 620}, None) == (by_default.request.params, by_default.run.input)
+    run["id"] = "run-2"
+    other = await told(bench, run, include_params=False, include_input=True)
+    assert other.request is not None
+    assert other.run is not None
+    assert (None, {"text": "hello"}) == (other.request.params, other.run.input)
+
+
+async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> None:
+    """Masked values reach neither destination nor database, in parameters, prompt and input alike."""
+    redactor = Redactor()
+    redactor.learn("dynamiq_acc_secret")
+    asked = question(
+        prompt="Pay with hunter22? dynamiq_acc_secret", params={"Password": "hunter22", "amount": 1}
+    )
+    run = api_run("run-1", asked, input={"deep": [{"password": "hunter22"}]})
+    event = await told(bench, run, redactor=redactor, redact=["*password*"], include_input=True)
+    assert event.request is not None
+    assert event.run is not None
+    assert "Pay with [redacted]? [redacted]" == event.request.prompt
+    assert {"Password": "[redacted]", "amount": 1} == event.request.params
+    assert {"deep": [{"password": "[redacted]"}]} == event.run.input
+    recorded = everything(bench.path)
+    found = [word for word in (b"Pay with", b"hunter22", b"acc_secret") if word in recorded]
+    assert [b"Pay with"] == found
+
+
+async def test_masking_makes_no_other_question(bench: PollBench) -> None:
+    """Two questions that differ only in what is masked are two questions."""
+    poller = bench.poller(redact=["password"])
+    for password in ("first", "second"):
+        bench.api.lists(api_run("run-1", question(params={"password": password})))
+        await poller.poll()
+    assert 2 == len(
+        [kind for notifier, kind, _ in outbox(bench.path) if (notifier, kind) == ("webhook", NEWS)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "link"),
+    [
+        (None, None),
+        (
+            "https://ui.example/{app}?run={run_id}&q={request_id}#{else}",
+            "https://ui.example/support?run=run%2F1%3F&q=q%201%26#{else}",
+        ),
+    ],
+)
+async def test_a_link_leads_to_the_request(bench: PollBench, template: str | None, link: str | None) -> None:
+    """The template's placeholders are filled in URL-encoded, everything else is kept."""
+    event = await told(bench, api_run("run/1?", question("q 1&")), link_template=template)
+    assert link == event.link
+
+
+def everything(path: Path) -> bytes:
+    """Returns all bytes of a database, those in its log too."""
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))

@@ -1,0 +1,517 @@
+"""The Slack notifier against a fake that refuses what Slack refuses."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.events import EVERY, FAILING, REMINDED, REQUESTED, RESOLVED, asking, delivery
+from tests.fakes import FakeSlack, Reply, WebhookReceiver, acting, refused, served, shown
+from watcher.config import ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
+from watcher.models import Event, Receipt
+from watcher.notifiers import build
+from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.notifiers.console import ConsoleNotifier
+from watcher.notifiers.slack import SlackNotifier
+from watcher.notifiers.webhook import WebhookNotifier
+from watcher.secrets import MASK, Redactor, Secret, SecretError
+
+NOW = 1781082940.5
+CHANNEL = "C0123456789"
+MENTION = ("here", "U0123", "S0456")
+KINDS = ("bot", "webhook")
+
+JSON_TYPE = {"Content-Type": "application/json"}
+
+Use = Callable[[Notifier], Awaitable[Any]]
+
+
+def secret(value: str) -> Secret:
+    """Returns a secret of a fixed value."""
+    return Secret("notifiers.approvals.secret", Redactor(), value=value)
+
+
+def section(url: str, kind: str = "bot", token: str = "xoxb-made-up-token", **settings: Any) -> SlackConfig:
+    """Returns the section of a Slack notifier of either kind."""
+    if kind == "webhook":
+        return SlackConfig(name="approvals", webhook_url=secret(f"{url}/services/T0/B0/x1y2z3a4"), **settings)
+    settings.setdefault("channel", CHANNEL)
+    return SlackConfig(name="approvals", bot_token=secret(token), api_url=f"{url}/api/", **settings)
+
+
+async def using(config: NotifierConfig, use: Use, timeout: float = 5.0) -> Any:  # noqa: ASYNC109
+    """Builds the notifier and uses it once."""
+    async with aiohttp.ClientSession() as session:
+        notifier = build(
+            config, session=session, request_timeout=timeout, clock=lambda: NOW, stream=sys.stdout
+        )
+        return await use(notifier)
+
+
+def with_slack(slack: FakeSlack, use: Use, kind: str = "bot", timeout: float = 5.0, **settings: Any) -> Any:
+    """Serves the fake and uses a notifier that points there."""
+
+    async def scenario() -> Any:
+        async with served(slack) as url:
+            return await using(section(url, kind, **settings), use, timeout)
+
+    return asyncio.run(scenario())
+
+
+def sending(event: Event = REQUESTED, first: Receipt | None = None) -> Use:
+    """Returns what sends one event."""
+    return lambda notifier: notifier.send(delivery(event, first))
+
+
+def failing(slack: FakeSlack, kind: str = "bot", **settings: Any) -> DeliveryError:
+    """Returns the error that a send ends with."""
+    with pytest.raises(DeliveryError) as caught:
+        with_slack(slack, sending(), kind, **settings)
+    return caught.value
+
+
+def posted(slack: FakeSlack) -> dict[str, Any]:
+    """Returns the last message that Slack took."""
+    return list(slack.messages.values())[-1]
+
+
+def text(words: str, **style: bool) -> dict[str, Any]:
+    """Returns a text of a rich text block."""
+    return {"type": "text", "text": words, **({"style": style} if style else {})}
+
+
+def plain_text(words: str) -> dict[str, Any]:
+    """Returns a text object that parses nothing."""
+    return {"type": "plain_text", "text": words, "emoji": False}
+
+
+def test_an_approval_in_blocks() -> None:
+    """The message for an approval, whole."""
+    slack = FakeSlack()
+    event = replace(
+        asking("Approve?", {"amount": 620, "token": MASK}, editable=("amount",)),
+        link="https://console.example/r/8c2c?a=1&b=2",
+    )
+    receipt = with_slack(slack, sending(event), mention=MENTION)
+    waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
+    link = {"type": "link", "url": "https://console.example/r/8c2c?a=1&b=2", "text": "Open"}
+    amount = [text("amount", bold=True), text(": 620"), text(" ✎ editable", italic=True)]
+    token = [text("token", bold=True), text(f": {MASK}", italic=True)]
+    rows = [{"type": "rich_text_section", "elements": row} for row in (amount, token)]
+    expected = [
+        {"type": "header", "text": plain_text("Approval needed · support")},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "<!here> <@U0123> <!subteam^S0456>"}},
+        {"type": "rich_text", "elements": [{"type": "rich_text_quote", "elements": [text("Approve?")]}]},
+        {
+            "type": "rich_text",
+            "elements": [{"type": "rich_text_list", "style": "bullet", "elements": rows}],
+        },
+        {
+            "type": "context",
+            "elements": [
+                {"type": "mrkdwn", "text": waiting},
+                plain_text("Run: 8c2c"),
+                plain_text("User: customer-7421"),
+                plain_text("Session: 3d3e"),
+            ],
+        },
+        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]},
+    ]
+    message = posted(slack)
+    assert expected == message["blocks"]
+    assert message["text"].startswith("Approval needed · support\n  Approve?\n")
+    assert message["metadata"] == {
+        "event_type": "watcher_delivery",
+        "event_payload": {"delivery_id": "17", "event_id": "evt_1"},
+    }
+    assert [message[name] for name in ("mrkdwn", "unfurl_links", "unfurl_media", "link_names")] == [False] * 4
+    assert receipt == Receipt({"channel": CHANNEL, "ts": "1781082940.000001"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("event", EVERY)
+def test_every_event_is_taken(kind: str, event: Event) -> None:
+    """No kind of event breaks a limit, through a bot token or a webhook."""
+    slack = FakeSlack()
+    with_slack(slack, sending(event), kind)
+    assert len(slack.messages) == len(slack.received) == 1
+
+
+@pytest.mark.parametrize("event", EVERY)
+def test_who_is_called(event: Event) -> None:
+    """What waits and what is broken calls people, what is over does not."""
+    slack = FakeSlack()
+    with_slack(slack, sending(event), mention=MENTION)
+    loud = {"run.input_requested", "run.input_reminder", "watcher.app_failing"}
+    assert (event.type in loud) == ("!here" in acting(posted(slack)))
+
+
+def test_a_webhook_gets_what_it_knows() -> None:
+    """An incoming webhook gets no channel, thread or metadata, and gives no receipt."""
+    slack = FakeSlack()
+    assert with_slack(slack, sending(REMINDED), "webhook") is None
+    assert set(posted(slack)) == {"text", "blocks", "mrkdwn", "unfurl_links", "unfurl_media"}
+
+
+@pytest.mark.parametrize(("event", "broadcast"), [(REMINDED, True), (RESOLVED, False)])
+def test_follow_ups_go_to_the_thread(event: Event, *, broadcast: bool) -> None:
+    """Reminder and resolution go below the first message; only the reminder shows in the channel too."""
+    slack = FakeSlack()
+    with_slack(slack, sending(event, Receipt({"channel": CHANNEL, "ts": "1.5"})), channel="elsewhere")
+    message = posted(slack)
+    assert (CHANNEL, "1.5", broadcast) == tuple(
+        message[key] for key in ("channel", "thread_ts", "reply_broadcast")
+    )
+
+
+@pytest.mark.parametrize("code", ["thread_not_found", "cannot_reply_to_message", "message_not_found"])
+def test_a_thread_that_is_gone(code: str) -> None:
+    """Without the thread the message goes to the channel."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    with_slack(slack, sending(REMINDED, Receipt({"channel": CHANNEL, "ts": "1.5"})))
+    assert "thread_ts" not in posted(slack)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "invalid_blocks",
+        "invalid_blocks_format",
+        "msg_blocks_too_long",
+        "msg_too_long",
+        "no_text",
+        "invalid_attachments",
+        "invalid_payload",
+        "invalid_arguments",
+        "too_many_attachments",
+    ],
+)
+def test_blocks_that_are_refused(kind: str, code: str) -> None:
+    """An alert that Slack takes in no blocks goes out as inert text in the same send, mentions kept."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    event = asking("<!channel> *bold*\n> quote https://evil.example")
+    with_slack(slack, sending(event), kind, mention=MENTION)
+    message = posted(slack)
+    assert "blocks" not in message
+    assert acting(message) == ["!here", "@U0123", "!subteam^S0456"]
+    assert (
+        "\n  &lt;!channel&gt; \u2217bold\u2217\n  \u203a quote https\ua789//evil\u2024example\n"
+        in message["text"]
+    )
+    assert len(slack.received) == 2
+
+
+@pytest.mark.parametrize("code", ["metadata_too_large", "invalid_metadata_format"])
+def test_metadata_that_is_refused(code: str) -> None:
+    """Without the metadata the blocks stay."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    with_slack(slack, sending())
+    assert ("metadata" in posted(slack), "blocks" in posted(slack)) == (False, True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_form_refused(kind: str) -> None:
+    """When no form is taken, the send fails after a few tries instead of going round."""
+    slack = FakeSlack()
+    slack.failures.extend(["invalid_blocks"] * 10)
+    assert "invalid_blocks" in str(failing(slack, kind))
+    assert len(slack.received) == (3 if kind == "bot" else 2)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "channel_not_found",
+        "not_in_channel",
+        "is_archived",
+        "channel_is_archived",
+        "invalid_auth",
+        "not_authed",
+        "token_revoked",
+        "token_expired",
+        "account_inactive",
+        "missing_scope",
+        "no_permission",
+        "restricted_action",
+    ],
+)
+def test_configuration_errors(code: str) -> None:
+    """What a person has to mend is told as such."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    error = failing(slack)
+    assert str(error) == f"Slack: {code}"
+    assert error.fix is not None
+
+
+@pytest.mark.parametrize("code", ["ratelimited", "fatal_error", "internal_error", "service_unavailable"])
+def test_passing_errors(code: str) -> None:
+    """What passes by itself needs no fix."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    assert (f"Slack: {code}", None) == (str(error := failing(slack)), error.fix)
+
+
+def test_a_missing_scope_is_named() -> None:
+    """Slack says which scope is needed, and so do we."""
+    slack = FakeSlack()
+    body = json.dumps({"ok": False, "error": "missing_scope", "needed": "chat:write", "provided": "x"})
+    slack.replies.append(Reply(203, body, JSON_TYPE))
+    assert str(failing(slack)) == "Slack: missing_scope (needed: chat:write)"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("status", "fixable"),
+    [
+        *((status, True) for status in (302, 400, 401, 403, 404, 405, 410, 422)),
+        *((status, False) for status in (408, 425, 429, 500, 502, 503, 504)),
+    ],
+)
+def test_every_status(kind: str, status: int, *, fixable: bool) -> None:
+    """Each class of HTTP status is a failure, with a fix where waiting does not help."""
+    slack = FakeSlack()
+    slack.replies.extend([Reply(status, "<html>words</html>", {"Content-Type": "text/html"})] * 3)
+    error = failing(slack, kind)
+    assert f"HTTP {status}" in str(error)
+    assert fixable == (error.fix is not None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (403, "action_prohibited"),
+        (404, "channel_not_found"),
+        (404, "no_service"),
+        (403, "invalid_token"),
+        (410, "channel_is_archived"),
+    ],
+)
+def test_webhook_configuration_errors(status: int, code: str) -> None:
+    """An incoming webhook's own words lead to their fix."""
+    slack = FakeSlack()
+    slack.replies.append(Reply(status, code))
+    error = failing(slack, "webhook")
+    assert str(error) == f"HTTP {status}: {code}"
+    assert error.fix is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("headers", "expected"), [({"Retry-After": "7"}, 7.0), ({"Retry-After": "x"}, None), ({}, None)]
+)
+def test_rate_limits(kind: str, headers: dict[str, str], expected: float | None) -> None:
+    """The wait that Slack asks for is passed on."""
+    slack = FakeSlack()
+    body = json.dumps({"ok": False, "error": "ratelimited"})
+    slack.replies.append(Reply(429, body, {**headers, **JSON_TYPE}))
+    error = failing(slack, kind)
+    assert (expected, None) == (error.retry_after, error.fix)
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/html"])
+@pytest.mark.parametrize("body", ["{", "[]", "ok", '"x"', "null"])
+def test_answers_that_are_not_slacks(content_type: str, body: str) -> None:
+    """A 200 that is no answer of Slack's is no acceptance."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(200, body, {"Content-Type": content_type}))
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            await using(section(url), sending())
+
+    with pytest.raises(DeliveryError):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lost_answer_is_a_failure_and_one_post(kind: str) -> None:
+    """When the answer is lost nobody knows, so the send fails, and it did not post again by itself."""
+    slack = FakeSlack()
+    slack.replies.append(Reply(drop=True))
+    assert str(failing(slack, kind)) == "the connection broke before an answer came"
+    assert len(slack.messages) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_slow_answer(kind: str) -> None:
+    """Silence is a failure after the timeout."""
+    slack = FakeSlack()
+    slack.replies.append(Reply(silent=True))
+    assert str(failing(slack, kind, timeout=0.05)) == "no answer within 0.05 s"
+
+
+def test_check() -> None:
+    """The check says whose token it is, and what a webhook needs to be tried."""
+    assert with_slack(FakeSlack(), lambda notifier: notifier.check()) == "bot watcher in team Acme"
+    expected = "configured; a test needs --send"
+    assert expected == with_slack(FakeSlack(), lambda notifier: notifier.check(), "webhook")
+    with pytest.raises(DeliveryError, match="invalid_auth"):
+        with_slack(FakeSlack(), lambda notifier: notifier.check(), token="wrong-token")
+
+
+def test_a_rotated_token(tmp_path: Path) -> None:
+    """The token is read afresh at each send, and a missing file fails it."""
+    slack = FakeSlack()
+    file = tmp_path / "token"
+
+    async def scenario() -> None:
+        async with served(slack) as url, aiohttp.ClientSession() as session:
+            token = Secret("notifiers.approvals.bot_token", Redactor(), file=file)
+            config = replace(section(url), bot_token=token)
+            notifier = SlackNotifier(config, session=session, request_timeout=5, clock=lambda: NOW)
+            for slack.token in ("xoxb-first", "xoxb-second"):
+                file.write_text(slack.token)
+                await notifier.send(delivery())
+            file.unlink()
+            with pytest.raises(SecretError, match="bot_token"):
+                await notifier.send(delivery())
+
+    asyncio.run(scenario())
+    assert len(slack.messages) == 2
+
+
+def test_proxy_variables_are_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client does not take a proxy from the environment past NO_PROXY, which only the session knows."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    slack = FakeSlack()
+    with_slack(slack, sending())
+    assert len(slack.messages) == 1
+
+
+def test_pace() -> None:
+    """One message at a time and per second, for people."""
+
+    async def look(notifier: Notifier) -> tuple[int, float, bool]:
+        return notifier.slots, notifier.spacing, notifier.for_people
+
+    assert with_slack(FakeSlack(), look) == (1, 1.0, True)
+
+
+def test_each_kind_is_built() -> None:
+    """Each section of the configuration makes its own kind of notifier, and an unknown one none."""
+
+    async def kind(notifier: Notifier) -> type:
+        return type(notifier)
+
+    sections = (
+        section("http://127.0.0.1:1"),
+        ConsoleConfig(name="console"),
+        WebhookConfig(name="audit", url=secret("http://127.0.0.1:1/")),
+    )
+    built = [asyncio.run(using(config, kind)) for config in sections]
+    assert built == [SlackNotifier, ConsoleNotifier, WebhookNotifier]
+    with pytest.raises(TypeError, match="NotifierConfig"):
+        asyncio.run(using(NotifierConfig(name="x"), kind))
+
+
+def test_slack_sdk_is_imported_for_slack_only() -> None:
+    """Who configures no Slack does not pay for its client, nor for rich."""
+    code = "import sys, watcher.notifiers as n; sys.exit('slack_sdk' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SECRETS = {
+    "token": "xoxb-111-very-secret-token",
+    "signing": "whsec_c2VjcmV0LXNpZ25pbmcta2V5LW9mLW91cnM=",
+    "header": "Bearer header-secret-value",
+    "path": "hook-path-secret-8c2c",
+}
+ECHO = " ".join([*SECRETS.values(), "x" * 150, *SECRETS.values()])
+LONG_ECHO = "y" * 190 + SECRETS["path"]
+FAILURES = (
+    *(Reply(status, ECHO, {"Retry-After": "5"}) for status in (301, 400, 401, 403, 404, 429, 500, 503)),
+    Reply(500, LONG_ECHO),
+    Reply(403, json.dumps({"ok": False, "error": ECHO, "needed": ECHO}), JSON_TYPE),
+    Reply(500, "{" + ECHO, JSON_TYPE),
+    Reply(drop=True),
+    Reply(silent=True),
+)
+
+
+@pytest.mark.parametrize("kind", ["bot", "slack webhook", "webhook"])
+@pytest.mark.parametrize("reply", FAILURES, ids=range(len(FAILURES)))
+def test_no_failure_leaks_a_secret(kind: str, reply: Reply) -> None:
+    """Whatever a destination answers or echoes, the error holds none of our secrets, whole or in part."""
+    receiver = WebhookReceiver()
+    receiver.replies.extend([reply] * 3)
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            full = f"{url}/services/{SECRETS['path']}"
+            sections: dict[str, NotifierConfig] = {
+                "bot": section(url, token=SECRETS["token"]),
+                "slack webhook": SlackConfig(name="n", webhook_url=secret(full)),
+                "webhook": WebhookConfig(
+                    name="n",
+                    url=secret(full),
+                    secret=secret(SECRETS["signing"]),
+                    headers={"Authorization": secret(SECRETS["header"])},
+                ),
+            }
+            await using(sections[kind], sending(), timeout=0.3)
+
+    with pytest.raises(DeliveryError) as caught:
+        asyncio.run(scenario())
+    ours = {
+        "bot": ["very-secret"],
+        "slack webhook": ["hook-path", "127.0.0.1"],
+        "webhook": ["hook-path", "c2VjcmV0", "header-secret", "127.0.0.1"],
+    }[kind]
+    said = f"{caught.value} {caught.value.fix} {caught.value!r}"
+    assert [part for part in ours if part in said] == []
+
+
+def test_the_fake_enforces_the_limits() -> None:
+    """The fake refuses each kind of message that Slack refuses, or these tests would prove nothing."""
+    section_of = {"type": "section", "text": plain_text("x")}
+    assert refused({}) == "no_text"
+    assert refused({"text": "x", "blocks": [section_of]}) == ""
+    for blocks in (
+        [section_of] * 51,
+        [{"type": "section", "text": plain_text("x" * 3001)}],
+        [{"type": "section", "text": plain_text("")}],
+        [{"type": "header", "text": plain_text("x" * 151)}],
+        [{"type": "section", "fields": [plain_text("x")] * 11}],
+        [{"type": "section", "fields": [plain_text("x" * 2001)]}],
+    ):
+        assert refused({"text": "x", "blocks": blocks}) == "invalid_blocks"
+    long = [{"type": "section", "text": plain_text("x" * 2900)}] * 5
+    assert refused({"text": "x", "blocks": long}) == "msg_blocks_too_long"
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("<!channel>", ["!channel"]),
+        ("<https://x|y>", ["https://x|y"]),
+        ("*bold*", ["*bold*"]),
+        ("a_b_c", []),
+        ("https://evil.example", ["https://evil.example", "evil.example"]),
+        ("&gt; quote", ["&gt;"]),
+        (":tada:", [":tada:"]),
+        ("&lt;!channel&gt;", []),
+    ],
+)
+def test_the_fake_sees_what_acts(markup: str, expected: list[str]) -> None:
+    """The fake tells markup that would act from text that would not."""
+    assert expected == acting({"text": "x", "blocks": [{"text": {"type": "mrkdwn", "text": markup}}]})
+
+
+def test_what_to_do_is_shown() -> None:
+    """An app that fails lastingly comes with what to mend."""
+    slack = FakeSlack()
+    with_slack(slack, sending(FAILING))
+    assert "What to do: The access key is missing" in shown(posted(slack))

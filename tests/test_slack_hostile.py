@@ -1,0 +1,170 @@
+"""Whatever other people's text holds, in Slack it is shown and does nothing, within Slack's limits."""
+
+import json
+import re
+import string
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.events import FAILING, FAILURE, REQUESTED, RUN, asking
+from tests.fakes import acting, refused, shown
+from watcher.messages import render
+from watcher.models import App, Event, Json
+from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
+
+OURS = re.compile(r"!date\^\d+\^\{date_short_pretty\} \{time\}\|[\dT:Z-]+")
+
+PIECES = ("here", "channel", "https://", "evil.example", "<!here>", "&lt;", "\u202e", "\x1b", "😀", ":tada:")
+
+DEEP: Json = "bottom"
+for _ in range(64):
+    DEEP = {"level": [DEEP]}
+
+HOSTILE = {
+    "mentions": "<!channel> <!here> <!everyone> <@U123> <!subteam^S1|x> @here @channel #general",
+    "links": "<https://evil.example|your bank> https://evil.example www.evil.com mailto:a@evil.com",
+    "formatting": "*bold* _italic_ ~gone~ `code` ```fence``` :tada: > not a quote",
+    "quotes": "> one\n>>> two\n&gt; three",
+    "entities": "&lt;!channel&gt; &amp;lt; &#60;!here&#62; &",
+    "dates": "<!date^1^{date}^https://evil.example|now>",
+    "fences": "```\n<!channel>\n``` and ``` <!here>",
+    "direction": "\u202e<!channel>\u202c \u2066x\u2069 \u200b\ufeff",
+    "control": "\x00\x1b[31m\x07\x7f\x85\u2028\u2029",
+    "surrogates": "\ud83d and \ude00",
+    "long": "a" * 100_000,
+    "long markup": "<!channel>&" * 20_000,
+    "long emoji": "😀" * 100_000,
+    "long quotes": '"\\\n' * 30_000,
+    "blank": " \n\t\u200b ",
+    "one word": "*" * 5000,
+}
+PARAMS: dict[str, Json] = {
+    "deep": DEEP,
+    "huge": {f"key{number}": f"value {number}" for number in range(5000)},
+    "long keys": {"<!here>" * 5000: "x", "&" * 9000: "y"},
+    "long values": {str(number): "<&>" * 10_000 for number in range(60)},
+    "emoji": {"😀" * 200 + str(number): "😀" * 2000 for number in range(60)},
+    "hostile": {text: text for text in HOSTILE.values()},
+    "a list": [HOSTILE["mentions"]] * 3000,
+    "a text": HOSTILE["mentions"],
+}
+
+
+def message(event: Event) -> dict[str, Any]:
+    """Returns what goes to Slack for an event, without mentions of ours."""
+    rendered = render(event)
+    return {"text": fallback(rendered), "blocks": blocks(rendered), "mrkdwn": False}
+
+
+def assert_harmless(event: Event) -> None:
+    """Fails if Slack would refuse the message, or if anything in it that is not ours would act."""
+    for form in (message(event), {"text": plain(render(event))}):
+        assert refused(form) == ""
+        assert [found for found in acting(form) if not OURS.fullmatch(found)] == []
+        assert len(form["text"]) <= TEXT_MAX
+    everything = message(event)
+    total = len(json.dumps(everything["blocks"], ensure_ascii=False)) + len(everything["text"])
+    assert total <= 13_000
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_everywhere(text: str) -> None:
+    """Prompt, names, values, ids, app and errors of any content are shown and do nothing."""
+    event = asking(text, {text: text, "list": [text], "map": {text: text}}, editable=(text,))
+    run = replace(RUN, id=text, user_id=text, session_id=text)
+    assert_harmless(replace(event, run=run, app=App(text, text), link=text))
+    assert_harmless(replace(FAILING, failure=replace(FAILURE, code=text, message=text)))
+    assert_harmless(asking(text, None, editable=(text,) * 50))
+
+
+@pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
+@pytest.mark.parametrize("prompt", ["short", HOSTILE["long markup"], HOSTILE["long quotes"]])
+def test_hostile_params(params: Json, prompt: str) -> None:
+    """Deep, many and long parameters fit beside any prompt."""
+    assert_harmless(asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ()))
+
+
+def test_what_was_cut_is_said() -> None:
+    """The number of characters and of parameters that are missing is told, and it is right."""
+    seen = shown(message(asking("p" * 100_000, {f"key{number}": number for number in range(5000)})))
+    (kept,) = re.findall(r"^(p+)… ", seen, re.MULTILINE)
+    (missing,) = re.findall(r"… \((\d+) more characters\)", seen)
+    (dropped,) = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
+    assert len(kept) + int(missing) == 100_000
+    assert len(re.findall(r"^key\d+$", seen, re.MULTILINE)) + int(dropped) == 5000
+
+
+def test_a_long_prompt_alone_is_shown_to_the_limit() -> None:
+    """A prompt is not cut earlier than Slack demands."""
+    prompt = "word " * 599 + "word"
+    assert prompt in shown(message(asking(prompt)))
+
+
+def test_no_entity_is_split() -> None:
+    """What is cut is cut between the characters of the text, never inside an escape."""
+    for length in range(300, 330):
+        for text in (fallback(render(asking("x" * length + "&" * 5000))), plain(render(asking("<" * 9000)))):
+            assert re.findall(r"&(?!amp;|lt;|gt;)", text) == []
+
+
+def test_a_link_that_is_not_ours_to_follow() -> None:
+    """Only links to the web become links, and none that Slack would refuse for its length."""
+    for link in ("javascript:alert(1)", "slack://open", "https://x.example/" + "y" * 4000):
+        assert '"link"' not in json.dumps(message(replace(REQUESTED, link=link)))
+
+
+def test_the_link_in_plain_text_cannot_be_broken_out_of() -> None:
+    """A link with Slack's own characters stays one link."""
+    event = replace(asking("x"), link="https://x.example/?a=1&b=<|>!channel")
+    assert plain(render(event)).endswith("\n<https://x.example/?a=1&amp;b=%3C%7C%3E!channel|Open>")
+
+
+@settings(deadline=None)
+@given(st.text(string.ascii_letters + "0123456789 ,;!?()/-", max_size=60))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    """Text without Slack's characters is not changed to look-alikes."""
+    assert text == inert(text)
+
+
+def test_ordinary_characters_stay_where_they_do_not_act() -> None:
+    """Decimal points, underscores in names, colons and times are left alone."""
+    text = "620.50 order_id a:b 10:30, 5.5.2026"
+    assert text == inert(text)
+
+
+_MARKUP = st.lists(st.sampled_from([*"<>&!@#|*_~`:\n /.^x", *PIECES]), max_size=40).map("".join)
+_ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | _MARKUP | _ANY,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_MARKUP, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(prompt=_MARKUP | _ANY, params=_JSON, identifier=_MARKUP)
+def test_any_content_is_harmless(prompt: str, params: Json, identifier: str) -> None:
+    """No prompt, parameter or id makes active markup or a message that Slack refuses."""
+    event = asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ())
+    assert_harmless(replace(event, run=replace(RUN, id=identifier, user_id=identifier)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    prompt=st.integers(0, 20_000),
+    rows=st.integers(0, 200),
+    value=st.integers(0, 3000),
+    of=st.sampled_from('a&😀"'),
+)
+def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
+    """However long the parts are, the whole fits and tells what it leaves out."""
+    event = asking(of * prompt, {str(number): of * value for number in range(rows)})
+    assert_harmless(event)
+    seen = shown(message(event))
+    listed = len(re.findall(r"^\d+$", seen, re.MULTILINE))
+    dropped = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
+    assert rows == listed + sum(map(int, dropped))
