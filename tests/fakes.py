@@ -154,10 +154,10 @@ def refused(payload: Mapping[str, Any]) -> str:
     if not payload.get("text") and not blocks:
         return "no_text"
     texts = list(_texts(blocks))
-    if len(json.dumps(blocks, ensure_ascii=False)) + len(payload.get("text", "")) > TOTAL_MAX:
+    if _units(json.dumps(blocks, ensure_ascii=False)) + _units(payload.get("text", "")) > TOTAL_MAX:
         return "msg_blocks_too_long"
     too_many = len(blocks) > BLOCKS_MAX or any(len(block.get("fields", [])) > FIELDS_MAX for block in blocks)
-    too_long = any(not 0 < len(text["text"]) <= TEXT_MAX for text in texts)
+    too_long = any(not 0 < _units(text["text"]) <= TEXT_MAX for text in texts)
     if too_many or too_long or any(_header_too_long(block) or _fields_too_long(block) for block in blocks):
         return "invalid_blocks"
     return ""
@@ -235,12 +235,17 @@ def _texts(value: Any) -> Iterator[dict[str, Any]]:
             yield from _texts(item)
 
 
+def _units(text: str) -> int:
+    """Counts in UTF-16 units, the strictest way of reading a limit on characters."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def _header_too_long(block: Mapping[str, Any]) -> bool:
-    return block["type"] == "header" and len(block["text"]["text"]) > HEADER_MAX
+    return block["type"] == "header" and _units(block["text"]["text"]) > HEADER_MAX
 
 
 def _fields_too_long(block: Mapping[str, Any]) -> bool:
-    return any(len(text["text"]) > FIELD_MAX for text in block.get("fields", []))
+    return any(_units(text["text"]) > FIELD_MAX for text in block.get("fields", []))
 
 
 async def _received(request: web.Request) -> Received:

@@ -94,7 +94,7 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
-    """The demo needs nothing, shows requests, a re-ask, answers, an outage and recovery, and ends by itself."""
+    """The demo needs nothing, shows all that can happen to a request, and an outage, and ends by itself."""
     ended = watcher(tmp_path, "demo", "--for", "25s")
     assert ended.returncode == 0
     for words in ("Approval needed", "Feedback needed", "asked anew", "canceled", "answered"):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -163,6 +164,29 @@ def test_a_reader_that_went_away() -> None:
     with pytest.raises(DeliveryError, match="Broken pipe"):
         asyncio.run(notifier.send(delivery()))
     output.tell_broken = False
+
+
+def test_a_reader_that_stops_reading() -> None:
+    """While an output takes nothing, everything else goes on."""
+    reading = threading.Event()
+
+    class Stalled(Output):
+        def flush(self) -> None:
+            assert reading.wait(timeout=10)
+            super().flush()
+
+    output = Stalled()
+
+    async def scenario() -> None:
+        notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(notifier.send(delivery()))
+            await asyncio.sleep(0)
+            assert not reading.is_set()
+            reading.set()
+
+    asyncio.run(scenario())
+    assert "Approval needed" in output.text()
 
 
 def test_check() -> None:

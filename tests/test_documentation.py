@@ -30,7 +30,7 @@ def uncommented(text: str) -> str:
 
 @pytest.mark.parametrize("name", GLOBAL)
 def test_every_global_setting_is_documented(name: str) -> None:
-    """Each global setting stands in the example and, but for twins of secrets, in the README with its variable."""
+    """Each global setting stands in the example and, but for twins, in the README with its variable."""
     assert name in tomllib.loads(uncommented(EXAMPLE))
     if not name.endswith("_file"):
         assert f"`{name}`" in README

@@ -7,19 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import (
-    NOW,
-    Answer,
-    PollBench,
-    api_run,
-    claim,
-    open_bench,
-    outbox,
-    pending,
-    question,
-    refusal,
-    soon,
-)
+from tests.builders import NOW, claim, outbox, pending, soon
+from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher import poller as poller_module
 from watcher.models import Json
 

@@ -7,17 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import (
-    PollBench,
-    api_run,
-    claim,
-    open_bench,
-    outbox,
-    pending,
-    question,
-    records,
-    refusal,
-)
+from tests.builders import claim, outbox, pending, records
+from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import UNKNOWN, Event, Json
 from watcher.secrets import Redactor
 

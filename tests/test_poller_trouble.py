@@ -9,21 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.builders import (
-    BOTH,
-    NOW,
-    Answer,
-    PollBench,
-    api_run,
-    claim,
-    damage,
-    end,
-    hold,
-    open_bench,
-    outbox,
-    question,
-    refusal,
-)
+from tests.builders import BOTH, NOW, claim, damage, end, hold, outbox
+from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.secrets import Redactor, Secret
 from watcher.store import Sent, StoreUnusable, schema
 

@@ -72,7 +72,7 @@ def test_masks_the_prompt_too() -> None:
 
 def test_short_values_do_not_garble_the_prompt() -> None:
     """A masked value of three characters is not searched for in the prompt."""
-    assert masker(*GLOBS).request(request("Use the card?", {"pin": "use"})).prompt == "Use the card?"
+    assert masker(*GLOBS).request(request("May I use it?", {"pin": "use"})).prompt == "May I use it?"
 
 
 def test_identity_is_that_of_the_original() -> None:

@@ -209,7 +209,7 @@ def test_times(text: str, seconds: float) -> None:
     "value",
     [None, 5, True, [], "", "today", "2026-06-10", "2026-13-10T00:00:00Z", "2026-06-10T25:00:00Z",
      "2026-06-10T09:15:21.Z", "2026-06-10T09:15:21+99:00", "0001-01-01T00:00:00+14:00",
-     "\u0662\u0660\u0662\u0666-06-10T09:15:21Z"],
+     "2026-06-10T09:15:21.\u0665Z"],
 )  # fmt: skip
 def test_no_times(value: Json) -> None:
     """What is no time is none, and nothing fails."""

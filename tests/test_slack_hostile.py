@@ -38,6 +38,7 @@ HOSTILE = {
     "long": "a" * 100_000,
     "long markup": "<!channel>&" * 20_000,
     "long emoji": "😀" * 100_000,
+    "emoji to the limit": "😀" * TEXT_MAX,
     "long quotes": '"\\\n' * 30_000,
     "blank": " \n\t\u200b ",
     "one word": "*" * 5000,

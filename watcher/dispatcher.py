@@ -106,29 +106,32 @@ class Lane:
             StoreUnusable: the database cannot be used any more.
         """
         loop = asyncio.get_running_loop()
-        not_before = loop.time()
+        not_before: float | None = None  # set as long as the last start is too recent for another
         done: list[_Outcome] = []
         try:
             while True:
                 self._woken.clear()
-                pace = not_before - loop.time()
+                if not_before is not None and loop.time() >= not_before:
+                    not_before = None
                 free = self._notifier.slots - len(self._sends)
-                claim = await self._settle_and_claim(done, 0 if self._stopping or pace > 0 else free)
+                held = self._stopping or not_before is not None
+                claim = await self._settle_and_claim(done, 0 if held else free)
                 done = [] if claim is not None else done
                 for delivery in claim.deliveries if claim else ():
                     self._sends.add(asyncio.create_task(self._send(delivery)))
-                    not_before = loop.time() + self._notifier.spacing
-                if not self._sends and self._finished(claim, pace, until_idle=until_idle):
+                    if self._notifier.spacing:
+                        not_before = loop.time() + self._notifier.spacing
+                if not self._sends and self._finished(claim, held=held, until_idle=until_idle):
                     return
-                done += await self._rest(claim, not_before - loop.time())
+                done += await self._rest(claim, not_before)
         finally:
             for send in self._sends:
                 send.cancel()
 
-    def _finished(self, claim: Claim | None, pace: float, *, until_idle: bool) -> bool:
+    def _finished(self, claim: Claim | None, *, held: bool, until_idle: bool) -> bool:
         if claim is None:
             return False
-        return self._stopping or (until_idle and pace <= 0 and not claim.deliveries)
+        return self._stopping or (until_idle and not held and not claim.deliveries)
 
     async def _settle_and_claim(self, done: Sequence[_Outcome], limit: int) -> Claim | None:
         """Returns None when the database did not take it now; nothing is lost, it is offered again."""
@@ -149,13 +152,13 @@ class Lane:
         log_superseded(claim.superseded)
         return claim
 
-    async def _rest(self, claim: Claim | None, pace: float) -> list[_Outcome]:
+    async def _rest(self, claim: Claim | None, not_before: float | None) -> list[_Outcome]:
         """Waits for the first reason to go on, and returns the sends that have ended."""
         waits = [LOOK_AGAIN if claim is not None else FIRST_RETRY]
         if claim is not None and claim.wake_at is not None:
             waits.append(claim.wake_at - self._wall())
-        if pace > 0:
-            waits.append(pace)
+        if not_before is not None:
+            waits.append(not_before - asyncio.get_running_loop().time())
         woken = asyncio.create_task(self._woken.wait())
         try:
             await asyncio.wait(

@@ -1,0 +1,106 @@
+"""Secrets are read late and shown never."""
+
+import base64
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from watcher.secrets import MASK, Redactor, Secret, SecretError
+
+KEY = "dynamiq_acc_0123456789"
+URL = "https://bob:hunter-2-pass@hooks.example.com/services/T0123456/s3cretS3cret?sig=0a1b2c3d"
+
+
+def redactor(*known: str) -> Redactor:
+    """Returns a redactor that knows these values."""
+    made = Redactor()
+    for value in known:
+        made.learn(value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("known", "echo"),
+    [
+        (KEY, KEY),
+        ("p@ss word/1", quote("p@ss word/1", safe="")),
+        (KEY, base64.b64encode(KEY.encode()).decode()),
+        ("whsec_c2VjcmV0", "c2VjcmV0"),
+        (URL, URL),
+        (URL, "hooks.example.com/services/T0123456/s3cretS3cret"),
+        (URL, "s3cretS3cret"),
+        (URL, "hunter-2-pass"),
+        (URL, "0a1b2c3d"),
+    ],
+)
+def test_a_secret_is_masked_in_every_form(known: str, echo: str) -> None:
+    """A known secret is taken out as it is, quoted, encoded, and by the parts of a URL that are secret."""
+    shown = redactor(known).scrub(f"before {echo} after")
+    assert echo not in shown
+    assert MASK in shown
+
+
+@pytest.mark.parametrize("text", ["", "nothing of note", "dynamiq_acc_", "the services are down"])
+def test_other_texts_stay(text: str) -> None:
+    """Texts without a secret stay as they are, also where they share words with one."""
+    assert text == redactor(KEY, URL).scrub(text)
+
+
+def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
+    """Where one secret begins with another, nothing of the longer one is left."""
+    shown = redactor("secret-1", "secret-1-and-more").scrub("secret-1-and-more, secret-1")
+    assert f"{MASK}, {MASK}" == shown
+
+
+def test_short_values_are_not_searched_for() -> None:
+    """A value too short to be a secret does not garble every line."""
+    assert redactor("abc").scrub("abc is as easy as") == "abc is as easy as"
+
+
+def test_a_secret_that_was_learnt_later_is_masked_too() -> None:
+    """What is learnt after the first use counts from then on."""
+    known = redactor(KEY)
+    assert known.scrub("rotated-key") == "rotated-key"
+    known.learn("rotated-key")
+    assert known.scrub("rotated-key") == MASK
+
+
+def test_a_file_is_read_afresh(tmp_path: Path) -> None:
+    """A rotated file is seen at the next use, stripped, and both its values are masked."""
+    file, known = tmp_path / "key", Redactor()
+    secret = Secret("apps.a.access_key", known, file=file)
+    file.write_text("  first-value \n")
+    assert secret.read() == "first-value"
+    file.write_text("second-value\n")
+    assert secret.read() == "second-value"
+    assert known.scrub("first-value second-value") == f"{MASK} {MASK}"
+
+
+def test_the_mark_of_an_editor_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    """A byte order mark at the start of a file is left out."""
+    file = tmp_path / "key"
+    file.write_bytes(b"\xef\xbb\xbfvalue-1\r\n")
+    assert Secret("s", Redactor(), file=file).read() == "value-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b" \n", "is empty"), (b"\xff\xfe", "not UTF-8 text")],
+    ids=["missing", "empty", "no text"],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """An error says which setting, which file and why."""
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SecretError, match=reason) as raised:
+        Secret("apps.a.access_key", Redactor(), file=file).read()
+    assert str(raised.value).startswith("apps.a.access_key: ")
+    assert str(file) in str(raised.value)
+
+
+def test_a_secret_does_not_show_itself() -> None:
+    """Neither repr nor str nor an f-string shows the value."""
+    secret = Secret("apps.a.access_key", Redactor(), value=KEY)
+    assert (KEY in repr(secret), KEY in str(secret), KEY in f"{secret}") == (False, False, False)
