@@ -35,7 +35,6 @@ from watcher.store import Claim, Result, StoreUnusable, schema
 
 pytestmark = pytest.mark.anyio
 
-DAY = 86_400.0
 NEWS, END = "run.input_requested", "run.input_resolved"
 
 
@@ -143,7 +142,7 @@ async def test_a_spacing_that_ends_while_the_lane_looks_is_not_overslept(
     notifier = ScriptedNotifier(spacing=3000.0)
     running = asyncio.create_task(make_lane(notifier, store, clock).run(until_idle=True))
     assert ["run-1", "run-2"] == run_ids([await notifier.started.get() for _ in range(2)])
-    await running
+    await running  # the loop's own timeouts would follow its clock, so only the runner's bounds this
 
 
 async def test_idle_is_only_who_has_sent_everything_due(store: WatchedStore, clock: Clock) -> None:

@@ -28,7 +28,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a locked database fail quickly; to be named before `bench`."""
+    """Makes a locked database fail quickly, where the store is opened after it."""
     monkeypatch.setattr(schema, "BUSY_SECONDS", 0.05)
 
 

@@ -89,11 +89,12 @@ def test_hostile_params(params: Json, prompt: str) -> None:
     assert_harmless(asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ()))
 
 
-def test_what_was_cut_is_said() -> None:
+@pytest.mark.parametrize("character", ["p", "😀", "<", '"'])
+def test_what_was_cut_is_said(character: str) -> None:
     """The number of characters and of parameters that are missing is told, and it is right."""
-    seen = shown(message(asking("p" * 100_000, {f"key{number}": number for number in range(5000)})))
-    (kept,) = re.findall(r"^(p+)… ", seen, re.MULTILINE)
-    (missing,) = re.findall(r"… \((\d+) more characters\)", seen)
+    params = {f"key{number}": number for number in range(5000)}
+    seen = shown(message(asking(character * 100_000, params)))
+    (kept, missing) = re.findall(rf"^({character}+)… \((\d+) more characters\)$", seen, re.MULTILINE)[0]
     (dropped,) = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
     assert len(kept) + int(missing) == 100_000
     assert len(re.findall(r"^key\d+$", seen, re.MULTILINE)) + int(dropped) == 5000

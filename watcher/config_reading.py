@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from watcher.config_schema import NOTIFIER_TABLES, AppTable, NotifierTable, Settings
+from watcher.config_schema import NOTIFIER_TABLES, AppTable, Settings
 
 PREFIX: Final = "WATCHER_"
 APP_SHORTCUTS: Final = ("base_url", "access_key", "access_key_file", "user_id", "session_id")
@@ -58,10 +58,12 @@ def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -
         source.tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         source.problems.append(f"{origin if chosen else 'config.toml'}: cannot read {path}: {error.strerror}")
-    except UnicodeDecodeError:
-        source.problems.append(f"{path}: it is not UTF-8 text")
     except tomllib.TOMLDecodeError as error:
         source.problems.append(f"{path}: it is not TOML: {error}")
+    except UnicodeDecodeError:
+        source.problems.append(f"{path}: it is not UTF-8 text")
+    except ValueError as error:  # a NUL in the path
+        source.problems.append(f"{origin}: cannot read {path}: {error}")
     _refuse_unknown(source, path)
     return source
 
@@ -72,7 +74,7 @@ def read_environment(environ: Mapping[str, str]) -> Source:
     app = environ.get("WATCHER_APP_NAME", "").strip() or "default"
     for variable in sorted(environ):
         value = environ[variable]
-        if not variable.startswith(PREFIX) or _KUBERNETES.fullmatch(variable) or not value.strip():
+        if not variable.startswith(PREFIX) or not value.strip() or _is_from_kubernetes(variable, value):
             continue
         name = variable.removeprefix(PREFIX).lower()
         if name in OTHER_VARIABLES:
@@ -84,7 +86,7 @@ def read_environment(environ: Mapping[str, str]) -> Source:
             continue
         try:
             _put(source, path, variable, json.loads(value) if _is_structure(known) else value.strip())
-        except ValueError:
+        except (ValueError, RecursionError):
             source.problems.append(
                 f'{variable}: not JSON; a list is written as JSON here, for example ["a", "b"]'
             )
@@ -103,15 +105,29 @@ def drop_twins(stronger: Tree, weaker: Tree) -> None:
             weaker.pop(f"{name}_file", None)
 
 
+def set_aside_misplaced(environment: Source, file: Source) -> None:
+    """Turns variables for what another type of notifier has into warnings, as all unknown ones are."""
+    for name, table in environment.tree.get("notifiers", {}).items():
+        kinds = {"notifiers": {name: {**file.tree.get("notifiers", {}).get(name, {}), **table}}}
+        allowed = list(fields_of(kinds, "notifiers", name))
+        for key in [key for key in table if key not in allowed]:
+            variable = environment.variables.pop(f"notifiers.{name}.{key}")
+            environment.warnings.append(f"{variable}: a notifier of this type has no {key}")
+            del table[key]
+
+
 def fields_of(tree: Tree, table: str, name: str) -> Iterable[str]:
     """Returns the settings that one app or notifier can have."""
     if table == "apps":
         return AppTable.model_fields
-    kind = tree.get("notifiers", {}).get(name, {}).get("type")
-    models: list[type[NotifierTable]] = (
-        [NOTIFIER_TABLES[kind]] if kind in NOTIFIER_TABLES else list(NOTIFIER_TABLES.values())
-    )
+    kind = str(tree.get("notifiers", {}).get(name, {}).get("type"))
+    models = [NOTIFIER_TABLES[kind]] if kind in NOTIFIER_TABLES else list(NOTIFIER_TABLES.values())
     return dict.fromkeys(key for model in models for key in model.model_fields)
+
+
+def _is_from_kubernetes(variable: str, value: str) -> bool:
+    """Tells what a Service named `watcher`, or `watcher-http`, leaves in every environment."""
+    return bool(_KUBERNETES.fullmatch(variable) or re.fullmatch(r"(tcp|udp|sctp)://\S+:\d+", value))
 
 
 def _add_common_key(source: Source, app: str, environ: Mapping[str, str]) -> None:
@@ -179,15 +195,19 @@ def _refuse_unknown(source: Source, path: Path) -> None:
         source.problems.append(f"{name}: unknown setting in {path}{hint}")
         del source.tree[name]
     for table in ("apps", "notifiers"):
-        entries = source.tree.get(table, {})
-        for entry, values in entries.items() if isinstance(entries, dict) else ():
-            if not isinstance(values, dict):
-                continue
+        if not _holds_tables(source.tree.get(table, {})):
+            source.problems.append(f"{table}: must be tables by name, [{table}.NAME], in {path}")
+            del source.tree[table]
+        for entry, values in source.tree.get(table, {}).items():
             allowed = list(fields_of(source.tree, table, entry))
             for name in [key for key in values if key not in allowed]:
                 hint = _suggestion(name, allowed)
                 source.problems.append(f"{table}.{entry}.{name}: unknown setting in {path}{hint}")
                 del values[name]
+
+
+def _holds_tables(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
 
 
 def _suggestion(name: str, allowed: Iterable[str]) -> str:

@@ -106,6 +106,10 @@ def _headers(values: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 SomeTime = Annotated[Duration, _at_least(0.001, "1ms")]
 PollInterval = Annotated[Duration, _at_least(0.1, "100ms")]
@@ -221,8 +225,8 @@ class Settings(BaseSettings):
     heartbeat_url_file: Path | None = None
     http_host: NotBlank = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = "auto"
     slack_api_url: Url = "https://slack.com/api/"
     apps: dict[str, AppTable] = {}
     notifiers: dict[str, AnyNotifier] = {}

@@ -21,7 +21,14 @@ from watcher.config import (
     SlackConfig,
     WebhookConfig,
 )
-from watcher.config_reading import APP_SHORTCUTS, Source, drop_twins, read_environment, read_toml
+from watcher.config_reading import (
+    APP_SHORTCUTS,
+    Source,
+    drop_twins,
+    read_environment,
+    read_toml,
+    set_aside_misplaced,
+)
 from watcher.config_schema import (
     LOOPBACK,
     SECRET_TYPES,
@@ -36,8 +43,12 @@ from watcher.config_schema import (
 )
 from watcher.durations import format_duration
 from watcher.secrets import Redactor, Secret, SecretError
+from watcher.text import cut, printable
 
 MASKED: Final = "********"
+_LONGEST_GIVEN: Final = 100
+"""Characters of a value in a problem: enough to recognize it."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH_DEFAULTS: Final = ("poll_interval", "link_template", "include_params", "include_input")
 """What an app takes from the top level if it has none of its own."""
@@ -47,7 +58,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; each of `problems` is one line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(printable(problem) for problem in problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -59,6 +70,7 @@ def load(config_file: Path | None, *, environ: Mapping[str, str], directory: Pat
     """
     file = read_toml(config_file, environ, directory)
     environment = read_environment(environ)
+    set_aside_misplaced(environment, file)
     drop_twins(environment.tree, file.tree)
     problems = [*file.problems, *environment.problems]
     try:
@@ -113,7 +125,7 @@ def _words(error: ValidationError, environment: Source) -> Iterator[str]:
             yield f"{label}: {message}"
         else:
             given = item["input"].get("type") if item["type"].startswith("union_tag") else item["input"]
-            yield f"{label}: got {given!r}; {message}"
+            yield f"{label}: {_given(given)}{message}"
 
 
 def _label(name: str, environment: Source) -> str:
@@ -122,6 +134,13 @@ def _label(name: str, environment: Source) -> str:
         if prefix in environment.variables:
             return f"{name} ({environment.variables[prefix]})"
     return name
+
+
+def _given(value: Any) -> str:
+    """Says what was given, unless a secret may stand in it: in a table, or before the @ of a URL."""
+    if isinstance(value, dict | list) or re.search(r"//.*@", str(value)):
+        return ""
+    return f"got {cut(repr(value), _LONGEST_GIVEN)}; "
 
 
 def _is_secret(path: Iterable[str]) -> bool:

@@ -4,8 +4,11 @@ One line per happening. `event` is constant for our own; what varies stands in f
 """
 
 import logging
+import math
+import re
 import sys
 from collections.abc import Iterable, MutableMapping
+from textwrap import indent
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -13,10 +16,17 @@ from structlog.typing import EventDict, Processor
 
 from watcher.models import DeliveryRecord
 from watcher.secrets import Redactor
-from watcher.text import printable
+from watcher.text import multiline, printable
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
 """Libraries that say at info what we say ourselves."""
+
+_UNSHOWABLE: Final = "a log record that cannot be shown"
+_CONSTANT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
+"""The names of our own events, which stay whole even if a secret is spelled like one."""
+
+_DEEPEST: Final = 20
+"""How deep a value is followed; it may hold itself."""
 
 
 def configure(
@@ -38,13 +48,14 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     handler = _Handler(target)
+    handler.setLevel(level.upper())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*before, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *before],
             processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _Redaction(redactor, one_line=for_people),
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.dev.ConsoleRenderer(colors=target.isatty())
                 if for_people
                 else structlog.processors.JSONRenderer(ensure_ascii=True),
@@ -57,7 +68,7 @@ def configure(
     quiet = logging.NOTSET if level == "debug" else logging.WARNING
     for name in CHATTY:
         logging.getLogger(name).setLevel(quiet)
-    logging.getLogger("apscheduler").setLevel(quiet)
+    logging.getLogger("apscheduler").setLevel(logging.NOTSET if level == "debug" else logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
@@ -92,8 +103,18 @@ class _Handler(logging.StreamHandler[TextIO]):
             encoding = getattr(self.stream, "encoding", None) or "utf-8"
             self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
             self.flush()
-        except (OSError, ValueError):
+        except Exception:  # noqa: BLE001 - not even a broken stream may stop what is reported on
             return
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            return super().format(record)
+        except Exception:  # noqa: BLE001 - a library's broken record must neither raise nor vanish
+            return super().format(
+                logging.LogRecord(
+                    record.name, record.levelno, record.pathname, record.lineno, _UNSHOWABLE, None, None
+                )
+            )
 
 
 class _Redaction:
@@ -105,19 +126,28 @@ class _Redaction:
 
     def __call__(self, _logger: Any, _method: str, event_dict: EventDict) -> MutableMapping[str, Any]:
         """Returns the record with only what JSON knows in it."""
+        kept = {"level", "timestamp", "_record", "_from_structlog"}
+        if event_dict.get("_from_structlog") and _CONSTANT.fullmatch(str(event_dict["event"])):
+            kept.add("event")
         return {
-            key: value if key in {"level", "timestamp"} else self._clean(value, keep_lines=key == "exception")
+            key: value if key in kept else self._clean(value, keep_lines=key == "exception")
             for key, value in event_dict.items()
         }
 
-    def _clean(self, value: Any, *, keep_lines: bool = False) -> Any:
+    def _clean(self, value: Any, *, keep_lines: bool = False, depth: int = 0) -> Any:
         match value:
+            case _ if depth > _DEEPEST:
+                return "…"
             case None | bool() | int() | float():
-                return value
+                # JSON has no numbers that are not finite.
+                return value if value is None or math.isfinite(value) else str(value)
             case dict():
-                return {self._text(str(key)): self._clean(item) for key, item in value.items()}
+                return {
+                    self._text(_described(key)): self._clean(item, depth=depth + 1)
+                    for key, item in value.items()
+                }
             case list() | tuple() | set() | frozenset():
-                return [self._clean(item) for item in value]
+                return [self._clean(item, depth=depth + 1) for item in value]
             case str():
                 return self._text(value, keep_lines=keep_lines)
             case _:
@@ -127,7 +157,9 @@ class _Redaction:
         clean = self._redactor.scrub(text)
         if not self._one_line:
             return clean
-        return "\n".join(map(printable, clean.splitlines())) if keep_lines else printable(clean)
+        # Lines are indented, so that none of them passes for a record.
+        clean = indent(multiline(clean), "    ") if keep_lines else printable(clean)
+        return self._redactor.scrub(clean)  # what was taken out may have hidden a secret
 
 
 def _described(value: object) -> str:

@@ -6,7 +6,7 @@ included, rejects, so that every short instruction would be a wrong one.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from textwrap import indent
@@ -20,7 +20,7 @@ Tone = Literal["urgent", "reminder", "done", "trouble", "good", "info"]
 
 NOT_VISIBLE: Final = "The run waits, but its question is not visible."
 
-_ERROR_SHOWN: Final = 500
+_ERROR_SHOWN, _CODE_SHOWN = 500, 100
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 _ENDED: Final[dict[Outcome, str]] = {
     "answered": "answered",
@@ -99,17 +99,24 @@ def summary(message: Message) -> str:
     return "\n".join(_lines(message))
 
 
-def shortened(message: Message, *, body: int, value: int, rows: int) -> Message:
-    """Returns the message with its body and values cut to that many characters, and with at most `rows`."""
+def shortened(
+    message: Message, *, body: int, value: int, rows: int, size: Callable[[str], int] = len
+) -> Message:
+    """Returns the message with its body and values cut to these sizes, and with at most `rows`.
+
+    `size` measures a text, see `text.cut`.
+    """
     kept = tuple(
-        replace(row, name=cut(row.name, value), value=cut(row.value, value)) for row in message.rows[:rows]
+        replace(row, name=cut(row.name, value, size=size), value=cut(row.value, value, size=size))
+        for row in message.rows[:rows]
     )
     shown = tuple(
-        replace(fact, value=cut(fact.value, value)) if isinstance(fact.value, str) else fact
+        replace(fact, value=cut(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
         for fact in message.facts
     )
     dropped = message.dropped_rows + len(message.rows) - len(kept)
-    return replace(message, body=cut(message.body, body), rows=kept, dropped_rows=dropped, facts=shown)
+    short = cut(message.body, body, size=size)
+    return replace(message, body=short, rows=kept, dropped_rows=dropped, facts=shown)
 
 
 def facts(message: Message) -> Iterator[tuple[str, str]]:
@@ -257,7 +264,7 @@ def _failure_facts(since: str, failure: Failure | None) -> Iterator[Fact]:
 def _what_failed(failure: Failure | None) -> str:
     if failure is None:
         return ""
-    words = (f"HTTP {failure.status}" if failure.status else "", printable(failure.code))
+    words = (f"HTTP {failure.status}" if failure.status else "", cut(printable(failure.code), _CODE_SHOWN))
     what = " ".join(word for word in words if word)
     return f"The last error: {what}: {cut(printable(failure.message), _ERROR_SHOWN)}"
 

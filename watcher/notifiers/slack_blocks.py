@@ -27,7 +27,7 @@ _LINK_MAX: Final = 2000
 _MENTIONS_MAX: Final = 40
 _CONTEXT_MAX: Final = 10
 
-_STEPS: Final = ((3000, 1000, 40), (3000, 300, 30), (2500, 120, 25), (1000, 60, 15))
+_STEPS: Final = ((TEXT_MAX, 1000, 40), (TEXT_MAX, 300, 30), (2500, 120, 25), (1000, 60, 15))
 """Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
 
 _GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
@@ -51,7 +51,7 @@ _DOMAIN: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
 def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
     """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON, with what was cut said."""
     for body, value, rows in _STEPS:
-        shorter = shortened(message, body=body, value=value, rows=rows)
+        shorter = shortened(message, body=body, value=value, rows=rows, size=_size)
         built = list(_blocks(shorter, mentions(message, mention)))
         if _size(json.dumps(built, ensure_ascii=False)) <= BLOCKS_MAX:
             break
@@ -103,8 +103,7 @@ def _blocks(message: Message, called: str) -> Iterator[Json]:
     if called:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
     style = "rich_text_quote" if message.quoted else "rich_text_section"
-    body = _text(cut(message.body, TEXT_MAX, size=_size))
-    yield {"type": "rich_text", "elements": [{"type": style, "elements": [body]}]}
+    yield {"type": "rich_text", "elements": [{"type": style, "elements": [_text(message.body)]}]}
     if message.rows:
         items: list[Json] = [_row(row) for row in message.rows]
         if message.dropped_rows:
