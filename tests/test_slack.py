@@ -1,10 +1,8 @@
 """The Slack notifier against a fake that refuses what Slack refuses."""
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,74 +10,28 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.events import EVERY, FAILING, REMINDED, REQUESTED, RESOLVED, asking, delivery
-from tests.fakes import FakeSlack, Reply, WebhookReceiver, acting, refused, served, shown
-from watcher.config import ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
+from tests.events import EVERY, FAILING, REMINDED, RESOLVED, asking, delivery
+from tests.fakes import FakeSlack, acting, refused, served, shown
+from tests.sending import (
+    CHANNEL,
+    KINDS,
+    MENTION,
+    NOW,
+    failing,
+    posted,
+    secret,
+    section,
+    sending,
+    using,
+    with_slack,
+)
+from watcher.config import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.models import Event, Receipt
-from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack import SlackNotifier
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.secrets import MASK, Redactor, Secret, SecretError
-
-NOW = 1781082940.5
-CHANNEL = "C0123456789"
-MENTION = ("here", "U0123", "S0456")
-KINDS = ("bot", "webhook")
-
-JSON_TYPE = {"Content-Type": "application/json"}
-
-Use = Callable[[Notifier], Awaitable[Any]]
-
-
-def secret(value: str) -> Secret:
-    """Returns a secret of a fixed value."""
-    return Secret("notifiers.approvals.secret", Redactor(), value=value)
-
-
-def section(url: str, kind: str = "bot", token: str = "xoxb-made-up-token", **settings: Any) -> SlackConfig:
-    """Returns the section of a Slack notifier of either kind."""
-    if kind == "webhook":
-        return SlackConfig(name="approvals", webhook_url=secret(f"{url}/services/T0/B0/x1y2z3a4"), **settings)
-    settings.setdefault("channel", CHANNEL)
-    return SlackConfig(name="approvals", bot_token=secret(token), api_url=f"{url}/api/", **settings)
-
-
-async def using(config: NotifierConfig, use: Use, timeout: float = 5.0) -> Any:  # noqa: ASYNC109
-    """Builds the notifier and uses it once."""
-    async with aiohttp.ClientSession() as session:
-        notifier = build(
-            config, session=session, request_timeout=timeout, clock=lambda: NOW, stream=sys.stdout
-        )
-        return await use(notifier)
-
-
-def with_slack(slack: FakeSlack, use: Use, kind: str = "bot", timeout: float = 5.0, **settings: Any) -> Any:
-    """Serves the fake and uses a notifier that points there."""
-
-    async def scenario() -> Any:
-        async with served(slack) as url:
-            return await using(section(url, kind, **settings), use, timeout)
-
-    return asyncio.run(scenario())
-
-
-def sending(event: Event = REQUESTED, first: Receipt | None = None) -> Use:
-    """Returns what sends one event."""
-    return lambda notifier: notifier.send(delivery(event, first))
-
-
-def failing(slack: FakeSlack, kind: str = "bot", **settings: Any) -> DeliveryError:
-    """Returns the error that a send ends with."""
-    with pytest.raises(DeliveryError) as caught:
-        with_slack(slack, sending(), kind, **settings)
-    return caught.value
-
-
-def posted(slack: FakeSlack) -> dict[str, Any]:
-    """Returns the last message that Slack took."""
-    return list(slack.messages.values())[-1]
 
 
 def text(words: str, **style: bool) -> dict[str, Any]:
@@ -229,129 +181,6 @@ def test_every_form_refused(kind: str) -> None:
     assert len(slack.received) == (3 if kind == "bot" else 2)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "channel_not_found",
-        "not_in_channel",
-        "is_archived",
-        "channel_is_archived",
-        "invalid_auth",
-        "not_authed",
-        "token_revoked",
-        "token_expired",
-        "account_inactive",
-        "missing_scope",
-        "no_permission",
-        "restricted_action",
-    ],
-)
-def test_configuration_errors(code: str) -> None:
-    """What a person has to mend is told as such."""
-    slack = FakeSlack()
-    slack.failures.append(code)
-    error = failing(slack)
-    assert str(error) == f"Slack: {code}"
-    assert error.fix is not None
-
-
-@pytest.mark.parametrize("code", ["ratelimited", "fatal_error", "internal_error", "service_unavailable"])
-def test_passing_errors(code: str) -> None:
-    """What passes by itself needs no fix."""
-    slack = FakeSlack()
-    slack.failures.append(code)
-    assert (f"Slack: {code}", None) == (str(error := failing(slack)), error.fix)
-
-
-def test_a_missing_scope_is_named() -> None:
-    """Slack says which scope is needed, and so do we."""
-    slack = FakeSlack()
-    body = json.dumps({"ok": False, "error": "missing_scope", "needed": "chat:write", "provided": "x"})
-    slack.replies.append(Reply(203, body, JSON_TYPE))
-    assert str(failing(slack)) == "Slack: missing_scope (needed: chat:write)"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("status", "fixable"),
-    [
-        *((status, True) for status in (302, 400, 401, 403, 404, 405, 410, 422)),
-        *((status, False) for status in (408, 425, 429, 500, 502, 503, 504)),
-    ],
-)
-def test_every_status(kind: str, status: int, *, fixable: bool) -> None:
-    """Each class of HTTP status is a failure, with a fix where waiting does not help."""
-    slack = FakeSlack()
-    slack.replies.extend([Reply(status, "<html>words</html>", {"Content-Type": "text/html"})] * 3)
-    error = failing(slack, kind)
-    assert f"HTTP {status}" in str(error)
-    assert fixable == (error.fix is not None)
-
-
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (403, "action_prohibited"),
-        (404, "channel_not_found"),
-        (404, "no_service"),
-        (403, "invalid_token"),
-        (410, "channel_is_archived"),
-    ],
-)
-def test_webhook_configuration_errors(status: int, code: str) -> None:
-    """An incoming webhook's own words lead to their fix."""
-    slack = FakeSlack()
-    slack.replies.append(Reply(status, code))
-    error = failing(slack, "webhook")
-    assert str(error) == f"HTTP {status}: {code}"
-    assert error.fix is not None
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("headers", "expected"), [({"Retry-After": "7"}, 7.0), ({"Retry-After": "x"}, None), ({}, None)]
-)
-def test_rate_limits(kind: str, headers: dict[str, str], expected: float | None) -> None:
-    """The wait that Slack asks for is passed on."""
-    slack = FakeSlack()
-    body = json.dumps({"ok": False, "error": "ratelimited"})
-    slack.replies.append(Reply(429, body, {**headers, **JSON_TYPE}))
-    error = failing(slack, kind)
-    assert (expected, None) == (error.retry_after, error.fix)
-
-
-@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/html"])
-@pytest.mark.parametrize("body", ["{", "[]", "ok", '"x"', "null"])
-def test_answers_that_are_not_slacks(content_type: str, body: str) -> None:
-    """A 200 that is no answer of Slack's is no acceptance."""
-    receiver = WebhookReceiver()
-    receiver.replies.append(Reply(200, body, {"Content-Type": content_type}))
-
-    async def scenario() -> None:
-        async with served(receiver) as url:
-            await using(section(url), sending())
-
-    with pytest.raises(DeliveryError):
-        asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_lost_answer_is_a_failure_and_one_post(kind: str) -> None:
-    """When the answer is lost nobody knows, so the send fails, and it did not post again by itself."""
-    slack = FakeSlack()
-    slack.replies.append(Reply(drop=True))
-    assert str(failing(slack, kind)) == "the connection broke before an answer came"
-    assert len(slack.messages) == 1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_slow_answer(kind: str) -> None:
-    """Silence is a failure after the timeout."""
-    slack = FakeSlack()
-    slack.replies.append(Reply(silent=True))
-    assert str(failing(slack, kind, timeout=0.05)) == "no answer within 0.05 s"
-
-
 def test_check() -> None:
     """The check says whose token it is, and what a webhook needs to be tried."""
     assert with_slack(FakeSlack(), lambda notifier: notifier.check()) == "bot watcher in team Acme"
@@ -421,57 +250,6 @@ def test_slack_sdk_is_imported_for_slack_only() -> None:
     """Who configures no Slack does not pay for its client, nor for rich."""
     code = "import sys, watcher.notifiers as n; sys.exit('slack_sdk' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-SECRETS = {
-    "token": "xoxb-111-very-secret-token",
-    "signing": "whsec_c2VjcmV0LXNpZ25pbmcta2V5LW9mLW91cnM=",
-    "header": "Bearer header-secret-value",
-    "path": "hook-path-secret-8c2c",
-}
-ECHO = " ".join([*SECRETS.values(), "x" * 150, *SECRETS.values()])
-LONG_ECHO = "y" * 190 + SECRETS["path"]
-FAILURES = (
-    *(Reply(status, ECHO, {"Retry-After": "5"}) for status in (301, 400, 401, 403, 404, 429, 500, 503)),
-    Reply(500, LONG_ECHO),
-    Reply(403, json.dumps({"ok": False, "error": ECHO, "needed": ECHO}), JSON_TYPE),
-    Reply(500, "{" + ECHO, JSON_TYPE),
-    Reply(drop=True),
-    Reply(silent=True),
-)
-
-
-@pytest.mark.parametrize("kind", ["bot", "slack webhook", "webhook"])
-@pytest.mark.parametrize("reply", FAILURES, ids=range(len(FAILURES)))
-def test_no_failure_leaks_a_secret(kind: str, reply: Reply) -> None:
-    """Whatever a destination answers or echoes, the error holds none of our secrets, whole or in part."""
-    receiver = WebhookReceiver()
-    receiver.replies.extend([reply] * 3)
-
-    async def scenario() -> None:
-        async with served(receiver) as url:
-            full = f"{url}/services/{SECRETS['path']}"
-            sections: dict[str, NotifierConfig] = {
-                "bot": section(url, token=SECRETS["token"]),
-                "slack webhook": SlackConfig(name="n", webhook_url=secret(full)),
-                "webhook": WebhookConfig(
-                    name="n",
-                    url=secret(full),
-                    secret=secret(SECRETS["signing"]),
-                    headers={"Authorization": secret(SECRETS["header"])},
-                ),
-            }
-            await using(sections[kind], sending(), timeout=0.3)
-
-    with pytest.raises(DeliveryError) as caught:
-        asyncio.run(scenario())
-    ours = {
-        "bot": ["very-secret"],
-        "slack webhook": ["hook-path", "127.0.0.1"],
-        "webhook": ["hook-path", "c2VjcmV0", "header-secret", "127.0.0.1"],
-    }[kind]
-    said = f"{caught.value} {caught.value.fix} {caught.value!r}"
-    assert [part for part in ours if part in said] == []
 
 
 def test_the_fake_enforces_the_limits() -> None:

@@ -30,7 +30,6 @@ from watcher.store import Claim, Dead, Retry, Sent
 
 pytestmark = pytest.mark.anyio
 
-DAY = 86_400.0
 NEWS, END = "run.input_requested", "run.input_resolved"
 
 

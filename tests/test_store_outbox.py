@@ -30,7 +30,7 @@ from watcher.store.schema import open_beside
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
-NEWS, END = "run.input_requested", "run.input_resolved"
+NEWS = "run.input_requested"
 
 
 @pytest.fixture
