@@ -67,9 +67,12 @@ async def test_eight_are_sent_at_once_and_never_more(store: WatchedStore, clock:
     await sight(store, *[make_sighting(f"run-{number}") for number in range(20)], routes=[MACHINE])
     notifier = ScriptedNotifier("webhook", slots=8, for_people=False)
     notifier.gate.clear()
-    running = asyncio.create_task(make_lane(notifier, store, clock).run(until_idle=True))
+    lane = make_lane(notifier, store, clock)
+    running = asyncio.create_task(lane.run(until_idle=True))
     for _ in range(8):
         await soon(notifier.started.get())
+    lane.wake()
+    assert [(8, 0), (0, 0)] == [await soon(store.asked.get()) for _ in range(2)]
     assert 8 == notifier.under_way
     notifier.gate.set()
     await soon(running)

@@ -55,11 +55,13 @@ async def test_a_page_is_recorded_before_the_next_is_asked_for(bench: PollBench)
 
 async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> None:
     """A run that is listed on two pages, or twice on one, is one run."""
-    one, two = api_run("run-1", question()), api_run("run-2", question())
-    bench.api.pages = [[one, one], [one, two]]
+    one, two = api_run("run-1", question()), api_run("run-2")
+    bench.api.pages = [[one, one, two], [one, two]]
+    bench.api.runs["run-2"] = api_run("run-2", question())
     with capture_logs() as logs:
         assert None is await bench.poller().poll()
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
+    assert ["run-2"] == bench.api.looks()
     assert [2] == [entry["waiting"] for entry in logs if entry["event"] == "poll.succeeded"]
 
 

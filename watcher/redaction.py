@@ -64,8 +64,8 @@ class Masker:
 
 def _texts(value: Json) -> Iterator[str]:
     match value:
-        case str() if len(value) >= _SHORTEST_IN_TEXT:
-            yield value
+        case str() | int() | float() if len(str(value)) >= _SHORTEST_IN_TEXT and not isinstance(value, bool):
+            yield str(value)
         case dict():
             for item in value.values():
                 yield from _texts(item)
