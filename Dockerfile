@@ -26,7 +26,6 @@ ENV PATH=/opt/watcher/bin:$PATH \
 # A config.toml that is mounted here is found without being named.
 WORKDIR /etc/watcher
 VOLUME /data
-EXPOSE 8080
 USER 10001:0
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["watcher"]

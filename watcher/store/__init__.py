@@ -161,7 +161,6 @@ class Store:
                 results,
                 notifier=notifier,
                 pause_until=pause_until,
-                in_flight=self._in_flight - settled,
                 now=now,
             )
             claimed = outbox.claim(

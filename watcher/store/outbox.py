@@ -31,7 +31,6 @@ def settle(
     *,
     notifier: str,
     pause_until: float | None,
-    in_flight: Collection[int],
     now: float,
 ) -> list[DeliveryRecord]:
     """Records what became of sends; returns deliveries that are not tried again because they became stale."""
@@ -56,13 +55,13 @@ def settle(
                     " WHERE id = ?",
                     (error, at, delivery),
                 )
-                stale += _supersede_if_stale(connection, delivery, in_flight=in_flight, now=now)
+                stale += _supersede_if_stale(connection, delivery, now=now)
             case Dead(delivery, error):
                 connection.execute(
                     "UPDATE deliveries SET attempts = attempts + 1, last_error = ? WHERE id = ?",
                     (error, delivery),
                 )
-                stale += _supersede_if_stale(connection, delivery, in_flight=in_flight, now=now)
+                stale += _supersede_if_stale(connection, delivery, now=now)
                 connection.execute(
                     "UPDATE deliveries SET state = 'dead', finished_at = ?"
                     " WHERE id = ? AND state = 'pending'",
@@ -146,7 +145,7 @@ def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float)
         [(now, now, number) for number in numbers],
     )
     for number in numbers:
-        _supersede_if_stale(connection, number, in_flight=(), now=now)
+        _supersede_if_stale(connection, number, now=now)
 
 
 def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:
@@ -172,9 +171,7 @@ def to_record(row: sqlite3.Row) -> DeliveryRecord:
     )
 
 
-def _supersede_if_stale(
-    connection: sqlite3.Connection, number: int, *, in_flight: Collection[int], now: float
-) -> list[DeliveryRecord]:
+def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: float) -> list[DeliveryRecord]:
     """A person is not told, late, of what is over by now."""
     row = connection.execute(
         "SELECT d.subject, d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
@@ -186,8 +183,8 @@ def _supersede_if_stale(
     ).fetchone()
     if row is None:
         return []
-    others = [other for other in in_flight if other != number]
-    return supersede(connection, row["subject"], row["notifier"], in_flight=others, now=now)
+    # Of one subject no other delivery to this notifier can be under way: the order holds.
+    return supersede(connection, row["subject"], row["notifier"], in_flight=(), now=now)
 
 
 def _load(connection: sqlite3.Connection, number: int) -> Delivery:
