@@ -348,6 +348,16 @@ async def test_a_send_under_way_is_finished_at_the_end(tmp_path: Path) -> None:
     assert len({event["id"] for event in world.events()}) == 1
 
 
+async def test_stopping_during_a_poll_is_no_error(tmp_path: Path) -> None:
+    """A signal while a poll is under way ends the daemon cleanly, without a word above info."""
+    async with a_world(tmp_path) as world:
+        world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
+        async with world.running() as daemon:
+            await world.api.wait_for(lambda: bool(world.api.requests), within=20)
+            assert await daemon.end() == 0
+            assert [line for line in daemon.lines if '"level": "info"' not in line] == []
+
+
 async def test_ctrl_c_ends_it_too(tmp_path: Path) -> None:
     """SIGINT ends the daemon with 0."""
     async with a_world(tmp_path) as world, world.running() as daemon:
@@ -390,7 +400,8 @@ async def test_once_for_cron(tmp_path: Path) -> None:
         assert len(world.hook.received) == len(world.slack.messages) == 1
         world.ask("another?")
         world.hook.replies.append(Reply(500, "broken"))
-        assert (await world.command("once")).status == 1
+        ended = await world.command("once")
+        assert (ended.status, "once.undelivered" in ended.err) == (1, True)
         world.app.rotate_keys({"dynamiq_acc_another"})
         assert (await world.command("once")).status == 1
 

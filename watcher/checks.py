@@ -12,6 +12,7 @@ from watcher.api_errors import ApiError
 from watcher.config import AppConfig, Config
 from watcher.daemon import build_notifiers, open_session
 from watcher.ids import event_id
+from watcher.messages import ADVICE
 from watcher.models import Delivery, Event
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.secrets import SecretError
@@ -27,6 +28,7 @@ class Finding:
     good: bool
     subject: str
     words: str
+    warning: bool = False
 
 
 async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
@@ -35,7 +37,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     With `send` every notifier also gets a test event. Words of other sides are scrubbed of secrets.
     """
     for warning in config.warnings:
-        yield Finding(good=True, subject="configuration", words=f"warning: {warning}")
+        yield Finding(good=True, subject="configuration", words=warning, warning=True)
     counts = f"{len(config.apps)} app(s), {len(config.notifiers)} notifier(s)"
     yield Finding(good=True, subject="configuration", words=counts)
     yield _database(config)
@@ -60,6 +62,10 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
 def _database(config: Config) -> Finding:
     path = config.database
     subject = f"database {path}"
+    if path.is_dir():
+        return Finding(good=False, subject=subject, words="it is a directory")
+    if not path.absolute().parent.is_dir():
+        return Finding(good=False, subject=subject, words="its directory does not exist")
     if not path.exists():
         writable = os.access(path.absolute().parent, os.W_OK | os.X_OK)
         words = (
@@ -89,7 +95,8 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
             page = await anext(pages)
     except ApiError as error:
         status = f"HTTP {error.status}, " if error.status else ""
-        return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}")
+        advice = f" {ADVICE[error.status]}" if error.status in ADVICE else ""
+        return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}")
     finally:
         await client.close()
     more = "" if page.last else " or more"

@@ -95,7 +95,8 @@ def check(config_file: Path | None, *, send: bool) -> None:
         good = True
         async for finding in checks.findings(config, send=send):
             good = good and finding.good
-            click.echo(f"{'ok  ' if finding.good else 'FAIL'}  {finding.subject}: {finding.words}")
+            mark = "FAIL" if not finding.good else "WARN" if finding.warning else "ok  "
+            click.echo(f"{mark}  {finding.subject}: {finding.words}")
         return good
 
     sys.exit(0 if _until_done(report()) else 1)

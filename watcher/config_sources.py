@@ -46,6 +46,7 @@ from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
 MASKED: Final = "********"
+NOT_BUILT: Final = ("heartbeat_url", "digest_above")
 _LONGEST_GIVEN: Final = 100
 """Characters of a value in a problem: enough to recognize it."""
 
@@ -118,7 +119,7 @@ def _words(error: ValidationError, environment: Source) -> Iterator[str]:
             message = f"must be {message}"
         label = _label(name, environment)
         if item["type"] == "missing" and path[0] == "apps" and path[-1] in APP_SHORTCUTS:
-            label = f"{name} (or WATCHER_{path[-1].upper()})"
+            label = f"{name} ({_variable(path, environment)})"
         if item["type"] in {"missing", "union_tag_not_found"}:
             yield f"{label}: is missing" + (f"; {message}" if item["type"] != "missing" else "")
         elif _is_secret(path):
@@ -134,6 +135,17 @@ def _label(name: str, environment: Source) -> str:
         if prefix in environment.variables:
             return f"{name} ({environment.variables[prefix]})"
     return name
+
+
+def _variable(path: list[str], environment: Source) -> str:
+    """Names the variable of an app's setting: the short one for an app that short ones make."""
+    short = [f"WATCHER_{name.upper()}" for name in APP_SHORTCUTS]
+    used = [
+        variable for name, variable in environment.variables.items() if name.startswith(f"apps.{path[1]}.")
+    ]
+    if any(variable in short for variable in used):
+        return f"WATCHER_{path[-1].upper()}"
+    return "WATCHER_" + "__".join(path).upper()
 
 
 def _given(value: Any) -> str:
@@ -172,9 +184,10 @@ class _Loader:
         if not notifiers:
             notifiers = (ConsoleConfig(name="console"),)
             self._warnings.append("no notifier is configured: requests are only shown on the console")
+        self._warn_of_what_is_not_built()
         known = tuple(notifier.name for notifier in notifiers)
         apps = tuple(self._app(name, table, known) for name, table in settings.apps.items())
-        if not apps:
+        if not apps and not self._file.problems:
             self._no_app(environ)
         values["redact"] = tuple(settings.redact)
         return Config(
@@ -186,6 +199,13 @@ class _Loader:
             shown=tuple(self._shown),
             redactor=self._redactor,
         )
+
+    def _warn_of_what_is_not_built(self) -> None:
+        """A setting that does nothing yet must not be taken for one that does."""
+        given = {name for name, _, origin in self._shown if origin != "default"}
+        for name in sorted(given):
+            if name in NOT_BUILT or name.endswith(".remind_after"):
+                self._warnings.append(f"{_label(name, self._environment)}: has no effect yet")
 
     def _no_app(self, environ: Mapping[str, str]) -> None:
         if environ.get("WATCHER_ACCESS_KEY") or environ.get("WATCHER_ACCESS_KEY_FILE"):
@@ -247,9 +267,11 @@ class _Loader:
         if token and url:
             self.problems.append(f"{prefix}: give bot_token with channel, or webhook_url, not both")
         elif token and not table.channel:
-            self.problems.append(f"{prefix}.channel (WATCHER_SLACK_CHANNEL): is missing beside bot_token")
+            short = " (WATCHER_SLACK_CHANNEL)" if prefix == "notifiers.slack" else ""
+            self.problems.append(f"{prefix}.channel{short}: is missing beside bot_token")
         elif not token and not url:
-            self.problems.append(f"{prefix}: give bot_token with channel, or webhook_url")
+            short = " (WATCHER_SLACK_BOT_TOKEN)" if prefix == "notifiers.slack" else ""
+            self.problems.append(f"{prefix}: give bot_token{short} with channel, or webhook_url")
         api_url = self._settings.slack_api_url.rstrip("/") + "/"
         return SlackConfig(
             **common,
@@ -280,7 +302,8 @@ class _Loader:
     def _needed(self, prefix: str, table: Table, key: str, allowed: Any = None) -> Secret:
         secret = self._secret(prefix, table, key, allowed)
         if secret is None and getattr(table, f"{key}_file") is None:
-            self.problems.append(f"{prefix}.{key}: is missing")
+            short = " (WATCHER_WEBHOOK_URL)" if prefix == "notifiers.webhook" else ""
+            self.problems.append(f"{prefix}.{key}{short}: is missing")
         return secret or Secret(f"{prefix}.{key}", self._redactor, value="")
 
     def _secret(self, prefix: str, table: Table | Settings, key: str, allowed: Any = None) -> Secret | None:

@@ -150,6 +150,8 @@ async def once(config: Config) -> bool:
         await parts.dispatcher.run(until_idle=True)
         names = [notifier.name for notifier in parts.notifiers]
         left = await parts.store.undelivered(names, now=time.time())
+        if left:
+            log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
         return left == 0 and all(wait is None for wait in waits)
 
 
@@ -238,6 +240,8 @@ class _Daemon:
         self._polls.add(task)
         try:
             wait = await poller.poll()
+        except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
+            return
         except Exception as error:  # noqa: BLE001 - the scheduler would only log it
             self._die(error)
             return
@@ -249,6 +253,8 @@ class _Daemon:
     async def _prune(self) -> None:
         try:
             await self._parts.store.prune(before=time.time() - self._parts.config.retention)
+        except asyncio.CancelledError:  # as in _poll
+            return
         except StoreUnusable as error:
             self._die(error)
         except StoreError as error:

@@ -29,7 +29,7 @@ _ENDED: Final[dict[Outcome, str]] = {
     "gone": "closed: the run no longer exists",
     "replaced": "replaced: it was asked anew",
 }
-_ADVICE: Final = {
+ADVICE: Final = {
     401: "The access key is missing, wrong, expired or was rotated: give the app a valid one.",
     403: (
         "The access key belongs to another project or organization, or is a Personal Access Token: "
@@ -240,7 +240,7 @@ def _failing(event: Event) -> Message:
         tone="trouble",
         title=_titled("App failing", event),
         body=f"New requests of this app cannot be seen. {_what_failed(failure)}",
-        advice=_ADVICE.get(failure.status or 0) if failure else None,
+        advice=ADVICE.get(failure.status or 0) if failure else None,
         facts=tuple(_failure_facts("Failing since", failure)),
     )
 

@@ -117,6 +117,7 @@ class Poller:
             raise
         except StoreError as error:
             return await self._failed(ApiError(str(error), code="database_error"))
+        news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
         if health.failure is not None:
@@ -125,7 +126,7 @@ class Poller:
             )
             self._wake()
         log_superseded(health.superseded)
-        write = self._log.info if sweep.new or sweep.ended else self._log.debug
+        write = self._log.info if news else self._log.debug
         write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
 
