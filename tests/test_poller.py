@@ -159,6 +159,35 @@ async def test_a_proxys_404_does_not_make_a_run_gone(bench: PollBench) -> None:
 
 
 @pytest.mark.parametrize("listed", [True, False])
+async def test_an_app_that_vanishes_during_a_poll_ends_nothing(bench: PollBench, *, listed: bool) -> None:
+    """When the app is deleted between the list and the look at a run, the 404 is no word about the run."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.lists(*([api_run("run-1")] if listed else []))
+
+    async def delete_the_app(call: str) -> None:
+        if call == "run-1":
+            bench.api.pages = [refusal(404, "not_found")]
+
+    bench.api.before = delete_the_app
+    bench.api.runs["run-1"] = refusal(404, "not_found")
+    assert None is not await poller.poll()
+    assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+
+
+async def test_a_run_that_was_listed_just_now_is_not_gone(bench: PollBench) -> None:
+    """A run that the list shows and that is not found by itself stays until the list forgets it too."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.lists(api_run("run-1"))
+    bench.api.runs["run-1"] = refusal(404, "not_found")
+    assert None is await poller.poll()
+    assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+
+
+@pytest.mark.parametrize("listed", [True, False])
 async def test_another_question_between_two_polls_is_news(bench: PollBench, *, listed: bool) -> None:
     """A run that was answered and asked again under the same id is told of, whatever lists carry."""
     bench.api.lists(api_run("run-1", question(prompt="First?")))

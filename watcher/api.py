@@ -178,7 +178,8 @@ class RunsClient:
                 yield response
         except httpx.TimeoutException as error:
             raise TimedOut(f"no answer in time ({_words(error)})") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
+            # A ValueError is what the rules for international host names raise.
             raise ConnectionFailed(_words(error)) from None
 
     def _authorization(self) -> dict[str, str]:

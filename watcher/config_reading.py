@@ -97,8 +97,8 @@ def read_environment(environ: Mapping[str, str]) -> Source:
 def drop_twins(stronger: Tree, weaker: Tree) -> None:
     """Drops from one source what a stronger one gives in the other of the two forms of a secret."""
     for name, value in stronger.items():
-        if isinstance(value, dict) and isinstance(weaker.get(name), dict):
-            drop_twins(value, weaker[name])
+        if isinstance(value, dict):  # also one that may be named like another with `_file`
+            drop_twins(value, weaker.get(name, {}))
         elif name.endswith("_file") and name != "ca_file":
             weaker.pop(name.removesuffix("_file"), None)
         else:

@@ -120,6 +120,7 @@ async def run(config: Config, *, seconds: float | None = None) -> None:
         DaemonDiedError: a part died, or the database can no longer be used.
     """
     _raise_descriptor_limit()
+    end = _end_by_signal()
     async with open_parts(config) as parts:
         log.info(
             "daemon.started",
@@ -130,8 +131,7 @@ async def run(config: Config, *, seconds: float | None = None) -> None:
         )
         _log_warnings(config)
         await _retire(parts)
-        daemon = _Daemon(parts)
-        await daemon.run(seconds)
+        await _Daemon(parts, end).run(seconds)
     log.info("daemon.stopped")
 
 
@@ -156,18 +156,15 @@ async def once(config: Config) -> bool:
 
 
 class _Daemon:
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, end: asyncio.Event) -> None:
         self._parts = parts
+        self._end = end
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._polls: set[asyncio.Task[None]] = set()
-        self._end = asyncio.Event()
         self._reason: Exception | None = None
 
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the time is over, or something dies; then drains."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
         delivering = asyncio.create_task(self._parts.dispatcher.run())
         delivering.add_done_callback(self._on_death)
         clock = asyncio.create_task(self._watch_clock())
@@ -187,13 +184,6 @@ class _Daemon:
             await asyncio.wait({delivering})
         if self._reason is not None:
             raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
-
-    def _on_signal(self, number: signal.Signals) -> None:
-        log.info("daemon.stopping", reason=number.name)
-        loop = asyncio.get_running_loop()
-        for other in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(other)  # a second signal ends the process at once
-        self._end.set()
 
     def _on_death(self, task: asyncio.Task[None]) -> None:
         """A part that dies takes the daemon with it; whoever supervises the process starts it anew."""
@@ -232,6 +222,8 @@ class _Daemon:
             id=poller.config.name,
             replace_existing=True,
             misfire_grace_time=None,
+            # The poll that books this one still counts as running; with 1, if due at once, it would be dropped.
+            max_instances=2,
         )
 
     async def _poll(self, poller: Poller, at: float) -> None:
@@ -286,7 +278,7 @@ class _Daemon:
 
 def next_poll(scheduled: float, now: float, interval: float) -> float:
     """Returns the first time after now that is a whole number of intervals after the scheduled one."""
-    missed = math.floor(max(now - scheduled, 0.0) / interval)
+    missed = math.floor((now - scheduled) / interval)  # below zero where the clock was set back meanwhile
     return scheduled + (missed + 1) * interval
 
 
@@ -298,6 +290,21 @@ def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> lis
         for section in config.notifiers
         if section.name in app.notify
     ]
+
+
+def _end_by_signal() -> asyncio.Event:
+    """Returns what SIGTERM or SIGINT sets from now on; a second one ends the process at once."""
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(number: signal.Signals) -> None:
+        log.info("daemon.stopping", reason=number.name)
+        for other in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(other)
+        end.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    return end
 
 
 def _build_pollers(

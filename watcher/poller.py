@@ -1,7 +1,7 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -10,7 +10,7 @@ from urllib.parse import quote
 import structlog
 
 from watcher import diff
-from watcher.api import RunsClient
+from watcher.api import Page, RunsClient
 from watcher.api_errors import ApiError, NotFound, TimedOut
 from watcher.backoff import backoff
 from watcher.config import AppConfig
@@ -138,12 +138,7 @@ class Poller:
         state = await self._store.app_state(self.config.name)
         announce = not (self._settings.baseline and state.first_poll)
         sweep = _Sweep(diff.by_run(state.known), announce, {}, set())
-        pages = self._client.awaiting(
-            page_size=self._settings.page_size,
-            user_id=self.config.user_id,
-            session_id=self.config.session_id,
-            paused=self.config.watch_paused,
-        )
+        pages = self._pages()
         async with aclosing(pages):
             async for page in pages:
                 for skipped in page.skipped:
@@ -162,6 +157,14 @@ class Poller:
         await self._announce_hidden(sweep, state.hidden)
         self._checked = {run_id: self._checked.get(run_id, 0) for run_id in sweep.listed}
         return sweep
+
+    def _pages(self) -> AsyncGenerator[Page, None]:
+        return self._client.awaiting(
+            page_size=self._settings.page_size,
+            user_id=self.config.user_id,
+            session_id=self.config.session_id,
+            paused=self.config.watch_paused,
+        )
 
     async def _record_listed(self, sweep: _Sweep, runs: Iterable[Run]) -> None:
         new: list[Sighting] = []
@@ -189,8 +192,25 @@ class Poller:
 
         for start in range(0, len(run_ids), DETAIL_BATCH):
             batch = run_ids[start : start + DETAIL_BATCH]
-            found = await asyncio.gather(*map(fetch, batch))
-            await self._record_looked(sweep, dict(zip(batch, found, strict=True)))
+            found = dict(zip(batch, await asyncio.gather(*map(fetch, batch)), strict=True))
+            gone = [run_id for run_id, run in found.items() if run is None]
+            if gone:
+                await self._make_sure_that_the_app_is_there()
+            for run_id in gone:
+                if run_id in sweep.listed:  # listed a moment ago: the next poll will tell
+                    del found[run_id]
+                    sweep.fetched += 1
+            await self._record_looked(sweep, found)
+
+    async def _make_sure_that_the_app_is_there(self) -> None:
+        """A deleted app answers as a deleted run does: a run is gone only if the list can still be read.
+
+        Raises:
+            ApiError: the list cannot be read.
+        """
+        pages = self._pages()
+        async with aclosing(pages):
+            await anext(pages)
 
     async def _record_looked(self, sweep: _Sweep, found: dict[str, Run | ApiError | None]) -> None:
         new: list[Sighting] = []

@@ -43,14 +43,20 @@ def cut(text: str, limit: int, *, size: Callable[[str], int] = len) -> str:
     return shown if size(shown) <= limit else "…"[:limit]
 
 
+class _Harmless(dict[int, str]):
+    """What to show for each code point, found out once: `str.translate` is much faster than a loop."""
+
+    def __missing__(self, code_point: int) -> str:
+        self[code_point] = _shown(chr(code_point))
+        return self[code_point]
+
+
 def _harmless(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _shown(character) for character in text)
+    return text if text.isprintable() else text.translate(_HARMLESS)
 
 
 def _shown(character: str) -> str:
-    if character.isspace():
+    if character.isprintable() or character.isspace():
         return character
     category = unicodedata.category(character)
     if category in {"Cc", "Cs"}:
@@ -66,3 +72,6 @@ def _indented(line: str) -> str:
 
 def _cut_at(text: str, length: int) -> str:
     return f"{text[:length].rstrip()}… ({len(text) - length} more characters)"
+
+
+_HARMLESS: Final = _Harmless()

@@ -17,6 +17,7 @@ class DatabaseLock:
             StoreInUse: another process has it; the message names its process id.
             StoreUnusable: the lock file cannot be written.
         """
+        database = database.resolve()  # under whatever name, it is the same database
         path = database.with_name(database.name + ".lock")
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
