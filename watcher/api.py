@@ -198,14 +198,21 @@ class RunsClient:
         kind = ServerError if status >= httpx.codes.INTERNAL_SERVER_ERROR else _BY_STATUS.get(status, Refused)
         error = _error_object(body)
         refusal = kind(
-            _text(error.get("message")) or response.reason_phrase or "no reason given",
+            self._text(error.get("message")) or response.reason_phrase or "no reason given",
             status=status,
-            code=_text(error.get("code")) or None,
+            code=self._text(error.get("code")) or None,
             details=error.get("details"),
             retry_after=retry_after(response.headers.get("Retry-After"), now=self._wall()),
         )
         refusal.from_api = bool(error)
         return refusal
+
+    def _text(self, value: Json) -> str:
+        if not isinstance(value, str):
+            return ""
+        text = str(tidy(value))
+        # Before the cut, behind which the rest of a key would not be known as one.
+        return (self._access_key.scrub(text) if self._access_key else text)[:MESSAGE_MAX]
 
 
 def tls_context() -> ssl.SSLContext:
@@ -269,10 +276,6 @@ def _error_object(body: bytes) -> dict[str, Json]:
         return {}
     error = document.get("error") if isinstance(document, dict) else None
     return error if isinstance(error, dict) else {}
-
-
-def _text(value: Json) -> str:
-    return str(tidy(value))[:MESSAGE_MAX] if isinstance(value, str) else ""
 
 
 def _words(error: Exception) -> str:

@@ -17,7 +17,7 @@ from watcher.models import Delivery, Event
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.secrets import SecretError
 from watcher.store.errors import StoreError
-from watcher.store.schema import open_reader
+from watcher.store.schema import open_reader, translated
 from watcher.text import printable
 
 
@@ -73,7 +73,7 @@ def _database(config: Config) -> Finding:
         )
         return Finding(writable, subject, words)
     try:
-        with closing(open_reader(path)) as connection:
+        with translated(path), closing(open_reader(path)) as connection:
             result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
         return Finding(good=False, subject=subject, words=str(error))

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Coroutine
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
@@ -229,7 +229,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
 def _reading(config_file: Path | None) -> "Iterator[sqlite3.Connection | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
     from watcher.store.errors import StoreError  # noqa: PLC0415
-    from watcher.store.schema import open_reader  # noqa: PLC0415
+    from watcher.store.schema import open_reader, translated  # noqa: PLC0415
 
     config = _load(config_file)
     if not config.database.exists():
@@ -237,13 +237,10 @@ def _reading(config_file: Path | None) -> "Iterator[sqlite3.Connection | None]":
         yield None
         return
     try:
-        connection = open_reader(config.database)
+        with translated(config.database), closing(open_reader(config.database)) as connection:
+            yield connection
     except StoreError as error:
         _fail(f"database: {error}")
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _fail(*problems: str) -> NoReturn:

@@ -85,7 +85,10 @@ def read_environment(environ: Mapping[str, str]) -> Source:
             source.warnings.append(f"{variable}: unknown setting{_suggestion(variable, _variables(path))}")
             continue
         try:
+            value.encode()
             _put(source, path, variable, json.loads(value) if _is_structure(known) else value.strip())
+        except UnicodeEncodeError:
+            source.problems.append(f"{variable}: it is not UTF-8 text")
         except (ValueError, RecursionError):
             source.problems.append(
                 f'{variable}: not JSON; a list is written as JSON here, for example ["a", "b"]'
@@ -97,8 +100,9 @@ def read_environment(environ: Mapping[str, str]) -> Source:
 def drop_twins(stronger: Tree, weaker: Tree) -> None:
     """Drops from one source what a stronger one gives in the other of the two forms of a secret."""
     for name, value in stronger.items():
-        if isinstance(value, dict):  # also one that may be named like another with `_file`
-            drop_twins(value, weaker.get(name, {}))
+        if isinstance(value, dict):  # one app may be named like another with `_file`
+            if isinstance(weaker.get(name), dict):
+                drop_twins(value, weaker[name])
         elif name.endswith("_file") and name != "ca_file":
             weaker.pop(name.removesuffix("_file"), None)
         else:

@@ -91,6 +91,12 @@ def _mention(value: str) -> str:
     return value
 
 
+def _file(value: Path) -> Path:
+    if not value.name or "\0" in str(value):
+        raise ValueError("the path of a file")
+    return value
+
+
 def _ages(values: list[float]) -> list[float]:
     if any(value <= 0 for value in values):
         raise ValueError("ages above 0")
@@ -118,6 +124,7 @@ HeaderSafe = Annotated[str, AfterValidator(_header_value)]
 NotBlank = Annotated[str, AfterValidator(_not_blank)]
 AppUrl = Annotated[str, AfterValidator(_not_blank), AfterValidator(_app_url)]
 Url = Annotated[str, AfterValidator(_not_blank), AfterValidator(_url)]
+File = Annotated[Path, AfterValidator(_file)]
 Template = Annotated[str, AfterValidator(_template)]
 
 SECRET_TYPES: Final[dict[str, Any]] = {
@@ -142,7 +149,7 @@ class AppTable(Table):
 
     base_url: AppUrl
     access_key: AccessKey | None = None
-    access_key_file: Path | None = None
+    access_key_file: File | None = None
     user_id: str | None = None
     session_id: str | None = None
     poll_interval: PollInterval | None = None
@@ -166,10 +173,10 @@ class SlackTable(NotifierTable):
 
     type: Literal["slack"]
     bot_token: HeaderSafe | None = None
-    bot_token_file: Path | None = None
+    bot_token_file: File | None = None
     channel: NotBlank | None = None
     webhook_url: Url | None = None
-    webhook_url_file: Path | None = None
+    webhook_url_file: File | None = None
     mention: list[Annotated[str, AfterValidator(_mention)]] = []
 
 
@@ -178,11 +185,11 @@ class WebhookTable(NotifierTable):
 
     type: Literal["webhook"]
     url: Url | None = None
-    url_file: Path | None = None
+    url_file: File | None = None
     secret: NotBlank | None = None
-    secret_file: Path | None = None
+    secret_file: File | None = None
     headers: Annotated[dict[str, HeaderSafe], AfterValidator(_headers)] = {}
-    ca_file: Path | None = None
+    ca_file: File | None = None
 
 
 class ConsoleTable(NotifierTable):
@@ -196,7 +203,7 @@ class AppriseTable(NotifierTable):
 
     type: Literal["apprise"]
     url: NotBlank | None = None
-    url_file: Path | None = None
+    url_file: File | None = None
 
 
 AnyNotifier = Annotated[SlackTable | WebhookTable | ConsoleTable | AppriseTable, Field(discriminator="type")]
@@ -207,7 +214,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="forbid", hide_input_in_errors=True, validate_default=False)
 
-    database: Path = Path("watcher.db")
+    database: File = Path("watcher.db")
     poll_interval: PollInterval = 15.0
     page_size: Annotated[int, Field(ge=1, le=500)] = 100
     request_timeout: SomeTime = 10.0
@@ -222,7 +229,7 @@ class Settings(BaseSettings):
     redact: list[str] = list(DEFAULT_REDACT)
     link_template: Template | None = None
     heartbeat_url: Url | None = None
-    heartbeat_url_file: Path | None = None
+    heartbeat_url_file: File | None = None
     http_host: NotBlank = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

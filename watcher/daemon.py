@@ -198,11 +198,8 @@ class _Daemon:
         self._end.set()
 
     def _start_schedule(self) -> None:
-        now = time.time()
-        few = len(self._parts.pollers) <= FEW_APPS
         for poller in self._parts.pollers:
-            phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
-            self._book(poller, now + phase)
+            self._book_anew(poller)
         self._scheduler.add_job(
             self._prune,
             "interval",
@@ -213,6 +210,12 @@ class _Daemon:
         )
         self._scheduler.start()
 
+    def _book_anew(self, poller: Poller) -> None:
+        """Few apps are polled at once, many at random phases, so that they spread out."""
+        few = len(self._parts.pollers) <= FEW_APPS
+        phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
+        self._book(poller, time.time() + phase)
+
     def _book(self, poller: Poller, at: float) -> None:
         self._scheduler.add_job(
             self._poll,
@@ -222,7 +225,7 @@ class _Daemon:
             id=poller.config.name,
             replace_existing=True,
             misfire_grace_time=None,
-            # The poll that books this one still counts as running; with 1, if due at once, it would be dropped.
+            # The poll that books this one still counts as running; with 1 a due one would be dropped.
             max_instances=2,
         )
 
@@ -253,7 +256,7 @@ class _Daemon:
             log.warning("database.prune_failed", error=str(error))
 
     async def _watch_clock(self) -> None:
-        """The scheduler sleeps by the wall clock: when that is set, everything is booked anew, for now."""
+        """The scheduler sleeps by the wall clock: when that is set, everything is booked anew."""
         offset = time.time() - time.monotonic()
         while True:
             await asyncio.sleep(LOOK_AT_CLOCK)
@@ -263,7 +266,7 @@ class _Daemon:
                 log.warning("daemon.clock_stepped", seconds=round(moved, 1))
                 for poller in self._parts.pollers:
                     if self._scheduler.get_job(poller.config.name) is not None:
-                        self._book(poller, time.time())
+                        self._book_anew(poller)
                 self._scheduler.wakeup()
 
     async def _stop_polling(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from watcher.store import outbox, reports
-from watcher.store.schema import open_beside
+from watcher.store.schema import open_beside, translated
 
 
 class NotDeadError(Exception):
@@ -20,7 +20,7 @@ def put_back(database: Path, ids: Sequence[int] | None) -> int:
         NotDeadError: one of them is not dead; then nothing was changed.
         StoreError: the database cannot be used.
     """
-    with closing(open_beside(database)) as connection, connection:
+    with translated(database), closing(open_beside(database)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         states = {record.id: record.state for record in reports.deliveries(connection)}
         dead = [number for number, state in states.items() if state == "dead"]

@@ -82,6 +82,10 @@ class Secret:
         self._redactor.learn(value)
         return value
 
+    def scrub(self, text: str) -> str:
+        """Returns a text with this and every other known secret replaced by a mask."""
+        return self._redactor.scrub(text)
+
     def __repr__(self) -> str:
         return f"Secret({self.name!r})"
 

@@ -1,6 +1,8 @@
 """The SQLite database: how it is opened, its tables, and the steps from one version to the next."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -170,6 +172,15 @@ def check_version(connection: sqlite3.Connection, path: Path) -> None:
     _refuse_newer(version, path)
     if version < len(MIGRATIONS):
         raise StoreUnusable(f"{path} is of an older version; start the daemon once to upgrade it")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raises our error in place of one of SQLite's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from None
 
 
 def translate(error: sqlite3.Error, path: Path) -> StoreError:
