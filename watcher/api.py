@@ -3,6 +3,7 @@
 Its errors are drawn in `api_errors`.
 """
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -75,9 +76,10 @@ class RunsClient:
         transport: httpx.AsyncBaseTransport | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`timeout` bounds each call, `keepalive` how long an idle connection is kept; both in seconds."""
+        """`timeout` bounds a whole call, `keepalive` how long an idle connection is kept; both in seconds."""
         self._base_url = base_url.rstrip("/")
         self._access_key = access_key
+        self._timeout = timeout
         self._wall = wall
         self._http = httpx.AsyncClient(
             headers={
@@ -155,12 +157,16 @@ class RunsClient:
         return run
 
     async def _get(self, path: str, query: _Query) -> dict[str, Json]:
-        async with self._answer(path, query) as response:
-            if response.is_redirect:
-                raise Redirected("a redirect, which is not followed", status=response.status_code)
-            if response.status_code != httpx.codes.OK:
-                raise self._refusal(response, await _read_refusal(response))
-            body = await _read(response)
+        try:
+            # The client bounds only the wait for each piece, and one that drips would hold up all others.
+            async with asyncio.timeout(self._timeout), self._answer(path, query) as response:
+                if response.is_redirect:
+                    raise Redirected("a redirect, which is not followed", status=response.status_code)
+                if response.status_code != httpx.codes.OK:
+                    raise self._refusal(response, await _read_refusal(response))
+                body = await _read(response)
+        except TimeoutError:
+            raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
         try:
             document = parse_json(body)
         except ValueError as error:

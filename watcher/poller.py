@@ -240,7 +240,7 @@ class Poller:
     async def _announce_hidden(self, sweep: _Sweep, hidden_before: frozenset[str]) -> None:
         """A run that waits twice in a row without showing what for is told of as such."""
         twice = [sweep.listed[run_id] for run_id in sweep.hidden & hidden_before if run_id in sweep.listed]
-        await self._record(sweep, [self._sighting(run, diff.UNSEEN) for run in twice], [])
+        await self._record(sweep, [self._sighting(run, diff.UNSEEN, None) for run in twice], [])
 
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
@@ -261,17 +261,23 @@ class Poller:
         log_superseded(recorded.superseded)
 
     def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
-        return [self._sighting(run, request) for request in requests]
-
-    def _sighting(self, run: Run, request: InputRequest) -> Sighting:
         together = len(run.requests)
+        places = {(request.id, request.fingerprint): place for place, request in enumerate(run.requests, 1)}
+        return [
+            self._sighting(
+                run, request, (places[request.id, request.fingerprint], together) if together > 1 else None
+            )
+            for request in requests
+        ]
+
+    def _sighting(self, run: Run, request: InputRequest, position: tuple[int, int] | None) -> Sighting:
         shown = request if self.config.include_params else replace(request, params=None)
         shown_input = self._masker.json(tidy(run.input)) if self.config.include_input else None
         return Sighting(
             replace(run, input=shown_input, requests=()),
             self._masker.request(shown),
             link(self.config, run.id, request.id),
-            (run.requests.index(request) + 1, together) if together > 1 else None,
+            position,
         )
 
     async def _failed(self, error: ApiError) -> float:
