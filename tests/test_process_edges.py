@@ -1,4 +1,4 @@
-"""What a reading with fresh eyes found: each test is a defect that was there."""
+"""Edges of the whole path that once were defects, each with the case that showed it."""
 
 import asyncio
 import os
