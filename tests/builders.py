@@ -25,7 +25,8 @@ from watcher.models import (
     Run,
     Sighting,
 )
-from watcher.store import Claim, Result, Store, StoreError, reports
+from watcher.pace import Pace
+from watcher.store import Claim, Result, Store, StoreError, Terms, reports
 from watcher.store.schema import open_reader
 
 NOW: Final = 1_800_000_000.0
@@ -167,12 +168,14 @@ class ScriptedNotifier:
         slots: int = 1,
         spacing: float = 0.0,
         for_people: bool = True,
+        digests: bool = False,
         script: Iterable[Receipt | Exception | None] = (),
     ) -> None:
-        self.name = name
+        self.name = self.place = name
         self.slots = slots
         self.spacing = spacing
         self.for_people = for_people
+        self.digests = digests
         self.attempts: list[Delivery] = []
         self.accepted: list[Delivery] = []
         self.started: asyncio.Queue[Delivery] = asyncio.Queue()
@@ -220,11 +223,12 @@ class WatchedStore(Store):
         limit: int,
         now: float,
         pause_until: float | None = None,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
     ) -> Claim:
         """Does as the store does."""
         try:
             claim = await super().settle_and_claim(
-                notifier, results, limit=limit, now=now, pause_until=pause_until
+                notifier, results, limit=limit, now=now, pause_until=pause_until, terms=terms
             )
         except StoreError as error:
             self.refused.put_nowait(error)
@@ -240,10 +244,21 @@ def make_lane(
     *,
     wall: Callable[[], float] | None = None,
     scrub: Callable[[str], str] = str,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+    pace: Pace | None = None,
 ) -> Lane:
     """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
     settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
-    return Lane(notifier, store, settings, scrub=scrub, wall=wall or clock.time, jitter=lambda: 0.0)
+    return Lane(
+        notifier,
+        store,
+        settings,
+        terms,
+        pace or Pace(notifier.spacing),
+        scrub=scrub,
+        wall=wall or clock.time,
+        jitter=lambda: 0.0,
+    )
 
 
 def run_ids(deliveries: Sequence[Delivery]) -> list[str]:

@@ -131,6 +131,7 @@ class PollBench:
         redactor: Redactor | None = None,
         redact: Iterable[str] = (),
         baseline: bool = False,
+        digest_above: int = 20,
         request_timeout: float = BOUND,
         jitter: Callable[[], float] = lambda: 0.0,
         **config: Any,
@@ -144,6 +145,7 @@ class PollBench:
             backoff_max=300.0,
             alert_after=120.0,
             baseline=baseline,
+            digest_above=digest_above,
         )
         return Poller(
             app,

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -132,11 +133,9 @@ async def test_a_spacing_that_ends_while_the_lane_looks_is_not_overslept(
     real_time, real_claim, ahead = loop.time, store.settle_and_claim, 0.0
     monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)
 
-    async def claim_slowly(
-        notifier: str, results: Sequence[Result], *, limit: int, now: float, pause_until: float | None
-    ) -> Claim:
+    async def claim_slowly(notifier: str, results: Sequence[Result], *, limit: int, **more: Any) -> Claim:
         nonlocal ahead
-        claim = await real_claim(notifier, results, limit=limit, now=now, pause_until=pause_until)
+        claim = await real_claim(notifier, results, limit=limit, **more)
         ahead += 0.0 if limit else 3000.0
         return claim
 

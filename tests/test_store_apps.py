@@ -179,15 +179,15 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
     assert [("run-1", "q1", "Approve?")] == [
         (request.run_id, request.request_id, request.fingerprint) for request in state.known
     ]
-    assert (frozenset({"run-8", "run-9"}), False) == (state.hidden, state.first_poll)
-    assert ((), frozenset(), True) == (other.known, other.hidden, other.first_poll)
+    assert ({"run-8": NOW, "run-9": NOW}, False) == (state.hidden, state.first_poll)
+    assert ((), {}, True) == (other.known, other.hidden, other.first_poll)
 
 
 async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
-    """Each whole poll says anew which runs hide their question; one that failed says nothing."""
+    """Each whole poll says anew which runs hide their question, and since when; a failed one says nothing."""
     async with open_store(path) as store:
-        await store.record_success(APP, BOTH, hidden=frozenset({"run-8"}), now=NOW)
+        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-8"}), now=NOW)
         await fail(store, since=NOW, now=NOW)
-        assert frozenset({"run-8"}) == (await store.app_state(APP.name)).hidden
-        await store.record_success(APP, BOTH, hidden=frozenset({"run-9"}), now=NOW)
-        assert frozenset({"run-9"}) == (await store.app_state(APP.name)).hidden
+        assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).hidden
+        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-9"}), now=NOW + 5)
+        assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).hidden

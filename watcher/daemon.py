@@ -23,12 +23,14 @@ from watcher.api import RunsClient, tls_context
 from watcher.config import AppConfig, Config
 from watcher.dispatcher import DeliverySettings, Dispatcher, Lane
 from watcher.ids import event_id
+from watcher.logs import log_superseded
 from watcher.models import Route
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier
+from watcher.pace import Pace
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
-from watcher.store import Store, StoreError, StoreUnusable
+from watcher.store import Store, StoreError, StoreUnusable, Terms
 
 DRAIN_SECONDS: Final = 10.0
 """How long sends under way may take after a signal."""
@@ -98,14 +100,7 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(open_session(config))
         notifiers = build_notifiers(config, session)
-        scrub = config.redactor.scrub
-        settings = DeliverySettings(config.backoff_max, config.give_up_after)
-        dispatcher = Dispatcher(
-            [
-                Lane(notifier, store, settings, scrub=scrub, wall=time.time, jitter=random.random)
-                for notifier in notifiers
-            ]
-        )
+        dispatcher = Dispatcher(_build_lanes(config, store, notifiers))
         pollers = _build_pollers(config, store, notifiers, dispatcher.wake)
         for poller in pollers:
             stack.push_async_callback(poller.close)
@@ -130,7 +125,7 @@ async def run(config: Config, *, seconds: float | None = None) -> None:
             notifiers=[notifier.name for notifier in parts.notifiers],
         )
         _log_warnings(config)
-        await _retire(parts)
+        await _adopt(parts)
         await _Daemon(parts, end).run(seconds)
     log.info("daemon.stopped")
 
@@ -144,7 +139,7 @@ async def once(config: Config) -> bool:
     _raise_descriptor_limit()
     async with open_parts(config) as parts:
         _log_warnings(config)
-        await _retire(parts)
+        await _adopt(parts)
         await parts.store.prune(before=time.time() - config.retention)
         waits = await asyncio.gather(*(poller.poll() for poller in parts.pollers))
         await parts.dispatcher.run(until_idle=True)
@@ -287,12 +282,32 @@ def next_poll(scheduled: float, now: float, interval: float) -> float:
 
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
     """Returns how the notifiers of an app are to be told."""
-    for_people = {notifier.name: notifier.for_people for notifier in notifiers}
+    by_name = {notifier.name: notifier for notifier in notifiers}
     return [
-        Route(section.name, for_people[section.name], section.after, section.resolved)
+        Route(
+            section.name,
+            by_name[section.name].for_people,
+            section.after,
+            section.resolved,
+            digests=by_name[section.name].digests and config.digest_above > 0,
+        )
         for section in config.notifiers
         if section.name in app.notify
     ]
+
+
+def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
+    """Returns by name what holds for each notifier; reminders come after the message that they remind of."""
+    return {
+        section.name: Terms(
+            remind_after=tuple(age for age in section.remind_after if age > section.after),
+            alert_after=config.app_alert_after,
+            others=tuple(
+                Route(other.name, other.for_people) for other in notifiers if other.name != section.name
+            ),
+        )
+        for section in config.notifiers
+    }
 
 
 def _end_by_signal() -> asyncio.Event:
@@ -310,6 +325,25 @@ def _end_by_signal() -> asyncio.Event:
     return end
 
 
+def _build_lanes(config: Config, store: Store, notifiers: Sequence[Notifier]) -> list[Lane]:
+    settings = DeliverySettings(config.backoff_max, config.give_up_after)
+    agreed = terms(config, notifiers)
+    paces = {notifier.place: Pace(notifier.spacing) for notifier in notifiers}
+    return [
+        Lane(
+            notifier,
+            store,
+            settings,
+            agreed[notifier.name],
+            paces[notifier.place],
+            scrub=config.redactor.scrub,
+            wall=time.time,
+            jitter=random.random,
+        )
+        for notifier in notifiers
+    ]
+
+
 def _build_pollers(
     config: Config, store: Store, notifiers: Sequence[Notifier], wake: Callable[[], None]
 ) -> list[Poller]:
@@ -321,6 +355,7 @@ def _build_pollers(
         backoff_max=config.backoff_max,
         alert_after=config.app_alert_after,
         baseline=config.backlog == "baseline",
+        digest_above=config.digest_above,
     )
     return [
         Poller(
@@ -350,8 +385,12 @@ def _log_warnings(config: Config) -> None:
         log.warning("config.warning", message=warning)
 
 
-async def _retire(parts: Parts) -> None:
+async def _adopt(parts: Parts) -> None:
+    """Brings the outbox in line with a configuration that may have changed since the last start."""
     names = [notifier.name for notifier in parts.notifiers]
+    ages = {name: kept.remind_after for name, kept in terms(parts.config, parts.notifiers).items()}
+    apps = {app.name: app.notify for app in parts.config.apps}
+    log_superseded(await parts.store.plan_reminders(ages, apps, now=time.time()))
     for delivery in await parts.store.retire(names, now=time.time()):
         log.error(
             "delivery.dead",

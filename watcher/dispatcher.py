@@ -13,10 +13,12 @@ import structlog
 
 from watcher.backoff import backoff
 from watcher.logs import log_superseded
+from watcher.messages import moment
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.pace import Pace
 from watcher.secrets import SecretError
-from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable
+from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
 
 FIRST_RETRY: Final = 1.0
 """Seconds after the first failure, before jitter."""
@@ -73,6 +75,8 @@ class Lane:
         notifier: Notifier,
         store: Store,
         settings: DeliverySettings,
+        terms: Terms,
+        pace: Pace,
         *,
         scrub: Callable[[str], str],
         wall: Callable[[], float],
@@ -82,6 +86,8 @@ class Lane:
         self._notifier = notifier
         self._store = store
         self._settings = settings
+        self._terms = terms
+        self._pace = pace
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
@@ -106,32 +112,30 @@ class Lane:
             StoreUnusable: the database cannot be used any more.
         """
         loop = asyncio.get_running_loop()
-        not_before: float | None = None  # set as long as the last start is too recent for another
         done: list[_Outcome] = []
         try:
             while True:
                 self._woken.clear()
-                if not_before is not None and loop.time() >= not_before:
-                    not_before = None
-                free = self._notifier.slots - len(self._sends)
-                held = self._stopping or not_before is not None
-                claim = await self._settle_and_claim(done, 0 if held else free)
+                free = 0 if self._stopping else self._notifier.slots - len(self._sends)
+                go = free > 0 and self._pace.take(loop.time(), self.wake)
+                claim = await self._settle_and_claim(done, free if go else 0)
                 done = [] if claim is not None else done
-                for delivery in claim.deliveries if claim else ():
-                    self._sends.add(asyncio.create_task(self._send(delivery)))
-                    if self._notifier.spacing:
-                        not_before = loop.time() + self._notifier.spacing
-                if not self._sends and self._finished(claim, held=held, until_idle=until_idle):
+                started = self._start(claim)
+                if started:
+                    self._pace.started(loop.time())
+                elif go:
+                    self._pace.give_back()
+                if not self._sends and claim is not None and (self._stopping or (until_idle and go)):
                     return
-                done += await self._rest(claim, not_before)
+                done += await self._rest(claim, paced=free > 0 and not go)
         finally:
             for send in self._sends:
                 send.cancel()
 
-    def _finished(self, claim: Claim | None, *, held: bool, until_idle: bool) -> bool:
-        if claim is None:
-            return False
-        return self._stopping or (until_idle and not held and not claim.deliveries)
+    def _start(self, claim: Claim | None) -> bool:
+        deliveries = claim.deliveries if claim is not None else ()
+        self._sends.update(asyncio.create_task(self._send(delivery)) for delivery in deliveries)
+        return bool(deliveries)
 
     async def _settle_and_claim(self, done: Sequence[_Outcome], limit: int) -> Claim | None:
         """Returns None when the database did not take it now; nothing is lost, it is offered again."""
@@ -143,6 +147,7 @@ class Lane:
                 limit=limit,
                 now=self._wall(),
                 pause_until=max(pauses, default=None),
+                terms=self._terms,
             )
         except StoreUnusable:
             raise
@@ -150,15 +155,23 @@ class Lane:
             self._log.error("delivery.unrecorded", error=str(error))
             return None
         log_superseded(claim.superseded)
+        if claim.failing is not None:
+            since, waiting = moment(claim.failing.since), claim.failing.undelivered
+            self._log.error("notifier.failing", error=claim.failing.message, since=since, undelivered=waiting)
+        if claim.recovered is not None:
+            self._log.info("notifier.recovered", since=moment(claim.recovered.since))
         return claim
 
-    async def _rest(self, claim: Claim | None, not_before: float | None) -> list[_Outcome]:
-        """Waits for the first reason to go on, and returns the sends that have ended."""
+    async def _rest(self, claim: Claim | None, *, paced: bool) -> list[_Outcome]:
+        """Waits for the first reason to go on, and returns the sends that have ended.
+
+        With `paced` more would have been sent, but for the pace.
+        """
         waits = [LOOK_AGAIN if claim is not None else FIRST_RETRY]
         if claim is not None and claim.wake_at is not None:
             waits.append(claim.wake_at - self._wall())
-        if not_before is not None:
-            waits.append(not_before - asyncio.get_running_loop().time())
+        if paced and (wait := self._pace.wait(asyncio.get_running_loop().time())) is not None:
+            waits.append(wait)
         woken = asyncio.create_task(self._woken.wait())
         try:
             await asyncio.wait(
@@ -173,7 +186,10 @@ class Lane:
     async def _send(self, delivery: Delivery) -> _Outcome:
         note = self._log.bind(delivery=delivery.id, event_type=delivery.event.type, attempt=delivery.attempt)
         try:
-            receipt = await self._notifier.send(delivery)
+            try:
+                receipt = await self._notifier.send(delivery)
+            finally:
+                self._pace.give_back()
         except DeliveryError as error:
             return self._failure(delivery, error, note)
         except SecretError as error:

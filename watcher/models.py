@@ -26,6 +26,8 @@ EventType = Literal[
     "run.input_resolved",
     "watcher.app_failing",
     "watcher.app_recovered",
+    "watcher.notifier_failing",
+    "watcher.notifier_recovered",
     "watcher.test",
 ]
 Outcome = Literal["answered", "canceled", "failed", "gone", "replaced"]
@@ -102,12 +104,52 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifierFailure:
+    """Why a notifier accepts nothing, and how many deliveries wait for it meanwhile."""
+
+    notifier: str
+    message: str
+    since: float
+    undelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestEntry:
+    """One of the requests of a digest; `outcome` and `waited` are None while it waits."""
+
+    run_id: str
+    type: str
+    prompt: str | None
+    first_seen_at: float
+    link: str | None
+    outcome: Outcome | None
+    waited: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Many requests of one app, told of together, as they are now.
+
+    `total` and `waiting` are counts, `outcomes` counts those that ended by how, `oldest` is when the one that
+    waits longest was first seen. `entries` are some of those that wait, the oldest first, else of those that
+    ended.
+    """
+
+    total: int
+    waiting: int
+    outcomes: tuple[tuple[Outcome, int], ...]
+    oldest: float
+    entries: tuple[DigestEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something worth telling; `id` is the same for every notifier and every attempt.
 
     Which fields are set follows from `type`: the `run.*` events carry app, run, request, `first_seen_at`
-    (and `reminder` or `resolution`), the `watcher.app_*` events app and failure, `watcher.test` none.
-    `position` is (2, 3) for the second of three requests that wait in one run at once.
+    (and `reminder` or `resolution`), or app and digest where they tell of many requests at once; the
+    `watcher.app_*` events app and failure, the `watcher.notifier_*` ones `notifier_failure`, `watcher.test`
+    none. `position` is (2, 3) for the second of three requests that wait in one run at once.
     """
 
     id: str
@@ -122,6 +164,8 @@ class Event:
     reminder: Reminder | None = None
     resolution: Resolution | None = None
     failure: Failure | None = None
+    notifier_failure: NotifierFailure | None = None
+    digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +179,9 @@ class Receipt:
 class Delivery:
     """One event on its way to one notifier.
 
-    `attempt` counts from 1. `first` is the receipt of the message that announced the same request
-    to the same notifier, if there was one. `due_at` is when it was first to be sent, from which on
-    giving up is counted.
+    `attempt` counts from 1. `first` is the receipt of the message that shows the same subject to the same
+    notifier, if there is one (a later one if the first was gone), `reminders` those of the reminders of it.
+    `due_at` is when it was first to be sent, from which on giving up is counted.
     """
 
     id: int
@@ -146,19 +190,22 @@ class Delivery:
     attempt: int
     due_at: float
     first: Receipt | None = None
+    reminders: tuple[Receipt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """How one notifier is to be told of one app's requests: after how many seconds, and of their end too?
 
-    `for_people` is the notifier's: news that is stale before it was told is dropped.
+    `for_people` is the notifier's: news that is stale before it was told is dropped. With `digests` it is
+    told at the end of a poll, and of many new requests at once.
     """
 
     notifier: str
     for_people: bool
     after: float = 0.0
     resolved: bool = True
+    digests: bool = False
 
 
 @dataclass(frozen=True, slots=True)

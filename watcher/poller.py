@@ -1,8 +1,8 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from watcher.backoff import backoff
 from watcher.config import AppConfig
 from watcher.logs import log_superseded
 from watcher.messages import moment
-from watcher.models import App, Change, InputRequest, Known, Route, Run, Sighting
+from watcher.models import PAUSED, App, Change, InputRequest, Known, Route, Run, Sighting
 from watcher.redaction import Masker
 from watcher.runs import tidy
 from watcher.store import Store, StoreError, StoreUnusable
@@ -29,6 +29,10 @@ RECHECK_MAX: Final = 50
 """How many known runs are fetched per poll only because the list does not say what they ask."""
 DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
+HOLD_SECONDS: Final = 5.0
+"""How long people wait for the end of a poll that found something new, at most."""
+PARKED_INTERVALS: Final = 4
+"""For how many poll intervals a run may be paused and show no question before that is told."""
 
 log = structlog.get_logger()
 
@@ -42,6 +46,7 @@ class PollSettings:
     backoff_max: float
     alert_after: float
     baseline: bool
+    digest_above: int
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class Poller:
         self._wall = wall
         self._jitter = jitter
         self._started = wall()
+        self._holding = True  # what a process that ended in the middle of a poll has left
         self._failures = 0
         self._checked: dict[str, int] = {}
         self._checks = 0
@@ -105,7 +111,8 @@ class Poller:
         limit = DEADLINE_TIMEOUTS * self._settings.request_timeout
         try:
             async with asyncio.timeout(limit):
-                sweep = await self._sweep()
+                async with self._telling_people():
+                    sweep = await self._sweep()
             health = await self._store.record_success(
                 self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
             )
@@ -237,10 +244,16 @@ class Poller:
         if fatal is not None:
             raise fatal
 
-    async def _announce_hidden(self, sweep: _Sweep, hidden_before: frozenset[str]) -> None:
-        """A run that waits twice in a row without showing what for is told of as such."""
-        twice = [sweep.listed[run_id] for run_id in sweep.hidden & hidden_before if run_id in sweep.listed]
-        await self._record(sweep, [self._sighting(run, diff.UNSEEN, None) for run in twice], [])
+    async def _announce_hidden(self, sweep: _Sweep, hidden_before: Mapping[str, float]) -> None:
+        """A run that waits twice in a row without showing what for is told of as such; a paused one later."""
+        parked_since = self._wall() - PARKED_INTERVALS * self.config.poll_interval
+        again = [
+            run
+            for run_id in sweep.hidden & hidden_before.keys()
+            if (run := sweep.listed.get(run_id)) is not None
+            and (run.status != PAUSED or hidden_before[run_id] <= parked_since)
+        ]
+        await self._record(sweep, [self._sighting(run, diff.UNSEEN, None) for run in again], [])
 
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
@@ -250,6 +263,7 @@ class Poller:
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
+        self._holding = self._holding or bool(recorded.new)
         self._wake()
         for sighting in recorded.new:
             request = sighting.request
@@ -259,6 +273,36 @@ class Poller:
             known = change.known
             self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
         log_superseded(recorded.superseded)
+
+    @asynccontextmanager
+    async def _telling_people(self) -> AsyncIterator[None]:
+        """Lets people's news go when the block ends, however it ends, and every few seconds until then."""
+        meanwhile = asyncio.create_task(self._release_again_and_again())
+        try:
+            yield
+        finally:
+            meanwhile.cancel()
+            await asyncio.wait({meanwhile})
+            await self._release()
+
+    async def _release_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(HOLD_SECONDS)
+            with suppress(StoreError):  # it stays held, and is tried again
+                await self._release()
+
+    async def _release(self) -> None:
+        if not self._holding:
+            return
+        self._holding = False  # at once, for the poll goes on meanwhile
+        above = self._settings.digest_above
+        try:
+            released = await self._store.release(self.config.name, digest_above=above, now=self._wall())
+        except BaseException:
+            self._holding = True
+            raise
+        if released:
+            self._wake()
 
     def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
         together = len(run.requests)

@@ -23,14 +23,17 @@ class Notifier(Protocol):
     """One configured destination.
 
     `slots` is how many sends may be under way at once and `spacing` the least number of seconds between
-    the starts of two. `for_people` tells destinations that a person reads, where news that has become
-    stale before it was told is dropped, from those that want every event.
+    the starts of two, which holds for all notifiers of one `place` together. `for_people` tells destinations
+    that a person reads, where news that has become stale before it was told is dropped, from those that want
+    every event. `digests` tells those that get many new requests of one poll as one message.
     """
 
     name: str
     slots: int
     spacing: float
+    place: str
     for_people: bool
+    digests: bool
 
     async def send(self, delivery: Delivery) -> Receipt | None:
         """Sends one delivery and returns when the destination has accepted it.

@@ -15,6 +15,7 @@ _COLORS: Final[dict[Tone, str]] = {
     "urgent": "yellow",
     "reminder": "magenta",
     "done": "green",
+    "closed": "white",
     "trouble": "red",
     "good": "green",
     "info": "cyan",
@@ -27,9 +28,10 @@ class ConsoleNotifier:
     slots = 1
     spacing = 0.0
     for_people = True
+    digests = False
 
     def __init__(self, config: ConsoleConfig, *, stream: TextIO) -> None:
-        self.name = config.name
+        self.name = self.place = config.name
         self._stream = stream
 
     async def send(self, delivery: Delivery) -> Receipt | None:
@@ -70,7 +72,10 @@ def _panel(message: Message, stream: TextIO) -> str:
     from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
 
     color = _COLORS[message.tone]
-    parts: list[RenderableType] = [Text(message.body, style="bold" if message.quoted else "")]
+    parts: list[RenderableType] = [Text(message.lead)] if message.lead else []
+    if message.advice:
+        parts.append(Text(f"What to do: {message.advice}", style="bold"))
+    parts.append(Text(message.body, style="bold" if message.quoted else ""))
     if message.rows:
         rows = Table.grid(padding=(0, 2), pad_edge=False)
         for row in message.rows:
@@ -79,13 +84,11 @@ def _panel(message: Message, stream: TextIO) -> str:
         parts += [Text(), rows]
     if message.dropped_rows:
         parts.append(Text(more_rows(message), style="dim"))
-    if message.advice:
-        parts += [Text(), Text(f"What to do: {message.advice}", style="bold")]
+    if message.link:
+        parts.append(Text(message.link, style="underline"))
     if message.facts:
         shown = "  ·  ".join(f"{label} {value}" for label, value in facts(message))
         parts += [Text(), Text(shown, style="dim")]
-    if message.link:
-        parts.append(Text(message.link, style="underline"))
     title = Text(f" {message.title} ", style=f"bold {color}")
     panel = Panel(Group(*parts), title=title, title_align="left", border_style=color, padding=(1, 2))
     console = Console(file=stream)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import aiohttp
@@ -28,7 +28,26 @@ _UNREADABLE: Final = re.compile(
 """Error codes that blame the form of the message, https://docs.slack.dev/reference/methods/chat.postMessage."""
 
 _QUOTED_AT_MOST: Final = 100
-_NO_THREAD: Final = frozenset({"thread_not_found", "cannot_reply_to_message", "message_not_found"})
+_NO_THREAD: Final = frozenset({
+    "thread_not_found",
+    "cannot_reply_to_message",
+    "message_not_found",
+    "restricted_action_thread_locked",
+    "restricted_action_non_threadable_channel",
+})  # fmt: skip
+_NO_EDIT: Final = frozenset({
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "is_inactive",
+    "cant_broadcast_message",
+    "update_failed",
+    "channel_not_found",
+    "not_in_channel",
+    "is_archived",
+    "channel_is_archived",
+})  # fmt: skip
+"""What keeps a message from being edited for good, https://docs.slack.dev/reference/methods/chat.update."""
 
 _REINSTALL: Final = "give a valid bot token (xoxb-…) of an app that is installed in the workspace"
 _NEW_WEBHOOK: Final = "make a new incoming webhook in Slack and give its URL"
@@ -83,6 +102,10 @@ class _Refusal(Exception):
         self.error = error
 
 
+class _NotEditable(Exception):
+    """A message is gone, or will never be editable again."""
+
+
 class SlackNotifier:
     """Posts to one channel, about one message per second, which is what Slack allows.
 
@@ -92,6 +115,7 @@ class SlackNotifier:
     slots = 1
     spacing = 1.0
     for_people = True
+    digests = True
 
     def __init__(
         self,
@@ -102,6 +126,7 @@ class SlackNotifier:
         clock: Callable[[], float],
     ) -> None:
         self.name = config.name
+        self.place = _place(config)
         self._config = config
         self._session = session
         self._timeout = request_timeout
@@ -109,23 +134,16 @@ class SlackNotifier:
         self._redactor = Redactor()
 
     async def send(self, delivery: Delivery) -> Receipt | None:
-        """Posts one message, in the simplest form that Slack takes. See `Notifier.send`."""
+        """Posts one message, or edits those about what has ended. See `Notifier.send`."""
         message = render(delivery.event)
-        mention = self._config.mention
-        form: dict[str, Json] = {
-            "text": fallback(message),
-            "blocks": blocks(message, mention),
-            "mrkdwn": False,
-            **({} if self._config.webhook_url else _bot_arguments(delivery)),
-        }
-        while True:
-            try:
-                return await self._post(form)
-            except _Refusal as refused:
-                simpler = _simpler(form, refused.code, plain(message, mention))
-                if simpler is None:
-                    raise refused.error from None
-                form = simpler
+        text = plain(message, self._config.mention)
+        form: dict[str, Json] = {"text": fallback(message), "blocks": blocks(message, self._config.mention)}
+        if self._config.webhook_url:
+            return await _simplest(self._post, form | {"mrkdwn": False}, text)
+        form |= _metadata(delivery)
+        if delivery.event.type == "run.input_resolved" and await self._edited(delivery, form, text):
+            return delivery.first
+        return await _simplest(self._post, form | {"mrkdwn": False} | _thread(delivery), text)
 
     async def check(self) -> str:
         """Asks Slack whose token it is; a webhook cannot be asked. See `Notifier.check`."""
@@ -137,6 +155,31 @@ class SlackNotifier:
         except _Refusal as refused:
             raise refused.error from None
         return f"bot {self._quoted(identity.get('user'))} in team {self._quoted(identity.get('team'))}"
+
+    async def _edited(self, delivery: Delivery, form: dict[str, Json], text: str) -> bool:
+        """Edits the first message about a request, and its reminders; returns False if the first cannot be.
+
+        Nobody is left with a question that looks as if it still waited. Editing twice changes nothing.
+        """
+        edited = []
+        for receipt in (delivery.first, *delivery.reminders):
+            if receipt is not None and {"channel", "ts"} <= receipt.values.keys():
+                try:
+                    await _simplest(self._update, form | dict(receipt.values), text)
+                except _NotEditable:
+                    edited.append(False)
+                else:
+                    edited.append(True)
+        return edited[:1] == [True]
+
+    async def _update(self, form: Mapping[str, Json]) -> Receipt | None:
+        try:
+            await self._call("chat.update", {**form, "link_names": False, "parse": "none"})
+        except _Refusal as refused:
+            if refused.code in _NO_EDIT:
+                raise _NotEditable from None
+            raise
+        return None
 
     async def _post(self, form: Mapping[str, Json]) -> Receipt | None:
         quiet: dict[str, Json] = {"unfurl_links": False, "unfurl_media": False}
@@ -215,21 +258,43 @@ class SlackNotifier:
         return value
 
 
-def _bot_arguments(delivery: Delivery) -> dict[str, Json]:
-    """Returns what only a bot token can send: the thread of a follow-up, and metadata.
+def _place(config: SlackConfig) -> str:
+    """Returns what names the channel; that of an incoming webhook is known to Slack alone."""
+    if config.webhook_url is None:
+        return f"{config.api_url} {config.channel}"
+    return str(config.webhook_url.file or config.webhook_url.read())
 
-    The metadata makes a repeated message known as one, https://docs.slack.dev/messaging/message-metadata.
-    """
-    metadata = {
-        "event_type": "watcher_delivery",
-        "event_payload": {"delivery_id": str(delivery.id), "event_id": delivery.event.id},
-    }
+
+def _metadata(delivery: Delivery) -> dict[str, Json]:
+    """Makes a repeated message known as one, https://docs.slack.dev/messaging/message-metadata."""
+    payload = {"delivery_id": str(delivery.id), "event_id": delivery.event.id}
+    return {"metadata": {"event_type": "watcher_delivery", "event_payload": payload}}
+
+
+def _thread(delivery: Delivery) -> dict[str, Json]:
+    """Returns the thread of a reminder, which the channel gets to see too; all else stands by itself."""
     first = delivery.first.values if delivery.first else {}
-    if "channel" not in first or "ts" not in first:
-        return {"metadata": metadata}
-    reminder = delivery.event.type == "run.input_reminder"
-    thread = {"channel": first["channel"], "thread_ts": first["ts"], "reply_broadcast": reminder}
-    return {**thread, "metadata": metadata}
+    if delivery.event.type != "run.input_reminder" or not {"channel", "ts"} <= first.keys():
+        return {}
+    return {"channel": first["channel"], "thread_ts": first["ts"], "reply_broadcast": True}
+
+
+async def _simplest(
+    send: Callable[[Mapping[str, Json]], Awaitable[Receipt | None]], form: dict[str, Json], text: str
+) -> Receipt | None:
+    """Sends a message in the first form that Slack takes, ever simpler; `text` is the message without blocks.
+
+    Raises:
+        DeliveryError: Slack takes it in no form.
+    """
+    while True:
+        try:
+            return await send(form)
+        except _Refusal as refused:
+            simpler = _simpler(form, refused.code, text)
+            if simpler is None:
+                raise refused.error from None
+            form = simpler
 
 
 def _simpler(form: Mapping[str, Json], code: str, text: str) -> dict[str, Json] | None:

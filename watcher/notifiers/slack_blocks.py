@@ -11,7 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from watcher.messages import Fact, Message, Row, moment, more_rows, shortened, summary
+from watcher.messages import (
+    Fact,
+    Item,
+    Message,
+    Row,
+    Tone,
+    headline,
+    moment,
+    more_items,
+    more_rows,
+    shortened,
+    summary,
+)
 from watcher.models import Json
 from watcher.text import cut
 
@@ -27,11 +39,21 @@ _LINK_MAX: Final = 2000
 _MENTIONS_MAX: Final = 40
 _CONTEXT_MAX: Final = 10
 
-_STEPS: Final = ((TEXT_MAX, 1000, 40), (TEXT_MAX, 300, 30), (2500, 120, 25), (1000, 60, 15))
+_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15))
 """Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
 
 _GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
 _LOUD: Final = frozenset({"urgent", "reminder", "trouble"})
+_SIGNS: Final[dict[Tone, str]] = {
+    "urgent": "\N{BELL}",
+    "reminder": "\N{ALARM CLOCK}",
+    "trouble": "\N{LARGE RED CIRCLE}",
+    "done": "\N{WHITE HEAVY CHECK MARK}",
+    "closed": "\N{MEDIUM WHITE CIRCLE}",
+    "good": "\N{LARGE GREEN CIRCLE}",
+    "info": "\N{LARGE BLUE CIRCLE}",
+}
+"""The only colour that blocks can show, so that what is over looks so in a list of messages."""
 
 _LOOKALIKES: Final = str.maketrans({
     "*": "\N{ASTERISK OPERATOR}",
@@ -59,8 +81,13 @@ def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
 
 
 def fallback(message: Message) -> str:
-    """Returns the text that Slack puts into notifications beside the blocks; escaped."""
-    return _escaped(cut(summary(message), FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
+    """Returns the text that Slack puts into notifications beside the blocks; escaped.
+
+    The question comes first, for a telephone shows little more than a line.
+    """
+    rest = summary(replace(message, body="")).split("\n", 1)[1:]
+    text = "\n".join([headline(message), *(line for line in rest if line.strip())])
+    return _escaped(cut(text, FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
 
 
 def plain(message: Message, mention: Sequence[str] = ()) -> str:
@@ -99,29 +126,52 @@ def inert(text: str) -> str:
 
 
 def _blocks(message: Message, called: str) -> Iterator[Json]:
-    yield {"type": "header", "text": _plain_text(cut(message.title, HEADER_MAX, size=_size))}
+    title = f"{_SIGNS[message.tone]} {message.title}"
+    yield {"type": "header", "text": _plain_text(cut(title, HEADER_MAX, size=_size))}
     if called:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
-    style = "rich_text_quote" if message.quoted else "rich_text_section"
-    yield {"type": "rich_text", "elements": [{"type": style, "elements": [_text(message.body)]}]}
-    if message.rows:
-        items: list[Json] = [_row(row) for row in message.rows]
-        if message.dropped_rows:
-            items.append({"type": "rich_text_section", "elements": [_text(more_rows(message), italic=True)]})
-        listed = {"type": "rich_text_list", "style": "bullet", "elements": items}
-        yield {"type": "rich_text", "elements": [listed]}
+    if message.lead:
+        yield _sentence(_text(message.lead))
     if message.advice:
-        yield {"type": "section", "text": _plain_text(f"What to do: {message.advice}")}
-    if message.facts:
-        yield {"type": "context", "elements": [_fact(fact) for fact in message.facts[:_CONTEXT_MAX]]}
+        yield _sentence(_text("What to do: ", bold=True), _text(message.advice))
+    if message.body:
+        style = "rich_text_quote" if message.quoted else "rich_text_section"
+        yield {"type": "rich_text", "elements": [{"type": style, "elements": [_text(message.body)]}]}
+    if message.rows:
+        yield _list([_row(row) for row in message.rows], more_rows(message) if message.dropped_rows else "")
+    if message.items:
+        more = more_items(message) if message.dropped_items else ""
+        yield _list([_item(item) for item in message.items], more)
     if message.link and _size(message.link) <= _LINK_MAX:
         # No button: pressing one calls back an app that has nobody to take the call, and shows a warning.
-        link = {"type": "link", "url": message.link, "text": "Open"}
-        yield {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]}
+        link = {"type": "link", "url": message.link, "text": "Open the request", "style": {"bold": True}}
+        yield _sentence(link)
+    if message.facts:
+        yield {"type": "context", "elements": [_fact(fact) for fact in message.facts[:_CONTEXT_MAX]]}
+
+
+def _sentence(*elements: Json) -> Json:
+    return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": list(elements)}]}
+
+
+def _list(entries: list[Json], more: str) -> Json:
+    last = [{"type": "rich_text_section", "elements": [_text(more, italic=True)]}] if more else []
+    listed = {"type": "rich_text_list", "style": "bullet", "elements": entries + last}
+    return {"type": "rich_text", "elements": [listed]}
+
+
+def _item(item: Item) -> Json:
+    if item.link and _size(item.link) <= _LINK_MAX:
+        question: Json = {"type": "link", "url": item.link, "text": item.text}
+        if item.over:
+            question["style"] = {"strike": True}
+    else:
+        question = _text(item.text, strike=item.over)
+    return {"type": "rich_text_section", "elements": [question, _text(f" — {item.note}", italic=True)]}
 
 
 def _row(row: Row) -> Json:
-    elements = [_text(row.name, bold=True), _text(f": {row.value}", italic=row.masked)]
+    elements = [_text(row.name, bold=True), _text(": "), _text(row.value, italic=row.masked)]
     if row.editable:
         elements.append(_text(" ✎ editable", italic=True))
     return {"type": "rich_text_section", "elements": elements}

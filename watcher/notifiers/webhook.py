@@ -46,6 +46,7 @@ class WebhookNotifier:
     slots = 8
     spacing = 0.0
     for_people = False
+    digests = False
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class WebhookNotifier:
         request_timeout: float,
         clock: Callable[[], float],
     ) -> None:
-        self.name = config.name
+        self.name = self.place = config.name
         self._config = config
         self._session = session
         self._timeout = request_timeout
@@ -142,6 +143,13 @@ def payload(event: Event) -> dict[str, Json]:
             "message": event.failure.message,
             "since": moment(event.failure.since),
             "pending_known": event.failure.pending_known,
+        }
+    if event.notifier_failure:
+        data["notifier"] = {"name": event.notifier_failure.notifier}
+        data["failure"] = {
+            "message": event.notifier_failure.message,
+            "since": moment(event.notifier_failure.since),
+            "undelivered": event.notifier_failure.undelivered,
         }
     return {
         "version": PAYLOAD_VERSION,

@@ -6,16 +6,17 @@ leaves either all of it or nothing. Nothing of SQLite shows in its interface.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from watcher.models import App, Change, DeliveryRecord, Route, Sighting
-from watcher.store import outbox, recording
+from watcher.store import digests, notifier_health, outbox, recording, reminders
 from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
-from watcher.store.facts import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent
+from watcher.store.facts import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent, Terms
 from watcher.store.lock import DatabaseLock
 from watcher.store.schema import open_writer, translate
 
@@ -32,6 +33,7 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StoreUnusable",
+    "Terms",
 ]
 
 PRUNE_BATCH = 5000
@@ -99,6 +101,26 @@ class Store:
             )
         )
 
+    async def release(self, app: str | None = None, *, digest_above: int, now: float) -> bool:
+        """Lets go what is held for the end of a poll of an app, or of any; more than so many as one digest.
+
+        Returns whether there was anything.
+        """
+        return await self._run(
+            partial(digests.release, app=app, above=digest_above, now=now, new_id=self._new_id)
+        )
+
+    async def plan_reminders(
+        self, ages: Mapping[str, Sequence[float]], apps: Mapping[str, Collection[str]], *, now: float
+    ) -> list[DeliveryRecord]:
+        """Brings reminders in line with the configuration: `ages` by notifier, the notifiers of each app.
+
+        Returns the reminders that are not wanted any more.
+        """
+        return await self._run(
+            partial(reminders.plan_anew, ages=ages, apps=apps, now=now, new_id=self._new_id)
+        )
+
     async def record_success(
         self, app: App, routes: Sequence[Route], *, hidden: frozenset[str], now: float
     ) -> Health:
@@ -151,22 +173,29 @@ class Store:
         limit: int,
         now: float,
         pause_until: float | None = None,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
     ) -> Claim:
         """Records what became of sends and gives out up to `limit` more that are due, in one transaction."""
         settled = {result.delivery for result in results}
 
         def work(connection: sqlite3.Connection) -> Claim:
+            in_flight = self._in_flight - settled
             stale = outbox.settle(
+                connection, results, remind_after=terms.remind_after, now=now, new_id=self._new_id
+            )
+            recovered, over = notifier_health.note(
+                connection, notifier, results, terms, in_flight=in_flight, now=now, new_id=self._new_id
+            )
+            failing = notifier_health.alert(connection, notifier, terms, now=now, new_id=self._new_id)
+            claimed = outbox.claim(
                 connection,
-                results,
                 notifier=notifier,
+                limit=limit,
                 pause_until=pause_until,
+                in_flight=in_flight,
                 now=now,
             )
-            claimed = outbox.claim(
-                connection, notifier=notifier, limit=limit, in_flight=self._in_flight - settled, now=now
-            )
-            return Claim(claimed.deliveries, claimed.wake_at, tuple(stale))
+            return replace(claimed, superseded=(*stale, *over), failing=failing, recovered=recovered)
 
         def remember(claimed: Claim) -> None:
             self._in_flight -= settled

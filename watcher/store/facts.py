@@ -1,20 +1,32 @@
 """What the units of work take and give back; nothing here knows which database is behind."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from watcher.models import Change, Delivery, DeliveryRecord, Failure, Known, Receipt, Sighting
+from watcher.models import (
+    Change,
+    Delivery,
+    DeliveryRecord,
+    Failure,
+    Known,
+    NotifierFailure,
+    Receipt,
+    Route,
+    Sighting,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AppState:
     """What is known of an app before it is polled.
 
-    `hidden` are the runs that waited without showing a question when it was last polled. `first_poll` says
-    that it has never been polled whole.
+    `hidden` are the runs that waited without showing a question when it was last polled, with the time when
+    that was first seen. `first_poll` says that it has never been polled whole.
     """
 
     known: tuple[Known, ...]
-    hidden: frozenset[str]
+    hidden: Mapping[str, float]
     first_poll: bool
 
 
@@ -33,6 +45,18 @@ class Health:
 
     failure: Failure | None
     superseded: tuple[DeliveryRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for a notifier whatever the app: ages at which it reminds, ascending, and who watches it.
+
+    When it has accepted nothing for `alert_after` seconds, `others` are told.
+    """
+
+    remind_after: tuple[float, ...] = ()
+    alert_after: float = math.inf
+    others: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +89,13 @@ Result = Sent | Retry | Dead
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Deliveries to send now, when to ask again at the latest (None: never), and what became stale."""
+    """Deliveries to send now, when to ask again at the latest (None: never), and what became stale.
+
+    `failing` and `recovered` say that the other notifiers are told of this one.
+    """
 
     deliveries: tuple[Delivery, ...]
     wake_at: float | None
-    superseded: tuple[DeliveryRecord, ...]
+    superseded: tuple[DeliveryRecord, ...] = ()
+    failing: NotifierFailure | None = None
+    recovered: NotifierFailure | None = None

@@ -11,35 +11,29 @@ from watcher.models import (
     Event,
     Failure,
     InputRequest,
+    NotifierFailure,
     Receipt,
     Reminder,
     Resolution,
     Run,
 )
+from watcher.store import digests, reminders
 from watcher.store.facts import Claim, Dead, Result, Retry, Sent
-
-RECORD_COLUMNS = (
-    "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts, d.next_attempt_at, d.last_error,"
-    " nullif(e.app, '') AS app, r.run_id, r.request_id"
-    " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
-)
+from watcher.store.telling import NewId, drop, record, supersede
 
 
 def settle(
     connection: sqlite3.Connection,
     results: Iterable[Result],
     *,
-    notifier: str,
-    pause_until: float | None,
+    remind_after: Sequence[float],
     now: float,
+    new_id: NewId,
 ) -> list[DeliveryRecord]:
-    """Records what became of sends; returns deliveries that are not tried again because they became stale."""
-    if pause_until is not None:
-        connection.execute(
-            "INSERT INTO notifiers VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
-            " paused_until = max(paused_until, excluded.paused_until)",
-            (notifier, pause_until),
-        )
+    """Records what became of sends; returns deliveries that are not tried again because they became stale.
+
+    What was told, or given up, is followed by the next reminder of it.
+    """
     stale: list[DeliveryRecord] = []
     for result in results:
         match result:
@@ -67,25 +61,41 @@ def settle(
                     " WHERE id = ? AND state = 'pending'",
                     (now, delivery),
                 )
+        if remind_after and not isinstance(result, Retry):
+            reminders.plan_next(connection, delivery, remind_after, now=now, new_id=new_id)
     return stale
 
 
 def claim(
-    connection: sqlite3.Connection, *, notifier: str, limit: int, in_flight: Collection[int], now: float
+    connection: sqlite3.Connection,
+    *,
+    notifier: str,
+    limit: int,
+    pause_until: float | None,
+    in_flight: Collection[int],
+    now: float,
 ) -> Claim:
     """Returns up to `limit` deliveries of a notifier that are due and not under way, longest due first.
 
-    Of one request, or one failing of an app, only the first that is unfinished is given out: order holds.
+    Of one subject only the first that is unfinished and whose turn has come is given out: order holds. From
+    now on nothing is given out before `pause_until`.
     """
+    if pause_until is not None:
+        connection.execute(
+            "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
+            " paused_until = max(paused_until, excluded.paused_until)",
+            (notifier, pause_until),
+        )
     paused = connection.execute("SELECT paused_until FROM notifiers WHERE name = ?", (notifier,)).fetchone()
     if paused is not None and paused["paused_until"] > now:
-        return Claim((), paused["paused_until"], ())
+        return Claim((), paused["paused_until"])
     due = connection.execute(
         "SELECT d.id FROM deliveries d WHERE d.notifier = ? AND d.state = 'pending'"
-        " AND d.next_attempt_at <= ?"
+        " AND d.next_attempt_at <= ? AND NOT d.held"
         " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.subject = d.subject AND e.notifier = d.notifier"
-        " AND e.id < d.id AND e.state = 'pending') ORDER BY d.next_attempt_at, d.id LIMIT ?",
-        (notifier, now, limit + len(in_flight)),
+        " AND e.id < d.id AND e.state = 'pending' AND e.due_at <= ?)"
+        " ORDER BY d.next_attempt_at, d.id LIMIT ?",
+        (notifier, now, now, limit + len(in_flight)),
     )
     ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
     wake = connection.execute(
@@ -93,23 +103,7 @@ def claim(
         " AND next_attempt_at > ?",
         (notifier, now),
     ).fetchone()
-    return Claim(tuple(_load(connection, number) for number in ids), wake[0], ())
-
-
-def supersede(
-    connection: sqlite3.Connection, subject: str, notifier: str, *, in_flight: Collection[int], now: float
-) -> list[DeliveryRecord]:
-    """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them."""
-    rows = connection.execute(
-        "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending' ORDER BY id",
-        (subject, notifier),
-    ).fetchall()
-    ids = [row["id"] for row in rows if row["id"] not in in_flight]
-    connection.executemany(
-        "UPDATE deliveries SET state = 'superseded', finished_at = ? WHERE id = ?",
-        [(now, number) for number in ids],
-    )
-    return [record(connection, number) for number in ids]
+    return Claim(tuple(_load(connection, number) for number in ids), wake[0])
 
 
 def undelivered(connection: sqlite3.Connection, notifiers: Sequence[str], now: float) -> int:
@@ -148,41 +142,25 @@ def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float)
         _supersede_if_stale(connection, number, now=now)
 
 
-def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:
-    """Returns one delivery as a list shows it."""
-    row = connection.execute(f"{RECORD_COLUMNS} WHERE d.id = ?", (number,)).fetchone()
-    return to_record(row)
-
-
-def to_record(row: sqlite3.Row) -> DeliveryRecord:
-    """Returns the delivery in a row of `RECORD_COLUMNS`."""
-    return DeliveryRecord(
-        id=row["id"],
-        event_id=row["event"],
-        type=row["type"],
-        notifier=row["notifier"],
-        state=row["state"],
-        attempts=row["attempts"],
-        next_attempt_at=row["next_attempt_at"] if row["state"] == "pending" else None,
-        last_error=row["last_error"],
-        app=row["app"],
-        run_id=row["run_id"],
-        request_id=row["request_id"],
-    )
-
-
 def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: float) -> list[DeliveryRecord]:
-    """A person is not told, late, of what is over by now."""
+    """A person is not told, late, of what is over by now, nor reminded of it."""
     row = connection.execute(
-        "SELECT d.subject, d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
+        "SELECT d.subject, d.notifier, e.type FROM deliveries d JOIN events e ON e.id = d.event"
         " LEFT JOIN requests r ON r.key = e.request WHERE d.id = ? AND d.for_people"
-        " AND ((e.type IN ('run.input_requested', 'run.input_reminder') AND r.resolved_at IS NOT NULL)"
+        " AND ((e.type IN ('run.input_requested', 'run.input_reminder') AND (r.resolved_at IS NOT NULL"
+        " OR (r.key IS NULL AND NOT EXISTS (SELECT 1 FROM digest_members m"
+        " JOIN requests w ON w.key = m.request AND w.resolved_at IS NULL"
+        " WHERE m.digest = json_extract(e.detail, '$.digest')))))"
         " OR (e.type = 'watcher.app_failing'"
-        " AND NOT EXISTS (SELECT 1 FROM apps a WHERE a.alert_event = e.id)))",
+        " AND NOT EXISTS (SELECT 1 FROM apps a WHERE a.alert_event = e.id))"
+        " OR (e.type = 'watcher.notifier_failing'"
+        " AND NOT EXISTS (SELECT 1 FROM notifiers n WHERE n.alert_event = e.id)))",
         (number,),
     ).fetchone()
     if row is None:
         return []
+    if row["type"] == "run.input_reminder":
+        return drop(connection, [number], now=now)
     # Of one subject no other delivery to this notifier can be under way: the order holds.
     return supersede(connection, row["subject"], row["notifier"], in_flight=(), now=now)
 
@@ -195,32 +173,44 @@ def _load(connection: sqlite3.Connection, number: int) -> Delivery:
         " WHERE d.id = ?",
         (number,),
     ).fetchone()
-    first = connection.execute(
-        "SELECT receipt FROM deliveries WHERE subject = ? AND notifier = ? AND id < ? AND receipt IS NOT NULL"
-        " ORDER BY id LIMIT 1",
+    receipts = connection.execute(
+        "SELECT d.receipt, e.type FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE d.subject = ? AND d.notifier = ? AND d.id < ? AND d.receipt IS NOT NULL ORDER BY d.id",
         (row["subject"], row["notifier"], number),
-    ).fetchone()
+    ).fetchall()
+    sent = [
+        (Receipt(json.loads(earlier["receipt"])), earlier["type"] == "run.input_reminder")
+        for earlier in receipts
+    ]
+    messages = [receipt for receipt, is_reminder in sent if not is_reminder]
     return Delivery(
         id=row["id"],
         notifier=row["notifier"],
-        event=_event(row),
+        event=_event(connection, row),
         attempt=row["attempts"] + 1,
         due_at=row["due_at"],
-        first=Receipt(json.loads(first["receipt"])) if first else None,
+        first=messages[-1] if messages else None,
+        reminders=tuple(receipt for receipt, is_reminder in sent if is_reminder),
     )
 
 
-def _event(row: sqlite3.Row) -> Event:
+def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
     detail = json.loads(row["detail"])
     common = {
         "id": row["event"],
         "type": row["event_type"],
         "at": row["at"],
-        "app": App(row["event_app"], row["event_base_url"]),
+        "app": App(row["event_app"], row["event_base_url"]) if row["event_app"] else None,
+        "reminder": Reminder(**detail["reminder"]) if "reminder" in detail else None,
     }
     if row["key"] is None:
-        failure = Failure(**detail["failure"]) if "failure" in detail else None
-        return Event(**common, failure=failure)
+        silent = detail.get("notifier_failure")
+        return Event(
+            **common,
+            failure=Failure(**detail["failure"]) if "failure" in detail else None,
+            notifier_failure=NotifierFailure(**silent) if silent else None,
+            digest=digests.load(connection, detail["digest"]) if "digest" in detail else None,
+        )
     ended = row["event_type"] == "run.input_resolved"
     request = InputRequest(
         id=row["request_id"],
@@ -246,6 +236,5 @@ def _event(row: sqlite3.Row) -> Event:
         first_seen_at=row["first_seen_at"],
         link=row["link"],
         position=tuple(position) if position else None,
-        reminder=Reminder(**detail["reminder"]) if "reminder" in detail else None,
         resolution=Resolution(row["outcome"], row["resolved_status"], row["resolved_at"]) if ended else None,
     )

@@ -2,19 +2,26 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Final
 
-from watcher.models import App, Change, DeliveryRecord, EventType, Failure, Json, Known, Route, Sighting
+from watcher.models import App, Change, DeliveryRecord, Failure, Known, Route, Sighting
+from watcher.store import digests
 from watcher.store.facts import AppState, Health, Recorded
-from watcher.store.outbox import supersede
+from watcher.store.telling import NewId, at_once, still_interested, tell
 
 ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
 ended that is no new question; whoever still asks then does ask again."""
 
-NewId = Callable[[float], str]
+SUCCESS_SECONDS: Final = 60.0
+"""How exactly the last success of an app is remembered: a quiet poll is not worth a write."""
+
+_UNUSED: Final = (
+    "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id OR d.subject = 'digest:' || e.id)"
+)
+"""Tells an event of which, or of whose digest, no delivery is left."""
 
 
 def load_app(connection: sqlite3.Connection, app: str) -> AppState:
@@ -23,13 +30,13 @@ def load_app(connection: sqlite3.Connection, app: str) -> AppState:
         "SELECT key, run_id, request_id, fingerprint FROM requests WHERE app = ? AND resolved_at IS NULL",
         (app,),
     )
-    hidden = connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))
+    hidden = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
     polled = connection.execute(
         "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT NULL", (app,)
     ).fetchone()
     return AppState(
         known=tuple(Known(*row) for row in known),
-        hidden=frozenset(row[0] for row in hidden),
+        hidden={row["run_id"]: row["since"] for row in hidden},
         first_poll=polled is None,
     )
 
@@ -49,7 +56,7 @@ def record_changes(
     """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
 
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
-    recorded and nobody is told of them.
+    recorded and nobody is told of them. What goes into digests is held until it is released.
     """
     really_ended: list[Change] = []
     superseded: list[DeliveryRecord] = []
@@ -62,11 +69,17 @@ def record_changes(
         if marked.rowcount:
             really_ended.append(change)
             key = change.known.key
-            told, stale = _still_interested(
-                connection, f"request:{key}", routes, in_flight=in_flight, now=now
-            )
+            told, stale = still_interested(connection, f"request:{key}", routes, in_flight=in_flight, now=now)
             superseded += stale
-            _tell(connection, app, "run.input_resolved", told, key=key, now=now, new_id=new_id)
+            tell(connection, "run.input_resolved", told, app=app, key=key, now=now, event=new_id(now))
+    superseded += digests.follow(
+        connection,
+        [change.known.key for change in really_ended],
+        routes,
+        in_flight=in_flight,
+        now=now,
+        new_id=new_id,
+    )
     really_new: list[Sighting] = []
     for sighting in new:
         if _known(connection, app, sighting, now):
@@ -74,7 +87,8 @@ def record_changes(
         really_new.append(sighting)
         key = _insert(connection, app, sighting, now)
         if announce:
-            _tell(connection, app, "run.input_requested", routes, key=key, now=now, new_id=new_id)
+            event = new_id(now)
+            tell(connection, "run.input_requested", routes, app=app, key=key, now=now, event=event, hold=True)
     return Recorded(tuple(really_new), tuple(really_ended), tuple(superseded))
 
 
@@ -89,31 +103,33 @@ def record_success(
     new_id: NewId,
 ) -> Health:
     """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
-    _replace_hidden(connection, app.name, hidden)
+    _replace_hidden(connection, app.name, hidden, now)
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
-    if row is not None and row["first_success_at"] is not None and row["failing_since"] is None:
+    fresh = row is not None and abs(now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
+    if fresh and row["failing_since"] is None:
         return Health(None)
     connection.execute(
-        "INSERT INTO apps (name, first_success_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
+        "INSERT INTO apps (name, first_success_at, last_success_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET"
         " first_success_at = coalesce(first_success_at, excluded.first_success_at),"
+        " last_success_at = excluded.last_success_at,"
         " failing_since = NULL, failure = NULL, alert_event = NULL",
-        (app.name, now),
+        (app.name, now, now),
     )
     if row is None or row["alert_event"] is None:
         return Health(None)
     failure = _failure(row, pending_known(connection, app.name))
-    told, stale = _still_interested(
-        connection, f"app:{row['alert_event']}", _at_once(routes), in_flight=in_flight, now=now
-    )
-    _tell(
+    subject = f"app:{row['alert_event']}"
+    told, stale = still_interested(connection, subject, at_once(routes), in_flight=in_flight, now=now)
+    tell(
         connection,
-        app,
         "watcher.app_recovered",
         told,
-        subject=f"app:{row['alert_event']}",
+        app=app,
+        subject=subject,
         detail={"failure": asdict(failure)},
         now=now,
-        new_id=new_id,
+        event=new_id(now),
     )
     return Health(failure, tuple(stale))
 
@@ -152,15 +168,15 @@ def record_failure(
     failure = Failure(status, code, message, since, pending_known(connection, app.name))
     event = new_id(now)
     connection.execute("UPDATE apps SET alert_event = ? WHERE name = ?", (event, app.name))
-    _tell(
+    tell(
         connection,
-        app,
         "watcher.app_failing",
-        _at_once(routes),
+        at_once(routes),
+        app=app,
         subject=f"app:{event}",
         detail={"failure": asdict(failure)},
         now=now,
-        new_id=lambda _: event,
+        event=event,
     )
     return Health(failure)
 
@@ -181,17 +197,21 @@ def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
     finished = connection.execute(
         "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"
         " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < ?"
-        " AND (r.key IS NULL OR r.resolved_at < ?) LIMIT ?)",
-        (before, before, limit),
+        " AND (r.key IS NULL OR r.resolved_at < ?) AND NOT EXISTS (SELECT 1 FROM digest_members m"
+        " JOIN requests w ON w.key = m.request WHERE m.digest = json_extract(e.detail, '$.digest')"
+        " AND (w.resolved_at IS NULL OR w.resolved_at >= ?)) LIMIT ?)",
+        (before, before, before, limit),
     ).rowcount
     connection.execute(
-        "DELETE FROM events WHERE at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
+        "DELETE FROM digest_members WHERE digest IN (SELECT e.id FROM events e WHERE e.at < ?"  # noqa: S608
+        f" AND {_UNUSED})",
         (before,),
     )
+    connection.execute(f"DELETE FROM events AS e WHERE e.at < ? AND {_UNUSED}", (before,))  # noqa: S608
     requests = connection.execute(
         "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key) LIMIT ?)",
+        " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key)"
+        " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT ?)",
         (before, limit),
     ).rowcount
     return finished + requests
@@ -243,84 +263,14 @@ def _insert(connection: sqlite3.Connection, app: App, sighting: Sighting, now: f
     return cursor.lastrowid
 
 
-def _still_interested(
-    connection: sqlite3.Connection,
-    subject: str,
-    routes: Sequence[Route],
-    *,
-    in_flight: Collection[int],
-    now: float,
-) -> tuple[list[Route], list[DeliveryRecord]]:
-    """Returns who is to be told how a subject ended, and drops what others need not be told any more.
-
-    Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
-    nothing of what ended before its turn came.
-    """
-    wants = {route.notifier: route for route in routes}
-    openings = connection.execute(
-        "SELECT min(id) AS id, notifier, state, due_at, for_people FROM deliveries WHERE subject = ?"
-        " GROUP BY notifier",
-        (subject,),
-    ).fetchall()
-    told: list[Route] = []
-    stale: list[DeliveryRecord] = []
-    for opening in openings:
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
-        in_turn = opening["state"] != "pending" or opening["due_at"] <= now
-        route = wants.get(opening["notifier"])
-        if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
-            told.append(Route(route.notifier, route.for_people))
-        if opening["for_people"] or not in_turn:
-            stale += supersede(connection, subject, opening["notifier"], in_flight=in_flight, now=now)
-    return told, stale
-
-
-def _tell(
-    connection: sqlite3.Connection,
-    app: App,
-    kind: EventType,
-    routes: Sequence[Route],
-    *,
-    now: float,
-    new_id: NewId,
-    key: int | None = None,
-    subject: str | None = None,
-    detail: Json = None,
-) -> None:
-    if not routes:
-        return
-    event = new_id(now)
-    connection.execute(
-        "INSERT INTO events (id, type, at, app, base_url, request, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (event, kind, now, app.name, app.base_url, key, json.dumps(detail or {})),
+def _replace_hidden(connection: sqlite3.Connection, app: str, hidden: frozenset[str], now: float) -> None:
+    before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
+    connection.executemany(
+        "DELETE FROM hidden_runs WHERE app = ? AND run_id = ?", [(app, run_id) for run_id in before - hidden]
     )
     connection.executemany(
-        "INSERT INTO deliveries (event, notifier, for_people, subject, due_at, next_attempt_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (
-                event,
-                route.notifier,
-                route.for_people,
-                subject or f"request:{key}",
-                now + route.after,
-                now + route.after,
-            )
-            for route in routes
-        ],
+        "INSERT INTO hidden_runs VALUES (?, ?, ?)", [(app, run_id, now) for run_id in hidden - before]
     )
-
-
-def _at_once(routes: Sequence[Route]) -> list[Route]:
-    """What is configured for requests does not hold for the app itself: everybody hears all of that, now."""
-    return [Route(route.notifier, route.for_people) for route in routes]
-
-
-def _replace_hidden(connection: sqlite3.Connection, app: str, hidden: frozenset[str]) -> None:
-    before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
-    if hidden != before:
-        connection.execute("DELETE FROM hidden_runs WHERE app = ?", (app,))
-        connection.executemany("INSERT INTO hidden_runs VALUES (?, ?)", [(app, run_id) for run_id in hidden])
 
 
 def _failure(row: sqlite3.Row, known: int) -> Failure:

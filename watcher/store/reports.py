@@ -3,15 +3,17 @@
 import sqlite3
 
 from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
-from watcher.store.outbox import RECORD_COLUMNS, to_record
+from watcher.store.telling import RECORD_COLUMNS, to_record
 
 
 def pending_requests(connection: sqlite3.Connection) -> list[PendingRequest]:
     """Returns the requests that wait, the longest waiting first."""
     rows = connection.execute(
         "SELECT r.*, (SELECT group_concat(notifier, char(10)) FROM"
-        " (SELECT DISTINCT d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE e.request = r.key AND d.state = 'sent' ORDER BY d.notifier)) AS told"
+        " (SELECT d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE e.request = r.key AND d.state = 'sent'"
+        " UNION SELECT d.notifier FROM digest_members m JOIN deliveries d ON d.event = m.digest"
+        " WHERE m.request = r.key AND d.state = 'sent' ORDER BY 1)) AS told"
         " FROM requests r WHERE r.resolved_at IS NULL ORDER BY r.first_seen_at, r.key"
     )
     return [

@@ -87,6 +87,21 @@ MIGRATIONS: Final = (
         paused_until REAL NOT NULL
     );
     """,
+    """
+    ALTER TABLE apps ADD COLUMN last_success_at REAL;
+    ALTER TABLE hidden_runs ADD COLUMN since REAL NOT NULL DEFAULT 0;
+    ALTER TABLE notifiers ADD COLUMN failing_since REAL;
+    ALTER TABLE notifiers ADD COLUMN failure TEXT;
+    ALTER TABLE notifiers ADD COLUMN alert_event TEXT;
+    ALTER TABLE deliveries ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX deliveries_held ON deliveries (event) WHERE held;
+    CREATE TABLE digest_members (
+        digest TEXT NOT NULL REFERENCES events (id),
+        request INTEGER NOT NULL REFERENCES requests (key),
+        PRIMARY KEY (digest, request)
+    ) WITHOUT ROWID;
+    CREATE INDEX digest_members_request ON digest_members (request);
+    """,
 )
 """Step n brings a database from version n to n + 1."""
 

@@ -1,0 +1,82 @@
+"""Pure: an event as a message for people, independent of where it is shown.
+
+Everything here is free of characters that act (see `text`), but nothing is escaped: each notifier does that
+for its own markup. No word here says how to answer: in Dynamiq an empty reply approves and any text, "yes"
+included, rejects, so that every short instruction would be a wrong one.
+"""
+
+from watcher.messages.digests import about_digest
+from watcher.messages.model import (
+    Fact,
+    Item,
+    Message,
+    Row,
+    Tone,
+    facts,
+    headline,
+    more_items,
+    more_rows,
+    shortened,
+    summary,
+)
+from watcher.messages.requests import NOT_VISIBLE, PARKED, reminder, requested, resolved
+from watcher.messages.times import duration, moment
+from watcher.messages.trouble import (
+    ADVICE,
+    app_failing,
+    app_recovered,
+    notifier_failing,
+    notifier_recovered,
+)
+from watcher.models import Event
+from watcher.secrets import MASK
+
+__all__ = [
+    "ADVICE",
+    "NOT_VISIBLE",
+    "PARKED",
+    "Fact",
+    "Item",
+    "Message",
+    "Row",
+    "Tone",
+    "duration",
+    "facts",
+    "headline",
+    "moment",
+    "more_items",
+    "more_rows",
+    "render",
+    "shortened",
+    "summary",
+]
+
+_RENDERERS = {
+    "run.input_requested": requested,
+    "run.input_reminder": reminder,
+    "run.input_resolved": resolved,
+    "watcher.app_failing": app_failing,
+    "watcher.app_recovered": app_recovered,
+    "watcher.notifier_failing": notifier_failing,
+    "watcher.notifier_recovered": notifier_recovered,
+}
+
+_SAMPLE = Message(
+    tone="info",
+    title="Test message: nothing waits",
+    body="Approve a refund of 620 USD for order A-20417? It is above the 500 USD limit.",
+    quoted=True,
+    rows=(
+        Row("amount", "620", editable=True),
+        Row("customer", "Marta Lindqvist"),
+        Row("payment_api_token", MASK, masked=True),
+    ),
+    lead="This is what a request looks like. Whoever reads it can be reached by watcher.",
+)
+
+
+def render(event: Event) -> Message:
+    """Returns the message for an event; for a test one that looks like a request and says that it is none."""
+    if event.digest is not None:
+        return about_digest(event, event.digest)
+    return _RENDERERS[event.type](event) if event.type in _RENDERERS else _SAMPLE

@@ -1,0 +1,143 @@
+"""What a message is, whoever it is about and wherever it is shown, and how it is put into plain text."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from textwrap import indent
+from typing import Literal
+
+from watcher.messages.times import moment
+from watcher.text import cut, printable
+
+Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"]
+"""`done` is for what was answered, `closed` for what ended otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter of a request. `masked` says that the value was taken out."""
+
+    name: str
+    value: str
+    editable: bool = False
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One of many requests: its question in one line, a note, where it leads, and whether it is over."""
+
+    text: str
+    note: str
+    link: str | None = None
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something to know beside the question. A float is a moment in Unix time, a text is shown as it is."""
+
+    label: str
+    value: str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be shown.
+
+    `lead` is the first sentence, always ours; `quoted` says that the body is another side's words.
+    `dropped_rows` is how many rows a shorter version leaves out, `dropped_items` how many requests are
+    counted but not named.
+    """
+
+    tone: Tone
+    title: str
+    body: str
+    quoted: bool = False
+    lead: str | None = None
+    rows: tuple[Row, ...] = ()
+    dropped_rows: int = 0
+    items: tuple[Item, ...] = ()
+    dropped_items: int = 0
+    advice: str | None = None
+    facts: tuple[Fact, ...] = ()
+    link: str | None = None
+
+
+def headline(message: Message) -> str:
+    """Returns title and question in one line, as a notification shows them."""
+    return f"{message.title}: {printable(message.body)}"
+
+
+def summary(message: Message) -> str:
+    """Returns the message as plain text of several lines, whole and without any markup.
+
+    Other people's words are indented, so that no line of theirs can pass for one of ours.
+    """
+    return "\n".join(_lines(message))
+
+
+def shortened(
+    message: Message, *, body: int, value: int, rows: int, size: Callable[[str], int] = len
+) -> Message:
+    """Returns the message with its body and values cut to these sizes, and with at most `rows` of each list.
+
+    `size` measures a text, see `text.cut`.
+    """
+    kept = tuple(
+        replace(row, name=cut(row.name, value, size=size), value=cut(row.value, value, size=size))
+        for row in message.rows[:rows]
+    )
+    shown = tuple(
+        replace(fact, value=cut(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
+        for fact in message.facts
+    )
+    named = tuple(replace(item, text=cut(item.text, value, size=size)) for item in message.items[:rows])
+    return replace(
+        message,
+        body=cut(message.body, body, size=size),
+        rows=kept,
+        dropped_rows=message.dropped_rows + len(message.rows) - len(kept),
+        items=named,
+        dropped_items=message.dropped_items + len(message.items) - len(named),
+        facts=shown,
+    )
+
+
+def facts(message: Message) -> Iterator[tuple[str, str]]:
+    """Yields label and value of each fact as plain text."""
+    for fact in message.facts:
+        yield fact.label, fact.value if isinstance(fact.value, str) else moment(fact.value)
+
+
+def more_rows(message: Message) -> str:
+    """Returns the words for the rows that were left out."""
+    return f"… {message.dropped_rows} more parameters"
+
+
+def more_items(message: Message) -> str:
+    """Returns the words for the requests that are not named."""
+    return f"… {message.dropped_items} more requests"
+
+
+def _lines(message: Message) -> Iterator[str]:
+    yield message.title
+    if message.lead:
+        yield message.lead
+    if message.advice:
+        yield f"What to do: {message.advice}"
+    yield indent(message.body, "  ") if message.quoted else message.body
+    for row in message.rows:
+        note = " (editable)" if row.editable else ""
+        yield f"  {row.name}{note}: {indent(row.value, '    ').lstrip()}"
+    if message.dropped_rows:
+        yield f"  {more_rows(message)}"
+    for item in message.items:
+        yield f"  - {item.text} ({item.note})"
+        if item.link:
+            yield f"    {item.link}"
+    if message.dropped_items:
+        yield f"  {more_items(message)}"
+    if message.link:
+        yield message.link
+    for label, value in facts(message):
+        yield f"{label}: {value}"

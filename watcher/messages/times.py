@@ -1,0 +1,21 @@
+"""Moments and durations as people read them."""
+
+from datetime import UTC, datetime
+
+
+def moment(time: float) -> str:
+    """Returns a Unix time as ISO 8601 in UTC, whole seconds: `2026-06-10T09:15:40Z`."""
+    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration in its two largest units: `12 s`, `5 min 12 s`, `2 h`, `3 d 4 h`."""
+    left = max(0, int(seconds))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        parts.append((count, unit))
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
+    return " ".join(shown) or "0 s"
