@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.events import FAILING, FAILURE, REQUESTED, RUN, asking
-from tests.fakes import acting, refused, shown
+from tests.slack_markup import acting, shown
+from tests.slack_rules import refused
 from watcher.messages import render
 from watcher.models import App, Event, Json
 from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
