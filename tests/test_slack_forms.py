@@ -116,6 +116,7 @@ def test_the_forms_say_the_same(event: Event) -> None:
     assert says(seen({"blocks": blocks(message)}, NOW), parts(message, as_people_see))
     without = replace(message, link=None)
     assert says(summary(without), parts(message, moment))
+    assert summary(message) == "\n".join([summary(without), *([message.link] if message.link else [])])
     assert unescape(fallback(message)) == summary(message)
     link = "\nOpen" if message.link else ""
     assert bare(seen({"text": plain(message)}, NOW)) == bare(summary(without) + link)
