@@ -135,6 +135,27 @@ def test_a_thread_that_is_gone(code: str) -> None:
     assert "thread_ts" not in posted(slack)
 
 
+def test_a_first_message_that_was_deleted() -> None:
+    """When a person has deleted the first message, the reminder goes to the channel and calls anew."""
+    slack = FakeSlack()
+    first = with_slack(slack, sending(), mention=MENTION)
+    slack.delete(CHANNEL, first.values["ts"])
+    receipt = with_slack(slack, sending(REMINDED, first), mention=MENTION)
+    assert "thread_ts" not in posted(slack)
+    called = [(ts, who) for _, ts, who in slack.notified]
+    assert called == [
+        (sent.values["ts"], who) for sent in (first, receipt) for who in ("!here", "@U0123", "!subteam^S0456")
+    ]
+
+
+def test_metadata_that_is_not_allowed() -> None:
+    """Where only an app may add metadata, the message goes out without."""
+    slack = FakeSlack()
+    slack.metadata_allowed = False
+    with_slack(slack, sending())
+    assert ("metadata" in posted(slack), "blocks" in posted(slack)) == (False, True)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "code",
