@@ -1,17 +1,18 @@
 """Destinations to test against: Slack and a webhook's receiver, as real servers on loopback.
 
-`FakeSlack` refuses what Slack refuses and can tell what of a message would act in a Slack client. Both run
-inside a test, or by themselves as `python -m tests.fakes slack|webhook`, which prints the address; what they
-received is then at `GET /_received`, and `POST /_next` with a JSON list of replies says how to answer next.
+`FakeSlack` refuses what Slack refuses (`slack_rules`); what of a message would act in a Slack client is found
+by `slack_markup`. Both fakes run inside a test, or by themselves as `python -m tests.fakes slack|webhook`,
+which prints the address; what they received is then at `GET /_received`, and `POST /_next` with a JSON list
+of replies says how to answer next.
 """
 
 import asyncio
 import json
-import re
+import math
 import sys
-import unicodedata
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,24 +20,18 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-TEXT_MAX: Final = 3000
-HEADER_MAX: Final = 150
-BLOCKS_MAX: Final = 50
-FIELDS_MAX: Final = 10
-FIELD_MAX: Final = 2000
-TOTAL_MAX: Final = 13_000
+from tests.slack_markup import mentions_fired
+from tests.slack_rules import complaints, refused
 
-_EXTRACT: Final = re.compile(r"<([^<>]+)>")
-_FORMATTING: Final = re.compile(r"(?<!\w)([*_~`])(?=\S)(.+?)(?<=\S)\1(?!\w)")
-_AUTOMATIC: Final = (
-    re.compile(r"\b(?:https?://|mailto:|tel:)\S+", re.IGNORECASE),
-    re.compile(r"\b[\w.+-]+@[\w-]+\.\w{2,}"),
-    re.compile(r"\b[\w-]+\.(?:com|org|net|io|ai|example)\b", re.IGNORECASE),
-    re.compile(r"(?<!\w)@(?:here|channel|everyone)\b"),
-)
-_CONTROLLING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what controls a display: control and format characters, surrogates, separators."""
-_EMOJI: Final = re.compile(r":[a-z0-9_+'-]+:")
+JSON_TYPE: Final = {"Content-Type": "application/json"}
+UPDATES: Final = (50 / 60, 50.0)
+"""Edits per second, and how many at once: tier 3, https://docs.slack.dev/apis/web-api/rate-limits."""
+
+_ANY: Final = 1e9
+"""So many that nothing is held back."""
+
+Key = tuple[str, str]
+"""Channel and ts, which together name a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +81,68 @@ class WebhookReceiver:
         return await _reply(request, self.replies.popleft() if self.replies else Reply())
 
 
+class Pace:
+    """Lets so many through per second, and a few more at once: a bucket of tokens that refills."""
+
+    def __init__(self, per_second: float, burst: float, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._left = burst
+        self._at = clock()
+
+    def wait(self) -> int:
+        """Takes a token and returns 0, or returns after how many whole seconds there is one."""
+        now = self._clock()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            return math.ceil((1 - self._left) / self._per_second)
+        self._left -= 1
+        return 0
+
+
 class FakeSlack:
     """Slack's `chat.postMessage`, `chat.update`, `auth.test` and incoming webhooks (`/services/…`).
 
-    `messages` holds what was accepted, by channel and ts; a ts never repeats. `failures` are error codes
-    to answer with once each, before anything is looked at; `replies` are whole answers.
+    `messages` holds what is in the channels now, by channel and ts; a ts never repeats. `history` holds all
+    versions of each, the first as it was posted, and `notified` whom posting called: an edit calls nobody.
+    `failures` are error codes to answer with once each, before anything is looked at; `replies` are whole
+    answers. `uneditable` says with which code an edit of a message is refused, `edit_window` after how many
+    seconds every edit is. `now` dates new messages. With `pace`, in messages per second, a channel gets no
+    more than that after a burst of three, and all edits together no more than their tier allows.
     """
 
     def __init__(
-        self, *, token: str = "xoxb-made-up-token", channels: tuple[str, ...] = ("C0123456789",)
+        self,
+        *,
+        token: str = "xoxb-made-up-token",
+        channels: tuple[str, ...] = ("C0123456789",),
+        names: Mapping[str, str] | None = None,
+        pace: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.token = token
         self.channels = channels
+        self.names = dict(names or {})
+        self.archived: set[str] = set()
+        self.metadata_allowed = True
+        self.now = 1781082940.0
+        self.edit_window: float | None = None
+        self.uneditable: dict[Key, str] = {}
         self.received: list[Received] = []
         self.replies: deque[Reply] = deque()
         self.failures: deque[str] = deque()
-        self.messages: dict[tuple[str, str], dict[str, Any]] = {}
+        self.messages: dict[Key, dict[str, Any]] = {}
+        self.history: dict[Key, list[dict[str, Any]]] = {}
+        self.notified: list[tuple[str, str, str]] = []
         self._numbers = count(1)
+        self._posts: dict[str, Pace] = defaultdict(lambda: Pace(pace or _ANY, 3, clock))
+        self._updates = Pace(*(UPDATES if pace else (_ANY, _ANY)), clock)
+
+    def delete(self, channel: str, ts: str) -> None:
+        """Deletes a message as a person does; there is no thread below it any more either."""
+        del self.messages[channel, ts]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one call as Slack does."""
@@ -116,74 +156,106 @@ class FakeSlack:
     def _answer(self, received: Received, reply: Reply) -> Reply:
         webhook = received.path.startswith("/services/")
         code, values = (self.failures.popleft(), {}) if self.failures else self._call(received)
+        if wait := values.get("retry_after"):
+            body = "rate_limited" if webhook else json.dumps({"ok": False, "error": code})
+            return Reply(429, body, {"Retry-After": wait, **({} if webhook else JSON_TYPE)})
         if webhook:
             return Reply(400 if code else 200, code or "ok", drop=reply.drop)
-        body = {"ok": False, "error": code} if code else {"ok": True, **values}
-        return Reply(200, json.dumps(body), {"Content-Type": "application/json"}, drop=reply.drop)
+        body = json.dumps({"ok": not code, **({"error": code} if code else {}), **values})
+        return Reply(200, body, JSON_TYPE, drop=reply.drop)
 
-    def _call(self, received: Received) -> tuple[str, dict[str, str]]:
+    def _call(self, received: Received) -> tuple[str, dict[str, Any]]:
         """Returns an error code, empty if all is well, and what the answer holds."""
-        payload = received.json()
-        if received.path.startswith("/services/"):
-            return self._keep("webhook", payload)
-        if received.headers.get("Authorization") != f"Bearer {self.token}":
-            return "invalid_auth", {}
-        channel, ts = str(payload.get("channel")), str(payload.get("ts"))
-        match received.path.removeprefix("/api/"):
+        webhook = received.path.startswith("/services/")
+        try:
+            payload = received.json()
+        except ValueError:
+            payload = None
+        if not isinstance(payload, dict):
+            return "invalid_payload" if webhook else "invalid_json", {}
+        if webhook:
+            return self._post("webhook", payload)
+        authorization = received.headers.get("Authorization")
+        if authorization != f"Bearer {self.token}":
+            return "invalid_auth" if authorization else "not_authed", {}
+        return self._call_method(received.path.removeprefix("/api/"), payload)
+
+    def _call_method(self, method: str, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        channel = str(payload.get("channel"))
+        match method:
             case "auth.test":
                 return "", {"user": "watcher", "team": "Acme", "bot_id": "B1"}
             case "chat.postMessage":
-                return self._keep(channel, payload) if channel in self.channels else ("channel_not_found", {})
+                # A post may name the channel, an edit needs its id.
+                channel = self.names.get(channel.lstrip("#"), channel)
+                code = self._cannot_post(channel, payload)
+                return (code, {}) if code else self._post(channel, payload)
             case "chat.update":
-                known = (channel, ts) in self.messages
-                return self._keep(channel, payload, ts=ts) if known else ("message_not_found", {})
+                return self._update((channel, str(payload.get("ts"))), payload)
         return "unknown_method", {}
 
-    def _keep(self, channel: str, payload: dict[str, Any], ts: str = "") -> tuple[str, dict[str, str]]:
-        code = refused(payload)
-        if code:
-            return code, {}
-        ts = ts or f"1781082940.{next(self._numbers):06d}"
+    def _cannot_post(self, channel: str, payload: Mapping[str, Any]) -> str:
+        """Returns why nothing can be posted there, or nothing."""
+        if channel not in self.channels:
+            return "channel_not_found"
+        if channel in self.archived:
+            return "is_archived"
+        if "metadata" in payload and not self.metadata_allowed:
+            return "metadata_must_be_sent_from_app"
+        if "thread_ts" not in payload:
+            return ""
+        parent = self.messages.get((channel, str(payload["thread_ts"])))
+        if parent is None:
+            return "thread_not_found"
+        return "cannot_reply_to_message" if "thread_ts" in parent else ""
+
+    def _post(self, channel: str, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        if wait := self._posts[channel].wait():
+            return "ratelimited", {"retry_after": str(wait)}
+        if code := refused(payload):
+            return code, _why(payload)
+        ts = f"{int(self.now)}.{next(self._numbers):06d}"
         self.messages[channel, ts] = payload
+        self.history[channel, ts] = [payload]
+        self.notified += [(channel, ts, mention) for mention in mentions_fired(payload)]
         return "", {"channel": channel, "ts": ts}
 
+    def _update(self, key: Key, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Replaces a message. Blocks that are not given are gone; metadata that is not given stays.
 
-def refused(payload: Mapping[str, Any]) -> str:
-    """Returns the error code with which Slack refuses a message, or nothing."""
-    blocks = payload.get("blocks", [])
-    if not payload.get("text") and not blocks:
-        return "no_text"
-    texts = list(_texts(blocks))
-    if _units(json.dumps(blocks, ensure_ascii=False)) + _units(payload.get("text", "")) > TOTAL_MAX:
-        return "msg_blocks_too_long"
-    too_many = len(blocks) > BLOCKS_MAX or any(len(block.get("fields", [])) > FIELDS_MAX for block in blocks)
-    too_long = any(not 0 < _units(text["text"]) <= TEXT_MAX for text in texts)
-    if too_many or too_long or any(_header_too_long(block) or _fields_too_long(block) for block in blocks):
-        return "invalid_blocks"
-    return ""
+        There is no `mrkdwn` for an edit: its text is always read as markup.
+
+        https://docs.slack.dev/reference/methods/chat.update
+        """
+        if wait := self._updates.wait():
+            return "ratelimited", {"retry_after": str(wait)}
+        if code := self._cannot_update(key, payload):
+            return code, {}
+        if code := refused(payload):
+            return code, _why(payload)
+        kept = {name: value for name, value in self.messages[key].items() if name in _KEPT}
+        given = {name: value for name, value in payload.items() if name != "mrkdwn"}
+        self.messages[key] = {**kept, **given}
+        self.history[key].append(self.messages[key])
+        return "", {"channel": key[0], "ts": key[1], "text": payload.get("text", "")}
+
+    def _cannot_update(self, key: Key, payload: Mapping[str, Any]) -> str:
+        channel, ts = key
+        if channel not in self.channels:
+            return "channel_not_found"
+        if key not in self.messages:
+            return "message_not_found"
+        if key in self.uneditable:
+            return self.uneditable[key]
+        if self.edit_window is not None and self.now - float(ts) > self.edit_window:
+            return "edit_window_closed"
+        if "metadata" in payload and not self.metadata_allowed:
+            return "metadata_must_be_sent_from_app"
+        return "no_dual_broadcast_content_update" if payload.get("reply_broadcast") else ""
 
 
-def acting(payload: Mapping[str, Any]) -> list[str]:
-    """Returns what a Slack client would not just show: mentions, links, formatting, emoji, odd characters."""
-    found = (
-        [] if payload.get("mrkdwn") is False and payload.get("blocks") else _active(payload.get("text", ""))
-    )
-    unclear = _EXTRACT.findall(payload.get("text", ""))
-    for text in _texts(payload.get("blocks", [])):
-        if text["type"] == "mrkdwn":
-            found += _active(text["text"])
-        elif text["type"] == "plain_text" and text.get("emoji", True):
-            found += _EMOJI.findall(text["text"])
-        elif text["type"] == "link":
-            found.append(text["url"])
-    everything = json.dumps(payload, ensure_ascii=False)
-    found += [character for character in everything if unicodedata.category(character) in _CONTROLLING]
-    return found + [markup for markup in unclear if markup not in found]
-
-
-def shown(payload: Mapping[str, Any]) -> str:
-    """Returns all texts of the blocks, one per line."""
-    return "\n".join(text["text"] for text in _texts(payload.get("blocks", [])))
+_KEPT: Final = frozenset({"thread_ts", "reply_broadcast", "metadata", "channel"})
+"""What an edit leaves as it was."""
 
 
 @asynccontextmanager
@@ -211,41 +283,13 @@ async def served(destination: Destination, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _active(mrkdwn: str) -> list[str]:
-    """What `mrkdwn` does, Slack's own way of reading: extracts in angle brackets, then formatting."""
-    found: list[str] = _EXTRACT.findall(mrkdwn)
-    rest = _EXTRACT.sub(" ", mrkdwn)
-    found += [match[0] for match in _FORMATTING.finditer(rest)]
-    found += re.findall(r"^\s*(?:>|&gt;)", rest, re.MULTILINE)
-    found += _EMOJI.findall(rest)
-    for pattern in _AUTOMATIC:
-        found += pattern.findall(rest)
-    return found
-
-
-def _texts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yields every text object and every rich text element that holds a text."""
-    if isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        if isinstance(value.get("text"), str):
-            yield value
-        for item in value.values():
-            yield from _texts(item)
-
-
-def _units(text: str) -> int:
-    """Counts in UTF-16 units, the strictest way of reading a limit on characters."""
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _header_too_long(block: Mapping[str, Any]) -> bool:
-    return block["type"] == "header" and _units(block["text"]["text"]) > HEADER_MAX
-
-
-def _fields_too_long(block: Mapping[str, Any]) -> bool:
-    return any(_units(text["text"]) > FIELD_MAX for text in block.get("fields", []))
+def _why(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what Slack adds to a refusal of blocks: what is wrong with them, and where."""
+    return {
+        "response_metadata": {
+            "messages": [f"[ERROR] {words}" for words in complaints(payload.get("blocks") or [])]
+        }
+    }
 
 
 async def _received(request: web.Request) -> Received:

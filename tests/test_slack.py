@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.events import EVERY, FAILING, REMINDED, RESOLVED, asking, delivery
-from tests.fakes import FakeSlack, acting, refused, served, shown
+from tests.fakes import FakeSlack, served
 from tests.sending import (
     CHANNEL,
     KINDS,
@@ -25,6 +25,7 @@ from tests.sending import (
     using,
     with_slack,
 )
+from tests.slack_markup import acting, mentions_fired, shown
 from watcher.config import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.models import Event, Receipt
 from watcher.notifiers.base import DeliveryError, Notifier
@@ -102,7 +103,8 @@ def test_who_is_called(event: Event) -> None:
     slack = FakeSlack()
     with_slack(slack, sending(event), mention=MENTION)
     loud = {"run.input_requested", "run.input_reminder", "watcher.app_failing"}
-    assert (event.type in loud) == ("!here" in acting(posted(slack)))
+    expected = ["!here", "@U0123", "!subteam^S0456"] if event.type in loud else []
+    assert expected == mentions_fired(posted(slack))
 
 
 def test_a_webhook_gets_what_it_knows() -> None:
@@ -116,9 +118,10 @@ def test_a_webhook_gets_what_it_knows() -> None:
 def test_follow_ups_go_to_the_thread(event: Event, *, broadcast: bool) -> None:
     """Reminder and resolution go below the first message; only the reminder shows in the channel too."""
     slack = FakeSlack()
-    with_slack(slack, sending(event, Receipt({"channel": CHANNEL, "ts": "1.5"})), channel="elsewhere")
+    first = with_slack(slack, sending())
+    with_slack(slack, sending(event, first), channel="elsewhere")
     message = posted(slack)
-    assert (CHANNEL, "1.5", broadcast) == tuple(
+    assert (CHANNEL, first.values["ts"], broadcast) == tuple(
         message[key] for key in ("channel", "thread_ts", "reply_broadcast")
     )
 
@@ -130,6 +133,27 @@ def test_a_thread_that_is_gone(code: str) -> None:
     slack.failures.append(code)
     with_slack(slack, sending(REMINDED, Receipt({"channel": CHANNEL, "ts": "1.5"})))
     assert "thread_ts" not in posted(slack)
+
+
+def test_a_first_message_that_was_deleted() -> None:
+    """When a person has deleted the first message, the reminder goes to the channel and calls anew."""
+    slack = FakeSlack()
+    first = with_slack(slack, sending(), mention=MENTION)
+    slack.delete(CHANNEL, first.values["ts"])
+    receipt = with_slack(slack, sending(REMINDED, first), mention=MENTION)
+    assert "thread_ts" not in posted(slack)
+    called = [(ts, who) for _, ts, who in slack.notified]
+    assert called == [
+        (sent.values["ts"], who) for sent in (first, receipt) for who in ("!here", "@U0123", "!subteam^S0456")
+    ]
+
+
+def test_metadata_that_is_not_allowed() -> None:
+    """Where only an app may add metadata, the message goes out without."""
+    slack = FakeSlack()
+    slack.metadata_allowed = False
+    with_slack(slack, sending())
+    assert ("metadata" in posted(slack), "blocks" in posted(slack)) == (False, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -250,42 +274,6 @@ def test_slack_sdk_is_imported_for_slack_only() -> None:
     """Who configures no Slack does not pay for its client, nor for rich."""
     code = "import sys, watcher.notifiers as n; sys.exit('slack_sdk' in sys.modules or 'rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_fake_enforces_the_limits() -> None:
-    """The fake refuses each kind of message that Slack refuses, or these tests would prove nothing."""
-    section_of = {"type": "section", "text": plain_text("x")}
-    assert refused({}) == "no_text"
-    assert refused({"text": "x", "blocks": [section_of]}) == ""
-    for blocks in (
-        [section_of] * 51,
-        [{"type": "section", "text": plain_text("x" * 3001)}],
-        [{"type": "section", "text": plain_text("")}],
-        [{"type": "header", "text": plain_text("x" * 151)}],
-        [{"type": "section", "fields": [plain_text("x")] * 11}],
-        [{"type": "section", "fields": [plain_text("x" * 2001)]}],
-    ):
-        assert refused({"text": "x", "blocks": blocks}) == "invalid_blocks"
-    long = [{"type": "section", "text": plain_text("x" * 2900)}] * 5
-    assert refused({"text": "x", "blocks": long}) == "msg_blocks_too_long"
-
-
-@pytest.mark.parametrize(
-    ("markup", "expected"),
-    [
-        ("<!channel>", ["!channel"]),
-        ("<https://x|y>", ["https://x|y"]),
-        ("*bold*", ["*bold*"]),
-        ("a_b_c", []),
-        ("https://evil.example", ["https://evil.example", "evil.example"]),
-        ("&gt; quote", ["&gt;"]),
-        (":tada:", [":tada:"]),
-        ("&lt;!channel&gt;", []),
-    ],
-)
-def test_the_fake_sees_what_acts(markup: str, expected: list[str]) -> None:
-    """The fake tells markup that would act from text that would not."""
-    assert expected == acting({"text": "x", "blocks": [{"text": {"type": "mrkdwn", "text": markup}}]})
 
 
 def test_what_to_do_is_shown() -> None:

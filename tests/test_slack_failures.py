@@ -14,6 +14,7 @@ from tests.sending import (
     section,
     sending,
     using,
+    with_slack,
 )
 from watcher.config import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.notifiers.base import DeliveryError
@@ -108,6 +109,17 @@ def test_rate_limits(kind: str, headers: dict[str, str], expected: float | None)
     slack.replies.append(Reply(429, body, {**headers, **JSON_TYPE}))
     error = failing(slack, kind)
     assert (expected, None) == (error.retry_after, error.fix)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_fast(kind: str) -> None:
+    """What is more than Slack takes in a second fails with the wait until it takes the next."""
+    slack = FakeSlack(pace=1.0, clock=lambda: 0.0)
+    for _ in range(3):
+        with_slack(slack, sending(), kind)
+    error = failing(slack, kind)
+    assert (1.0, None) == (error.retry_after, error.fix)
+    assert len(slack.messages) == 3
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "text/html"])

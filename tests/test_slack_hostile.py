@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.events import FAILING, FAILURE, REQUESTED, RUN, asking
-from tests.fakes import acting, refused, shown
+from tests.slack_markup import acting, mentions_fired, shown
+from tests.slack_rules import refused
 from watcher.messages import render
 from watcher.models import App, Event, Json
 from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
@@ -65,6 +66,7 @@ def assert_harmless(event: Event) -> None:
     """Fails if Slack would refuse the message, or if anything in it that is not ours would act."""
     for form in (message(event), {"text": plain(render(event))}):
         assert refused(form) == ""
+        assert mentions_fired(form) == []
         assert [found for found in acting(form) if not OURS.fullmatch(found)] == []
         assert len(form["text"]) <= TEXT_MAX
     everything = message(event)

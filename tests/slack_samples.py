@@ -1,0 +1,232 @@
+"""What the watcher says in Slack on typical occasions, said by the real notifier to the fake Slack.
+
+The golden files (`tests/golden/slack`) and the pictures (`tests/slack_page`) are made from these.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from tests.events import delivery
+from tests.fakes import FakeSlack, served
+from tests.sending import section
+from tests.slack_html import Post
+from watcher.models import App, Event, Failure, InputRequest, Json, Reminder, Resolution, Run
+from watcher.notifiers.slack import SlackNotifier
+from watcher.secrets import MASK
+
+SEEN_AT: Final = 1781082939.7
+"""2026-06-10T09:15:39Z and a bit."""
+
+GOLDEN: Final = Path(__file__).parent / "golden" / "slack"
+
+_REFUND: Final = """\
+Order A-10482 was charged twice on 3 June. The customer asks for the second payment back and has sent a \
+statement of the bank that shows both.
+
+Refund 620.00 EUR to the card ending in 4417?"""
+_PARAMS: Final[dict[str, Json]] = {
+    "order_id": "A-10482",
+    "amount": 620.00,
+    "currency": "EUR",
+    "reason": "duplicate charge",
+}
+_CONTRACT: Final = """\
+Clause 9.2 caps liability at 12 months of fees; the playbook says 24.
+- Accept 12 months, as the customer proposes
+- Insist on 24 months
+- Offer 18 months as a compromise
+
+What shall I answer?"""
+
+
+def _asking(
+    prompt: str | None,
+    params: Json = None,
+    *,
+    kind: str = "approval_request",
+    editable: tuple[str, ...] = (),
+    app: str = "support",
+) -> Event:
+    run = Run(
+        "8c2c6b1e-4f0d-4a57-9a43-0e6d2b1f7a10",
+        "awaiting_input",
+        SEEN_AT - 18,
+        "customer-7421",
+        "3d3e9f52-7c1b-4e0a-b1f4-5a9d0c7e2b66",
+    )
+    return Event(
+        id="evt_requested",
+        type="run.input_requested",
+        at=SEEN_AT + 1,
+        app=App(app, f"https://{app}.apps.example"),
+        run=run,
+        request=InputRequest("7a1b", kind, prompt, params, editable, "f"),
+        first_seen_at=SEEN_AT,
+        link=f"https://console.example/runs/{run.id}",
+    )
+
+
+def _reminded(event: Event, number: int, after: float) -> Event:
+    return replace(
+        event,
+        id=f"evt_reminder_{number}",
+        type="run.input_reminder",
+        at=SEEN_AT + after,
+        reminder=Reminder(number, 3),
+    )
+
+
+def _resolved(event: Event, outcome: Any, status: str | None, after: float) -> Event:
+    return replace(
+        event,
+        id="evt_resolved",
+        type="run.input_resolved",
+        at=SEEN_AT + after + 4,
+        run=replace(event.run, status=status or "awaiting_input") if event.run else None,
+        resolution=Resolution(outcome, status, SEEN_AT + after),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What happens, in order. Follow-ups refer to the message of the first event."""
+
+    name: str
+    events: tuple[Event, ...]
+    mention: tuple[str, ...] = ("here",)
+
+
+_APPROVAL: Final = _asking(_REFUND, _PARAMS)
+_EDITABLE: Final = _asking(_REFUND, _PARAMS, editable=("amount", "reason"))
+_FAILING: Final = Event(
+    "evt_failing",
+    "watcher.app_failing",
+    SEEN_AT + 120,
+    app=App("support", "https://support.apps.example"),
+    failure=Failure(401, "unauthorized", "Access key is invalid or has been revoked.", SEEN_AT, 2),
+)
+
+SAMPLES: Final = (
+    Sample("approval", (_APPROVAL,)),
+    Sample("approval-editable", (_EDITABLE,)),
+    Sample(
+        "approval-masked",
+        (
+            _asking(
+                f"Rotate the key {MASK} of the payment provider?", {"provider": "Acme Pay", "api_key": MASK}
+            ),
+        ),
+        mention=("U0123ABCD", "S0456EFGH"),
+    ),
+    Sample("approval-second-of-three", (replace(_APPROVAL, position=(2, 3)),), mention=()),
+    Sample(
+        "approval-nested",
+        (
+            _asking(
+                "Create this purchase order?",
+                {
+                    "supplier": {"name": "Nordwind GmbH", "iban": "DE89 3704 0044 0532 0130 00"},
+                    "lines": [{"sku": "T-100", "quantity": 40}, {"sku": "T-200", "quantity": 5}],
+                    "note": "Deliver to the side entrance.\nRing twice.",
+                    "express": True,
+                    "discount": None,
+                    "reference": "",
+                },
+                app="procurement",
+            ),
+        ),
+    ),
+    Sample("feedback", (_asking(_CONTRACT, kind="human_feedback", app="legal"),)),
+    Sample(
+        "unknown-kind", (_asking("Take over the browser and sign in.", kind="browser_takeover", app="rpa"),)
+    ),
+    Sample("hidden", (_asking(None, kind="unknown"),)),
+    Sample("reminder", (_APPROVAL, _reminded(_APPROVAL, 1, 1800))),
+    Sample("answered", (_APPROVAL, _resolved(_APPROVAL, "answered", "completed", 312))),
+    Sample(
+        "answered-after-reminders",
+        (
+            _EDITABLE,
+            _reminded(_EDITABLE, 1, 1800),
+            _reminded(_EDITABLE, 2, 7200),
+            _resolved(_EDITABLE, "answered", "running", 7640),
+        ),
+    ),
+    Sample("canceled", (_APPROVAL, _resolved(_APPROVAL, "canceled", "canceled", 95000))),
+    Sample("gone", (_APPROVAL, _resolved(_APPROVAL, "gone", None, 95000))),
+    Sample("replaced", (_APPROVAL, _resolved(_APPROVAL, "replaced", "awaiting_input", 60))),
+    Sample("failing", (_FAILING,)),
+    Sample(
+        "recovered",
+        (_FAILING, replace(_FAILING, id="evt_recovered", type="watcher.app_recovered", at=SEEN_AT + 3720)),
+    ),
+    Sample("test", (Event("evt_test", "watcher.test", SEEN_AT),)),
+    Sample(
+        "hostile",
+        (
+            _asking(
+                "<!channel> *Approve now* <https://evil.example|your bank> :tada:\n> *quoted* `code` @here",
+                {"<!here>": "_x_ https://evil.example", "note": "```fence``` <@U0123>"},
+            ),
+        ),
+    ),
+    Sample(
+        "long",
+        (
+            _asking(
+                "Every message of the conversation follows. " * 120 + "\nSend the answer?",
+                {f"attachment_{number}": "lorem ipsum dolor sit amet " * 30 for number in range(45)},
+            ),
+        ),
+    ),
+)
+
+
+async def said(sample: Sample) -> FakeSlack:
+    """Lets the notifier say it all and returns the Slack that heard it."""
+    slack = FakeSlack()
+    async with served(slack) as url, aiohttp.ClientSession() as session:
+        notifier = SlackNotifier(
+            section(url, mention=sample.mention), session=session, request_timeout=5, clock=lambda: slack.now
+        )
+        first = None
+        for event in sample.events:
+            slack.now = event.at
+            about_request = event.type.startswith("run.")
+            receipt = await notifier.send(delivery(event, first if about_request else None))
+            first = first or receipt
+    return slack
+
+
+def calls(slack: FakeSlack) -> list[dict[str, Any]]:
+    """Returns what was asked of Slack, in order: the method and its arguments."""
+    return [{"method": call.path.removeprefix("/api/"), "arguments": call.json()} for call in slack.received]
+
+
+def channel(slack: FakeSlack) -> list[Post]:
+    """Returns the channel as people see it now.
+
+    Slack marks no edit of a message of blocks, https://docs.slack.dev/reference/methods/chat.update.
+    """
+    posts: list[Post] = []
+    for (where, ts), message in slack.messages.items():
+        edited = len(slack.history[where, ts]) > 1 and not message.get("blocks")
+        parent = slack.messages.get((where, message.get("thread_ts", "")))
+        if parent is None or message.get("reply_broadcast"):
+            replies = tuple(
+                Post(reply, float(reply_ts))
+                for (_, reply_ts), reply in slack.messages.items()
+                if reply.get("thread_ts") == ts
+            )
+            posts.append(Post(message, float(ts), edited=edited, parent=parent, replies=replies))
+    return posts
+
+
+def golden(said_calls: Sequence[dict[str, Any]]) -> str:
+    """Returns the text of a golden file."""
+    return json.dumps(said_calls, ensure_ascii=False, indent=2) + "\n"
