@@ -199,7 +199,7 @@ async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     for opening in (lambda: Store(path, new_id), lambda: open_reader(path), lambda: open_beside(path)):
-        with pytest.raises(StoreUnusable, match="newer watcher: it has version 99, this one knows 1"):
+        with pytest.raises(StoreUnusable, match="newer watcher: it has version 99, this one knows 2"):
             opening()
 
 

@@ -33,7 +33,7 @@ def requested(event: Event) -> Message:
 
 
 def reminder(event: Event) -> Message:
-    """Returns the message about a request that still waits; short, for the whole question was shown before."""
+    """Returns the message about a request that still waits; short, for the question was shown before."""
     whole = _about_request(event, "reminder", "needed")
     waited = duration(event.at - event.first_seen_at) if event.first_seen_at is not None else "long"
     number = f" This is reminder {event.reminder.number} of {event.reminder.of}." if event.reminder else ""
