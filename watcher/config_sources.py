@@ -46,7 +46,7 @@ from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
 MASKED: Final = "********"
-NOT_BUILT: Final = ("heartbeat_url", "digest_above")
+NOT_BUILT: Final = ("heartbeat_url",)
 _LONGEST_GIVEN: Final = 100
 """Characters of a value in a problem: enough to recognize it."""
 
@@ -204,7 +204,7 @@ class _Loader:
         """A setting that does nothing yet must not be taken for one that does."""
         given = {name for name, _, origin in self._shown if origin != "default"}
         for name in sorted(given):
-            if name in NOT_BUILT or name.endswith(".remind_after"):
+            if name in NOT_BUILT:
                 self._warnings.append(f"{_label(name, self._environment)}: has no effect yet")
 
     def _no_app(self, environ: Mapping[str, str]) -> None:
