@@ -26,6 +26,7 @@ from watcher.ids import event_id
 from watcher.models import Route
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier
+from watcher.notifiers.outgoing import ProxiedRequest
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
 from watcher.store import Store, StoreError, StoreUnusable
@@ -65,7 +66,7 @@ async def open_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
-        trust_env=True,
+        request_class=ProxiedRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     ) as session:
