@@ -175,9 +175,33 @@ def test_no_connection() -> None:
 
 
 def test_a_service_that_does_not_answer() -> None:
-    """The time limit holds, whatever Apprise waits for."""
-    error, _ = failure(Reply(silent=True), within=0.2)
-    assert "0.2 s" in str(error) or "cannot be reached" in str(error)
+    """Silence is a failure."""
+    error, asked = failure(Reply(silent=True), within=0.2)
+    assert (None, 1) == (error.fix, asked)
+
+
+def test_a_service_that_drips() -> None:
+    """The time limit holds for the whole send, whatever Apprise itself would wait for."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        finally:
+            writer.transport.abort()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            await notifier(service(f"http://127.0.0.1:{port}"), 0.2).send(delivery())
+        finally:
+            server.close()
+
+    with pytest.raises(DeliveryError, match=r"no answer within 0\.2 s"):
+        asyncio.run(scenario())
 
 
 def test_a_rotated_url(tmp_path: Path) -> None:
