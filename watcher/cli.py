@@ -219,12 +219,16 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # noqa: PLC0415
 
     from watcher.daemon import DaemonDiedError  # noqa: PLC0415
+    from watcher.notifiers.base import NotifierUnusable  # noqa: PLC0415
+    from watcher.secrets import SecretError  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     try:
         return asyncio.run(work)
     except StoreError as error:
         _fail(f"database: {error}")
+    except (NotifierUnusable, SecretError) as error:
+        _fail(str(error))
     except DaemonDiedError as error:
         click.echo(f"watcher: {error}", err=True)
         sys.exit(1)

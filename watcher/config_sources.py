@@ -42,6 +42,7 @@ from watcher.config_schema import (
     WebhookTable,
 )
 from watcher.durations import format_duration
+from watcher.proxies import proxy_problems
 from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
@@ -80,7 +81,7 @@ def load(config_file: Path | None, *, environ: Mapping[str, str], directory: Pat
         raise ConfigError([*problems, *_words(error, environment)]) from None
     loader = _Loader(settings, environment, file)
     config = loader.config(environ)
-    problems += loader.problems
+    problems += [*loader.problems, *proxy_problems(environ)]
     if problems:
         raise ConfigError(problems)
     return config
@@ -256,7 +257,6 @@ class _Loader:
             case WebhookTable():
                 return self._webhook(prefix, table, common)
             case AppriseTable():
-                self.problems.append(f"{prefix}.type: apprise is not supported yet")
                 return AppriseConfig(**common, url=self._needed(prefix, table, "url"))
             case _:
                 return ConsoleConfig(**common)
