@@ -15,6 +15,8 @@ ACCESS_KEY: Final = "dynamiq_acc_demo"
 POLL_INTERVAL: Final = 0.5
 ALERT_AFTER: Final = 1.5
 """Short enough that the outage in the demo is told of."""
+REMIND_AFTER: Final = 7.0
+"""Short enough that somebody is reminded in the demo, and long enough that most is answered before."""
 
 
 async def run(seconds: float | None) -> None:
@@ -42,7 +44,7 @@ async def run(seconds: float | None) -> None:
                         notify=("console",),
                     ),
                 ),
-                notifiers=(ConsoleConfig(name="console"),),
+                notifiers=(ConsoleConfig(name="console", remind_after=(REMIND_AFTER,)),),
                 redactor=redactor,
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
