@@ -15,7 +15,7 @@ ACCESS_KEY: Final = "dynamiq_acc_demo"
 POLL_INTERVAL: Final = 0.5
 ALERT_AFTER: Final = 1.5
 """Short enough that the outage in the demo is told of."""
-REMIND_AFTER: Final = 7.0
+REMIND_AFTER: Final = 12.0
 """Short enough that somebody is reminded in the demo, and long enough that most is answered before."""
 
 
