@@ -59,7 +59,7 @@ def finish(world: World, run_id: str) -> None:
 
 
 async def test_reminders_and_the_end_across_restarts(tmp_path: Path) -> None:
-    """Each reminder comes once, in thread and channel, whichever process sends it; the end is shown in all."""
+    """Each reminder comes once, in thread and channel, whichever process sends it; all show the end."""
     async with a_world(tmp_path) as world:
         run_id = world.ask()
         await told_by_restarts(world, [(NEWS, 1), (REMINDER, 1), (REMINDER, 1)], **FAST)
