@@ -25,6 +25,7 @@ from watcher.models import (
     Run,
     Sighting,
 )
+from watcher.observer import Observer
 from watcher.store import Claim, Result, Store, StoreError, reports
 from watcher.store.schema import open_reader
 
@@ -240,10 +241,19 @@ def make_lane(
     *,
     wall: Callable[[], float] | None = None,
     scrub: Callable[[str], str] = str,
+    observer: Observer | None = None,
 ) -> Lane:
     """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
     settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
-    return Lane(notifier, store, settings, scrub=scrub, wall=wall or clock.time, jitter=lambda: 0.0)
+    return Lane(
+        notifier,
+        store,
+        settings,
+        observer=observer or Observer(),
+        scrub=scrub,
+        wall=wall or clock.time,
+        jitter=lambda: 0.0,
+    )
 
 
 def run_ids(deliveries: Sequence[Delivery]) -> list[str]:

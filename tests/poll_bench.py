@@ -20,6 +20,7 @@ from watcher.models import (
     Json,
 )
 from watcher.poller import Poller, PollSettings
+from watcher.observer import Observer
 from watcher.redaction import Masker
 from watcher.secrets import Redactor, Secret
 from watcher.store import Store
@@ -133,6 +134,7 @@ class PollBench:
         baseline: bool = False,
         request_timeout: float = BOUND,
         jitter: Callable[[], float] = lambda: 0.0,
+        observer: Observer | None = None,
         **config: Any,
     ) -> Poller:
         """Returns a poller of the app; what is not named here is the app's configuration."""
@@ -153,6 +155,7 @@ class PollBench:
             routes=BOTH,
             masker=Masker(redact, redactor),
             wake=lambda: self.wakes.append(self.clock.now),
+            observer=observer or Observer(),
             scrub=redactor.scrub,
             wall=self.clock.time,
             jitter=jitter,

@@ -161,6 +161,24 @@ def show_config(config_file: Path | None) -> None:
 
 @main.command()
 @config_option
+def healthcheck(config_file: Path | None) -> None:
+    """Ask the daemon on this machine whether it is ready, for a container's HEALTHCHECK.
+
+    Exits with 1 if it is not, or cannot be asked.
+    """
+    from watcher import healthcheck as check  # noqa: PLC0415
+
+    try:
+        host, port = check.address(config_file, environ=os.environ, directory=Path.cwd())
+    except check.UnusableError as error:
+        _fail(str(error))
+    answer = check.ask(host, port)
+    click.echo(answer.words if answer.ready else f"not ready: {answer.words}")
+    sys.exit(0 if answer.ready else 1)
+
+
+@main.command()
+@config_option
 @click.option("--for", "seconds", type=Duration(), metavar="DURATION", help="End by itself, e.g. after 30s.")
 def demo(config_file: Path | None, seconds: float | None) -> None:
     """Show everything at once: a simulated app, watched, with every message on the terminal.
@@ -171,7 +189,7 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     from watcher import demo as show  # noqa: PLC0415
 
     click.echo("Watching a simulated app; every message a person would get is shown here. Ctrl-C ends it.")
-    _until_done(show.run(seconds))
+    _until_done(show.run(seconds, announce=click.echo))
 
 
 @main.command()
@@ -213,13 +231,15 @@ def _load(config_file: Path | None) -> "Config":
 def _until_done(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # noqa: PLC0415
 
-    from watcher.daemon import DaemonDiedError  # noqa: PLC0415
+    from watcher.daemon import CannotListenError, DaemonDiedError  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     try:
         return asyncio.run(work)
     except StoreError as error:
         _fail(f"database: {error}")
+    except CannotListenError as error:
+        _fail(str(error))
     except DaemonDiedError as error:
         click.echo(f"watcher: {error}", err=True)
         sys.exit(1)

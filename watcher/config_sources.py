@@ -46,7 +46,7 @@ from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
 MASKED: Final = "********"
-NOT_BUILT: Final = ("heartbeat_url", "digest_above")
+NOT_BUILT: Final = ("digest_above",)
 _LONGEST_GIVEN: Final = 100
 """Characters of a value in a problem: enough to recognize it."""
 

@@ -1,49 +1,50 @@
 """The composition root: builds the parts from the configuration, schedules polls, handles signals, drains."""
 
 import asyncio
-import math
 import os
 import random
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watcher import __version__
 from watcher.api import RunsClient, tls_context
 from watcher.config import AppConfig, Config
-from watcher.dispatcher import DeliverySettings, Dispatcher, Lane
+from watcher.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
+from watcher.heartbeat import Heartbeat
 from watcher.ids import event_id
 from watcher.models import Route
+from watcher.monitor import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier
-from watcher.poller import Poller, PollSettings
+from watcher.observer import Observer
+from watcher.poller import DEADLINE_TIMEOUTS, OUTCOMES, Poller, PollSettings
 from watcher.redaction import Masker
+from watcher.schedule import Schedule, poll
 from watcher.store import Store, StoreError, StoreUnusable
+from watcher.vitals import Vitals
 
 DRAIN_SECONDS: Final = 10.0
 """How long sends under way may take after a signal."""
-FEW_APPS: Final = 10
-"""Up to this many apps are first polled at once; more are spread over the interval."""
-CLOCK_STEP: Final = 2.0
-"""Seconds by which the wall clock may drift between two looks before the schedule is made anew."""
-LOOK_AT_CLOCK: Final = 5.0
-PRUNE_SECONDS: Final = 60.0
 
 log = structlog.get_logger()
 
 
 class DaemonDiedError(Exception):
     """A part of the daemon died, and the daemon with it."""
+
+
+class CannotListenError(Exception):
+    """The HTTP endpoints cannot be served where the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,9 @@ class Parts:
     notifiers: Sequence[Notifier]
     pollers: Sequence[Poller]
     dispatcher: Dispatcher
+    vitals: Vitals
+    monitor: Monitor
+    heartbeat: Heartbeat | None
 
 
 @asynccontextmanager
@@ -87,7 +91,7 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
 
 
 @asynccontextmanager
-async def open_parts(config: Config) -> AsyncIterator[Parts]:
+async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]:
     """Builds everything and closes it in the end.
 
     Raises:
@@ -102,26 +106,53 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
         settings = DeliverySettings(config.backoff_max, config.give_up_after)
         dispatcher = Dispatcher(
             [
-                Lane(notifier, store, settings, scrub=scrub, wall=time.time, jitter=random.random)
+                Lane(
+                    notifier,
+                    store,
+                    settings,
+                    observer=observer,
+                    scrub=scrub,
+                    wall=time.time,
+                    jitter=random.random,
+                )
                 for notifier in notifiers
             ]
         )
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake)
+        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer)
         for poller in pollers:
             stack.push_async_callback(poller.close)
-        yield Parts(config, store, notifiers, pollers, dispatcher)
+        vitals = Vitals(monotonic=time.monotonic, wall=time.time)
+        monitor = Monitor(
+            config.database,
+            intervals={app.name: app.poll_interval for app in config.apps},
+            notifiers=[notifier.name for notifier in notifiers],
+            vitals=vitals,
+            turns=dispatcher.turns,
+            turn_within=LOOK_AGAIN,
+            monotonic=time.monotonic,
+            wall=time.time,
+        )
+        heartbeat = _build_heartbeat(config, monitor, session)
+        if heartbeat is not None:
+            stack.push_async_callback(heartbeat.close)
+        yield Parts(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
 
 
-async def run(config: Config, *, seconds: float | None = None) -> None:
+async def run(
+    config: Config, *, seconds: float | None = None, listening: socket.socket | None = None
+) -> None:
     """The daemon: polls, delivers, until SIGTERM or SIGINT, or for so many seconds.
+
+    `listening` is a socket for the HTTP endpoints, instead of what the configuration says.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
+        CannotListenError: the HTTP endpoints cannot be served.
         DaemonDiedError: a part died, or the database can no longer be used.
     """
     _raise_descriptor_limit()
     end = _end_by_signal()
-    async with open_parts(config) as parts:
+    async with _open_with_endpoints(config, listening) as parts:
         log.info(
             "daemon.started",
             version=__version__,
@@ -142,41 +173,76 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_parts(config) as parts:
+    async with open_parts(config, Observer()) as parts:
         _log_warnings(config)
         await _retire(parts)
         await parts.store.prune(before=time.time() - config.retention)
-        waits = await asyncio.gather(*(poller.poll() for poller in parts.pollers))
+        waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
         await parts.dispatcher.run(until_idle=True)
         names = [notifier.name for notifier in parts.notifiers]
         left = await parts.store.undelivered(names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
-        return left == 0 and all(wait is None for wait in waits)
+        good = left == 0 and all(wait is None for wait in waits)
+        if good and parts.heartbeat is not None:
+            await parts.heartbeat.beat()
+        return good
+
+
+@asynccontextmanager
+async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Parts]:
+    if not config.http_port and listening is None:
+        async with open_parts(config, Observer()) as parts:
+            yield parts
+        return
+    from watcher import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
+
+    metrics = endpoints.build_metrics(
+        [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES
+    )
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(open_parts(config, metrics))
+        place = f"{config.http_host} port {config.http_port}"
+        try:
+            await stack.enter_async_context(
+                endpoints.serve(parts.monitor, metrics, config.http_host, config.http_port, listening)
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise CannotListenError(f"http_host, http_port: cannot listen on {place}: {reason}") from None
+        yield parts
 
 
 class _Daemon:
     def __init__(self, parts: Parts, end: asyncio.Event) -> None:
         self._parts = parts
         self._end = end
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._polls: set[asyncio.Task[None]] = set()
         self._reason: Exception | None = None
+        self._schedule = Schedule(
+            parts.pollers,
+            poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
+            prune=self._prune,
+            vitals=parts.vitals,
+            heartbeat=parts.heartbeat,
+            die=self._die,
+            wall=time.time,
+            monotonic=time.monotonic,
+        )
 
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the time is over, or something dies; then drains."""
         delivering = asyncio.create_task(self._parts.dispatcher.run())
         delivering.add_done_callback(self._on_death)
-        clock = asyncio.create_task(self._watch_clock())
+        clock = asyncio.create_task(self._schedule.watch_clock())
         clock.add_done_callback(self._on_death)
-        self._start_schedule()
+        self._schedule.start()
         try:
             async with asyncio.timeout(seconds):
                 await self._end.wait()
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         clock.cancel()
-        await self._stop_polling()
+        await self._schedule.stop()
         self._parts.dispatcher.stop()
         done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
         if not done:
@@ -197,92 +263,13 @@ class _Daemon:
         log.error("daemon.stopping", reason=f"{type(error).__name__}: {error}")
         self._end.set()
 
-    def _start_schedule(self) -> None:
-        for poller in self._parts.pollers:
-            self._book_anew(poller)
-        self._scheduler.add_job(
-            self._prune,
-            "interval",
-            seconds=PRUNE_SECONDS,
-            next_run_time=datetime.now(UTC),
-            misfire_grace_time=None,
-            coalesce=True,
-        )
-        self._scheduler.start()
-
-    def _book_anew(self, poller: Poller) -> None:
-        """Few apps are polled at once, many at random phases, so that they spread out."""
-        few = len(self._parts.pollers) <= FEW_APPS
-        phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
-        self._book(poller, time.time() + phase)
-
-    def _book(self, poller: Poller, at: float) -> None:
-        self._scheduler.add_job(
-            self._poll,
-            "date",
-            run_date=datetime.fromtimestamp(at, UTC),
-            args=[poller, at],
-            id=poller.config.name,
-            replace_existing=True,
-            misfire_grace_time=None,
-            # The poll that books this one still counts as running; with 1 a due one would be dropped.
-            max_instances=2,
-        )
-
-    async def _poll(self, poller: Poller, at: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._polls.add(task)
-        try:
-            wait = await poller.poll()
-        except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
-            return
-        except Exception as error:  # noqa: BLE001 - the scheduler would only log it
-            self._die(error)
-            return
-        finally:
-            self._polls.discard(task)
-        now = time.time()
-        self._book(poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait)
-
     async def _prune(self) -> None:
         try:
             await self._parts.store.prune(before=time.time() - self._parts.config.retention)
-        except asyncio.CancelledError:  # as in _poll
-            return
-        except StoreUnusable as error:
-            self._die(error)
+        except StoreUnusable:
+            raise
         except StoreError as error:
             log.warning("database.prune_failed", error=str(error))
-
-    async def _watch_clock(self) -> None:
-        """The scheduler sleeps by the wall clock: when that is set, everything is booked anew."""
-        offset = time.time() - time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK_AT_CLOCK)
-            moved = time.time() - time.monotonic() - offset
-            if abs(moved) > CLOCK_STEP:
-                offset += moved
-                log.warning("daemon.clock_stepped", seconds=round(moved, 1))
-                for poller in self._parts.pollers:
-                    if self._scheduler.get_job(poller.config.name) is not None:
-                        self._book_anew(poller)
-                self._scheduler.wakeup()
-
-    async def _stop_polling(self) -> None:
-        self._scheduler.pause()
-        polls = list(self._polls)
-        for poll in polls:
-            poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
-        self._scheduler.shutdown(wait=False)
-        await asyncio.sleep(0)
-
-
-def next_poll(scheduled: float, now: float, interval: float) -> float:
-    """Returns the first time after now that is a whole number of intervals after the scheduled one."""
-    missed = math.floor((now - scheduled) / interval)  # below zero where the clock was set back meanwhile
-    return scheduled + (missed + 1) * interval
 
 
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
@@ -311,7 +298,11 @@ def _end_by_signal() -> asyncio.Event:
 
 
 def _build_pollers(
-    config: Config, store: Store, notifiers: Sequence[Notifier], wake: Callable[[], None]
+    config: Config,
+    store: Store,
+    notifiers: Sequence[Notifier],
+    wake: Callable[[], None],
+    observer: Observer,
 ) -> list[Poller]:
     tls = tls_context()
     masker = Masker(config.redact, config.redactor)
@@ -337,12 +328,25 @@ def _build_pollers(
             routes=routes(config, app, notifiers),
             masker=masker,
             wake=wake,
+            observer=observer,
             scrub=config.redactor.scrub,
             wall=time.time,
             jitter=random.random,
         )
         for app in config.apps
     ]
+
+
+def _build_heartbeat(config: Config, monitor: Monitor, session: aiohttp.ClientSession) -> Heartbeat | None:
+    if config.heartbeat_url is None:
+        return None
+    return Heartbeat(
+        config.heartbeat_url,
+        apps=[app.name for app in config.apps],
+        ready=lambda: asyncio.to_thread(monitor.ready),
+        session=session,
+        timeout=config.request_timeout,
+    )
 
 
 def _log_warnings(config: Config) -> None:

@@ -1,8 +1,10 @@
 """`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
 
 import asyncio
+import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +19,8 @@ ALERT_AFTER: Final = 1.5
 """Short enough that the outage in the demo is told of."""
 
 
-async def run(seconds: float | None) -> None:
-    """Plays the demo until a signal, or for so many seconds.
+async def run(seconds: float | None, *, announce: Callable[[str], object]) -> None:
+    """Plays the demo until a signal, or for so many seconds; `announce` is told where the status page is.
 
     Raises:
         StoreUnusable: there is no place for a temporary database.
@@ -47,8 +49,10 @@ async def run(seconds: float | None) -> None:
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
             play = asyncio.create_task(simulator.play("demo", {"support": app}))
+            listening = socket.create_server(("127.0.0.1", 0))
+            announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
             try:
-                await daemon.run(config, seconds=seconds)
+                await daemon.run(config, seconds=seconds, listening=listening)
             finally:
                 play.cancel()
                 await asyncio.wait({play})

@@ -1,7 +1,7 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,7 +16,8 @@ from watcher.backoff import backoff
 from watcher.config import AppConfig
 from watcher.logs import log_superseded
 from watcher.messages import moment
-from watcher.models import App, Change, InputRequest, Known, Route, Run, Sighting
+from watcher.models import App, Change, DeliveryRecord, InputRequest, Known, Route, Run, Sighting
+from watcher.observer import Observer
 from watcher.redaction import Masker
 from watcher.runs import tidy
 from watcher.store import Store, StoreError, StoreUnusable
@@ -31,6 +32,23 @@ DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
 
 log = structlog.get_logger()
+
+
+class Unrecorded(ApiError):
+    """The database did not take what the API said."""
+
+    code = "database_error"
+
+
+def _kinds(of: type[ApiError]) -> Iterator[str]:
+    for kind in of.__subclasses__():
+        yield kind.code
+        yield from _kinds(kind)
+
+
+SUCCESS: Final = "success"
+OUTCOMES: Final = (SUCCESS, *_kinds(ApiError))
+"""What a poll can end with: success, or the kind of its failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +89,7 @@ class Poller:
         routes: Sequence[Route],
         masker: Masker,
         wake: Callable[[], None],
+        observer: Observer,
         scrub: Callable[[str], str],
         wall: Callable[[], float],
         jitter: Callable[[], float],
@@ -85,6 +104,7 @@ class Poller:
         self._routes = routes
         self._masker = masker
         self._wake = wake
+        self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
@@ -102,6 +122,17 @@ class Poller:
         Raises:
             StoreUnusable: the database cannot be used any more.
         """
+        began = asyncio.get_running_loop().time()
+        error = await self._attempt()
+        took = asyncio.get_running_loop().time() - began
+        self._observer.polled(self.config.name, type(error).code if error else SUCCESS, took)
+        return await self._failed(error) if error else None
+
+    async def close(self) -> None:
+        """Closes the connections to the app."""
+        await self._client.close()
+
+    async def _attempt(self) -> ApiError | None:
         limit = DEADLINE_TIMEOUTS * self._settings.request_timeout
         try:
             async with asyncio.timeout(limit):
@@ -110,13 +141,13 @@ class Poller:
                 self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
             )
         except TimeoutError:
-            return await self._failed(TimedOut(f"the poll took longer than {limit:g} s"))
+            return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
-            return await self._failed(error)
+            return error
         except StoreUnusable:
             raise
         except StoreError as error:
-            return await self._failed(ApiError(str(error), code="database_error"))
+            return Unrecorded(str(error))
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
@@ -125,14 +156,10 @@ class Poller:
                 "app.recovered", since=moment(health.failure.since), pending=health.failure.pending_known
             )
             self._wake()
-        log_superseded(health.superseded)
+        self._superseded(health.superseded)
         write = self._log.info if news else self._log.debug
         write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
-
-    async def close(self) -> None:
-        """Closes the connections to the app."""
-        await self._client.close()
 
     async def _sweep(self) -> _Sweep:
         state = await self._store.app_state(self.config.name)
@@ -245,8 +272,9 @@ class Poller:
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
             return
+        now = self._wall()
         recorded = await self._store.record_changes(
-            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=self._wall()
+            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=now
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
@@ -254,11 +282,18 @@ class Poller:
         for sighting in recorded.new:
             request = sighting.request
             self._log.info("request.new", run=sighting.run.id, request=request.id, type=request.type)
+            self._observer.request_seen(self.app.name, request.type)
         for change in recorded.ended:
             event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
             known = change.known
             self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
-        log_superseded(recorded.superseded)
+            self._observer.request_ended(self.app.name, change.outcome, now - known.first_seen_at)
+        self._superseded(recorded.superseded)
+
+    def _superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+        log_superseded(deliveries)
+        for delivery in deliveries:
+            self._observer.delivery_ended(delivery.notifier, delivery.type, "superseded")
 
     def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
         together = len(run.requests)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from watcher.messages import duration, moment
 from watcher.models import DeliveryRecord, Json, PendingRequest
+from watcher.pending import pending_json
 from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
@@ -42,21 +43,6 @@ def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
             for request in requests
         ],
     )
-
-
-def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
-    """Returns a waiting request as JSON; an unseen request has no id."""
-    return {
-        "app": request.app,
-        "run_id": request.run_id,
-        "request_id": request.request_id or None,
-        "type": request.type,
-        "prompt": request.prompt,
-        "first_seen_at": moment(request.first_seen_at),
-        "waiting_seconds": max(int(now - request.first_seen_at), 0),
-        "told": list(request.told),
-        "link": request.link,
-    }
 
 
 def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from watcher.models import Change, Delivery, DeliveryRecord, Failure, Known, Receipt, Sighting
+from watcher.models import Change, Delivery, DeliveryRecord, Failure, Known, Outcome, Receipt, Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,37 @@ class Claim:
     deliveries: tuple[Delivery, ...]
     wake_at: float | None
     superseded: tuple[DeliveryRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AppStanding:
+    """How an app is: whether it was ever polled whole, why it fails, since when the oldest request waits."""
+
+    worked: bool
+    failure: Failure | None
+    pending: int
+    oldest_pending_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierStanding:
+    """How a notifier is. `undelivered` is what should have been sent by now, `last_error` the oldest's."""
+
+    undelivered: int
+    oldest_due_at: float | None
+    last_error: str | None
+    dead: int
+    paused_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """A request that no longer waits, for a list."""
+
+    app: str
+    run_id: str
+    type: str
+    prompt: str | None
+    outcome: Outcome
+    first_seen_at: float
+    resolved_at: float

@@ -1,18 +1,24 @@
-"""What the command line shows of the database. Only reads."""
+"""What the command line and the HTTP endpoints show of the database. Only reads.
 
+What is asked of every app or notifier is one query for all, because there may be a thousand.
+"""
+
+import json
 import sqlite3
 
-from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
+from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
+from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
 from watcher.store.outbox import RECORD_COLUMNS, to_record
 
 
-def pending_requests(connection: sqlite3.Connection) -> list[PendingRequest]:
-    """Returns the requests that wait, the longest waiting first."""
+def pending_requests(connection: sqlite3.Connection, *, limit: int = -1) -> list[PendingRequest]:
+    """Returns the requests that wait, or the first `limit` of them, the longest waiting first."""
     rows = connection.execute(
         "SELECT r.*, (SELECT group_concat(notifier, char(10)) FROM"
         " (SELECT DISTINCT d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
         " WHERE e.request = r.key AND d.state = 'sent' ORDER BY d.notifier)) AS told"
-        " FROM requests r WHERE r.resolved_at IS NULL ORDER BY r.first_seen_at, r.key"
+        " FROM requests r WHERE r.resolved_at IS NULL ORDER BY r.first_seen_at, r.key LIMIT ?",
+        (limit,),
     )
     return [
         PendingRequest(
@@ -35,3 +41,63 @@ def deliveries(connection: sqlite3.Connection, state: DeliveryState | None = Non
         f"{RECORD_COLUMNS} WHERE ? IS NULL OR d.state = ? ORDER BY d.id", (state, state)
     )
     return [to_record(row) for row in rows]
+
+
+def apps(connection: sqlite3.Connection) -> dict[str, AppStanding]:
+    """Returns by name how each app is of which anything is recorded."""
+    waiting = {
+        row["app"]: (row["pending"], row["oldest"])
+        for row in connection.execute(
+            "SELECT app, count(*) AS pending, min(first_seen_at) AS oldest FROM requests"
+            " WHERE resolved_at IS NULL GROUP BY app"
+        )
+    }
+    known = {row["name"]: row for row in connection.execute("SELECT * FROM apps")}
+    return {name: _standing(known.get(name), *waiting.get(name, (0, None))) for name in {*known, *waiting}}
+
+
+def notifiers(connection: sqlite3.Connection, *, now: float) -> dict[str, NotifierStanding]:
+    """Returns by name how each notifier is that has something undelivered or dead, or is paused."""
+    undelivered = {
+        row["notifier"]: row
+        for row in connection.execute(  # with min(), SQLite takes the other columns from the same row
+            "SELECT notifier, count(*) AS number, min(due_at) AS oldest, last_error FROM deliveries"
+            " WHERE state = 'pending' AND due_at <= ? GROUP BY notifier",
+            (now,),
+        )
+    }
+    dead = dict(
+        connection.execute(
+            "SELECT notifier, count(*) FROM deliveries WHERE state = 'dead' GROUP BY notifier"
+        ).fetchall()
+    )
+    paused = dict(
+        connection.execute(
+            "SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,)
+        ).fetchall()
+    )
+    found = {}
+    for name in {*undelivered, *dead, *paused}:
+        number, oldest, error = 0, None, None
+        if name in undelivered:
+            _, number, oldest, error = undelivered[name]
+        found[name] = NotifierStanding(number, oldest, error, dead.get(name, 0), paused.get(name))
+    return found
+
+
+def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[EndedRequest]:
+    """Returns the requests that ended last, the latest first."""
+    rows = connection.execute(
+        "SELECT app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
+        " WHERE resolved_at IS NOT NULL ORDER BY resolved_at DESC, key DESC LIMIT ?",
+        (limit,),
+    )
+    return [EndedRequest(*row) for row in rows]
+
+
+def _standing(row: sqlite3.Row | None, pending: int, oldest: float | None) -> AppStanding:
+    failure = None
+    if row is not None and row["failing_since"] is not None:
+        failure = Failure(**json.loads(row["failure"]), since=row["failing_since"], pending_known=pending)
+    worked = row is not None and row["first_success_at"] is not None
+    return AppStanding(worked, failure, pending, oldest)
