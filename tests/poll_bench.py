@@ -19,8 +19,8 @@ from watcher.models import (
     AWAITING,
     Json,
 )
-from watcher.poller import Poller, PollSettings
 from watcher.observer import Observer
+from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
 from watcher.secrets import Redactor, Secret
 from watcher.store import Store

@@ -202,14 +202,16 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
     )
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_parts(config, metrics))
-        place = f"{config.http_host} port {config.http_port}"
+        host, port = config.http_host, config.http_port
         try:
-            await stack.enter_async_context(
-                endpoints.serve(parts.monitor, metrics, config.http_host, config.http_port, listening)
-            )
+            await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise CannotListenError(f"http_host, http_port: cannot listen on {place}: {reason}") from None
+            raise CannotListenError(
+                f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
+            ) from None
+        host, port = listening.getsockname()[:2] if listening else (host, port)
+        log.info("http.listening", host=host, port=port)
         yield parts
 
 

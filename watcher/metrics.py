@@ -30,11 +30,9 @@ OTHER: Final = "other"
 """Stands for every type of request that is not known here."""
 TYPES: Final = (APPROVAL, FEEDBACK, UNKNOWN, OTHER)
 EVENTS: Final = tuple(event for event in get_args(EventType) if event != "watcher.test")
-POLL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+POLL_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 LATENCY_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
-ANSWER_BUCKETS: Final = (
-    10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0, 259200.0, 604800.0,
-)  # fmt: skip
+ANSWER_BUCKETS: Final = (30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 28800.0, 86400.0, 604800.0)
 """People answer within seconds or within days."""
 
 log = structlog.get_logger()

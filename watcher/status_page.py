@@ -60,6 +60,10 @@ def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
 
 
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%-d %b, %H:%M UTC")
+
+
 def _took(seconds: float) -> str:
     return format_duration(round(seconds, 3) if seconds < 1 else round(seconds, 1))
 
@@ -73,6 +77,7 @@ _ENVIRONMENT: Final = jinja2.Environment(
 )
 _ENVIRONMENT.filters.update(
     clock=_clock,
+    day=_day,
     duration=duration,
     failure=failure_words,
     kind=_kind,
