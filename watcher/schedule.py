@@ -114,6 +114,7 @@ class Schedule:
                 replace_existing=True,
                 misfire_grace_time=None,
                 coalesce=True,
+                max_instances=2,  # one that still runs when the clock is set must not keep off the next
             )
 
     def _book_anew(self, poller: Poller) -> None:
