@@ -63,10 +63,13 @@ async def test_answers_when_all_is_well() -> None:
     assert "text/html; charset=utf-8" == replies["/"].headers["Content-Type"]
 
 
-@pytest.mark.parametrize(("path", "asked"), [("/healthz", "alive"), ("/readyz", "ready")])
-async def test_what_is_wrong_is_a_503_that_says_so(path: str, asked: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "answers"),
+    [("/healthz", replace(WELL, alive=lambda: ILL)), ("/readyz", replace(WELL, ready=lambda: ILL))],
+)
+async def test_what_is_wrong_is_a_503_that_says_so(path: str, answers: Answers) -> None:
     """A probe sees the status, a person reads which app and why."""
-    async with endpoints(replace(WELL, **{asked: lambda: ILL})) as url:
+    async with endpoints(answers) as url:
         reply = await ask(url + path)
     assert 503 == reply.status
     assert [{"app": "support", "reason": "not polled yet"}] == json.loads(reply.text)["problems"]
