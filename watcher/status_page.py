@@ -7,7 +7,6 @@ from importlib.resources import files
 from typing import Final
 
 import jinja2
-from markupsafe import Markup
 
 from watcher import __version__
 from watcher.durations import format_duration
@@ -106,7 +105,7 @@ def render(view: View) -> Page:
         refresh=REFRESH_SECONDS,
         states=states,
         notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.now.notifiers},
-        style=Markup(_STYLE),  # noqa: S704 - our own file
+        style=_STYLE,
         verdict=view.verdict,
         version=__version__,
         waiting=view.waiting,
