@@ -171,6 +171,15 @@ async def test_a_port_that_is_taken(tmp_path: Path, endpoints: Endpoints) -> Non
     assert f"http_port: cannot listen on 127.0.0.1 port {endpoints.port}: " in line
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70])
+async def test_a_host_that_is_not_ours(tmp_path: Path, endpoints: Endpoints, host: str) -> None:
+    """An address of another machine, and a name that is none, are an error of one line, too."""
+    async with a_world(tmp_path) as world:
+        ended = await world.command("run", WATCHER_HTTP_HOST=host, **endpoints.settings)
+    (line,) = ended.err.splitlines()
+    assert (2, True) == (ended.status, f"http_host, http_port: cannot listen on {host} port" in line)
+
+
 async def test_a_second_daemon_hears_of_the_first(tmp_path: Path, endpoints: Endpoints) -> None:
     """On one database and one port it is the database's holder that is named, not the port."""
     async with a_world(tmp_path) as world, watching(world, endpoints) as daemon:

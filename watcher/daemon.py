@@ -205,8 +205,8 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         host, port = config.http_host, config.http_port
         try:
             await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
+            reason = getattr(error, "strerror", None) or str(error)
             raise CannotListenError(
                 f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
             ) from None

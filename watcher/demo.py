@@ -49,10 +49,10 @@ async def run(seconds: float | None, *, announce: Callable[[str], object]) -> No
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
             play = asyncio.create_task(simulator.play("demo", {"support": app}))
-            listening = socket.create_server(("127.0.0.1", 0))
-            announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
-            try:
-                await daemon.run(config, seconds=seconds, listening=listening)
-            finally:
-                play.cancel()
-                await asyncio.wait({play})
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
+                try:
+                    await daemon.run(config, seconds=seconds, listening=listening)
+                finally:
+                    play.cancel()
+                    await asyncio.wait({play})
