@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.builders import NOW, ScriptedNotifier, make_lane, sight
+from tests.builders import NOW, ScriptedNotifier, hold, make_lane, sight
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.health import AppNow, NotifierNow, Now
 from watcher.metrics import Metrics
@@ -190,6 +191,7 @@ def test_prometheus_finds_nothing_to_criticise() -> None:
 
 async def test_what_a_poller_reports(bench: PollBench) -> None:
     """A poller tells of each poll and its outcome, of each request, and of how long it waited."""
+    bench.store._connection.execute("PRAGMA busy_timeout = 10")
     listener = Listener()
     poller = bench.poller(observer=listener)
     bench.api.lists(api_run("run-1", question()))
@@ -200,6 +202,9 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
     await poller.poll()
     bench.api.pages = [refusal(401, "some_code_of_theirs", "no")]
     await poller.poll()
+    bench.api.lists(api_run("run-2", question()))
+    with closing(hold(bench.path)):
+        await poller.poll()
     assert [
         ("seen", "support", "approval_request"),
         ("polled", "support", "success"),
@@ -207,6 +212,7 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
         ("delivery", "slack", "run.input_requested", "superseded", None),
         ("polled", "support", "success"),
         ("polled", "support", "unauthorized"),
+        ("polled", "support", "database_error"),
     ] == listener.heard
 
 

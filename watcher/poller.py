@@ -34,12 +34,6 @@ DEADLINE_TIMEOUTS: Final = 30
 log = structlog.get_logger()
 
 
-class Unrecorded(ApiError):
-    """The database did not take what the API said."""
-
-    code = "database_error"
-
-
 def _kinds(of: type[ApiError]) -> Iterator[str]:
     for kind in of.__subclasses__():
         yield kind.code
@@ -47,7 +41,8 @@ def _kinds(of: type[ApiError]) -> Iterator[str]:
 
 
 SUCCESS: Final = "success"
-OUTCOMES: Final = (SUCCESS, *_kinds(ApiError))
+DATABASE_ERROR: Final = "database_error"
+OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_kinds(ApiError))
 """What a poll can end with: success, or the kind of its failure."""
 
 
@@ -125,7 +120,7 @@ class Poller:
         began = asyncio.get_running_loop().time()
         error = await self._attempt()
         took = asyncio.get_running_loop().time() - began
-        self._observer.polled(self.config.name, type(error).code if error else SUCCESS, took)
+        self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 
     async def close(self) -> None:
@@ -147,7 +142,7 @@ class Poller:
         except StoreUnusable:
             raise
         except StoreError as error:
-            return Unrecorded(str(error))
+            return ApiError(str(error), code=DATABASE_ERROR)
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
@@ -350,6 +345,13 @@ class Poller:
             )
             self._wake()
         return wait
+
+
+def _outcome(error: ApiError | None) -> str:
+    """Returns one of `OUTCOMES`; an error's own code may be any word of the API's."""
+    if error is None:
+        return SUCCESS
+    return error.code if type(error) is ApiError else type(error).code
 
 
 def link(config: AppConfig, run_id: str, request_id: str) -> str | None:
