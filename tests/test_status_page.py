@@ -234,7 +234,10 @@ async def test_in_a_real_browser() -> None:
             await page.goto(url)
             title = await page.title()
             width = await page.evaluate("document.documentElement.scrollWidth")
+            clipped = await page.evaluate(
+                "[...document.querySelectorAll('article, li')].filter(e => e.scrollWidth > e.clientWidth).length"
+            )
             colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ([url], []) == ([address for address in asked if not address.startswith("data:")], said)
-    assert ("(2) watcher", 375) == (title, width)
+    assert ("(2) watcher", 375, 0) == (title, width, clipped)
     assert colour != "rgba(0, 0, 0, 0)"  # the style is in effect
