@@ -235,7 +235,8 @@ async def test_in_a_real_browser() -> None:
             title = await page.title()
             width = await page.evaluate("document.documentElement.scrollWidth")
             clipped = await page.evaluate(
-                "[...document.querySelectorAll('article, li')].filter(e => e.scrollWidth > e.clientWidth).length"
+                "[...document.querySelectorAll('article, li')].filter(e => e.scrollWidth > e.clientWidth)"
+                ".length"
             )
             colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ([url], []) == ([address for address in asked if not address.startswith("data:")], said)
