@@ -28,6 +28,8 @@ WORKDIR /etc/watcher
 VOLUME /data
 USER 10001:0
 STOPSIGNAL SIGTERM
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=1m --retries=3 CMD ["watcher", "healthcheck"]
 ENTRYPOINT ["watcher"]
 CMD ["run"]
 
