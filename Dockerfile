@@ -33,8 +33,8 @@ WORKDIR /etc/watcher
 VOLUME /data
 USER 10001:0
 STOPSIGNAL SIGTERM
-# The command itself waits for 5 s, and then still says why.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 CMD ["watcher", "healthcheck"]
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=1m --retries=3 CMD ["watcher", "healthcheck"]
 ENTRYPOINT ["watcher"]
 CMD ["run"]
 
