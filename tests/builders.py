@@ -130,10 +130,10 @@ def records(path: Path) -> list[DeliveryRecord]:
         return reports.deliveries(connection)
 
 
-def pending(path: Path) -> list[PendingRequest]:
-    """Returns the requests that wait, as a second process would read them."""
+def pending(path: Path, *apps: str) -> list[PendingRequest]:
+    """Returns the requests of an app, or of these, that wait, as a second process would read them."""
     with closing(open_reader(path)) as connection:
-        return reports.pending_requests(connection, [APP.name])
+        return reports.pending_requests(connection, apps or [APP.name])
 
 
 def hold(path: Path) -> sqlite3.Connection:

@@ -51,7 +51,7 @@ def test_ready_when_all_is_well() -> None:
         pytest.param(replace(UP, failure=REFUSED), None, id="fails, but not for long"),
         pytest.param(
             replace(UP, succeeded_ago=600.0, failure=REFUSED),
-            "app support: last polled successfully 10 min 0 s ago, more than 3 intervals of 15s:"
+            "app support: last polled successfully 10 min ago, more than 3 intervals of 15s:"
             " HTTP 401 unauthorized: the key is not valid",
             id="fails for long",
         ),

@@ -15,6 +15,7 @@ import pytest
 
 from watcher import status_page
 from watcher.health import AppNow, NotifierNow, Now, Verdict, readiness
+from watcher.messages import NOT_VISIBLE
 from watcher.models import Failure, PendingRequest
 from watcher.monitor import View
 from watcher.server import Answers, serving
@@ -130,7 +131,7 @@ def test_what_waits() -> None:
     for expected in ("2 requests wait", "Approval support 2 h 3 min", "told slack, audit", "run run-1"):
         assert expected in page.words
     assert "First\n  second" in page.html
-    assert "The run waits, but its question is not visible." in page.words
+    assert NOT_VISIBLE in page.words
     assert "nobody told yet" in page.words
     (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
     assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
