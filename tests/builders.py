@@ -132,7 +132,7 @@ def records(path: Path) -> list[DeliveryRecord]:
 def pending(path: Path) -> list[PendingRequest]:
     """Returns the requests that wait, as a second process would read them."""
     with closing(open_reader(path)) as connection:
-        return reports.pending_requests(connection)
+        return reports.pending_requests(connection, [APP.name])
 
 
 def hold(path: Path) -> sqlite3.Connection:

@@ -3,7 +3,7 @@
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from watcher.models import (
     APPROVAL,
     AWAITING,
     Json,
+    Route,
 )
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
@@ -134,6 +135,7 @@ class PollBench:
         digest_above: int = 20,
         request_timeout: float = BOUND,
         jitter: Callable[[], float] = lambda: 0.0,
+        routes: Sequence[Route] = BOTH,
         **config: Any,
     ) -> Poller:
         """Returns a poller of the app; what is not named here is the app's configuration."""
@@ -152,7 +154,7 @@ class PollBench:
             settings,
             client=self.api.client(app.access_key, self.clock.time),
             store=self.store,
-            routes=BOTH,
+            routes=routes,
             masker=Masker(redact, redactor),
             wake=lambda: self.wakes.append(self.clock.now),
             scrub=redactor.scrub,

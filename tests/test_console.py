@@ -1,9 +1,12 @@
 """The console notifier on a terminal, in a pipe, and without an output."""
 
 import asyncio
+import fcntl
 import io
+import os
 import re
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -21,20 +24,31 @@ _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Output(io.TextIOWrapper):
-    """A standard output, on a terminal if wanted, that remembers what was flushed to it."""
+    """A standard output, on a terminal if wanted, that keeps what is written to it in a file."""
 
     def __init__(self, *, terminal: bool = False, encoding: str = "utf-8") -> None:
-        self.written = io.BytesIO()
         self.terminal = terminal
-        super().__init__(self.written, encoding=encoding, newline="\n")
+        file = io.FileIO(os.memfd_create("output"), "w")
+        super().__init__(io.BufferedWriter(file), encoding=encoding, newline="\n")
 
     def isatty(self) -> bool:
         """Says whether a person looks at it."""
         return self.terminal
 
     def text(self) -> str:
-        """Returns what arrived; what was not flushed did not."""
-        return self.written.getvalue().decode(self.encoding)
+        """Returns what arrived."""
+        return os.pread(self.fileno(), 2**20, 0).decode(self.encoding)
+
+
+@contextmanager
+def piped(*, blocking: bool = True) -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """A pipe of the smallest size that is already full: its reading end, and an output to the other one."""
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "w", encoding="utf-8") as writer:  # noqa: PTH123
+        size = fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writing, b"x" * size)
+        os.set_blocking(writing, blocking)
+        yield reader.fileno(), writer
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +61,10 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def show(output: Output, event: Event = REQUESTED) -> str:
     """Returns what the notifier writes for an event."""
-    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
-    assert asyncio.run(notifier.send(delivery(event))) is None
-    return output.text()
+    with output:
+        notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+        assert asyncio.run(notifier.send(delivery(event))) is None
+        return output.text()
 
 
 def test_plain_text_in_a_pipe() -> None:
@@ -151,45 +166,38 @@ def test_a_closed_output() -> None:
 
 def test_a_reader_that_went_away() -> None:
     """A broken pipe is a failure too, to be retried."""
-
-    class Broken(Output):
-        def flush(self) -> None:
-            if self.tell_broken:
-                raise BrokenPipeError(32, "Broken pipe")
-
-        tell_broken = True
-
-    output = Broken()
-    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
-    with pytest.raises(DeliveryError, match="Broken pipe"):
-        asyncio.run(notifier.send(delivery()))
-    output.tell_broken = False
-
-
-def test_a_reader_that_stops_reading() -> None:
-    """While an output takes nothing, everything else goes on."""
-    reading = threading.Event()
-
-    class Stalled(Output):
-        def flush(self) -> None:
-            assert reading.wait(timeout=10)
-            super().flush()
-
-    output = Stalled()
-
-    async def scenario() -> None:
+    with piped() as (reading, output):
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, reading)
+        os.close(nothing)
         notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(notifier.send(delivery()))
-            await asyncio.sleep(0)
-            assert not reading.is_set()
-            reading.set()
+        with pytest.raises(DeliveryError, match="Broken pipe"):
+            asyncio.run(notifier.send(delivery()))
 
-    asyncio.run(scenario())
-    assert "Approval needed" in output.text()
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_reader_that_is_slow(*, blocking: bool) -> None:
+    """While an output takes nothing all else goes on, and then it gets every character, piece by piece."""
+    event = asking("p" * 2500, {f"key{number}": "v" * 400 for number in range(30)})
+
+    async def scenario() -> str:
+        with piped(blocking=blocking) as (reading, output):
+            notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+            send = asyncio.create_task(notifier.send(delivery(event)))
+            await asyncio.sleep(0)
+            assert not send.done()
+            received = b""
+            async with asyncio.timeout(20):
+                while not received.endswith(b"\n\n"):
+                    received += await asyncio.to_thread(os.read, reading, 1000)
+                await send
+        return received.decode().lstrip("x")
+
+    assert show(Output(), event) == asyncio.run(scenario())
 
 
 def test_check() -> None:
     """An open output is all it needs."""
-    notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=Output())
-    assert asyncio.run(notifier.check()) == "writes to standard output"
+    with Output() as output:
+        notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
+        assert asyncio.run(notifier.check()) == "writes to standard output"

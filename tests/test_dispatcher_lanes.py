@@ -31,8 +31,10 @@ from tests.builders import (
 )
 from watcher import dispatcher
 from watcher.dispatcher import Dispatcher
+from watcher.models import Route
 from watcher.notifiers.base import DeliveryError
-from watcher.store import Claim, Result, StoreUnusable, schema
+from watcher.pace import Pace
+from watcher.store import Claim, Result, StoreUnusable, Terms, schema
 
 pytestmark = pytest.mark.anyio
 
@@ -145,6 +147,54 @@ async def test_a_spacing_that_ends_while_the_lane_looks_is_not_overslept(
     running = asyncio.create_task(make_lane(notifier, store, clock).run(until_idle=True))
     assert ["run-1", "run-2"] == run_ids([await notifier.started.get() for _ in range(2)])
     await running  # the loop's own timeouts would follow its clock, so only the runner's bounds this
+
+
+async def test_two_notifiers_of_one_place_share_its_pace(
+    store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one sends to a channel the other does not start, and then keeps the spacing from that send."""
+    loop = asyncio.get_running_loop()
+    real_time, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)
+    routes = [PEOPLE, Route("other", for_people=True)]
+    await sight(store, routes=routes)
+    first, second = ScriptedNotifier(spacing=3000.0), ScriptedNotifier("other", spacing=3000.0)
+    first.gate.clear()
+    pace = Pace(3000.0)
+    lanes = [make_lane(notifier, store, clock, pace=pace) for notifier in (first, second)]
+    running = asyncio.create_task(Dispatcher(lanes).run())
+    await soon(first.started.get())
+    ahead = 5000.0
+    lanes[1].wake()
+    while (await soon(store.asked.get()))[0]:
+        """Until a lane asks for nothing, because it may not send."""
+    assert 0 == second.under_way
+    first.gate.set()
+    await soon(second.started.get())
+    for lane in lanes:
+        lane.stop()
+    await soon(running)
+    assert (1, 1) == (len(first.accepted), len(second.accepted))
+
+
+async def test_a_silent_notifier_is_logged_and_told_through_the_others(
+    store: WatchedStore, clock: Clock
+) -> None:
+    """A lane that delivers nothing for long says so once, and once more when it does again."""
+    await sight(store, routes=[MACHINE])
+    terms = Terms(alert_after=120.0, others=(PEOPLE,))
+    notifier = ScriptedNotifier("webhook", for_people=False, script=[DeliveryError("HTTP 500")] * 2)
+    lane = make_lane(notifier, store, clock, terms=terms)
+    with capture_logs() as logs:
+        for later in (0.0, 120.0, 200.0):
+            clock.now = NOW + later
+            await lane.run(until_idle=True)
+    said = [(entry["event"], entry.get("error"), entry["since"]) for entry in logs if "since" in entry]
+    assert [
+        ("notifier.failing", "HTTP 500", "2027-01-15T08:00:00Z"),
+        ("notifier.recovered", None, "2027-01-15T08:00:00Z"),
+    ] == said
+    assert ["superseded"] == [state for name, _, state in outbox(store.path) if name == "slack"]
 
 
 async def test_idle_is_only_who_has_sent_everything_due(store: WatchedStore, clock: Clock) -> None:

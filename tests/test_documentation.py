@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from watcher.config_reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
-from watcher.config_schema import AppTable, ConsoleTable, Settings, SlackTable, Table, WebhookTable
+from watcher.config_schema import (
+    AppriseTable,
+    AppTable,
+    ConsoleTable,
+    Settings,
+    SlackTable,
+    Table,
+    WebhookTable,
+)
 from watcher.config_sources import load
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +27,7 @@ TABLES: dict[str, type[Table]] = {
     "apps.support": AppTable,
     "notifiers.approvals": SlackTable,
     "notifiers.audit": WebhookTable,
+    "notifiers.phone": AppriseTable,
 }
 GLOBAL = [name for name in Settings.model_fields if name not in {"apps", "notifiers"}]
 

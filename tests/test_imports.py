@@ -23,7 +23,7 @@ LAYERS: Final = (
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
     {"config_schema", "simulator"},
-    {"backoff", "durations", "ids", "models", "pace", "secrets", "text"},
+    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text"},
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 

@@ -77,13 +77,30 @@ async def test_a_hidden_question_is_replaced_when_it_shows(bench: PollBench, *, 
     assert ["replaced"] == [entry["outcome"] for entry in logs if entry["event"] == "request.replaced"]
 
 
-async def test_a_paused_run_without_a_question_is_told_where_that_is_watched(bench: PollBench) -> None:
-    """With `watch_paused` a run that stays paused counts as waiting for something that cannot be seen."""
+async def test_a_paused_run_without_a_question_is_told_after_a_while(bench: PollBench) -> None:
+    """With `watch_paused` a run that stays paused for four poll intervals is told of once, as paused."""
     bench.api.lists(api_run("run-1", status="paused"))
-    poller = bench.poller(watch_paused=True)
-    await poller.poll()
-    await poller.poll()
-    assert [("run-1", "", None)] == bench.waiting()
+    poller = bench.poller(watch_paused=True, poll_interval=15.0)
+    told = []
+    for _ in range(6):
+        await poller.poll()
+        told.append(len(bench.waiting()))
+        bench.clock.now += 15.0
+    assert [0, 0, 0, 0, 1, 1] == told
+    (delivery,) = await claim(bench.store, "webhook", now=bench.clock.now)
+    assert delivery.event.run is not None
+    assert delivery.event.request is not None
+    assert ("paused", UNKNOWN) == (delivery.event.run.status, delivery.event.request.type)
+
+
+async def test_a_run_that_goes_on_in_time_was_not_parked(bench: PollBench) -> None:
+    """The time for which a run is paused counts anew when it was seen to go on."""
+    poller = bench.poller(watch_paused=True, poll_interval=15.0)
+    for paused in (True, True, True, False, True, True, True, True):
+        bench.api.lists(*[api_run("run-1", status="paused")] if paused else [])
+        await poller.poll()
+        bench.clock.now += 15.0
+    assert [] == bench.waiting()
 
 
 async def test_a_run_whose_details_keep_failing_is_told_as_hidden(bench: PollBench) -> None:

@@ -35,6 +35,8 @@ from watcher.notifiers.base import DeliveryError
         "missing_scope",
         "no_permission",
         "restricted_action",
+        "an_error_of_tomorrow",
+        "enterprise_is_restricted",
     ],
 )
 def test_configuration_errors(code: str) -> None:
@@ -46,7 +48,19 @@ def test_configuration_errors(code: str) -> None:
     assert error.fix is not None
 
 
-@pytest.mark.parametrize("code", ["ratelimited", "fatal_error", "internal_error", "service_unavailable"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "ratelimited",
+        "rate_limited",
+        "message_limit_exceeded",
+        "fatal_error",
+        "internal_error",
+        "service_unavailable",
+        "request_timeout",
+        "team_added_to_org",
+    ],
+)
 def test_passing_errors(code: str) -> None:
     """What passes by itself needs no fix."""
     slack = FakeSlack()

@@ -4,6 +4,7 @@ Its errors are drawn in `api_errors`.
 """
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -32,6 +33,7 @@ from watcher.api_errors import (
 )
 from watcher.backoff import retry_after
 from watcher.models import AWAITING, PAUSED, Json, Run
+from watcher.proxies import proxy_for
 from watcher.runs import Skipped, parse_json, parse_run, tidy
 from watcher.secrets import Secret, SecretError
 
@@ -92,6 +94,8 @@ class RunsClient:
             limits=httpx.Limits(max_connections=10, max_keepalive_connections=10, keepalive_expiry=keepalive),
             verify=tls if tls is not None else tls_context(),
             transport=transport,
+            proxy=None if transport else proxy_for(base_url, os.environ),
+            trust_env=False,
             follow_redirects=False,
         )
 

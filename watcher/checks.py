@@ -43,6 +43,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     yield _database(config)
     tls = tls_context()
     async with open_session(config) as session:
+        notifiers = build_notifiers(config, session)
         tries = [
             _app(
                 config,
@@ -53,7 +54,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
             )
             for app in config.apps
         ]
-        tries += [_notifier(notifier, send=send) for notifier in build_notifiers(config, session)]
+        tries += [_notifier(notifier, send=send) for notifier in notifiers]
         for finding in await asyncio.gather(*tries):
             words = printable(config.redactor.scrub(finding.words))
             yield Finding(finding.good, finding.subject, words)

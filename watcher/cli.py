@@ -108,10 +108,15 @@ def check(config_file: Path | None, *, send: bool) -> None:
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
     from watcher import tables  # noqa: PLC0415
-    from watcher.store.reports import pending_requests  # noqa: PLC0415
+    from watcher.store import reports  # noqa: PLC0415
 
-    with _reading(config_file) as connection:
-        tables.show_pending(pending_requests(connection) if connection else [], as_json=as_json)
+    config = _load(config_file)
+    apps = [app.name for app in config.apps]
+    with _reading(config) as connection:
+        if connection is not None:
+            tables.warn_of_failing(reports.failing_apps(connection, apps))
+        waiting = reports.pending_requests(connection, apps) if connection is not None else []
+        tables.show_pending(waiting, as_json=as_json)
 
 
 @main.command()
@@ -123,7 +128,7 @@ def deliveries(config_file: Path | None, *, as_json: bool, state: DeliveryState 
     from watcher import tables  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
 
-    with _reading(config_file) as connection:
+    with _reading(_load(config_file)) as connection:
         tables.show_deliveries(reports.deliveries(connection, state) if connection else [], as_json=as_json)
 
 
@@ -214,24 +219,27 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # noqa: PLC0415
 
     from watcher.daemon import DaemonDiedError  # noqa: PLC0415
+    from watcher.notifiers.base import NotifierUnusable  # noqa: PLC0415
+    from watcher.secrets import SecretError  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     try:
         return asyncio.run(work)
     except StoreError as error:
         _fail(f"database: {error}")
+    except (NotifierUnusable, SecretError) as error:
+        _fail(str(error))
     except DaemonDiedError as error:
         click.echo(f"watcher: {error}", err=True)
         sys.exit(1)
 
 
 @contextmanager
-def _reading(config_file: Path | None) -> "Iterator[sqlite3.Connection | None]":
+def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
     from watcher.store.errors import StoreError  # noqa: PLC0415
     from watcher.store.schema import open_reader, translated  # noqa: PLC0415
 
-    config = _load(config_file)
     if not config.database.exists():
         click.echo(f"watcher: there is no database at {config.database} yet", err=True)
         yield None

@@ -42,11 +42,12 @@ from watcher.config_schema import (
     WebhookTable,
 )
 from watcher.durations import format_duration
+from watcher.proxies import proxy_problems
 from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
 MASKED: Final = "********"
-NOT_BUILT: Final = ("heartbeat_url", "digest_above")
+NOT_BUILT: Final = ("heartbeat_url",)
 _LONGEST_GIVEN: Final = 100
 """Characters of a value in a problem: enough to recognize it."""
 
@@ -80,7 +81,7 @@ def load(config_file: Path | None, *, environ: Mapping[str, str], directory: Pat
         raise ConfigError([*problems, *_words(error, environment)]) from None
     loader = _Loader(settings, environment, file)
     config = loader.config(environ)
-    problems += loader.problems
+    problems += [*loader.problems, *proxy_problems(environ)]
     if problems:
         raise ConfigError(problems)
     return config
@@ -204,7 +205,7 @@ class _Loader:
         """A setting that does nothing yet must not be taken for one that does."""
         given = {name for name, _, origin in self._shown if origin != "default"}
         for name in sorted(given):
-            if name in NOT_BUILT or name.endswith(".remind_after"):
+            if name in NOT_BUILT:
                 self._warnings.append(f"{_label(name, self._environment)}: has no effect yet")
 
     def _no_app(self, environ: Mapping[str, str]) -> None:
@@ -256,7 +257,6 @@ class _Loader:
             case WebhookTable():
                 return self._webhook(prefix, table, common)
             case AppriseTable():
-                self.problems.append(f"{prefix}.type: apprise is not supported yet")
                 return AppriseConfig(**common, url=self._needed(prefix, table, "url"))
             case _:
                 return ConsoleConfig(**common)

@@ -27,6 +27,7 @@ from watcher.logs import log_superseded
 from watcher.models import Route
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier
+from watcher.notifiers.outgoing import ProxiedRequest
 from watcher.pace import Pace
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
@@ -67,7 +68,7 @@ async def open_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
-        trust_env=True,
+        request_class=ProxiedRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     ) as session:

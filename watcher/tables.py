@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
@@ -11,11 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher.messages import duration, moment
-from watcher.models import DeliveryRecord, Json, PendingRequest
+from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
 from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
+
+
+def warn_of_failing(failures: Mapping[str, Failure]) -> None:
+    """Says on standard error of which apps the list may be old."""
+    for app, failure in failures.items():
+        what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
+        sys.stderr.write(
+            f"watcher: app {app} cannot be polled since {moment(failure.since)}"
+            f" ({cut(printable(what), PROMPT_SHOWN)}): what it asks now is not known\n"
+        )
 
 
 def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TextIO
 
 import aiohttp
 
-from watcher.config import ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
+from watcher.config import AppriseConfig, ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
 from watcher.notifiers.base import Notifier
 
 
@@ -23,6 +23,8 @@ def build(
     one send, `clock` gives the Unix time, and `stream` is what the console writes to.
 
     Raises:
+        NotifierUnusable: it cannot be used as it is configured.
+        SecretError: a secret's file cannot be read now.
         TypeError: there is no such kind.
     """
     match config:
@@ -38,5 +40,9 @@ def build(
             from watcher.notifiers.console import ConsoleNotifier  # noqa: PLC0415 - rich is slow to import
 
             return ConsoleNotifier(config, stream=stream)
+        case AppriseConfig():
+            from watcher.notifiers.apprise import AppriseNotifier  # noqa: PLC0415 - costs only who uses it
+
+            return AppriseNotifier(config, request_timeout=request_timeout)
         case _:
             raise TypeError(f"there is no notifier for {type(config).__name__}")

@@ -5,6 +5,10 @@ from typing import Protocol
 from watcher.models import Delivery, Receipt
 
 
+class NotifierUnusable(Exception):
+    """A notifier cannot be built as it is configured. The message names the setting and holds no secret."""
+
+
 class DeliveryError(Exception):
     """A destination did not accept a delivery; it is retried in any case.
 

@@ -1,12 +1,14 @@
 """The console notifier: standard output, for trying things out and for logs that people read."""
 
-import asyncio
+import os
+import select
 from typing import Final, TextIO
 
 from watcher.config import ConsoleConfig
 from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.threads import apart
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
 """What fits a screen; whoever needs more has the API."""
@@ -35,10 +37,10 @@ class ConsoleNotifier:
         self._stream = stream
 
     async def send(self, delivery: Delivery) -> Receipt | None:
-        """Writes and flushes. See `Notifier.send`."""
+        """Writes at once. See `Notifier.send`."""
         message = shortened(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
-        # In a thread, because a reader that stops reading must not stop the polling.
-        await asyncio.to_thread(self._write, message)
+        # A reader that stops reading must stop neither the polling nor the end of the process.
+        await apart(lambda: self._write(message))
         return None
 
     async def check(self) -> str:
@@ -51,10 +53,22 @@ class ConsoleNotifier:
         try:
             text = _panel(message, self._stream) if self._stream.isatty() else f"{summary(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-            self._stream.flush()
+            # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
+            _write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))
         except (OSError, ValueError) as error:
             raise _closed(str(error)) from None
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """Writes all of it, however little is taken at once, also where somebody made the pipe non-blocking."""
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
 
 
 def _closed(reason: str) -> DeliveryError:

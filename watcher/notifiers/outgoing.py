@@ -6,12 +6,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from watcher import backoff
 from watcher.notifiers.base import DeliveryError
+from watcher.proxies import proxy_for
 from watcher.text import printable
 
 _READ_AT_MOST: Final = 4096
@@ -50,6 +52,20 @@ class Answer:
     def accepted(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the statuses are what this is about
+
+
+class ProxiedRequest(aiohttp.ClientRequest):
+    """A request of a session that does not read the environment, by way of the proxy that stands there.
+
+    A session that does (`trust_env`) also puts the credentials of `~/.netrc` into requests, over an
+    Authorization header of their own and for whoever has the host's name.
+    """
+
+    def __init__(self, method: str, url: URL, **arguments: Any) -> None:
+        proxy = proxy_for(str(url), os.environ)
+        if proxy is not None and arguments.get("proxy") is None:
+            arguments["proxy"] = URL(proxy)
+        super().__init__(method, url, **arguments)
 
 
 async def post(

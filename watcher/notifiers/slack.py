@@ -90,6 +90,19 @@ _WEBHOOK_FIXES: Final = {
 }
 """For an incoming webhook, https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks."""
 
+_PASSING: Final = frozenset({
+    "ratelimited",
+    "rate_limited",
+    "message_limit_exceeded",
+    "internal_error",
+    "fatal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+})  # fmt: skip
+"""Error codes that may pass by themselves; of any other a person has to think."""
+
+_LOOK_UP: Final = "look up Slack's error code, and mend the app, its token or the channel"
 _ADDRESS: Final = "check Slack's address: the configured one is not Slack's"
 
 
@@ -244,10 +257,8 @@ class SlackNotifier:
         words = f"Slack: {code or f'HTTP {status}'}"
         if "needed" in said:
             words += f" (needed: {self._quoted(said['needed'])})"
-        lasting = 300 <= status < 500 and status not in WORTH_WAITING  # noqa: PLR2004 - HTTP's own classes
-        fix = _FIXES.get(code) or (_ADDRESS if lasting and not code else None)
         wait = backoff.retry_after(headers.get("Retry-After"), now=self._clock())
-        return _Refusal(code, DeliveryError(words, retry_after=wait, fix=fix))
+        return _Refusal(code, DeliveryError(words, retry_after=wait, fix=_fix(code, status)))
 
     def _quoted(self, said: object) -> str:
         return cut(self._redactor.scrub(printable(str(said))), _QUOTED_AT_MOST)
@@ -263,6 +274,17 @@ def _place(config: SlackConfig) -> str:
     if config.webhook_url is None:
         return f"{config.api_url} {config.channel}"
     return str(config.webhook_url.file or config.webhook_url.read())
+
+
+def _fix(code: str, status: int) -> str | None:
+    """Returns what a person has to mend, None where waiting may help."""
+    if code in _FIXES:
+        return _FIXES[code]
+    if code in _PASSING or status in WORTH_WAITING or status >= 500:  # noqa: PLR2004 - HTTP's own classes
+        return None
+    if code:
+        return _LOOK_UP
+    return _ADDRESS if status >= 300 else None  # noqa: PLR2004 - as above
 
 
 def _metadata(delivery: Delivery) -> dict[str, Json]:

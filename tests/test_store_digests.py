@@ -1,0 +1,297 @@
+"""The store's digests: many requests held, told of, reminded of and ended together."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.builders import (
+    APP,
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    known,
+    make_sighting,
+    open_store,
+    outbox,
+    pending,
+    records,
+    sight,
+)
+from watcher.models import Change, Delivery, Digest, Outcome, Receipt, Route
+from watcher.store import Dead, Retry, Sent, Store, Terms
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400.0
+TERMS = Terms(remind_after=(1800.0,))
+GATHERED = replace(PEOPLE, digests=True)
+TABLES = ("requests", "events", "deliveries", "digest_members")
+NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database of a test is."""
+    return tmp_path / "watcher.db"
+
+
+async def many(store: Store, count: int, *, routes: Iterable[Route] = (GATHERED, MACHINE)) -> None:
+    """Records requests of `run-1`, `run-2`, …, as one poll does."""
+    sightings = [make_sighting(f"run-{number}", prompt=f"No. {number}?") for number in range(1, count + 1)]
+    await sight(store, *sightings, routes=routes)
+
+
+async def gathered(store: Store, count: int = 4) -> Delivery:
+    """Records a digest of so many requests, sends it, and returns it as it was sent."""
+    await many(store, count)
+    await store.release(APP.name, digest_above=2, now=NOW + 1)
+    (digest,) = await claim(store, "slack", now=NOW + 1)
+    await settle(store, Sent(digest.id, Receipt({"channel": "C1", "ts": "1"})), now=NOW + 2)
+    return digest
+
+
+async def settle(store: Store, *results: Sent | Retry | Dead, now: float) -> list[Delivery]:
+    """Records results for people and gives out what is due."""
+    claimed = await store.settle_and_claim("slack", results, limit=9, now=now, terms=TERMS)
+    return list(claimed.deliveries)
+
+
+async def finish(
+    store: Store, *numbers: int, outcome: Outcome = "answered", now: float = NOW + 60
+) -> list[str]:
+    """Records that requests ended and returns the types of what became stale."""
+    changes = [Change(await known(store, f"run-{number}"), outcome, "completed") for number in numbers]
+    recorded = await store.record_changes(APP, (GATHERED, MACHINE), ended=changes, now=now)
+    return [stale.type for stale in recorded.superseded if stale.notifier == "slack"]
+
+
+async def accept_all(store: Store, *, now: float) -> None:
+    """Lets both notifiers accept everything that is due."""
+    for notifier in ("slack", "webhook"):
+        while due := await claim(store, notifier, now=now):
+            accepted = [Sent(delivery.id, None) for delivery in due]
+            await store.settle_and_claim(notifier, accepted, limit=0, now=now)
+
+
+def digest_of(delivery: Delivery) -> Digest:
+    """Returns what a delivery tells of many requests."""
+    assert delivery.event.digest is not None
+    return delivery.event.digest
+
+
+def counts(deliveries: Sequence[Delivery]) -> list[tuple[str, int, int]]:
+    """Returns type, total and waiting of each digest."""
+    return [
+        (delivery.event.type, digest_of(delivery).total, digest_of(delivery).waiting)
+        for delivery in deliveries
+    ]
+
+
+async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(path: Path) -> None:
+    """What may become a digest is given out once it is released; webhooks get theirs before."""
+    async with open_store(path) as store:
+        await many(store, 2)
+        held = await claim(store, "slack")
+        at_once = await claim(store, "webhook")
+        assert await store.release(APP.name, digest_above=2, now=NOW + 1)
+        released = await claim(store, "slack", now=NOW + 1)
+        assert not await store.release(APP.name, digest_above=2, now=NOW + 2)
+    assert ([], ["run-1", "run-2"]) == (list(held), [one.event.run.id for one in at_once if one.event.run])
+    assert ["run-1", "run-2"] == [one.event.run.id for one in released if one.event.run]
+
+
+async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
+    """People get one message for all, programs still one for each."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        (delivery,) = await claim(store, "slack", now=NOW + 1)
+        assert 3 == len(await claim(store, "webhook", now=NOW + 1))
+    digest = digest_of(delivery)
+    assert (NEWS, APP, None) == (delivery.event.type, delivery.event.app, delivery.event.request)
+    assert (3, 3, (), NOW) == (digest.total, digest.waiting, digest.outcomes, digest.oldest)
+    assert ["No. 1?", "No. 2?", "No. 3?"] == [entry.prompt for entry in digest.entries]
+    assert ("support", None, None) == next(
+        (record.app, record.run_id, record.request_id)
+        for record in records(path)
+        if record.notifier == "slack"
+    )
+
+
+@pytest.mark.parametrize(("above", "expected"), [(0, 3), (3, 3), (2, 1)])
+async def test_the_limit(path: Path, above: int, expected: int) -> None:
+    """So many as the limit are told one by one, and with 0 always."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(None, digest_above=above, now=NOW + 1)
+        assert expected == len(await claim(store, "slack", now=NOW + 1))
+
+
+async def test_what_a_killed_process_held_is_released_by_the_next(path: Path) -> None:
+    """Held news is neither lost nor sent one by one after a crash in the middle of a poll."""
+    async with open_store(path) as store:
+        await many(store, 3)
+    async with open_store(path) as store:
+        assert [] == list(await claim(store, "slack", now=NOW + 60))
+        await store.release(None, digest_above=2, now=NOW + 60)
+        assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 60))
+
+
+async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
+    """With `after` a digest is due that long after the requests were seen, and names who still waits then."""
+    late = replace(GATHERED, after=600.0)
+    async with open_store(path) as store:
+        await many(store, 3, routes=(late,))
+        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        assert [] == list(await claim(store, "slack", now=NOW + 599))
+        change = Change(await known(store, "run-2"), "answered", "completed")
+        await store.record_changes(APP, (late,), ended=[change], now=NOW + 60)
+        due = await claim(store, "slack", now=NOW + 600)
+    assert [(NEWS, 3, 2)] == counts(due)
+    assert ["run-1", "run-3"] == [entry.run_id for entry in digest_of(due[0]).entries]
+
+
+async def test_a_digest_names_a_dozen(path: Path) -> None:
+    """However many there are, the first twelve are named and all are counted."""
+    async with open_store(path) as store:
+        delivery = await gathered(store, 30)
+    assert (30, 12) == (digest_of(delivery).total, len(digest_of(delivery).entries))
+
+
+async def test_what_a_digest_told_counts_as_told(path: Path) -> None:
+    """The list of what waits says who was told by a digest."""
+    async with open_store(path) as store:
+        await gathered(store)
+    assert {("slack",)} == {request.told for request in pending(path)}
+
+
+async def test_a_digest_is_followed_as_its_requests_end(path: Path) -> None:
+    """When some have ended one message says how things are now, and knows the first one's receipt."""
+    async with open_store(path) as store:
+        await gathered(store)
+        await finish(store, 1, 2)
+        (first,) = await settle(store, now=NOW + 61)
+        assert [(END, 4, 2)] == counts([first])
+        assert Receipt({"channel": "C1", "ts": "1"}) == first.first
+        await settle(store, Sent(first.id, None), now=NOW + 62)
+        await finish(store, 3, outcome="canceled", now=NOW + 70)
+        await finish(store, 4, outcome="failed", now=NOW + 80)
+        (second,) = await settle(store, now=NOW + 81)
+    assert [(END, 4, 0)] == counts([second])
+    assert {("answered", 2), ("canceled", 1), ("failed", 1)} == set(digest_of(second).outcomes)
+    assert [("answered", 60.0), ("answered", 60.0), ("canceled", 70.0), ("failed", 80.0)] == [
+        (entry.outcome, entry.waited) for entry in digest_of(second).entries
+    ]
+
+
+async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(path: Path) -> None:
+    """A message under way says how things were; another one comes after it."""
+    async with open_store(path) as store:
+        await gathered(store)
+        await finish(store, 1)
+        (under_way,) = await settle(store, now=NOW + 61)
+        await finish(store, 2, now=NOW + 62)
+        assert [] == await settle(store, now=NOW + 63)
+        after = await settle(store, Sent(under_way.id, None), now=NOW + 64)
+    assert [(END, 4, 2)] == counts(after)
+
+
+async def test_later_edits_go_to_the_message_that_is_there(path: Path) -> None:
+    """Where a follow-up was posted afresh, the next one finds that message and not the one that is gone."""
+    anew = Receipt({"channel": "C1", "ts": "2"})
+    async with open_store(path) as store:
+        await gathered(store)
+        await finish(store, 1)
+        (first,) = await settle(store, now=NOW + 61)
+        await settle(store, Sent(first.id, anew), now=NOW + 62)
+        await finish(store, 2, now=NOW + 70)
+        (second,) = await settle(store, now=NOW + 71)
+    assert anew == second.first
+
+
+async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
+    """One reminder for all, which counts who still waits and holds up no follow-up."""
+    async with open_store(path) as store:
+        await gathered(store)
+        await finish(store, 1)
+        (update,) = await settle(store, now=NOW + 61)
+        await settle(store, Sent(update.id, None), now=NOW + 62)
+        (reminder,) = await settle(store, now=NOW + 1800)
+        assert [(REMINDER, 4, 3)] == counts([reminder])
+        assert reminder.event.reminder is not None
+        await settle(store, Sent(reminder.id, Receipt({"channel": "C1", "ts": "3"})), now=NOW + 1801)
+        await finish(store, 2, 3, 4, now=NOW + 1900)
+        (last,) = await settle(store, now=NOW + 1901)
+    assert [(END, 4, 0)] == counts([last])
+    assert (Receipt({"channel": "C1", "ts": "3"}),) == last.reminders
+
+
+async def test_all_over_takes_the_reminder_along(path: Path) -> None:
+    """When the last request of a digest has ended its reminder is dropped."""
+    async with open_store(path) as store:
+        await gathered(store)
+        assert [REMINDER] == await finish(store, 1, 2, 3, 4)
+
+
+async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(path: Path) -> None:
+    """People hear nothing of what came and went while they could not be told."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        assert [] == await finish(store, 1, 2)
+        assert [NEWS] == await finish(store, 3)
+    assert [("slack", NEWS, "superseded")] == [row for row in outbox(path) if row[0] == "slack"]
+
+
+async def test_a_digest_that_fails_is_dropped_when_all_is_over(path: Path) -> None:
+    """A digest that was under way when the last request ended and was not accepted is not tried again."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        (digest,) = await claim(store, "slack", now=NOW + 1)
+        await finish(store, 1, 2, 3)
+        assert [] == await settle(store, Retry(digest.id, "x", NOW + 90), now=NOW + 61)
+    assert {"superseded"} == {state for name, _, state in outbox(path) if name == "slack"}
+
+
+async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(path: Path) -> None:
+    """`resolved = false` holds for digests too."""
+    quiet = replace(GATHERED, resolved=False)
+    async with open_store(path) as store:
+        await gathered(store)
+        change = Change(await known(store, "run-1"), "answered", "completed")
+        await store.record_changes(APP, (quiet,), ended=[change], now=NOW + 60)
+        assert [] == await settle(store, now=NOW + 61)
+
+
+async def test_a_request_of_a_digest_that_ended_while_held_is_not_in_it(path: Path) -> None:
+    """What ended before the poll did is told to nobody."""
+    async with open_store(path) as store:
+        await many(store, 4)
+        await finish(store, 1, now=NOW + 1)
+        await store.release(APP.name, digest_above=2, now=NOW + 2)
+        assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 2))
+
+
+async def test_a_digest_is_kept_as_long_as_one_of_it_waits(path: Path) -> None:
+    """Pruning leaves what is still needed to follow a digest, and leaves nothing once all is long over."""
+    async with open_store(path) as store:
+        await gathered(store, 3)
+        await finish(store, 1, 2)
+        await accept_all(store, now=NOW + 61)
+        await store.prune(before=NOW + DAY)
+        await finish(store, 3, now=NOW + DAY)
+        (last,) = await settle(store, now=NOW + DAY)
+        assert Receipt({"channel": "C1", "ts": "1"}) == last.first
+        await settle(store, Sent(last.id, None), now=NOW + DAY)
+        await accept_all(store, now=NOW + DAY)
+        await store.prune(before=NOW + 3 * DAY)
+        assert ([], []) == (records(path), pending(path))
+    with closing(sqlite3.connect(path)) as connection:
+        left = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES]
+    assert [0] * len(TABLES) == left

@@ -1,0 +1,118 @@
+"""The real watcher in surroundings that would hinder it: a pipe that nobody reads, a netrc, odd proxies."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import WebhookReceiver, served
+from tests.process import WITHIN, command, environment
+from tests.test_process import a_world
+
+pytestmark = pytest.mark.anyio
+
+NETRC = "machine 127.0.0.1 login somebody password of-somebody-else\n"
+
+
+@contextmanager
+def a_full_pipe() -> Iterator[int]:
+    """The writing end of a pipe that is full and never read."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"x" * fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ))
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+async def test_a_pipe_that_nobody_reads_keeps_nothing_from_ending(tmp_path: Path) -> None:
+    """A console that takes nothing is waited for 10 s at most, and its delivery stays in the outbox."""
+    async with a_world(tmp_path) as world:
+        console = {"WATCHER_NOTIFIERS__CONSOLE__TYPE": "console"}
+        world.ask()
+        with a_full_pipe() as pipe:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "watcher", "run"),
+                cwd=tmp_path,
+                env=environment({**world.settings, **console}),
+                stdout=pipe,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            try:
+                async with asyncio.timeout(WITHIN):
+                    await world.api.wait_for_calls(5, within=WITHIN)
+                    process.send_signal(signal.SIGTERM)
+                    status = await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        (left,) = await world.deliveries(notifier="console")
+        assert (0, "pending") == (status, left["state"])
+
+
+@pytest.mark.parametrize("variable", ["HOME", "NETRC"])
+async def test_a_netrc_is_not_used(tmp_path: Path, variable: str) -> None:
+    """Passwords that lie about for the same host go to no app and no destination, by proxy or directly."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text(NETRC)
+    (home / ".netrc").chmod(0o600)
+    place = {variable: str(home if variable == "HOME" else home / ".netrc")}
+    async with a_world(tmp_path) as world:
+        headers = {
+            "WATCHER_NOTIFIERS__WEBHOOK__HEADERS": '{"Authorization": "Bearer of-ours"}',
+            "WATCHER_NOTIFIERS__PLAIN__TYPE": "webhook",
+            "WATCHER_NOTIFIERS__PLAIN__URL": world.settings["WATCHER_WEBHOOK_URL"],
+        }
+        assert (await world.command("check", "--send", **headers, **place)).status == 0
+        proxy = WebhookReceiver()
+        async with served(proxy) as url:
+            await world.command("check", "--send", **headers, **place, HTTP_PROXY=url)
+    sent = [received.headers.get("Authorization") for received in world.hook.received]
+    assert {"Bearer of-ours", None} == set(sent)
+    assert {f"Bearer {world.slack.token}"} == {call.headers["Authorization"] for call in world.slack.received}
+    assert {None} == {received.headers.get("Proxy-Authorization") for received in proxy.received}
+
+
+async def test_the_proxy_of_the_environment_is_used(tmp_path: Path) -> None:
+    """Every call goes through the proxy, with the credentials of its URL, but for what NO_PROXY exempts."""
+    proxy = WebhookReceiver()
+    settings = {
+        "WATCHER_BASE_URL": "http://app.example",
+        "WATCHER_WEBHOOK_URL": "http://hook.example/in",
+        "WATCHER_SLACK_WEBHOOK_URL": "http://slack.example/services/in",
+        "WATCHER_HTTP_PORT": "0",
+    }
+    async with served(proxy) as url, served(WebhookReceiver()) as direct:
+        through = url.replace("http://", "http://me:secret@")
+        here = {
+            "WATCHER_NOTIFIERS__HERE__TYPE": "webhook",
+            "WATCHER_NOTIFIERS__HERE__URL": direct,
+            "HTTP_PROXY": through,
+            "NO_PROXY": "127.0.0.0/8,[",
+        }
+        ended = await command(tmp_path, {**settings, **here}, "check", "--send")
+    hosts = [received.headers["Host"] for received in proxy.received]
+    assert ["app.example", "hook.example", "slack.example"] == sorted(hosts)
+    assert {"Basic bWU6c2VjcmV0"} == {received.headers["Proxy-Authorization"] for received in proxy.received}
+    assert "secret" not in ended.out + ended.err
+    assert "notifier here: the test message was accepted" in ended.out
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("once",), ("check",)])
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+async def test_a_proxy_that_cannot_be_used(tmp_path: Path, variable: str, arguments: tuple[str]) -> None:
+    """A proxy of a kind that is not known is one line that names the variable and not its password."""
+    settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", variable: "socks5://me:secret@127.0.0.1:1"}
+    ended = await command(tmp_path, settings, *arguments)
+    (line,) = ended.err.splitlines()
+    assert (2, True) == (ended.status, line.startswith(f"watcher: {variable}: must be"))
+    assert "secret" not in line

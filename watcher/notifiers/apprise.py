@@ -1,0 +1,225 @@
+"""The Apprise notifier: the many services that https://github.com/caronc/apprise knows, by their URLs.
+
+Apprise comes with the extra `apprise`. It is slow to import, so that happens only where one is configured,
+and it blocks, so it sends in a thread. A send that the time limit cut off may still arrive, and is then
+repeated; so is one to a URL with several targets of which only some took it.
+"""
+
+import asyncio
+import logging
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from watcher.config import AppriseConfig
+from watcher.messages import Fact, Message, Row, Tone, render, shortened, summary
+from watcher.models import Delivery, Receipt
+from watcher.notifiers.base import DeliveryError, NotifierUnusable
+from watcher.notifiers.outgoing import WORTH_WAITING
+from watcher.notifiers.threads import apart
+from watcher.text import cut
+
+if TYPE_CHECKING:
+    from apprise import Apprise, AppriseResult
+
+_EXTRA: Final = "needs Apprise: pip install 'dynamiq-watcher[apprise]'"
+_NO_URL: Final = "must be one URL that Apprise knows, with all that its service needs"
+_CHECK_URL: Final = "check the Apprise URL: its credentials, and where it leads"
+
+_TEXT_MAX: Final = 3000
+_BODY_MAX, _VALUE_MAX, _ROWS_MAX = 1000, 100, 10
+"""What is read on a phone; services with less room get less."""
+
+_PACE_MAX: Final = 1.0
+"""Seconds between two messages, and at most between the targets of one URL."""
+
+_TYPES: Final[Mapping[Tone, str]] = {
+    "urgent": "warning",
+    "reminder": "warning",
+    "done": "success",
+    "closed": "info",
+    "trouble": "failure",
+    "good": "success",
+    "info": "info",
+}
+_TALKATIVE: Final = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")
+"""Loggers that write URLs and parts of them, in which for many services the secret stands."""
+
+_FORMATTING: Final = str.maketrans({
+    "*": "\N{ASTERISK OPERATOR}",
+    "~": "\N{TILDE OPERATOR}",
+    "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
+})  # fmt: skip
+_MENTION: Final = re.compile(r"(?<!\w)@(?=\w)|@(?=everyone|here|channel|all|room)", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?=[@#!:/\w])")
+_LINK: Final = re.compile(r"(?<=\])\(")
+_EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+_STATUS: Final = re.compile(r"\berror=(\d{3})\b")
+
+
+class AppriseNotifier:
+    """Sends each event as a short plain text."""
+
+    slots = 1
+    spacing = _PACE_MAX
+    for_people = True
+    digests = True
+
+    def __init__(self, config: AppriseConfig, *, request_timeout: float) -> None:
+        """Tries whether Apprise is there and takes the URL.
+
+        Raises:
+            NotifierUnusable: it is not, or does not.
+            SecretError: the URL's file cannot be read.
+        """
+        self.name = self.place = config.name
+        self._config = config
+        self._timeout = request_timeout
+        self._url: str | None = None
+        self._service: Apprise | None = None
+        try:
+            self._current()
+        except ImportError:
+            raise NotifierUnusable(f"notifiers.{self.name}.type: apprise {_EXTRA}") from None
+        except DeliveryError as error:
+            raise NotifierUnusable(f"{config.url.name}: {error}") from None
+
+    async def send(self, delivery: Delivery) -> Receipt | None:
+        """Hands the message to Apprise; see `Notifier.send`."""
+        message = render(delivery.event)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await apart(lambda: self._notify(message))
+        except TimeoutError:
+            raise DeliveryError(f"no answer within {self._timeout:g} s") from None
+        return None
+
+    async def check(self) -> str:
+        """Reads the URL, which is all that can be tried without sending. See `Notifier.check`."""
+        await apart(self._current)
+        return "configured; a test needs --send"
+
+    def _notify(self, message: Message) -> None:
+        service = self._current()
+        body = text(message, room=service[0].body_maxlen)
+        result = service.notify(
+            body, title=message.title, notify_type=_TYPES[message.tone], body_format="text"
+        )
+        if not result:
+            raise _refusal(result)
+
+    def _current(self) -> "Apprise":
+        """Returns Apprise with the URL of this moment.
+
+        Raises:
+            DeliveryError: Apprise does not take it.
+            SecretError: its file cannot be read.
+        """
+        url = self._config.url.read()
+        if self._service is None or url != self._url:
+            self._service, self._url = _service(url, self._timeout), url
+        return self._service
+
+
+def text(message: Message, *, room: int) -> str:
+    """Returns what stands below the title, whole or cut to `room` characters, title included.
+
+    Counted is what HTML needs for it, because Apprise turns the text into that for some services.
+    """
+    room = min(room, _TEXT_MAX) - len(message.title) - 2
+    short = shortened(
+        _inert(message), body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
+    )
+    whole = summary(short).partition("\n")[2]
+    return cut(whole, max(room, 1), size=lambda shown: len(escape(shown).encode("utf-16-le")) // 2)
+
+
+def _inert(message: Message) -> Message:
+    """Returns the message with look-alikes for what of other people's text would act in some service.
+
+    Discord, Mattermost and their like read Markdown and mentions in every text and know no way to send one
+    that is not read, so `@everyone` would call everyone.
+    """
+    return replace(
+        message,
+        body=_harmless(message.body),
+        rows=tuple(
+            Row(_harmless(row.name), _harmless(row.value), row.editable, row.masked) for row in message.rows
+        ),
+        facts=tuple(
+            Fact(fact.label, _harmless(fact.value) if isinstance(fact.value, str) else fact.value)
+            for fact in message.facts
+        ),
+    )
+
+
+def _harmless(words: str) -> str:
+    words = _MENTION.sub("\N{FULLWIDTH COMMERCIAL AT}", words.translate(_FORMATTING))
+    words = _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", words)
+    words = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", words).replace("||", "\N{DOUBLE VERTICAL LINE}")
+    return _LINK.sub("\N{FULLWIDTH LEFT PARENTHESIS}", words)
+
+
+def _service(url: str, timeout: float) -> "Apprise":
+    """Builds Apprise for one URL, so that what it was told there cannot repeat, split or hide a send."""
+    _prepare()
+    from apprise import Apprise, AppriseAsset, NotifyFormat, OverflowMode  # noqa: PLC0415 - slow to import
+
+    # With a time limit of its own it would send in threads that are waited for at the end of the process.
+    asset = AppriseAsset(
+        app_id="watcher", async_mode=False, service_timeout=0, interpret_emojis=False, interpret_escapes=False
+    )
+    service = Apprise(asset=asset)
+    if not service.add(url) or len(service) != 1:
+        raise DeliveryError(_NO_URL, fix=_CHECK_URL)
+    plugin: Any = service[0]
+    plugin.retry = 0
+    plugin.optional = False
+    plugin.overflow_mode = OverflowMode.TRUNCATE
+    plugin.request_rate_per_sec = min(
+        plugin.request_rate_per_sec, _PACE_MAX, timeout / 2 / max(len(plugin), 1)
+    )
+    plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, timeout)
+    plugin.socket_read_timeout = min(plugin.socket_read_timeout, timeout)
+    # What the service takes, whatever the URL says: text as it is, else as Apprise escapes it.
+    taken = type(plugin).notify_format
+    formats = {taken} if isinstance(taken, str) else set(taken)
+    plugin.notify_format = next(
+        form for form in (NotifyFormat.TEXT, NotifyFormat.HTML, NotifyFormat.MARKDOWN) if form in formats
+    )
+    return service
+
+
+def _prepare() -> None:
+    """Sets up what Apprise and `requests` take from the process.
+
+    Their logs are kept from all handlers. `requests` would look for credentials in `~/.netrc`, and for
+    authorities in its own list only, not in what the system, `SSL_CERT_FILE` or `SSL_CERT_DIR` say.
+    """
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+    os.environ["NETRC"] = os.devnull
+    paths = ssl.get_default_verify_paths()
+    trusted = paths.cafile or paths.capath
+    if trusted and not any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
+        os.environ["REQUESTS_CA_BUNDLE"] = trusted
+
+
+def _refusal(result: "AppriseResult") -> DeliveryError:
+    """Returns the error for a send that failed.
+
+    Apprise tells why only in its logs, of which nothing is taken but the number: they may hold the URL.
+    """
+    found = [match[1] for entry in result.logs() if (match := _STATUS.search(entry.message))]
+    if not found:
+        return DeliveryError("the service cannot be reached, or did not accept the message")
+    status = int(found[-1])
+    lasting = 300 <= status < 500 and status not in WORTH_WAITING  # noqa: PLR2004 - HTTP's own classes
+    return DeliveryError(f"HTTP {status}", fix=_CHECK_URL if lasting else None)
