@@ -45,7 +45,7 @@ statement of the bank that shows both.
 Refund 620.00 EUR to the card ending in 4417?"""
 _PARAMS: Final[dict[str, Json]] = {
     "order_id": "A-10482",
-    "amount": 620.00,
+    "amount": 620,
     "currency": "EUR",
     "reason": "duplicate charge",
 }
@@ -59,8 +59,10 @@ What shall I answer?"""
 _QUESTIONS: Final = (
     "Refund 620.00 EUR to the card ending in 4417?",
     "Send the answer to Marta Lindqvist?",
-    "The customer asks for a discount of 15 %. The playbook allows 10 %, more for contracts of two years, and "
-    "this one is for three years. What shall I offer?",
+    """\
+The customer asks for a discount of 15 %. The playbook allows 10 %, more for contracts of two years.
+
+This one is for three years, and the customer pays in advance. What shall I offer?""",
     "Close account A-20417?",
     "Delete 14 duplicate contacts?",
 )
