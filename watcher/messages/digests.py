@@ -1,7 +1,6 @@
 """Many requests of one app in one message."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from watcher.messages.model import Fact, Item, Message, Tone
 from watcher.messages.requests import ended, kind, web_link
@@ -9,7 +8,8 @@ from watcher.messages.times import duration
 from watcher.models import Digest, DigestEntry, Event
 from watcher.text import cut, printable
 
-_PROMPT_SHOWN: Final = 150
+_PROMPT_SHOWN, _RUN_SHOWN = 150, 100
+"""Characters, few enough to be never cut again."""
 
 
 def about_digest(event: Event, digest: Digest) -> Message:
@@ -48,19 +48,18 @@ def _sentences(event: Event, digest: Digest) -> Iterator[str]:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in digest.outcomes)
         yield f"So far {counts}." if digest.waiting else f"{counts}."
     if digest.waiting > len(digest.entries):
-        yield f"These {len(digest.entries)} {_wait(len(digest.entries))} the longest:"
+        yield "Those that wait the longest:"
 
 
 def _item(entry: DigestEntry) -> Item:
-    link = web_link(entry.link)
     note = kind(entry.type)
     if entry.outcome is not None:
         note += f", {ended(entry.outcome, entry.waited)}"
     return Item(
         text=cut(printable(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
         note=note,
-        link=link,
-        run="" if link else printable(entry.run_id),
+        run=cut(printable(entry.run_id), _RUN_SHOWN),
+        link=web_link(entry.link),
     )
 
 

@@ -28,12 +28,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of many requests: its question in one line, a note, and where it leads or which run it is of."""
+    """One of many requests: its question in one line and short, a note, its run, and where it leads."""
 
     text: str
     note: str
+    run: str
     link: str | None = None
-    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,7 @@ def shortened(
         replace(fact, value=cut(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
         for fact in message.facts
     )
-    named = tuple(
-        replace(item, text=cut(item.text, value, size=size), run=cut(item.run, value, size=size))
-        for item in message.items[:rows]
-    )
+    named = message.items[:rows]
     return replace(
         message,
         body=cut(message.body, body, size=size),
@@ -162,9 +159,10 @@ def _lines(message: Message) -> Iterator[str]:
 
 def _item_lines(message: Message) -> Iterator[str]:
     for item in message.items:
-        run = f", run {item.run}" if item.run else ""
-        yield f"  - {item.text} ({item.note}{run})"
         if item.link:
+            yield f"  - {item.text} ({item.note})"
             yield f"    {item.link}"
+        else:
+            yield f"  - {item.text} ({item.note}, run {item.run})"
     if message.dropped_items:
         yield f"  {more_items(message)}"

@@ -35,10 +35,11 @@ BLOCKS_MAX: Final = 12_000
 FALLBACK_MAX: Final = 1000
 """A message fails near 13,200 characters in all, which Slack does not document; these two stay below."""
 
-_LINK_MAX: Final = 2000
-_MENTIONS_MAX: Final = 40
+_LINK_MAX: Final = 1500
+_ITEM_LINK_MAX: Final = 500
+_MENTIONS_MAX: Final = 1000
 
-_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15))
+_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15), (1000, 60, 5))
 """Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
 
 _GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
@@ -109,7 +110,13 @@ def mentions(message: Message, mention: Sequence[str]) -> str:
     """
     if message.tone not in _LOUD:
         return ""
-    return " ".join(_mention(who) for who in mention[:_MENTIONS_MAX])
+    called = ""
+    for who in mention:
+        longer = f"{called} {_mention(who)}".lstrip()
+        if len(longer) > _MENTIONS_MAX:
+            break
+        called = longer
+    return called
 
 
 def inert(text: str) -> str:
@@ -162,13 +169,12 @@ def _list(entries: list[Json], more: str) -> Json:
 
 
 def _item(item: Item) -> Json:
-    linked = item.link and _size(item.link) <= _LINK_MAX
-    elements = [
-        {"type": "link", "url": item.link, "text": item.text} if linked else _text(item.text),
-        _text(f" — {item.note}", italic=True),
-    ]
-    if item.run:
-        elements += [_text(", run ", italic=True), _text(item.run, code=True)]
+    if item.link and _size(item.link) <= _ITEM_LINK_MAX:
+        question = {"type": "link", "url": item.link, "text": item.text}
+        elements = [question, _text(f" — {item.note}", italic=True)]
+    else:
+        note = _text(f" — {item.note}, run ", italic=True)
+        elements = [_text(item.text), note, _text(item.run, code=True)]
     return {"type": "rich_text_section", "elements": elements}
 
 
