@@ -223,7 +223,7 @@ class FakeSlack:
     def _update(self, key: Key, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Replaces a message. Metadata and blocks that are not given stay.
 
-        An empty list removes the blocks; that a text alone does is in some of Slack's descriptions, but not in
+        An empty list removes the blocks; that a text alone does so is in some of Slack's descriptions, not in
         all. There is no `mrkdwn` for an edit: its text is always read as markup.
 
         https://docs.slack.dev/reference/methods/chat.update

@@ -155,6 +155,9 @@ def test_an_end_without_details() -> None:
     assert render(replace(RESOLVED, resolution=None)).lead == "Closed: the run no longer exists."
     gone = replace(RESOLVED, resolution=Resolution("answered", None, SEEN_AT + 312))
     assert render(gone).lead == "Answered after 5 min 12 s."
+    odd = render(replace(RESOLVED, resolution=Resolution("answered", "x\n" * 500, SEEN_AT + 312))).lead or ""
+    assert "; the run is now x x " in odd
+    assert len(odd) < 110
 
 
 def test_a_reminder() -> None:

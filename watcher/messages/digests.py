@@ -58,7 +58,7 @@ def _item(entry: DigestEntry) -> Item:
     return Item(
         text=cut(printable(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
         note=note,
-        run=cut(printable(entry.run_id), _RUN_SHOWN),
+        run=cut(printable(entry.run_id), _RUN_SHOWN) or "(no id)",
         link=web_link(entry.link),
     )
 

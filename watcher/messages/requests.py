@@ -9,7 +9,7 @@ from watcher.messages.model import Fact, Message, Row, Tone, briefly
 from watcher.messages.times import duration
 from watcher.models import APPROVAL, FEEDBACK, PAUSED, UNKNOWN, Event, InputRequest, Json, Outcome
 from watcher.secrets import MASK
-from watcher.text import multiline, printable
+from watcher.text import cut, multiline, printable
 
 NOT_VISIBLE: Final = "The run waits, but its question is not visible here: look at the run itself."
 PARKED: Final = "The run is paused and shows no question: it may wait for an answer that nobody is asked for."
@@ -27,6 +27,7 @@ _REASONS: Final[dict[Outcome, str]] = {
     "gone": "the run no longer exists",
     "replaced": "it was asked anew",
 }
+_STATUS_SHOWN: Final = 60
 _REMINDED: Final = 500
 """Characters of a question that a reminder repeats."""
 
@@ -73,7 +74,7 @@ def kind(request_type: str) -> str:
 
 def web_link(link: str | None) -> str | None:
     """Returns the link if it is one to follow in a browser, so that no other scheme ever gets clickable."""
-    shown = printable(link or "")
+    shown = printable(link or "").replace(" ", "%20")
     return shown if shown.startswith(("https://", "http://")) else None
 
 
@@ -103,7 +104,7 @@ def _ending(event: Event, outcome: Outcome) -> str:
             waited = event.resolution.resolved_at - event.first_seen_at
     words = ended(outcome, waited)
     if outcome == "answered" and status:
-        words += f"; the run is now {printable(status).replace('_', ' ')}"
+        words += f"; the run is now {cut(printable(status).replace('_', ' '), _STATUS_SHOWN)}"
     return f"{words[0].upper()}{words[1:]}."
 
 
