@@ -20,6 +20,7 @@ from watcher.models import (
     Json,
     Route,
 )
+from watcher.observer import Observer
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
 from watcher.secrets import Redactor, Secret
@@ -136,6 +137,7 @@ class PollBench:
         request_timeout: float = BOUND,
         jitter: Callable[[], float] = lambda: 0.0,
         routes: Sequence[Route] = BOTH,
+        observer: Observer | None = None,
         **config: Any,
     ) -> Poller:
         """Returns a poller of the app; what is not named here is the app's configuration."""
@@ -157,6 +159,7 @@ class PollBench:
             routes=routes,
             masker=Masker(redact, redactor),
             wake=lambda: self.wakes.append(self.clock.now),
+            observer=observer or Observer(),
             scrub=redactor.scrub,
             wall=self.clock.time,
             jitter=jitter,

@@ -90,8 +90,8 @@ def test_what_arrives() -> None:
         "  amount (editable): 620",
         "  customer: Ada",
         "Waiting since: 2026-06-10T09:15:39Z",
-        "Run: 8c2c",
         "User: customer-7421",
+        "Run: 8c2c",
         "Session: 3d3e",
     ]
 
@@ -135,7 +135,7 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     event = replace(asking("ada@x.example 1 < 2 (a_b) [c]"), link="https://console.example/@me/_x_/*")
     message = told(event)["message"]
     assert "  ada@x.example 1 < 2 (a_b) [c]\n" in message
-    assert message.endswith("\nhttps://console.example/@me/_x_/*")
+    assert "\nhttps://console.example/@me/_x_/*\n" in message
 
 
 @pytest.mark.parametrize("room", [32768, 2000, 1000, 160])

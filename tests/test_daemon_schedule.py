@@ -6,8 +6,9 @@ import pytest
 
 from tests.builders import ScriptedNotifier
 from watcher.config import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
-from watcher.daemon import next_poll, routes
 from watcher.models import Route
+from watcher.parts import routes
+from watcher.schedule import next_poll
 from watcher.secrets import Redactor, Secret
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))

@@ -1,8 +1,10 @@
 """`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
 
 import asyncio
+import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +17,12 @@ ACCESS_KEY: Final = "dynamiq_acc_demo"
 POLL_INTERVAL: Final = 0.5
 ALERT_AFTER: Final = 1.5
 """Short enough that the outage in the demo is told of."""
+REMIND_AFTER: Final = 12.0
+"""Short enough that somebody is reminded in the demo, and long enough that most is answered before."""
 
 
-async def run(seconds: float | None) -> None:
-    """Plays the demo until a signal, or for so many seconds.
+async def run(seconds: float | None, *, announce: Callable[[str], object]) -> None:
+    """Plays the demo until a signal, or for so many seconds; `announce` is told where the status page is.
 
     Raises:
         StoreUnusable: there is no place for a temporary database.
@@ -42,13 +46,15 @@ async def run(seconds: float | None) -> None:
                         notify=("console",),
                     ),
                 ),
-                notifiers=(ConsoleConfig(name="console"),),
+                notifiers=(ConsoleConfig(name="console", remind_after=(REMIND_AFTER,)),),
                 redactor=redactor,
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
             play = asyncio.create_task(simulator.play("demo", {"support": app}))
-            try:
-                await daemon.run(config, seconds=seconds)
-            finally:
-                play.cancel()
-                await asyncio.wait({play})
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
+                try:
+                    await daemon.run(config, seconds=seconds, listening=listening)
+                finally:
+                    play.cancel()
+                    await asyncio.wait({play})

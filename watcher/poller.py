@@ -1,7 +1,7 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,7 +16,18 @@ from watcher.backoff import backoff
 from watcher.config import AppConfig
 from watcher.logs import log_superseded
 from watcher.messages import moment
-from watcher.models import PAUSED, App, Change, InputRequest, Known, Route, Run, Sighting
+from watcher.models import (
+    PAUSED,
+    App,
+    Change,
+    DeliveryRecord,
+    InputRequest,
+    Known,
+    Route,
+    Run,
+    Sighting,
+)
+from watcher.observer import Observer
 from watcher.redaction import Masker
 from watcher.runs import tidy
 from watcher.store import Store, StoreError, StoreUnusable
@@ -35,6 +46,18 @@ PARKED_INTERVALS: Final = 4
 """For how many poll intervals a run may be paused and show no question before that is told."""
 
 log = structlog.get_logger()
+
+
+def _kinds(of: type[ApiError]) -> Iterator[str]:
+    for kind in of.__subclasses__():
+        yield kind.code
+        yield from _kinds(kind)
+
+
+SUCCESS: Final = "success"
+DATABASE_ERROR: Final = "database_error"
+OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_kinds(ApiError))
+"""What a poll can end with: success, or the kind of its failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +99,7 @@ class Poller:
         routes: Sequence[Route],
         masker: Masker,
         wake: Callable[[], None],
+        observer: Observer,
         scrub: Callable[[str], str],
         wall: Callable[[], float],
         jitter: Callable[[], float],
@@ -90,6 +114,7 @@ class Poller:
         self._routes = routes
         self._masker = masker
         self._wake = wake
+        self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
@@ -108,6 +133,17 @@ class Poller:
         Raises:
             StoreUnusable: the database cannot be used any more.
         """
+        began = asyncio.get_running_loop().time()
+        error = await self._attempt()
+        took = asyncio.get_running_loop().time() - began
+        self._observer.polled(self.config.name, _outcome(error), took)
+        return await self._failed(error) if error else None
+
+    async def close(self) -> None:
+        """Closes the connections to the app."""
+        await self._client.close()
+
+    async def _attempt(self) -> ApiError | None:
         limit = DEADLINE_TIMEOUTS * self._settings.request_timeout
         try:
             async with asyncio.timeout(limit):
@@ -117,13 +153,13 @@ class Poller:
                 self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
             )
         except TimeoutError:
-            return await self._failed(TimedOut(f"the poll took longer than {limit:g} s"))
+            return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
-            return await self._failed(error)
+            return error
         except StoreUnusable:
             raise
         except StoreError as error:
-            return await self._failed(ApiError(str(error), code="database_error"))
+            return ApiError(str(error), code=DATABASE_ERROR)
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
@@ -132,14 +168,10 @@ class Poller:
                 "app.recovered", since=moment(health.failure.since), pending=health.failure.pending_known
             )
             self._wake()
-        log_superseded(health.superseded)
+        self._superseded(health.superseded)
         write = self._log.info if news else self._log.debug
         write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
-
-    async def close(self) -> None:
-        """Closes the connections to the app."""
-        await self._client.close()
 
     async def _sweep(self) -> _Sweep:
         state = await self._store.app_state(self.config.name)
@@ -258,8 +290,9 @@ class Poller:
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
             return
+        now = self._wall()
         recorded = await self._store.record_changes(
-            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=self._wall()
+            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=now
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
@@ -268,11 +301,18 @@ class Poller:
         for sighting in recorded.new:
             request = sighting.request
             self._log.info("request.new", run=sighting.run.id, request=request.id, type=request.type)
+            self._observer.request_seen(self.app.name, request.type)
         for change in recorded.ended:
             event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
             known = change.known
             self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
-        log_superseded(recorded.superseded)
+            self._observer.request_ended(self.app.name, change.outcome, now - known.first_seen_at)
+        self._superseded(recorded.superseded)
+
+    def _superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+        log_superseded(deliveries)
+        for delivery in deliveries:
+            self._observer.delivery_ended(delivery.notifier, delivery.type, "superseded")
 
     @asynccontextmanager
     async def _telling_people(self) -> AsyncIterator[None]:
@@ -359,6 +399,13 @@ class Poller:
             )
             self._wake()
         return wait
+
+
+def _outcome(error: ApiError | None) -> str:
+    """Returns one of `OUTCOMES`; an error's own code may be any word of the API's."""
+    if error is None:
+        return SUCCESS
+    return error.code if type(error) is ApiError else type(error).code
 
 
 def link(config: AppConfig, run_id: str, request_id: str) -> str | None:

@@ -27,7 +27,8 @@ _UNUSED: Final = (
 def load_app(connection: sqlite3.Connection, app: str) -> AppState:
     """Returns what is known of an app."""
     known = connection.execute(
-        "SELECT key, run_id, request_id, fingerprint FROM requests WHERE app = ? AND resolved_at IS NULL",
+        "SELECT key, run_id, request_id, fingerprint, first_seen_at FROM requests"
+        " WHERE app = ? AND resolved_at IS NULL",
         (app,),
     )
     hidden = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
