@@ -88,7 +88,7 @@ def test_a_whole_request() -> None:
         (DIGEST, "25 requests need input · support"),
         (DIGEST_REMINDED, "Reminder: 25 of 25 requests still wait · support"),
         (DIGEST_PARTLY_ENDED, "1 of 25 requests still waits · support"),
-        (DIGEST_ENDED, "All 25 requests have ended · support"),
+        (DIGEST_ENDED, "All 25 requests are closed · support"),
         (TEST, "Test message, nothing waits"),
     ],
 )

@@ -233,7 +233,7 @@ def test_a_webhook_follows_up(event: Event) -> None:
     ("event", "title"),
     [
         (DIGEST_PARTLY_ENDED, "🔵 1 of 25 requests still waits · support\nSo far 20 answered, 4 canceled."),
-        (DIGEST_ENDED, "✅ All 25 requests have ended · support\n21 answered, 4 canceled."),
+        (DIGEST_ENDED, "✅ All 25 requests are closed · support\n21 answered, 4 canceled."),
     ],
 )
 def test_a_digest_is_edited(event: Event, title: str) -> None:
@@ -258,7 +258,7 @@ def test_a_deleted_digest_is_told_afresh_and_then_edited() -> None:
     afresh = with_slack(slack, sending(DIGEST_PARTLY_ENDED, first))
     assert with_slack(slack, sending(DIGEST_ENDED, afresh)) == afresh
     (message,) = slack.messages.values()
-    assert seen(message).startswith("✅ All 25 requests have ended")
+    assert seen(message).startswith("✅ All 25 requests are closed")
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "failed", "gone", "replaced"])

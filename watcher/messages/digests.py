@@ -37,7 +37,7 @@ def _headline(event: Event, digest: Digest) -> tuple[Tone, str]:
         case _ if digest.waiting:
             return "info", still
     answered = any(outcome == "answered" for outcome, _ in digest.outcomes)
-    return "done" if answered else "closed", f"All {digest.total} requests have ended"
+    return "done" if answered else "closed", f"All {digest.total} requests are closed"
 
 
 def _sentences(event: Event, digest: Digest) -> Iterator[str]:
