@@ -19,7 +19,6 @@ from tests.fakes import FakeSlack, Reply
 from tests.sending import CHANNEL, JSON_TYPE, MENTION, failing, posted, sending, with_slack
 from tests.slack_markup import acting, mentions_fired, seen
 from watcher.models import Event, Receipt, Resolution
-from watcher.notifiers.slack import _NO_EDIT
 
 ASKED_WORDS = "Approve the refund?"
 ASKED = asking(ASKED_WORDS, {"amount": 620, "note": "twice"}, editable=("amount",))
@@ -83,7 +82,21 @@ def test_reminders_are_edited_too() -> None:
     assert paths(slack) == [POSTED, POSTED, UPDATED, UPDATED]
 
 
-@pytest.mark.parametrize("code", sorted(_NO_EDIT))
+@pytest.mark.parametrize(
+    "code",
+    [
+        "message_not_found",
+        "cant_update_message",
+        "edit_window_closed",
+        "is_inactive",
+        "cant_broadcast_message",
+        "update_failed",
+        "channel_not_found",
+        "not_in_channel",
+        "is_archived",
+        "channel_is_archived",
+    ],
+)
 def test_what_cannot_be_edited_is_told_afresh(code: str) -> None:
     """Whatever keeps the first message from being edited, a new one tells how it ended, and calls nobody."""
     slack = FakeSlack()
