@@ -12,6 +12,7 @@ from watcher.messages.model import (
     Message,
     Row,
     Tone,
+    briefly,
     facts,
     headline,
     more_items,
@@ -40,6 +41,7 @@ __all__ = [
     "Message",
     "Row",
     "Tone",
+    "briefly",
     "duration",
     "facts",
     "headline",
@@ -63,7 +65,7 @@ _RENDERERS = {
 
 _SAMPLE = Message(
     tone="info",
-    title="Test message: nothing waits",
+    title="Test message, nothing waits",
     body="Approve a refund of 620 USD for order A-20417? It is above the 500 USD limit.",
     quoted=True,
     rows=(
