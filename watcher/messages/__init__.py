@@ -42,6 +42,7 @@ __all__ = [
     "Row",
     "Tone",
     "briefly",
+    "changed",
     "duration",
     "facts",
     "headline",

@@ -73,6 +73,24 @@ def headline(message: Message) -> str:
     return f"{message.title}: {question}" if question else message.title
 
 
+def changed(message: Message, change: Callable[[str], str]) -> Message:
+    """Returns the message with every text changed but its title, which is ours, and its links."""
+    return replace(
+        message,
+        body=change(message.body),
+        lead=change(message.lead) if message.lead else None,
+        rows=tuple(replace(row, name=change(row.name), value=change(row.value)) for row in message.rows),
+        items=tuple(
+            replace(item, text=change(item.text), note=change(item.note), run=change(item.run))
+            for item in message.items
+        ),
+        facts=tuple(
+            replace(fact, value=change(fact.value)) if isinstance(fact.value, str) else fact
+            for fact in message.facts
+        ),
+    )
+
+
 def summary(message: Message) -> str:
     """Returns the message as plain text of several lines, whole and without any markup.
 
