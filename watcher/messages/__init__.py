@@ -13,6 +13,7 @@ from watcher.messages.model import (
     Row,
     Tone,
     briefly,
+    changed,
     facts,
     headline,
     more_items,
