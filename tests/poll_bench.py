@@ -132,6 +132,7 @@ class PollBench:
         redact: Iterable[str] = (),
         baseline: bool = False,
         request_timeout: float = BOUND,
+        alert_after: float = 120.0,
         jitter: Callable[[], float] = lambda: 0.0,
         **config: Any,
     ) -> Poller:
@@ -142,7 +143,7 @@ class PollBench:
             page_size=100,
             request_timeout=request_timeout,
             backoff_max=300.0,
-            alert_after=120.0,
+            alert_after=alert_after,
             baseline=baseline,
         )
         return Poller(

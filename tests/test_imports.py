@@ -19,11 +19,12 @@ LAYERS: Final = (
     {"daemon"},
     {"dispatcher", "server"},
     {"poller"},
+    {"app_alert"},
     {"api", "diff", "health", "logs", "metrics", "notifiers", "redaction", "store", "tables"},
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
-    {"config_schema", "simulator"},
-    {"backoff", "durations", "ids", "models", "secrets", "text"},
+    {"config_schema", "documents", "simulator", "sizes"},
+    {"aside", "backoff", "durations", "ids", "models", "secrets", "text"},
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 

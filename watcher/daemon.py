@@ -264,10 +264,20 @@ class _Daemon:
             if abs(moved) > CLOCK_STEP:
                 offset += moved
                 log.warning("daemon.clock_stepped", seconds=round(moved, 1))
+                await self._shift_deliveries(moved)
                 for poller in self._parts.pollers:
                     if self._scheduler.get_job(poller.config.name) is not None:
                         self._book_anew(poller)
                 self._scheduler.wakeup()
+
+    async def _shift_deliveries(self, moved: float) -> None:
+        """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
+        try:
+            await self._parts.store.shift_deliveries(moved)
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            log.warning("daemon.clock_unshifted", error=str(error))
 
     async def _stop_polling(self) -> None:
         self._scheduler.pause()
