@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.builders import claim, outbox, pending, records
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher.models import UNKNOWN, Event, Json
+from watcher.models import UNKNOWN, Event, Json, Run
 from watcher.notifiers.webhook import payload
+from watcher.runs import parse_run
 from watcher.secrets import Redactor
 
 pytestmark = pytest.mark.anyio
@@ -176,6 +177,24 @@ async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> 
     recorded = everything(bench.path)
     found = [word for word in (b"Pay with", b"hunter22", b"acc_secret") if word in recorded]
     assert [b"Pay with"] == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "include_input", "kept"),
+    [(True, False, None), (True, True, None), (False, False, None), (False, True, {"text": "hello"})],
+)
+async def test_a_poll_remembers_little_of_a_run(
+    bench: PollBench, *, asked: bool, include_input: bool, kept: Json
+) -> None:
+    """Only the input of a run that may have to be told of as hidden is kept while the list is read on."""
+    run = parse_run(api_run("run-1", *[question(params={"a": 1})] * asked, input={"text": "hello"}))
+    assert isinstance(run, Run)
+    remembered = bench.poller(include_input=include_input)._remembered(run)
+    assert kept == remembered.input
+    assert [(None, None)] * asked == [(request.params, request.prompt) for request in remembered.requests]
+    assert [request.fingerprint for request in run.requests] == [
+        request.fingerprint for request in remembered.requests
+    ]
 
 
 async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:

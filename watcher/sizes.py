@@ -15,6 +15,7 @@ PROMPT_MAX: Final = 256 * 1024
 STRING_MAX: Final = 1000
 """Characters of one string within JSON that would have too many bytes otherwise."""
 
+_CHANGING: Final = frozenset({str, dict, list})
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -24,26 +25,19 @@ def fit(value: Json) -> Json:
     Of one that is not, long strings are cut; when that does not suffice, it is replaced by words that say
     how large it was.
     """
-    if not _too_large(value):
+    if _size(value) <= JSON_MAX:
         return value
     shorter = _with_short_strings(value)
-    return left_out(value) if _too_large(shorter) else shorter
+    return shorter if _size(shorter) <= JSON_MAX else left_out(value)
 
 
 def left_out(value: Json) -> str:
     """Returns the words for a value that is not kept."""
-    size = len(_ENCODER.encode(value).encode(errors="replace"))
-    return f"… ({size:,} bytes of JSON, too many to be kept)"
+    return f"… ({_size(value):,} bytes of JSON, too many to be kept)"
 
 
-def _too_large(value: Json) -> bool:
-    """Looks at no more of the value than it takes to know."""
-    size = 0
-    for piece in _ENCODER.iterencode(value):
-        size += len(piece) if piece.isascii() else len(piece.encode(errors="replace"))
-        if size > JSON_MAX:
-            return True
-    return False
+def _size(value: Json) -> int:
+    return len(_ENCODER.encode(value).encode(errors="replace"))
 
 
 def _with_short_strings(value: Json) -> Json:
@@ -51,8 +45,11 @@ def _with_short_strings(value: Json) -> Json:
         case str():
             return cut(value, STRING_MAX)
         case dict():
-            return {key: _with_short_strings(item) for key, item in value.items()}
+            return {
+                key: _with_short_strings(item) if type(item) in _CHANGING else item
+                for key, item in value.items()
+            }
         case list():
-            return [_with_short_strings(item) for item in value]
+            return [_with_short_strings(item) if type(item) in _CHANGING else item for item in value]
         case _:
             return value
