@@ -125,6 +125,21 @@ def test_nothing_of_a_secret_is_left_where_a_prompt_is_cut(hidden: str, over: in
     assert set("x") == set(shown.partition("… ")[0].replace(MASK, "")) - set("y")
 
 
+@pytest.mark.parametrize(
+    ("secret", "start"),
+    [("hunter22-" * 10, f"Use these: {MASK}{MASK}"), ("hunter22-" * 5000, "…"), (KEY, f"Use these: {MASK}")],
+)
+def test_nothing_of_a_secret_is_left_where_masks_make_a_prompt_short(secret: str, start: str) -> None:
+    """When a long prompt is nothing but secrets, so that little is left of it, none shows at its end."""
+    prompt = "Use these: " + secret * (3 * PROMPT_MAX // len(secret))
+    params = {"note" if secret == KEY else "token": secret}
+    shown = masker(*GLOBS, secret=KEY).request(request(prompt, params)).prompt
+    assert shown is not None
+    assert shown.startswith(start)
+    assert ("hunt" in shown, "dyna" in shown, "Zx9" in shown) == (False, False, False)
+    assert shown.endswith(" more characters)")
+
+
 def test_large_params_are_cut_after_they_were_masked() -> None:
     """In a long text that is cut a secret was masked before, so that no part of it is left."""
     params = {"note": "x" * 960 + KEY, "token": "hunter22", "rest": "y" * JSON_MAX}

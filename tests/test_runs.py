@@ -344,6 +344,21 @@ def test_how_deep_a_question_may_be(depth: int, *, is_cut: bool) -> None:
     assert request_of(params=params).params == tidy(params, 1)
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ("a\ud800", "a\ufffd"),
+        ({"k\udfff": 1}, {"k\ufffd": 1}),
+        ([math.inf], ["inf"]),
+        ([-math.inf, math.nan], ["-inf", "nan"]),
+    ],
+)
+def test_a_question_can_be_stored(sent: Json, read: Json) -> None:
+    """What cannot be stored is replaced in a question, however little else is there."""
+    assert read == request_of(params=sent).params
+    assert request_of(params=sent).fingerprint == request_of(params=read).fingerprint
+
+
 @given(questions)
 def test_a_question_is_tidied_only_where_that_shows(question: Json) -> None:
     """The short way around large content leads to what looking at every value leads to."""

@@ -19,6 +19,8 @@ _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
 _SEARCHED_FOR: Final = 10_000
 """Masked values that may be in a prompt; where there are more, the whole prompt is masked."""
+_LONGEST_SECRET: Final = 16 * 1024
+"""Characters that no secret of ours has."""
 _MARK: Final = "\0"
 """Stands for the mask while there are values to search for: none of them is found within it."""
 
@@ -49,12 +51,13 @@ class Masker:
         return _Walk(self._key, self._redactor).shown(value)
 
     def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
-        # Of a secret that begins before the end nothing may be left, so twice as much is looked at.
         start = prompt[: 2 * PROMPT_MAX]
         shown = self._redactor.scrub(_without(hidden, start))
         if len(start) == len(prompt):
             return cut(shown, PROMPT_MAX)
-        kept = shown[:-PROMPT_MAX]
+        # The end may be the beginning of a secret that was not looked at whole.
+        longest = max(map(len, hidden), default=0)
+        kept = shown[: -min(max(longest, _LONGEST_SECRET), PROMPT_MAX)]
         return cut(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
 
 
