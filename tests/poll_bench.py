@@ -135,6 +135,7 @@ class PollBench:
         baseline: bool = False,
         digest_above: int = 20,
         request_timeout: float = BOUND,
+        alert_after: float = 120.0,
         jitter: Callable[[], float] = lambda: 0.0,
         routes: Sequence[Route] = BOTH,
         observer: Observer | None = None,
@@ -147,7 +148,7 @@ class PollBench:
             page_size=100,
             request_timeout=request_timeout,
             backoff_max=300.0,
-            alert_after=120.0,
+            alert_after=alert_after,
             baseline=baseline,
             digest_above=digest_above,
         )

@@ -21,12 +21,13 @@ LAYERS: Final = (
     {"dispatcher", "endpoints", "schedule"},
     {"status_page"},
     {"heartbeat", "metrics", "monitor", "poller", "server"},
+    {"app_alert", "sweep"},
     {"api", "diff", "logs", "notifiers", "redaction", "store", "tables"},
     {"health", "pending"},
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
-    {"config_file", "config_schema", "observer", "simulator"},
-    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "vitals"},
+    {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
+    {"aside", "backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "vitals"},
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 

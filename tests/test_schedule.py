@@ -57,12 +57,14 @@ class Bench:
     def __init__(self, poller: ScriptedPoller) -> None:
         self.set_by = 0.0
         self.prunes: asyncio.Queue[None] = asyncio.Queue()
+        self.shifts: list[int] = []
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
         self.vitals = WatchedVitals(self.wall)
         self.schedule = Schedule(
             [cast("Any", poller)],
             poll_limit=300.0,
             prune=self.prune,
+            shift=self.shift,
             vitals=self.vitals,
             heartbeat=None,
             die=self.deaths.put_nowait,
@@ -77,6 +79,10 @@ class Bench:
     async def prune(self) -> None:
         """Notes it."""
         self.prunes.put_nowait(None)
+
+    async def shift(self, seconds: float) -> None:
+        """Notes by how much."""
+        self.shifts.append(round(seconds))
 
 
 @asynccontextmanager
@@ -99,10 +105,11 @@ async def test_a_clock_set_back_an_hour() -> None:
     async with scheduling(poller) as bench:
         bench.set_by = -3600.0
         with capture_logs() as logs:
-            bench.schedule.look_at_clock()
+            await bench.schedule.look_at_clock()
         await poller.polls.get()
         await bench.prunes.get()
-        bench.schedule.look_at_clock()
+        await bench.schedule.look_at_clock()
+    assert [-3600] == bench.shifts
     assert [("daemon.clock_stepped", -3600.0)] == [(record["event"], record["seconds"]) for record in logs]
     assert poller.polls.empty()
 
@@ -112,9 +119,9 @@ async def test_a_clock_that_drifts_a_little() -> None:
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
         bench.set_by = -1.0
-        bench.schedule.look_at_clock()
+        await bench.schedule.look_at_clock()
         await asyncio.sleep(0)
-    assert poller.polls.empty()
+    assert ([], True) == (bench.shifts, poller.polls.empty())
 
 
 async def test_a_scheduler_that_is_stuck_is_noticed() -> None:

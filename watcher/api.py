@@ -4,13 +4,15 @@ Its errors are drawn in `api_errors`.
 """
 
 import asyncio
+import hashlib
+import json
 import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -31,10 +33,12 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
+from watcher.aside import aside
 from watcher.backoff import retry_after
+from watcher.documents import LARGE, parse_json
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.proxies import proxy_for
-from watcher.runs import Skipped, parse_json, parse_run, tidy
+from watcher.runs import Skipped, parse_run, tidy
 from watcher.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
@@ -44,6 +48,8 @@ MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API sends with an error."""
 SORT: Final = "started_at"
 """Oldest first: a run that starts while pages are read lands behind them and shifts none."""
+
+T = TypeVar("T")
 
 _Query = list[tuple[str, str | int | float | bool | None]]
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
@@ -114,7 +120,8 @@ class RunsClient:
         """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
 
         Reads on as long as either the page count or the total count says that there is more, and without
-        both until a page brings nothing new, because either may be missing or wrong.
+        both until a page brings nothing new, because either may be missing or wrong. That the API knows of no
+        such page ends the list too: runs were answered since its counts were taken.
 
         Raises:
             ApiError: a page could not be had; what came before it is all there is to know.
@@ -125,22 +132,22 @@ class RunsClient:
         query += [("user_id", user_id)] if user_id else []
         query += [("session_id", session_id)] if session_id else []
         seen: set[str] = set()
-        unreadable: list[Json] = []
+        unreadable = ""
         listed = 0
         for number in range(1, PAGES_MAX + 1):
-            document = await self._get("/v1/runs", [*query, ("page", number)])
-            items = document.get("data")
-            if not isinstance(items, list):
-                raise InvalidResponse("the list of runs has no list in `data`")
-            parsed = [parse_run(item) for item in items]
-            runs = tuple(run for run in parsed if isinstance(run, Run))
-            skipped = tuple(item for item in parsed if isinstance(item, Skipped))
-            listed += len(items)
-            before, unreadable = unreadable, _unreadable(items, parsed)
-            fresh = any(run.id not in seen for run in runs) or unreadable not in ([], before)
-            seen.update(run.id for run in runs)
-            last = not fresh or not _more(document.get("pagination"), number, listed)
-            yield Page(runs, skipped, last)
+            try:
+                page = await self._get("/v1/runs", [*query, ("page", number)], _read_page)
+            except (BadRequest, NotFound) as error:
+                if number == 1 or not error.from_api:
+                    raise
+                yield Page((), (), last=True)
+                return
+            listed += page.items
+            fresh = any(run.id not in seen for run in page.runs) or page.unreadable not in {"", unreadable}
+            seen.update(run.id for run in page.runs)
+            unreadable = page.unreadable
+            last = not fresh or not _more(page.pagination, number, listed)
+            yield Page(page.runs, page.skipped, last)
             if last:
                 return
         raise InvalidResponse(f"the list of runs has no end after {PAGES_MAX} pages")
@@ -152,15 +159,12 @@ class RunsClient:
             NotFound: the run does not exist, if `from_api`.
             ApiError: it could not be had.
         """
-        document = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [])
-        run = parse_run(document.get("data"))
-        if isinstance(run, Skipped):
-            raise InvalidResponse(f"the run cannot be read: {run.reason}")
+        run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], _read_run)
         if run.id != run_id:
             raise InvalidResponse("the answer is about another run")
         return run
 
-    async def _get(self, path: str, query: _Query) -> dict[str, Json]:
+    async def _get(self, path: str, query: _Query, read: Callable[[dict[str, Json]], T]) -> T:
         try:
             # The client bounds only the wait for each piece, and one that drips would hold up all others.
             async with asyncio.timeout(self._timeout), self._answer(path, query) as response:
@@ -171,13 +175,11 @@ class RunsClient:
                 body = await _read(response)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-        try:
-            document = parse_json(body)
-        except ValueError as error:
-            raise InvalidResponse(f"the answer is not JSON: {error}", status=response.status_code) from None
-        if not isinstance(document, dict):
-            raise InvalidResponse("the answer is not a JSON object", status=response.status_code)
-        return document
+
+        def work() -> T:
+            return read(_document(body))
+
+        return await aside(work) if len(body) > LARGE else work()
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -239,9 +241,53 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
-def _unreadable(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> list[Json]:
-    """Returns the items that are no runs, cut to a depth at which they can be compared."""
-    return [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a page of the list holds: of how many items, and a digest of those that are no runs."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[Skipped, ...]
+    items: int
+    unreadable: str
+    pagination: Json
+
+
+def _document(body: bytes) -> dict[str, Json]:
+    try:
+        document = parse_json(body)
+    except ValueError as error:
+        raise InvalidResponse(f"the answer is not JSON: {error}", status=httpx.codes.OK) from None
+    if not isinstance(document, dict):
+        raise InvalidResponse("the answer is not a JSON object", status=httpx.codes.OK)
+    return document
+
+
+def _read_page(document: dict[str, Json]) -> _Content:
+    items = document.get("data")
+    if not isinstance(items, list):
+        raise InvalidResponse("the list of runs has no list in `data`")
+    parsed = [parse_run(item) for item in items]
+    skipped = tuple(item for item in parsed if isinstance(item, Skipped))
+    return _Content(
+        runs=tuple(run for run in parsed if isinstance(run, Run)),
+        skipped=skipped,
+        items=len(items),
+        unreadable=_digest(items, parsed) if skipped else "",
+        pagination=document.get("pagination"),
+    )
+
+
+def _read_run(document: dict[str, Json]) -> Run:
+    run = parse_run(document.get("data"))
+    if isinstance(run, Skipped):
+        raise InvalidResponse(f"the run cannot be read: {run.reason}")
+    return run
+
+
+def _digest(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> str:
+    """Tells the items that are no runs from others, so that a page which comes again is known as such."""
+    unreadable = [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+    return hashlib.sha256(json.dumps(unreadable).encode()).hexdigest()
 
 
 def _more(pagination: Json, page: int, listed: int) -> bool:
@@ -280,6 +326,8 @@ async def _read_refusal(response: httpx.Response) -> bytes:
 
 
 def _error_object(body: bytes) -> dict[str, Json]:
+    if len(body) > LARGE:
+        return {}
     try:
         document = parse_json(body)
     except ValueError:

@@ -121,6 +121,7 @@ class _Daemon:
             parts.pollers,
             poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
             prune=self._prune,
+            shift=self._shift_deliveries,
             vitals=parts.vitals,
             heartbeat=parts.heartbeat,
             die=self._die,
@@ -169,6 +170,15 @@ class _Daemon:
             raise
         except StoreError as error:
             log.warning("database.prune_failed", error=str(error))
+
+    async def _shift_deliveries(self, moved: float) -> None:
+        """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
+        try:
+            await self._parts.store.shift_deliveries(moved)
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            log.warning("daemon.clock_unshifted", error=str(error))
 
 
 def _end_by_signal() -> asyncio.Event:

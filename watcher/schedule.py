@@ -44,16 +44,21 @@ class Schedule:
         *,
         poll_limit: float,
         prune: Callable[[], Awaitable[None]],
+        shift: Callable[[float], Awaitable[None]],
         vitals: Vitals,
         heartbeat: Heartbeat | None,
         die: Callable[[BaseException], None],
         wall: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """`poll_limit` is the seconds that a poll may take; `die` is told of what nothing survives."""
+        """`poll_limit` is the seconds that a poll may take; `die` is told of what nothing survives.
+
+        `shift` moves what waits to be sent by the seconds by which the wall clock was set.
+        """
         self._pollers = pollers
         self._poll_limit = poll_limit
         self._prune_now = prune
+        self._shift = shift
         self._vitals = vitals
         self._heartbeat = heartbeat
         self._die = die
@@ -75,15 +80,16 @@ class Schedule:
         """Looks at the clock again and again."""
         while True:
             await asyncio.sleep(LOOK_AT_CLOCK)
-            self.look_at_clock()
+            await self.look_at_clock()
 
-    def look_at_clock(self) -> None:
+    async def look_at_clock(self) -> None:
         """The scheduler sleeps by the wall clock: when that was set, everything is booked anew."""
         moved = self._wall() - self._monotonic() - self._offset
         if abs(moved) <= CLOCK_STEP:
             return
         self._offset += moved
         log.warning("daemon.clock_stepped", seconds=round(moved, 1))
+        await self._shift(moved)
         for poller in self._pollers:
             if self._scheduler.get_job(poller.config.name) is not None:
                 self._book_anew(poller)

@@ -42,10 +42,14 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it."""
+    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it.
+
+    `alert_at` is when a failure that is not told of yet has lasted long enough.
+    """
 
     failure: Failure | None
     superseded: tuple[DeliveryRecord, ...] = ()
+    alert_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
