@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import MACHINE, PEOPLE, claim, hold, make_sighting, outbox, run_ids, sight, soon
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher import poller as poller_module
+from watcher import holding
 from watcher.models import Delivery
 from watcher.poller import Poller
 
@@ -66,7 +66,7 @@ async def test_a_poll_that_fails_still_tells_what_it_found(bench: PollBench) -> 
 
 async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """People wait a few seconds at most, however long the rest of the list takes."""
-    monkeypatch.setattr(poller_module, "HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(holding, "HOLD_SECONDS", 0.01)
     reached, go_on, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
     release = bench.store.release
 
