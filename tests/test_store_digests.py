@@ -232,10 +232,11 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
 
 
 async def test_all_over_takes_the_reminder_along(path: Path) -> None:
-    """When the last request of a digest has ended its reminder is dropped."""
+    """When the last request of a digest has ended its reminder is planned no longer."""
     async with open_store(path) as store:
         await gathered(store)
-        assert [REMINDER] == await finish(store, 1, 2, 3, 4)
+        assert [] == await finish(store, 1, 2, 3, 4)
+        assert REMINDER not in {record.type for record in records(path)}
 
 
 async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import (
+    APP,
     BOTH,
     MACHINE,
     NOW,
@@ -19,6 +20,7 @@ from tests.builders import (
     outbox,
     pending,
     records,
+    run_ids,
     sight,
 )
 from watcher import store as store_module
@@ -256,3 +258,32 @@ async def test_what_waits_and_what_was_told_of_it_stays(path: Path) -> None:
         assert 0 == await store.prune(before=NOW + 10 * DAY)
         assert [("slack",)] == [request.told for request in pending(path)]
     assert ["sent", "pending", "pending"] == [state for _, _, state in outbox(path)]
+
+
+# What another process left
+
+
+async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path) -> None:
+    """After a restart old news is given out once its app was polled; what is new goes at once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+    async with open_store(path) as store:
+        await store.withhold([APP.name, "other"])
+        await sight(store, make_sighting("run-2"), routes=[PEOPLE])
+        at_first = await claim(store, "slack")
+        assert [True, False] == [store.seen("other"), store.seen("other")]
+        of_another = await claim(store, "slack")
+        assert store.seen(APP.name)
+        assert not store.seen()
+        then = await claim(store, "slack")
+    assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
+
+
+async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
+    """Whatever is withheld can be let go at once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await store.withhold([APP.name])
+        assert () == await claim(store, "slack")
+        assert store.seen()
+        assert ["run-1"] == run_ids(await claim(store, "slack"))

@@ -146,6 +146,8 @@ class Poller:
         began = asyncio.get_running_loop().time()
         error = await self._attempt()
         took = asyncio.get_running_loop().time() - began
+        if self._store.seen(self.config.name):
+            self._wake()
         self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 

@@ -14,6 +14,8 @@ RECORD_COLUMNS: Final = (
     " nullif(e.app, '') AS app, r.run_id, r.request_id"
     " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
 )
+TO_COME: Final = "e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > ?"
+"""Tells, of a time, a reminder that is only planned: it is no delivery yet."""
 
 
 def tell(
@@ -122,12 +124,24 @@ def supersede(
 
 
 def drop(connection: sqlite3.Connection, numbers: Sequence[int], *, now: float) -> list[DeliveryRecord]:
-    """Marks deliveries as superseded and returns them."""
-    connection.executemany(
-        "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ? WHERE id = ?",
-        [(now, number) for number in numbers],
-    )
-    return [record(connection, number) for number in numbers]
+    """Marks deliveries as superseded and returns them; of reminders that are only planned nothing is left."""
+    superseded = []
+    for number in numbers:
+        row = connection.execute(
+            f"SELECT d.event, {TO_COME} AS to_come"  # noqa: S608 - the literal above
+            " FROM deliveries d JOIN events e ON e.id = d.event WHERE d.id = ?",
+            (now, number),
+        ).fetchone()
+        if row["to_come"]:
+            connection.execute("DELETE FROM deliveries WHERE id = ?", (number,))
+            connection.execute("DELETE FROM events WHERE id = ?", (row["event"],))
+            continue
+        connection.execute(
+            "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ? WHERE id = ?",
+            (now, number),
+        )
+        superseded.append(record(connection, number))
+    return superseded
 
 
 def at_once(routes: Sequence[Route]) -> list[Route]:
