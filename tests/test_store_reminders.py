@@ -201,6 +201,17 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
 
 
+async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> None:
+    """However often it is started meanwhile, a notifier that was away for hours is reminded once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+        assert [[], []] == [await plan(store, NOW + 10 + again, AGES) for again in range(2)]
+        assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(path)
+        assert ["1 of 3"] == await send(store, NOW + 7 * HOUR)
+        assert ["3 of 3"] == await send(store, NOW + 8 * HOUR)
+
+
 @pytest.mark.parametrize("route", BOTH)
 async def test_an_escalation_that_is_not_due_is_reminded_of_by_nobody(path: Path, route: Route) -> None:
     """What was answered before a notifier's turn came is none of its business, later neither."""
