@@ -258,12 +258,13 @@ class Poller:
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
             return
+        # Before it is done: a poll that is cut short here does not learn that it was.
+        self._holding = self._holding or bool(new)
         recorded = await self._store.record_changes(
             self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=self._wall()
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
-        self._holding = self._holding or bool(recorded.new)
         self._wake()
         for sighting in recorded.new:
             request = sighting.request
