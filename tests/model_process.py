@@ -73,6 +73,14 @@ class Inline(Executor):
         return future
 
 
+class StillLoop(asyncio.SelectorEventLoop):
+    """A loop for which no time passes: nothing in it happens because a machine is slow."""
+
+    def time(self) -> float:
+        """Returns the one moment."""
+        return 0.0
+
+
 class MortalStore(Store):
     """A store whose process can be struck at each commit."""
 
