@@ -231,6 +231,19 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
     assert (Receipt({"channel": "C1", "ts": "3"}),) == last.reminders
 
 
+async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(path: Path) -> None:
+    """The digest was given up, a reminder of it came through: that is how people know of the requests."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW)
+        (digest,) = await claim(store, "slack", now=NOW)
+        await settle(store, Dead(digest.id, "x"), now=NOW + 5)
+        (reminder,) = await claim(store, "slack", now=NOW + 1800)
+        await settle(store, Sent(reminder.id, None), now=NOW + 1800)
+        await finish(store, 1, 2, 3, now=NOW + 2000)
+        assert [(END, 3, 0)] == counts(await claim(store, "slack", now=NOW + 2000))
+
+
 async def test_all_over_takes_the_reminder_along(path: Path) -> None:
     """When the last request of a digest has ended its reminder is dropped."""
     async with open_store(path) as store:

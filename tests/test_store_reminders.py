@@ -152,6 +152,17 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
         assert ["2 of 3"] == await send(store, NOW + AGES[1])
 
 
+async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
+    """The news was given up, a reminder came through: that is how people know of the request."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await take(store, NOW)
+        await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, terms=TERMS)
+        assert ["1 of 3"] == await send(store, NOW + AGES[0])
+        await end(store, routes=[PEOPLE], now=NOW + HOUR)
+        assert [END] == await send(store, NOW + HOUR)
+
+
 async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
     """One that is never reminded gets none."""
     async with open_store(path) as store:

@@ -77,7 +77,7 @@ def follow(
         opening = deliveries[0]
         if not waits(connection, row["digest"]):
             stale += supersede(connection, about, opening["notifier"], in_flight=in_flight, now=now)
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
+        reached = any(each["state"] == "sent" or each["id"] in in_flight for each in deliveries)
         route = next((route for route in routes if route.notifier == opening["notifier"]), None)
         gone = {delivery.id for delivery in stale}
         on_its_way = any(

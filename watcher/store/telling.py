@@ -76,19 +76,20 @@ def still_interested(
 ) -> tuple[list[Route], list[DeliveryRecord]]:
     """Returns who is to be told how a subject ended, and drops what others need not be told any more.
 
-    Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
-    nothing of what ended before its turn came, and nobody is reminded of what is over.
+    Who was told, if only by a reminder, or is being told right now, is to hear the end too. A machine
+    hears everything, but nothing of what ended before its turn came, and nobody is reminded of what is over.
     """
     wants = {route.notifier: route for route in routes}
     openings = connection.execute(
-        "SELECT min(id) AS id, notifier, state, due_at, for_people FROM deliveries WHERE subject = ?"
-        " GROUP BY notifier",
-        (subject,),
+        "SELECT min(id), notifier, state, due_at, for_people,"
+        " sum(state = 'sent' OR id IN (SELECT value FROM json_each(?))) AS reached"
+        " FROM deliveries WHERE subject = ? GROUP BY notifier",
+        (json.dumps(list(in_flight)), subject),
     ).fetchall()
     told: list[Route] = []
     stale: list[DeliveryRecord] = []
     for opening in openings:
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
+        reached = bool(opening["reached"])
         in_turn = opening["state"] != "pending" or opening["due_at"] <= now
         route = wants.get(opening["notifier"])
         if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
