@@ -166,9 +166,7 @@ class Ledger(Witness):
         return self.database.execute(query).fetchall()
 
     def _fail(self, delivery: Delivery, words: str) -> None:
-        self.violations.append(
-            f"{delivery.notifier}: delivery {delivery.id} ({delivery.event.type}) {words}"
-        )
+        self.violations.append(f"{delivery.notifier}: delivery {delivery.id} ({delivery.event.type}) {words}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +222,11 @@ def check_ends(before: Memory, after: Memory, exchange: Exchange) -> Iterator[st
             continue
         shown = exchange.looked.get(request.run_id)
         words = f"request {key} of {request.run_id} ended as {request.outcome}, shown was {shown}"
-        if shown is None or request.identity in shown.asks or request.outcome not in _outcomes(request, shown):
+        if (
+            shown is None
+            or request.identity in shown.asks
+            or request.outcome not in _outcomes(request, shown)
+        ):
             yield words
         elif shown.status is None and exchange.list_seen <= exchange.gone_at[request.run_id]:
             yield f"{words}; nobody looked whether the app is there"
@@ -314,10 +316,13 @@ def check_end_told(
         due = row["due_at"] <= row["resolved_at"]
         reached = row["state"] == "sent" or row["id"] in before.in_flight
         if destination.for_people:
-            wanted = reached or database.execute(
-                "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'sent'",
-                (row["subject"], row["notifier"]),
-            ).fetchone()
+            wanted = (
+                reached
+                or database.execute(
+                    "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'sent'",
+                    (row["subject"], row["notifier"]),
+                ).fetchone()
+            )
         else:
             wanted = reached or row["state"] == "dead" or due
         if wanted and destination.route.resolved and not told:
@@ -370,4 +375,3 @@ def check_digests(database: sqlite3.Connection, above: int) -> Iterator[str]:
     ):
         if not above or row["members"] <= above:
             yield f"a digest of {row['members']}"
-

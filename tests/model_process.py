@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 Blow = Literal["killed before", "killed after", "refused", "cut short"]
 """What can befall a process at a commit; the last cancels the task that waits for it, after it was made."""
-Mood = Literal["well", "refuses", "says when", "wants mending", "slips", "loses replies", "hangs", "replies late"]
+Mood = Literal[
+    "well", "refuses", "says when", "wants mending", "slips", "loses replies", "hangs", "replies late"
+]
 """What a destination does with a delivery. One that hangs accepts in the end, one that replies late at once."""
 
 PATIENCE: Final = 40

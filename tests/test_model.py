@@ -139,9 +139,7 @@ class Watching(RuleBasedStateMachine):
         answered=st.booleans(),
         midway=st.integers(0, 3),
     )
-    def run_asks(
-        self, data: st.DataObject, request_id: str, same: bool, answered: bool, midway: int
-    ) -> None:
+    def run_asks(self, data: st.DataObject, request_id: str, same: bool, answered: bool, midway: int) -> None:
         """A run asks again, or one thing more: with an id that it had or another, the same or not."""
         run = self.a_run(data)
 
@@ -232,7 +230,9 @@ class Watching(RuleBasedStateMachine):
     # What the watcher does
 
     @rule(
-        times=st.integers(1, 3), apart=st.sampled_from((0.0, 1.0, 6.0, 15.0)), delivers=st.sampled_from((1, 1, 0))
+        times=st.integers(1, 3),
+        apart=st.sampled_from((0.0, 1.0, 6.0, 15.0)),
+        delivers=st.sampled_from((1, 1, 0)),
     )
     def watch(self, times: int, apart: float, delivers: int) -> None:
         """The app is polled, once or a few times, and what is due is sent."""
@@ -319,9 +319,7 @@ class Watching(RuleBasedStateMachine):
         """Everybody is to be told of everything that waits."""
         self.hold(
             *checks.check_told(self.database, self.destinations),
-            *checks.check_reminders(
-                self.database, self.destinations, self.ledger.put_back, self.clock.now
-            ),
+            *checks.check_reminders(self.database, self.destinations, self.ledger.put_back, self.clock.now),
             *checks.check_digests(self.database, self.digest_above),
         )
 
