@@ -81,7 +81,7 @@ def still_interested(
     """
     wants = {route.notifier: route for route in routes}
     openings = connection.execute(
-        "SELECT min(id), notifier, state, due_at, for_people,"
+        "SELECT min(id), notifier, state, attempts, due_at, for_people,"
         " sum(state = 'sent' OR id IN (SELECT value FROM json_each(?))) AS reached"
         " FROM deliveries WHERE subject = ? GROUP BY notifier",
         (json.dumps(list(in_flight)), subject),
@@ -90,7 +90,8 @@ def still_interested(
     stale: list[DeliveryRecord] = []
     for opening in openings:
         reached = bool(opening["reached"])
-        in_turn = opening["state"] != "pending" or opening["due_at"] <= now
+        # What was tried had its turn, even if the clock was set back since.
+        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= now
         route = wants.get(opening["notifier"])
         if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
             told.append(Route(route.notifier, route.for_people))
@@ -112,11 +113,11 @@ def supersede(
 ) -> list[DeliveryRecord]:
     """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them.
 
-    With `due_after` only those whose turn comes after that time.
+    With `due_after` only those whose turn comes after that time, and never came.
     """
     rows = connection.execute(
         "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending'"
-        " AND (? IS NULL OR due_at > ?) ORDER BY id",
+        " AND (? IS NULL OR (due_at > ? AND attempts = 0)) ORDER BY id",
         (subject, notifier, due_after, due_after),
     ).fetchall()
     return drop(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
