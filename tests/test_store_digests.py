@@ -156,6 +156,18 @@ async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
     assert ["run-1", "run-3"] == [entry.run_id for entry in digest_of(due[0]).entries]
 
 
+async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> None:
+    """What a killed process held long ago is told now; what is new waits for its time, the last of it."""
+    late = replace(GATHERED, after=600.0)
+    async with open_store(path) as store:
+        await many(store, 3, routes=(late,))
+        for number in range(4, 7):
+            await sight(store, make_sighting(f"run-{number}"), routes=(late,), now=NOW + 3600 + number)
+        await store.release(APP.name, digest_above=2, now=NOW + 3610)
+        told = [await claim(store, "slack", now=NOW + at) for at in (3610, 4205, 4206)]
+    assert [[(NEWS, 3, 3)], [], [(NEWS, 3, 3)]] == [counts(due) for due in told]
+
+
 async def test_a_digest_names_a_dozen(path: Path) -> None:
     """However many there are, the first twelve are named and all are counted."""
     async with open_store(path) as store:
