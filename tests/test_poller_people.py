@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,28 @@ async def test_what_a_killed_process_left_is_told_though_the_app_fails(bench: Po
     await sight(bench.store, routes=[GATHERED])
     bench.api.pages = [refusal(401, "unauthorized")]
     await poller_of(bench).poll()
+    assert ["run-1"] == told(await claim(bench.store, "slack"))
+
+
+async def test_a_poll_that_is_cut_short_while_it_records_tells_what_it_recorded(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of a poll may pass between a commit and its answer; what was committed is not held on."""
+    poller = poller_of(bench)
+    await poller.poll()
+    bench.api.pages = [runs(1)]
+    record, recorded = bench.store.record_changes, asyncio.Event()
+
+    async def unanswered(*args: Any, **options: Any) -> None:
+        await record(*args, **options)
+        recorded.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.store, "record_changes", unanswered)
+    polling = asyncio.create_task(poller.poll())
+    await soon(recorded.wait())
+    polling.cancel()
+    await asyncio.wait({polling})
     assert ["run-1"] == told(await claim(bench.store, "slack"))
 
 

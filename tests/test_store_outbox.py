@@ -110,6 +110,29 @@ async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
     assert [(news.event.id, 2)] == [(delivery.event.id, delivery.attempt) for delivery in later]
 
 
+async def test_the_order_holds_though_the_clock_is_set_back(path: Path) -> None:
+    """What is under way, and what failed, goes before the end of its request, whatever time it is now."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await end(store, routes=[MACHINE], now=NOW - 60)
+        assert () == await claim(store, "webhook", now=NOW - 60)
+        failed = [Retry(news.id, "x", NOW - 59)]
+        await store.settle_and_claim("webhook", failed, limit=0, now=NOW - 60)
+        (again,) = await claim(store, "webhook", now=NOW - 59)
+    assert news.id == again.id
+
+
+async def test_a_program_is_told_of_what_was_tried_before_the_clock_was_set_back(path: Path) -> None:
+    """The end of a request whose news failed drops nothing, though the news is due later by that clock."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await store.settle_and_claim("webhook", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW)
+        await end(store, routes=[MACHINE], now=NOW - 60)
+    assert [("webhook", NEWS, "pending"), ("webhook", "run.input_resolved", "pending")] == outbox(path)
+
+
 async def test_what_was_under_way_at_the_end_of_a_process_is_given_out_again(path: Path) -> None:
     """A delivery that was given out and never settled is repeated after a restart, with the same event."""
     async with open_store(path) as store:

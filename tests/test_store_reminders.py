@@ -169,6 +169,17 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
         assert ["2 of 3"] == await send(store, NOW + AGES[1])
 
 
+async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
+    """The news was given up, a reminder came through: that is how people know of the request."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await take(store, NOW)
+        await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, terms=TERMS)
+        assert ["1 of 3"] == await send(store, NOW + AGES[0])
+        await end(store, routes=[PEOPLE], now=NOW + HOUR)
+        assert [END] == await send(store, NOW + HOUR)
+
+
 async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
     """One that is never reminded gets none."""
     async with open_store(path) as store:
@@ -238,6 +249,17 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
         await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=HOUR)])
         assert [] == await plan(store, NOW + 10, AGES)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
+
+
+async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> None:
+    """However often it is started meanwhile, a notifier that was away for hours is reminded once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+        assert [[], []] == [await plan(store, NOW + 10 + again, AGES) for again in range(2)]
+        assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(path)
+        assert ["1 of 3"] == await send(store, NOW + 7 * HOUR)
+        assert ["3 of 3"] == await send(store, NOW + 8 * HOUR)
 
 
 @pytest.mark.parametrize("route", BOTH)

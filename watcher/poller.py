@@ -317,13 +317,13 @@ class Poller:
         if not new and not ended:
             return
         now = self._wall()
+        if new:  # before it is done: a poll that is cut short here does not learn that it was
+            self._holding.add()
         recorded = await self._store.record_changes(
             self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=now
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
-        if recorded.new:
-            self._holding.add()
         self._wake()
         for sighting in recorded.new:
             request = sighting.request

@@ -113,7 +113,7 @@ class Store:
         self._unseen = set(apps)
 
     def seen(self, app: str | None = None) -> bool:
-        """An app was polled, or (None) nobody waits for polls any more; returns whether that changes anything."""
+        """An app was polled, or (None) no poll is waited for any more; returns whether that lets anything go."""
         withheld = bool(self._unseen) if app is None else app in self._unseen
         self._unseen.difference_update(self._unseen if app is None else {app})
         return withheld

@@ -92,8 +92,9 @@ def claim(
 ) -> Claim:
     """Returns up to `limit` deliveries of a notifier that are due and not under way, longest due first.
 
-    Of one subject only the first that is unfinished and whose turn has come is given out: order holds. From
-    now on nothing is given out before `pause_until`, and nothing of what is `withheld`.
+    Of one subject only the first that is unfinished and whose turn has come is given out: order holds, also
+    where the clock was set back meanwhile. From now on nothing is given out before `pause_until`, and nothing
+    of what is `withheld`.
     """
     if pause_until is not None:
         connection.execute(
@@ -109,9 +110,18 @@ def claim(
         " AND d.next_attempt_at <= ? AND NOT d.held AND NOT (d.id <= ? AND EXISTS (SELECT 1 FROM events v"
         " WHERE v.id = d.event AND v.app IN (SELECT value FROM json_each(?))))"
         " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.subject = d.subject AND e.notifier = d.notifier"
-        " AND e.id < d.id AND e.state = 'pending' AND e.due_at <= ?)"
+        " AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= ? OR e.attempts > 0"
+        " OR e.id IN (SELECT value FROM json_each(?))))"
         " ORDER BY d.next_attempt_at, d.id LIMIT ?",
-        (notifier, now, withheld.until_delivery, withheld.apps, now, limit + len(in_flight)),
+        (
+            notifier,
+            now,
+            withheld.until_delivery,
+            withheld.apps,
+            now,
+            json.dumps(list(in_flight)),
+            limit + len(in_flight),
+        ),
     )
     ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
     wake = connection.execute(

@@ -78,20 +78,22 @@ def still_interested(
 ) -> tuple[list[Route], list[DeliveryRecord]]:
     """Returns who is to be told how a subject ended, and drops what others need not be told any more.
 
-    Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
-    nothing of what ended before its turn came, and nobody is reminded of what is over.
+    Who was told, if only by a reminder, or is being told right now, is to hear the end too. A machine
+    hears everything, but nothing of what ended before its turn came, and nobody is reminded of what is over.
     """
     wants = {route.notifier: route for route in routes}
     openings = connection.execute(
-        "SELECT min(id) AS id, notifier, state, due_at, for_people FROM deliveries WHERE subject = ?"
-        " GROUP BY notifier",
-        (subject,),
+        "SELECT min(id), notifier, state, attempts, due_at, for_people,"
+        " sum(state = 'sent' OR id IN (SELECT value FROM json_each(?))) AS reached"
+        " FROM deliveries WHERE subject = ? GROUP BY notifier",
+        (json.dumps(list(in_flight)), subject),
     ).fetchall()
     told: list[Route] = []
     stale: list[DeliveryRecord] = []
     for opening in openings:
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
-        in_turn = opening["state"] != "pending" or opening["due_at"] <= now
+        reached = bool(opening["reached"])
+        # What was tried had its turn, even if the clock was set back since.
+        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= now
         route = wants.get(opening["notifier"])
         if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
             told.append(Route(route.notifier, route.for_people))
@@ -113,11 +115,11 @@ def supersede(
 ) -> list[DeliveryRecord]:
     """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them.
 
-    With `due_after` only those whose turn comes after that time.
+    With `due_after` only those whose turn comes after that time, and never came.
     """
     rows = connection.execute(
         "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending'"
-        " AND (? IS NULL OR due_at > ?) ORDER BY id",
+        " AND (? IS NULL OR (due_at > ? AND attempts = 0)) ORDER BY id",
         (subject, notifier, due_after, due_after),
     ).fetchall()
     return drop(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
