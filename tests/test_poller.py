@@ -62,7 +62,7 @@ async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> N
         assert None is await bench.poller().poll()
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
     assert ["run-2"] == bench.api.looks()
-    assert [2] == [entry["waiting"] for entry in logs if entry["event"] == "poll.succeeded"]
+    assert [2] == [entry["runs"] for entry in logs if entry["event"] == "poll.succeeded"]
 
 
 async def test_the_filters_of_the_app_go_with_the_list(bench: PollBench) -> None:

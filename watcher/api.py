@@ -33,13 +33,13 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.aside import aside
 from watcher.backoff import retry_after
 from watcher.documents import LARGE, parse_json
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.proxies import proxy_for
 from watcher.runs import Skipped, parse_run, tidy
 from watcher.secrets import Secret, SecretError
+from watcher.threads import computing
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
@@ -179,7 +179,7 @@ class RunsClient:
         def work() -> T:
             return read(_document(body))
 
-        return await aside(work) if len(body) > LARGE else work()
+        return await computing(work) if len(body) > LARGE else work()
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:

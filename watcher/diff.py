@@ -19,7 +19,7 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {"failed": "failed", "canceled": "canc
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which runs to look at once the whole list was read, each oldest check first.
+    """Which runs to look at once the whole list was read.
 
     `confirm` are those that may have ended, `recheck` those that may ask something else by now.
     """

@@ -122,7 +122,7 @@ class Monitor:
 
     def _look(self, connection: sqlite3.Connection) -> Now:
         at = self._wall()
-        apps, notifiers = reports.apps(connection), reports.notifiers(connection, now=at)
+        apps, notifiers = reports.apps(connection), reports.notifiers(connection, self._intervals, now=at)
         return Now(
             tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
             tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),

@@ -151,6 +151,10 @@ class Poller:
         self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 
+    def clock_moved(self, seconds: float) -> None:
+        """The wall clock was set by so many seconds."""
+        self._alert.clock_moved(seconds)
+
     async def close(self) -> None:
         """Closes the connections to the app."""
         await self._alert.off()
@@ -186,7 +190,7 @@ class Poller:
             self._wake()
         self._superseded(health.superseded)
         write = self._log.info if news else self._log.debug
-        write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
+        write("poll.succeeded", runs=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
 
     async def _sweep(self) -> _Sweep:

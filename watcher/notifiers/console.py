@@ -8,7 +8,7 @@ from watcher.config import ConsoleConfig
 from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.threads import apart
+from watcher.threads import blocking
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
 """What fits a screen; whoever needs more has the API."""
@@ -40,7 +40,7 @@ class ConsoleNotifier:
         """Writes at once. See `Notifier.send`."""
         message = shortened(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
         # A reader that stops reading must stop neither the polling nor the end of the process.
-        await apart(lambda: self._write(message))
+        await blocking(lambda: self._write(message))
         return None
 
     async def check(self) -> str:
