@@ -4,30 +4,24 @@
 --hypothesis-profile=long` looks for new ones for as long as it is let.
 """
 
-import asyncio
-import sqlite3
-import tempfile
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from structlog.testing import capture_logs
 
-from tests import model_checks as checks
-from tests.builders import Clock
-from tests.model_process import Blow, Destination, Fate, Killed, Mood, Process, StillLoop
-from tests.model_world import BAD, FORMS, Form, ModelRun, World, identities
-from watcher.diff import UNSEEN
+from tests.model_process import Blow, Destination, Mood
+from tests.model_scene import Scene
+from tests.model_world import BAD, FORMS, Form, ModelRun, World
 from watcher.models import AWAITING, PAUSED, Route
 from watcher.store import outbox
 from watcher.store.schema import open_beside
 
 LONG: Final = settings.get_current_profile_name() == "long"
+
+pytestmark = pytest.mark.timeout(0 if LONG else 240)
 
 REMINDERS: Final = ((), (600.0,), (600.0, 3600.0, 7200.0), (3600.0, 200_000.0))
 JUMPS: Final = (-60.0, -3.0, -0.5, 1.0, 4.0, 6.0, 40.0, 130.0, 700.0, 3700.0, 30_000.0, 90_000.0, 300_000.0)
@@ -43,23 +37,10 @@ MOODS: Final[tuple[Mood, ...]] = (
     "replies late",
 )
 RETENTION: Final = 200_000.0
-DAY: Final = 86_400.0
 
 
-class Watching(RuleBasedStateMachine):
+class Watching(Scene, RuleBasedStateMachine):
     """Runs ask, people answer, everything fails, time passes; after each step what must hold is checked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack = ExitStack()
-        self.stack.enter_context(capture_logs())
-        self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=StillLoop))
-        # What a killed process did not look at any more is of no interest.
-        self.runner.get_loop().set_exception_handler(lambda *_: None)
-        directory = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.path = Path(directory, "watcher.db")
-        self.clock = Clock()
-        self.fate = Fate()
 
     @initialize(
         after=st.tuples(*[st.sampled_from((0.0, 0.0, 60.0, 900.0))] * 3),
@@ -73,6 +54,7 @@ class Watching(RuleBasedStateMachine):
     )
     def set_up(
         self,
+        *,
         after: tuple[float, ...],
         remind_after: tuple[tuple[float, ...], ...],
         resolved: tuple[bool, ...],
@@ -83,45 +65,24 @@ class Watching(RuleBasedStateMachine):
         questions: list[int],
     ) -> None:
         """Configures the watcher and starts it; some runs wait already."""
-        names = ("slack", "console", "webhook")
-        self.world = World(watch_paused=watch_paused, page_size=page_size, form=form)
-        self.digest_above = digest_above
-        database = sqlite3.connect(self.path, isolation_level=None)
-        database.row_factory = sqlite3.Row
-        self.stack.callback(database.close)
-        self.database = database
-        self.ledger = checks.Ledger(self.clock, database)
-        self.destinations = [
-            Destination(
-                Route(
-                    name,
-                    for_people=name != "webhook",
-                    after=after[number],
-                    resolved=resolved[number],
-                    digests=name == "slack" and digest_above > 0,
-                ),
-                tuple(age for age in remind_after[number] if age > after[number]),
-                self.fate,
-                self.ledger,
-            )
-            for number, name in enumerate(names)
-        ]
-        self.ledger.slots = {each.name: each.slots for each in self.destinations}
-        self.process = Process(
-            self.path, self.clock, self.world, self.destinations, self.fate, self.ledger, digest_above
+        self.open(
+            World(watch_paused=watch_paused, page_size=page_size, form=form),
+            digest_above,
+            [
+                Destination(
+                    Route(
+                        name,
+                        for_people=name != "webhook",
+                        after=after[number],
+                        resolved=resolved[number],
+                        digests=name == "slack" and digest_above > 0,
+                    ),
+                    tuple(age for age in remind_after[number] if age > after[number]),
+                )
+                for number, name in enumerate(("slack", "console", "webhook"))
+            ],
         )
-        self.run(self.process.start())
         self.runs_appear(questions)
-
-    def teardown(self) -> None:
-        """Lets everything come to its end, and checks that it did."""
-        try:
-            if hasattr(self, "process"):
-                self.come_to_an_end()
-        finally:
-            if hasattr(self, "process") and self.process.store is not None:
-                self.run(self.process.kill())
-            self.stack.close()
 
     # What happens in the world
 
@@ -139,7 +100,9 @@ class Watching(RuleBasedStateMachine):
         answered=st.booleans(),
         midway=st.integers(0, 3),
     )
-    def run_asks(self, data: st.DataObject, request_id: str, same: bool, answered: bool, midway: int) -> None:
+    def run_asks(
+        self, *, data: st.DataObject, request_id: str, same: bool, answered: bool, midway: int
+    ) -> None:
         """A run asks again, or one thing more: with an id that it had or another, the same or not."""
         run = self.a_run(data)
 
@@ -206,7 +169,7 @@ class Watching(RuleBasedStateMachine):
         kind=st.sampled_from(sorted(BAD)),
         polls=st.sampled_from((1, 1, 2, 4, 100)),
     )
-    def calls_fail(self, call: str, kind: str, polls: int) -> None:
+    def calls_fail(self, *, call: str, kind: str, polls: int) -> None:
         """Calls of one kind fail in the next polls."""
         self.world.trouble[call] = (kind, polls)
 
@@ -217,13 +180,13 @@ class Watching(RuleBasedStateMachine):
         self.world.trouble.clear()
 
     @rule(form=st.sampled_from(FORMS), junk=st.booleans())
-    def list_looks_different(self, form: Form, junk: bool) -> None:
+    def list_looks_different(self, *, form: Form, junk: bool) -> None:
         """The list shows questions, or not, or has something odd among the runs."""
         self.world.form, self.world.junk = form, junk
 
     @precondition(lambda self: self.world.waiting())
     @rule(data=st.data(), twice=st.booleans())
-    def pages_shift(self, data: st.DataObject, twice: bool) -> None:
+    def pages_shift(self, *, data: st.DataObject, twice: bool) -> None:
         """A run is missing in the next listing, or is there twice."""
         (self.world.twice if twice else self.world.missing).add(self.a_run(data, waiting=True).id)
 
@@ -234,7 +197,7 @@ class Watching(RuleBasedStateMachine):
         apart=st.sampled_from((0.0, 1.0, 6.0, 15.0)),
         delivers=st.sampled_from((1, 1, 0)),
     )
-    def watch(self, times: int, apart: float, delivers: int) -> None:
+    def watch(self, *, times: int, apart: float, delivers: int) -> None:
         """The app is polled, once or a few times, and what is due is sent."""
         for _ in range(times):
             self.poll_once()
@@ -243,9 +206,9 @@ class Watching(RuleBasedStateMachine):
             self.clock.now += apart
 
     @rule()
-    def deliver(self) -> None:
+    def send(self) -> None:
         """What is due is sent."""
-        self.run(self.process.deliver())
+        self.deliver()
 
     @rule()
     def prune(self) -> None:
@@ -272,7 +235,7 @@ class Watching(RuleBasedStateMachine):
     # What befalls the watcher and the destinations
 
     @rule(blow=st.sampled_from(BLOWS), commits=st.integers(0, 6), delivering=st.booleans())
-    def blow_falls(self, blow: Blow, commits: int, delivering: bool) -> None:
+    def blow_falls(self, *, blow: Blow, commits: int, delivering: bool) -> None:
         """While it polls or delivers the process is killed at a commit, or cannot commit, or is stopped."""
         if blow == "cut short":
             self.run(self.process.start())
@@ -294,7 +257,7 @@ class Watching(RuleBasedStateMachine):
         mood=st.sampled_from(MOODS),
         script=st.lists(st.sampled_from(MOODS), max_size=3),
     )
-    def mood_changes(self, number: int, mood: Mood, script: list[Mood]) -> None:
+    def mood_changes(self, *, number: int, mood: Mood, script: list[Mood]) -> None:
         """A destination does something else from now on."""
         destination = self.destinations[number]
         destination.mood, destination.script = mood, script
@@ -312,87 +275,12 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def destinations_saw_nothing_wrong(self) -> None:
         """Nobody is told twice, out of order, late or early."""
-        self.hold(*self.ledger.violations)
+        self.check_destinations()
 
     @invariant()
     def outbox_is_sound(self) -> None:
         """Everybody is to be told of everything that waits."""
-        self.hold(
-            *checks.check_told(self.database, self.destinations),
-            *checks.check_reminders(self.database, self.destinations, self.ledger.put_back, self.clock.now),
-            *checks.check_digests(self.database, self.digest_above),
-        )
-
-    def poll_once(self) -> None:
-        """Polls, and checks that what changed is what was shown."""
-        self.run(self.process.start())
-        before = checks.remember(self.database, self.process.in_flight())
-        self.world.begin()
-        quiet = not (self.world.exchange.troubled or self.world.exchange.stirred or self.fate.blow)
-        outcome = self.run(self.process.poll())
-        self.world.end()
-        after = checks.remember(self.database, ())
-        exchange = self.world.exchange
-        self.hold(
-            *checks.check_ends(before, after, exchange),
-            *checks.check_beginnings(before, after, exchange),
-            *checks.check_end_told(self.database, before, after, self.destinations, self.ledger),
-        )
-        if self.fate.refused or outcome == "killed":
-            return
-        self.hold(*(f"{row['id']} is held" for row in self.rows("SELECT id FROM deliveries WHERE held")))
-        if outcome != "cut short":
-            whole = outcome == "whole"
-            self.hold(*checks.check_seen(after, exchange, self.clock.now, whole=whole))
-        if quiet:
-            assert outcome == "whole"
-            self.check_knowledge(after)
-
-    def check_knowledge(self, after: checks.Memory) -> None:
-        """After a quiet poll what is known to wait is what waits."""
-        asked = identities(self.world.waiting())
-        known = after.waiting()
-        hidden = {run.id for run in self.world.waiting() if not run.asks()}
-        self.hold(
-            *(
-                f"{run_id} no longer asks {identity}"
-                for run_id, identity in known - asked
-                if run_id not in hidden
-            )
-        )
-        for run in self.world.waiting():
-            if run.status == AWAITING and not run.asks() and not any(run.id == each for each, _ in known):
-                assert any(row["run_id"] == run.id for row in self.rows("SELECT run_id FROM hidden_runs"))
-
-    def come_to_an_end(self) -> None:
-        """Heals everything, and lets time pass until all that waits for time is over."""
-        self.fate.blow = None
-        self.world.trouble.clear()
-        for destination in self.destinations:
-            if destination.mood in {"well", "hangs", "replies late"}:
-                destination.mood = "well"
-            destination.script = []
-            destination.gate.set()
-        self.deliver()
-        for _ in range(3):
-            self.poll_once()
-            self.run(self.process.deliver())
-            self.clock.now += 80.0
-        self.poll_once()
-        for run in self.world.waiting():
-            if not run.asks():
-                known = checks.remember(self.database, ()).waiting()
-                assert any(run.id == run_id for run_id, _ in known), run
-        for _ in range(20):
-            self.clock.now += DAY / 4
-            self.run(self.process.deliver())
-        self.destinations_saw_nothing_wrong()
-        self.outbox_is_sound()
-        assert self.process.idle()
-        left = self.rows(
-            "SELECT d.*, e.type FROM deliveries d JOIN events e ON e.id = d.event WHERE d.state = 'pending'"
-        )
-        self.hold(*(f"{row['id']} {row['type']} for {row['notifier']} never ends" for row in left))
+        self.check_outbox()
 
     def a_run(self, data: st.DataObject, *, waiting: bool = False) -> ModelRun:
         """Returns one of the runs."""
@@ -406,18 +294,6 @@ class Watching(RuleBasedStateMachine):
         else:
             what()
 
-    def hold(self, *wrong: str) -> None:
-        """Fails if anything is wrong."""
-        assert not wrong, "\n".join(wrong)
-
-    def rows(self, query: str) -> list[sqlite3.Row]:
-        """Returns what the database says."""
-        return self.database.execute(query).fetchall()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Runs something to its end."""
-        return self.runner.run(work)
-
 
 TestWatching = Watching.TestCase
 TestWatching.settings = (
@@ -425,7 +301,7 @@ TestWatching.settings = (
     if LONG
     else settings(
         settings.default,
-        max_examples=40,
+        max_examples=60,
         stateful_step_count=30,
         derandomize=True,
         database=None,
