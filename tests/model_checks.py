@@ -156,7 +156,7 @@ def check_end_told(
             (row["subject"], row["notifier"]),
         ).fetchall()
         told = any(each["id"] not in before.in_flight for each in on_their_way)
-        due = row["due_at"] <= row["resolved_at"]
+        due = row["due_at"] <= row["resolved_at"] or row["attempts"] > 0
         reached = row["state"] == "sent" or row["id"] in before.in_flight
         if destination.for_people:
             wanted = (

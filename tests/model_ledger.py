@@ -11,7 +11,8 @@ from tests.model_process import Destination, Witness
 from watcher.models import Delivery
 
 OPENINGS: Final = (
-    "SELECT r.key, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.subject, d.held"
+    "SELECT r.key, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.attempts,"
+    " d.subject"
     " FROM requests r"
     " JOIN (SELECT e.request AS request, d.* FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE e.type = 'run.input_requested' AND e.request IS NOT NULL UNION ALL"
