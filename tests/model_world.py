@@ -98,6 +98,7 @@ class Exchange:
     calls: int = 0
     listed: dict[str, frozenset[Identity]] = field(default_factory=dict)
     looked: dict[str, Shown] = field(default_factory=dict)
+    pages: set[int] = field(default_factory=set)
     list_seen: int = 0
     gone_at: dict[str, int] = field(default_factory=dict)
     troubled: bool = False
@@ -184,6 +185,9 @@ class World:
             self.api.pages[number - 1] = trouble
             return
         self.exchange.list_seen = self.exchange.calls
+        if number in self.exchange.pages:
+            return  # only to see that the app is there; nothing is read of it
+        self.exchange.pages.add(number)
         for run in pages[number - 1]:
             carried = run.asks() if self.form == "carried" else frozenset()
             self.exchange.listed.setdefault(run.id, carried)
