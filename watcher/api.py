@@ -4,13 +4,15 @@ Its errors are drawn in `api_errors`.
 """
 
 import asyncio
+import hashlib
 import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -44,6 +46,8 @@ MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API sends with an error."""
 SORT: Final = "started_at"
 """Oldest first: a run that starts while pages are read lands behind them and shifts none."""
+
+T = TypeVar("T")
 
 _Query = list[tuple[str, str | int | float | bool | None]]
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
@@ -83,6 +87,7 @@ class RunsClient:
         self._access_key = access_key
         self._timeout = timeout
         self._wall = wall
+        self._read_before: dict[int, tuple[bytes, _Content]] = {}
         self._http = httpx.AsyncClient(
             headers={
                 "User-Agent": f"dynamiq-watcher/{__version__}",
@@ -128,20 +133,15 @@ class RunsClient:
         unreadable: list[Json] = []
         listed = 0
         for number in range(1, PAGES_MAX + 1):
-            document = await self._get("/v1/runs", [*query, ("page", number)])
-            items = document.get("data")
-            if not isinstance(items, list):
-                raise InvalidResponse("the list of runs has no list in `data`")
-            parsed = [parse_run(item) for item in items]
-            runs = tuple(run for run in parsed if isinstance(run, Run))
-            skipped = tuple(item for item in parsed if isinstance(item, Skipped))
-            listed += len(items)
-            before, unreadable = unreadable, _unreadable(items, parsed)
-            fresh = any(run.id not in seen for run in runs) or unreadable not in ([], before)
-            seen.update(run.id for run in runs)
-            last = not fresh or not _more(document.get("pagination"), number, listed)
-            yield Page(runs, skipped, last)
+            page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
+            listed += page.items
+            before, unreadable = unreadable, page.unreadable
+            fresh = any(run.id not in seen for run in page.runs) or unreadable not in ([], before)
+            seen.update(run.id for run in page.runs)
+            last = not fresh or not _more(page.pagination, number, listed)
+            yield Page(page.runs, page.skipped, last)
             if last:
+                self._forget_behind(number)
                 return
         raise InvalidResponse(f"the list of runs has no end after {PAGES_MAX} pages")
 
@@ -152,15 +152,25 @@ class RunsClient:
             NotFound: the run does not exist, if `from_api`.
             ApiError: it could not be had.
         """
-        document = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [])
-        run = parse_run(document.get("data"))
-        if isinstance(run, Skipped):
-            raise InvalidResponse(f"the run cannot be read: {run.reason}")
+        run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], _read_run)
         if run.id != run_id:
             raise InvalidResponse("the answer is about another run")
         return run
 
-    async def _get(self, path: str, query: _Query) -> dict[str, Json]:
+    def _page(self, number: int, body: bytes) -> "_Content":
+        """Reads a page, unless it is the same, byte for byte, as at the last poll: mostly nothing changes."""
+        digest = hashlib.sha256(body).digest()
+        before = self._read_before.get(number)
+        if before is not None and before[0] == digest:
+            return before[1]
+        content = _read_page(body)
+        self._read_before[number] = (digest, content)
+        return content
+
+    def _forget_behind(self, last: int) -> None:
+        self._read_before = {number: page for number, page in self._read_before.items() if number <= last}
+
+    async def _get(self, path: str, query: _Query, read: Callable[[bytes], T]) -> T:
         try:
             # The client bounds only the wait for each piece, and one that drips would hold up all others.
             async with asyncio.timeout(self._timeout), self._answer(path, query) as response:
@@ -171,13 +181,7 @@ class RunsClient:
                 body = await _read(response)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-        try:
-            document = parse_json(body)
-        except ValueError as error:
-            raise InvalidResponse(f"the answer is not JSON: {error}", status=response.status_code) from None
-        if not isinstance(document, dict):
-            raise InvalidResponse("the answer is not a JSON object", status=response.status_code)
-        return document
+        return read(body)
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -237,6 +241,49 @@ def tls_context() -> ssl.SSLContext:
 
         context.load_verify_locations(certifi.where())
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a page of the list holds: of how many items, and those of them that are no runs."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[Skipped, ...]
+    items: int
+    unreadable: list[Json]
+    pagination: Json
+
+
+def _read_page(body: bytes) -> _Content:
+    document = _document(body)
+    items = document.get("data")
+    if not isinstance(items, list):
+        raise InvalidResponse("the list of runs has no list in `data`")
+    parsed = [parse_run(item) for item in items]
+    return _Content(
+        runs=tuple(run for run in parsed if isinstance(run, Run)),
+        skipped=tuple(item for item in parsed if isinstance(item, Skipped)),
+        items=len(items),
+        unreadable=_unreadable(items, parsed),
+        pagination=document.get("pagination"),
+    )
+
+
+def _read_run(body: bytes) -> Run:
+    run = parse_run(_document(body).get("data"))
+    if isinstance(run, Skipped):
+        raise InvalidResponse(f"the run cannot be read: {run.reason}")
+    return run
+
+
+def _document(body: bytes) -> dict[str, Json]:
+    try:
+        document = parse_json(body)
+    except ValueError as error:
+        raise InvalidResponse(f"the answer is not JSON: {error}", status=httpx.codes.OK) from None
+    if not isinstance(document, dict):
+        raise InvalidResponse("the answer is not a JSON object", status=httpx.codes.OK)
+    return document
 
 
 def _unreadable(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> list[Json]:
