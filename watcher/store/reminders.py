@@ -48,7 +48,7 @@ def plan_next(
         f"{_SUBJECTS} WHERE d.id = ? AND e.type IN ('run.input_requested', 'run.input_reminder')", (delivery,)
     ).fetchone()
     since = _waiting_since(connection, row) if row is not None else None
-    if since is None:
+    if since is None or _one_waits(connection, row["subject"], row["notifier"]):
         return
     last = _last_age(connection, row["subject"], row["notifier"])
     for number, age in enumerate(ages, start=1):
@@ -98,6 +98,16 @@ def plan_anew(
         if row["notifier"] in apps.get(row["app"], ()):
             plan_next(connection, row["id"], ages.get(row["notifier"], ()), now=now, new_id=new_id)
     return dropped
+
+
+def _one_waits(connection: sqlite3.Connection, subject: str, notifier: str) -> bool:
+    """Returns whether a reminder of a subject is in the outbox already."""
+    row = connection.execute(
+        "SELECT 1 FROM deliveries d JOIN events e ON e.id = d.event WHERE d.subject = ? AND d.notifier = ?"
+        " AND d.state = 'pending' AND e.type = 'run.input_reminder' LIMIT 1",
+        (subject, notifier),
+    ).fetchone()
+    return row is not None
 
 
 def _last_age(connection: sqlite3.Connection, subject: str, notifier: str) -> float:
