@@ -6,6 +6,7 @@ import os
 import random
 import resource
 import signal
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -61,9 +62,9 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
     """The one session that carries everything that goes out to destinations."""
-    connector = aiohttp.TCPConnector(ssl=tls_context(), limit=0)
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
     timeout = aiohttp.ClientTimeout(total=config.request_timeout)
     async with aiohttp.ClientSession(
         connector=connector,
@@ -99,10 +100,11 @@ async def open_parts(config: Config) -> AsyncIterator[Parts]:
     async with AsyncExitStack() as stack:
         store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
-        session = await stack.enter_async_context(open_session(config))
+        tls = tls_context()
+        session = await stack.enter_async_context(open_session(config, tls))
         notifiers = build_notifiers(config, session)
         dispatcher = Dispatcher(_build_lanes(config, store, notifiers))
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake)
+        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, tls)
         for poller in pollers:
             stack.push_async_callback(poller.close)
         yield Parts(config, store, notifiers, pollers, dispatcher)
@@ -346,9 +348,12 @@ def _build_lanes(config: Config, store: Store, notifiers: Sequence[Notifier]) ->
 
 
 def _build_pollers(
-    config: Config, store: Store, notifiers: Sequence[Notifier], wake: Callable[[], None]
+    config: Config,
+    store: Store,
+    notifiers: Sequence[Notifier],
+    wake: Callable[[], None],
+    tls: ssl.SSLContext,
 ) -> list[Poller]:
-    tls = tls_context()
     masker = Masker(config.redact, config.redactor)
     settings = PollSettings(
         page_size=config.page_size,
