@@ -25,6 +25,7 @@ from watcher.models import (
     Run,
     Sighting,
 )
+from watcher.observer import Observer
 from watcher.pace import Pace
 from watcher.store import Claim, Result, Store, StoreError, Terms, reports
 from watcher.store.schema import open_reader
@@ -129,10 +130,10 @@ def records(path: Path) -> list[DeliveryRecord]:
         return reports.deliveries(connection)
 
 
-def pending(path: Path) -> list[PendingRequest]:
-    """Returns the requests that wait, as a second process would read them."""
+def pending(path: Path, *apps: str) -> list[PendingRequest]:
+    """Returns the requests of an app, or of these, that wait, as a second process would read them."""
     with closing(open_reader(path)) as connection:
-        return reports.pending_requests(connection, [APP.name])
+        return reports.pending_requests(connection, apps or [APP.name])
 
 
 def hold(path: Path) -> sqlite3.Connection:
@@ -246,6 +247,7 @@ def make_lane(
     scrub: Callable[[str], str] = str,
     terms: Terms = Terms(),  # noqa: B008 - frozen
     pace: Pace | None = None,
+    observer: Observer | None = None,
 ) -> Lane:
     """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
     settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
@@ -255,6 +257,7 @@ def make_lane(
         settings,
         terms,
         pace or Pace(notifier.spacing),
+        observer=observer or Observer(),
         scrub=scrub,
         wall=wall or clock.time,
         jitter=lambda: 0.0,

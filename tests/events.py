@@ -5,10 +5,14 @@ from dataclasses import replace
 from watcher.models import (
     App,
     Delivery,
+    Digest,
+    DigestEntry,
     Event,
     Failure,
     InputRequest,
     Json,
+    NotifierFailure,
+    Outcome,
     Receipt,
     Reminder,
     Resolution,
@@ -51,7 +55,83 @@ FAILURE = Failure(401, "unauthorized", "invalid key", SEEN_AT, 2)
 FAILING = Event("evt_4", "watcher.app_failing", SEEN_AT + 120, app=REQUESTED.app, failure=FAILURE)
 RECOVERED = replace(FAILING, id="evt_5", type="watcher.app_recovered", at=SEEN_AT + 600)
 TEST = Event("evt_6", "watcher.test", SEEN_AT)
-EVERY = (REQUESTED, REMINDED, RESOLVED, FAILING, RECOVERED, TEST)
+SILENT = NotifierFailure("audit", "HTTP 503", SEEN_AT, 7)
+NOTIFIER_FAILING = Event("evt_7", "watcher.notifier_failing", SEEN_AT + 120, notifier_failure=SILENT)
+NOTIFIER_RECOVERED = replace(
+    NOTIFIER_FAILING, id="evt_8", type="watcher.notifier_recovered", at=SEEN_AT + 600
+)
+PARKED_RUN = replace(
+    REQUESTED,
+    run=replace(RUN, status="paused"),
+    request=InputRequest("", "unknown", None, None, (), "f"),
+)
+
+
+def entry(
+    prompt: str | None = "Approve the refund?",
+    *,
+    type: str = "approval_request",  # noqa: A002 - the field's name
+    run_id: str = "8c2c",
+    link: str | None = None,
+    outcome: Outcome | None = None,
+) -> DigestEntry:
+    """Returns a request of a digest; one that ended had waited for 312 s."""
+    return DigestEntry(run_id, type, prompt, SEEN_AT, link, outcome, 312.0 if outcome else None)
+
+
+DIGEST = Event(
+    id="evt_9",
+    type="run.input_requested",
+    at=SEEN_AT + 1,
+    app=REQUESTED.app,
+    digest=Digest(
+        25,
+        25,
+        (),
+        SEEN_AT,
+        (
+            entry(link="https://console.example/r/8c2c"),
+            entry("Which clause?", type="human_feedback", run_id="9d3d"),
+        ),
+    ),
+)
+DIGEST_REMINDED = replace(
+    DIGEST, id="evt_10", type="run.input_reminder", at=SEEN_AT + 1800, reminder=Reminder(1, 3)
+)
+DIGEST_PARTLY_ENDED = replace(
+    DIGEST,
+    id="evt_11",
+    type="run.input_resolved",
+    at=SEEN_AT + 313,
+    digest=Digest(25, 1, (("answered", 20), ("canceled", 4)), SEEN_AT, (entry("Which clause?"),)),
+)
+DIGEST_ENDED = replace(
+    DIGEST_PARTLY_ENDED,
+    id="evt_12",
+    digest=Digest(
+        25,
+        0,
+        (("answered", 21), ("canceled", 4)),
+        SEEN_AT,
+        (entry(outcome="answered", link="https://console.example/r/8c2c"), entry(outcome="canceled")),
+    ),
+)
+
+EVERY = (
+    REQUESTED,
+    REMINDED,
+    RESOLVED,
+    PARKED_RUN,
+    FAILING,
+    RECOVERED,
+    NOTIFIER_FAILING,
+    NOTIFIER_RECOVERED,
+    DIGEST,
+    DIGEST_REMINDED,
+    DIGEST_PARTLY_ENDED,
+    DIGEST_ENDED,
+    TEST,
+)
 
 
 def asking(
@@ -66,6 +146,8 @@ def asking(
     return replace(REQUESTED, request=request)
 
 
-def delivery(event: Event = REQUESTED, first: Receipt | None = None) -> Delivery:
+def delivery(
+    event: Event = REQUESTED, first: Receipt | None = None, reminders: tuple[Receipt, ...] = ()
+) -> Delivery:
     """Returns the first attempt at telling of an event."""
-    return Delivery(id=17, notifier="here", event=event, attempt=1, due_at=event.at, first=first)
+    return Delivery(17, "here", event, attempt=1, due_at=event.at, first=first, reminders=reminders)

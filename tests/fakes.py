@@ -221,9 +221,10 @@ class FakeSlack:
         return "", {"channel": channel, "ts": ts}
 
     def _update(self, key: Key, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Replaces a message. Blocks that are not given are gone; metadata that is not given stays.
+        """Replaces a message. Metadata and blocks that are not given stay.
 
-        There is no `mrkdwn` for an edit: its text is always read as markup.
+        An empty list removes the blocks; that a text alone does so is in some of Slack's descriptions, not in
+        all. There is no `mrkdwn` for an edit: its text is always read as markup.
 
         https://docs.slack.dev/reference/methods/chat.update
         """
@@ -254,7 +255,7 @@ class FakeSlack:
         return "no_dual_broadcast_content_update" if payload.get("reply_broadcast") else ""
 
 
-_KEPT: Final = frozenset({"thread_ts", "reply_broadcast", "metadata", "channel"})
+_KEPT: Final = frozenset({"thread_ts", "reply_broadcast", "metadata", "channel", "blocks"})
 """What an edit leaves as it was."""
 
 

@@ -20,6 +20,7 @@ from watcher.models import (
     Json,
     Route,
 )
+from watcher.observer import Observer
 from watcher.poller import Poller, PollSettings
 from watcher.redaction import Masker
 from watcher.secrets import Redactor, Secret
@@ -134,8 +135,10 @@ class PollBench:
         baseline: bool = False,
         digest_above: int = 20,
         request_timeout: float = BOUND,
+        alert_after: float = 120.0,
         jitter: Callable[[], float] = lambda: 0.0,
         routes: Sequence[Route] = BOTH,
+        observer: Observer | None = None,
         **config: Any,
     ) -> Poller:
         """Returns a poller of the app; what is not named here is the app's configuration."""
@@ -145,7 +148,7 @@ class PollBench:
             page_size=100,
             request_timeout=request_timeout,
             backoff_max=300.0,
-            alert_after=120.0,
+            alert_after=alert_after,
             baseline=baseline,
             digest_above=digest_above,
         )
@@ -157,6 +160,7 @@ class PollBench:
             routes=routes,
             masker=Masker(redact, redactor),
             wake=lambda: self.wakes.append(self.clock.now),
+            observer=observer or Observer(),
             scrub=redactor.scrub,
             wall=self.clock.time,
             jitter=jitter,

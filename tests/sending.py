@@ -71,15 +71,17 @@ def with_slack(slack: FakeSlack, use: Use, kind: str = "bot", within: float = 5.
     return asyncio.run(scenario())
 
 
-def sending(event: Event = REQUESTED, first: Receipt | None = None) -> Use:
+def sending(
+    event: Event = REQUESTED, first: Receipt | None = None, reminders: tuple[Receipt, ...] = ()
+) -> Use:
     """Returns what sends one event."""
-    return lambda notifier: notifier.send(delivery(event, first))
+    return lambda notifier: notifier.send(delivery(event, first, reminders))
 
 
-def failing(slack: FakeSlack, kind: str = "bot", **settings: Any) -> DeliveryError:
-    """Returns the error that a send ends with."""
+def failing(slack: FakeSlack, kind: str = "bot", use: Use | None = None, **settings: Any) -> DeliveryError:
+    """Returns the error that a send ends with, that of a request by default."""
     with pytest.raises(DeliveryError) as caught:
-        with_slack(slack, sending(), kind, **settings)
+        with_slack(slack, use or sending(), kind, **settings)
     return caught.value
 
 

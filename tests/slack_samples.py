@@ -15,7 +15,21 @@ from tests.events import delivery
 from tests.fakes import FakeSlack, served
 from tests.sending import section
 from tests.slack_html import Post
-from watcher.models import App, Event, Failure, InputRequest, Json, Reminder, Resolution, Run
+from watcher.models import (
+    App,
+    Digest,
+    DigestEntry,
+    Event,
+    Failure,
+    InputRequest,
+    Json,
+    NotifierFailure,
+    Outcome,
+    Receipt,
+    Reminder,
+    Resolution,
+    Run,
+)
 from watcher.notifiers.slack import SlackNotifier
 from watcher.secrets import MASK
 
@@ -31,7 +45,7 @@ statement of the bank that shows both.
 Refund 620.00 EUR to the card ending in 4417?"""
 _PARAMS: Final[dict[str, Json]] = {
     "order_id": "A-10482",
-    "amount": 620.00,
+    "amount": 620,
     "currency": "EUR",
     "reason": "duplicate charge",
 }
@@ -42,6 +56,16 @@ Clause 9.2 caps liability at 12 months of fees; the playbook says 24.
 - Offer 18 months as a compromise
 
 What shall I answer?"""
+_QUESTIONS: Final = (
+    "Refund 620.00 EUR to the card ending in 4417?",
+    "Send the answer to Marta Lindqvist?",
+    """\
+The customer asks for a discount of 15 %. The playbook allows 10 %, more for contracts of two years.
+
+This one is for three years, and the customer pays in advance. What shall I offer?""",
+    "Close account A-20417?",
+    "Delete 14 duplicate contacts?",
+)
 
 
 def _asking(
@@ -92,6 +116,30 @@ def _resolved(event: Event, outcome: Any, status: str | None, after: float) -> E
     )
 
 
+def _digest(waiting: int, outcomes: tuple[tuple[Outcome, int], ...] = ()) -> Digest:
+    """Returns 40 requests of which so many wait; those that ended are named when none waits."""
+    ended = [outcome for outcome, count in outcomes for _ in range(count)]
+    entries = tuple(
+        DigestEntry(
+            run_id := f"{number:08x}-4f0d-4a57-9a43-0e6d2b1f7a10",
+            "human_feedback" if number % 4 == 2 else "approval_request",
+            None if number % 12 == 11 else _QUESTIONS[number % len(_QUESTIONS)],
+            SEEN_AT + number,
+            f"https://console.example/runs/{run_id}" if number % 6 else None,
+            None if waiting else ended[number],
+            None if waiting else 300.0 + 97 * number,
+        )
+        for number in range(min(waiting or 40, 12))
+    )
+    return Digest(40, waiting, outcomes, SEEN_AT, entries)
+
+
+def _ended(number: int, digest: Digest, after: float) -> Event:
+    return replace(
+        _MANY, id=f"evt_ended_{number}", type="run.input_resolved", at=SEEN_AT + after, digest=digest
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What happens, in order. Follow-ups refer to the message of the first event."""
@@ -110,6 +158,23 @@ _FAILING: Final = Event(
     app=App("support", "https://support.apps.example"),
     failure=Failure(401, "unauthorized", "Access key is invalid or has been revoked.", SEEN_AT, 2),
 )
+_SILENT: Final = Event(
+    "evt_silent",
+    "watcher.notifier_failing",
+    SEEN_AT + 120,
+    notifier_failure=NotifierFailure("audit", "HTTP 410: this address is no longer in use", SEEN_AT, 7),
+)
+_PARKED: Final = _asking(None, kind="unknown")
+_MANY: Final = Event(
+    "evt_many",
+    "run.input_requested",
+    SEEN_AT + 1,
+    app=App("support", "https://support.apps.example"),
+    digest=_digest(40),
+)
+_MANY_REMINDED: Final = replace(_reminded(_MANY, 1, 1800), digest=_digest(9, (("answered", 31),)))
+_FEW_LEFT: Final = _digest(2, (("answered", 35), ("canceled", 3)))
+_NONE_LEFT: Final = _digest(0, (("answered", 36), ("canceled", 4)))
 
 SAMPLES: Final = (
     Sample("approval", (_APPROVAL,)),
@@ -146,7 +211,12 @@ SAMPLES: Final = (
         "unknown-kind", (_asking("Take over the browser and sign in.", kind="browser_takeover", app="rpa"),)
     ),
     Sample("hidden", (_asking(None, kind="unknown"),)),
+    Sample("parked", (replace(_PARKED, run=replace(_PARKED.run, status="paused") if _PARKED.run else None),)),
     Sample("reminder", (_APPROVAL, _reminded(_APPROVAL, 1, 1800))),
+    Sample("digest", (_MANY,)),
+    Sample("digest-reminder", (_MANY, _MANY_REMINDED)),
+    Sample("digest-partly-ended", (_MANY, _ended(1, _FEW_LEFT, 1500))),
+    Sample("digest-ended", (_MANY, _MANY_REMINDED, _ended(1, _FEW_LEFT, 2500), _ended(2, _NONE_LEFT, 4000))),
     Sample("answered", (_APPROVAL, _resolved(_APPROVAL, "answered", "completed", 312))),
     Sample(
         "answered-after-reminders",
@@ -164,6 +234,14 @@ SAMPLES: Final = (
     Sample(
         "recovered",
         (_FAILING, replace(_FAILING, id="evt_recovered", type="watcher.app_recovered", at=SEEN_AT + 3720)),
+    ),
+    Sample("notifier-failing", (_SILENT,)),
+    Sample(
+        "notifier-recovered",
+        (
+            _SILENT,
+            replace(_SILENT, id="evt_heard", type="watcher.notifier_recovered", at=SEEN_AT + 3720),
+        ),
     ),
     Sample("test", (Event("evt_test", "watcher.test", SEEN_AT),)),
     Sample(
@@ -194,12 +272,18 @@ async def said(sample: Sample) -> FakeSlack:
         notifier = SlackNotifier(
             section(url, mention=sample.mention), session=session, request_timeout=5, clock=lambda: slack.now
         )
-        first = None
+        first: Receipt | None = None
+        reminders: tuple[Receipt, ...] = ()
         for event in sample.events:
             slack.now = event.at
-            about_request = event.type.startswith("run.")
-            receipt = await notifier.send(delivery(event, first if about_request else None))
-            first = first or receipt
+            if not event.type.startswith("run."):
+                await notifier.send(delivery(event))
+                continue
+            receipt = await notifier.send(delivery(event, first, reminders))
+            if event.type == "run.input_reminder" and receipt:
+                reminders = (*reminders, receipt)
+            else:
+                first = receipt
     return slack
 
 

@@ -1,9 +1,12 @@
 """The client of the Runs API: what it sends, and how it reads pages."""
 
+import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from httpx import Response
 
 from tests.api_fakes import (
     KEY,
@@ -20,9 +23,9 @@ from tests.api_fakes import (
     use,
     waiting,
 )
-from watcher import __version__, api
+from watcher import __version__, api, documents
 from watcher.api import Page, RunsClient
-from watcher.api_errors import InvalidResponse, KeyUnreadable, ServerError
+from watcher.api_errors import InvalidResponse, KeyUnreadable, NotFound, ServerError
 from watcher.models import Json
 from watcher.runs import Skipped
 from watcher.secrets import Redactor, Secret
@@ -202,6 +205,55 @@ def test_a_later_page_that_fails() -> None:
     with pytest.raises(ServerError):
         use(fake, read)
     assert [(page.runs[0].id, page.last) for page in found] == [("a", False)]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_list_that_became_shorter_than_its_counts(status: int) -> None:
+    """When the API has no page where its counts promised one the list is over, and its last page is empty."""
+    fake = FakeApi(
+        lambda: answer({"data": waiting("a"), "pagination": {"page_count": 3, "total_count": 3}}),
+        lambda: refusal(status, code="not_found", message="no such page"),
+    )
+    first, last = pages(fake, 1)
+    assert (["a"], False) == ([run.id for run in first.runs], first.last)
+    assert Page((), (), last=True) == last
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([lambda: refusal(404, code="not_found")], id="the first page"),
+        pytest.param(
+            [lambda: answer({"data": waiting("a")}), lambda: answer(b"<h1>Not here</h1>", 404)],
+            id="a proxy's",
+        ),
+    ],
+)
+def test_a_404_that_ends_no_list(answers: list[Callable[[], Response]]) -> None:
+    """A list without a first page is no list, and a page that a proxy does not find may be there."""
+    with pytest.raises(NotFound):
+        pages(FakeApi(*answers), 1)
+
+
+@pytest.mark.parametrize("size", [documents.LARGE, documents.LARGE + 1])
+def test_a_large_answer_is_read_beside_the_loop(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long to read is read in a thread of its own, so that other apps go on; the rest at once."""
+    threads: list[str] = []
+
+    def watched(body: bytes) -> Json:
+        threads.append(threading.current_thread().name)
+        return documents.parse_json(body)
+
+    monkeypatch.setattr(api, "parse_json", watched)
+    body = json.dumps({"data": waiting("a"), "pagination": {"page_count": 1}}).encode().ljust(size)
+    assert ["a"] == listed(FakeApi(lambda: answer(body)))
+    assert [size > documents.LARGE] == [name.startswith("aside") for name in threads]
+
+
+def test_a_large_answer_that_is_no_list() -> None:
+    """What is wrong with a large answer is said as of a small one."""
+    with pytest.raises(InvalidResponse, match="no list in `data`"):
+        pages(FakeApi(lambda: answer(b'{"data": 5}'.ljust(documents.LARGE + 1))))
 
 
 @pytest.mark.parametrize("data", [None, {}, "none", 5, {"id": "r1", "status": "started"}])

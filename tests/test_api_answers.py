@@ -1,6 +1,7 @@
 """The client of the Runs API: what it makes of every answer, and of none."""
 
 import gzip
+import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
+from watcher.documents import LARGE
 from watcher.models import Json, Run
 from watcher.runs import Skipped
 from watcher.secrets import Redactor, Secret
@@ -147,6 +149,20 @@ def test_which_failures_concern_the_whole_app() -> None:
     """A key that does not work stops the poll of the app; one run that cannot be read does not."""
     whole = {Refused, KeyUnreadable, BadRequest, Unauthorized, Forbidden, RateLimited}
     assert whole == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.whole_app}
+
+
+def test_which_failures_concern_a_run_alone() -> None:
+    """An answer that cannot be read is the run's own; a redirect is something that stands before the API."""
+    alone = {InvalidResponse, ResponseTooLarge}
+    assert alone == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.only_run}
+
+
+def test_an_error_document_without_end() -> None:
+    """A refusal with a very large body is not looked into: that is no error document."""
+    body = json.dumps({"error": {"code": "not_found", "message": "x" * LARGE}}).encode()
+    error = failure(FakeApi(lambda: answer(body, 404)))
+    assert isinstance(error, NotFound)
+    assert (False, "Not Found") == (error.from_api, error.message)
 
 
 def test_a_refusal_in_the_envelope() -> None:

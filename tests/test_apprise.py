@@ -11,13 +11,24 @@ from typing import Any
 
 import pytest
 
-from tests.events import EVERY, FAILING, RECOVERED, REMINDED, REQUESTED, RESOLVED, TEST, asking, delivery
+from tests.events import (
+    EVERY,
+    FAILING,
+    RECOVERED,
+    REMINDED,
+    REQUESTED,
+    RESOLVED,
+    SEEN_AT,
+    TEST,
+    asking,
+    delivery,
+)
 from tests.fakes import Reply, WebhookReceiver, served
 from tests.process import command, environment, running
 from tests.sending import secret
 from watcher.config import AppriseConfig
 from watcher.messages import render
-from watcher.models import Event
+from watcher.models import Digest, DigestEntry, Event
 from watcher.notifiers.apprise import AppriseNotifier, text
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.secrets import Redactor, Secret, SecretError
@@ -128,6 +139,17 @@ def test_no_markup_of_others_takes_effect(rest: str) -> None:
     assert [markup for markup in acting if markup in shown] == []
     assert "\N{FULLWIDTH COMMERCIAL AT}everyone" in shown
     assert ":smile:" in shown
+
+
+def test_no_markup_of_others_takes_effect_in_a_digest() -> None:
+    """The requests that a digest names are made harmless as one by itself is."""
+    entry = DigestEntry("@run", "approval_request", "@everyone **b**", SEEN_AT, None, None, None)
+    event = replace(
+        REQUESTED, run=None, request=None, digest=Digest(30, 30, (), oldest=SEEN_AT, entries=(entry,))
+    )
+    shown = told(event)["message"]
+    assert ("@" in shown, "*" in shown) == (False, False)
+    assert "\N{FULLWIDTH COMMERCIAL AT}everyone" in shown
 
 
 def test_what_is_harmless_stays_as_it_is() -> None:

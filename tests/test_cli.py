@@ -20,6 +20,7 @@ COMMANDS = [
     "deliveries",
     "retry",
     "config",
+    "healthcheck",
     "demo",
     "simulate",
 ]

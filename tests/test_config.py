@@ -1,5 +1,6 @@
 """How the configuration comes together, and what is said when it cannot be used."""
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ APP = {"WATCHER_BASE_URL": "https://app.example.com"}
 NEEDED_APP = '[apps.a]\nbase_url = "https://app.example.com"\n'
 CONSOLE = '[notifiers.c]\ntype = "console"\n'
 HIDDEN = "LEAKED-0123456789"
+SESSION = "3D3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 
 Load = Callable[..., Config]
 
@@ -89,6 +91,30 @@ def test_what_is_no_interval(problems: Problems, written: str) -> None:
     assert problem.startswith("poll_interval (WATCHER_POLL_INTERVAL): ")
 
 
+@pytest.mark.parametrize(
+    ("setting", "longest", "too_long"),
+    [
+        ("POLL_INTERVAL", "30d", "31d"),
+        ("REQUEST_TIMEOUT", "1h", "3601"),
+        ("BACKOFF_MAX", "30d", "99999999999d"),
+        ("APP_ALERT_AFTER", "30d", "99999999999d"),
+        ("GIVE_UP_AFTER", "30d", "720.1h"),
+        ("RETENTION", "3650d", "3651d"),
+        ("NOTIFIERS__SLACK__AFTER", "30d", "31d"),
+        ("NOTIFIERS__SLACK__REMIND_AFTER", '["1m", "30d"]', '["1m", "31d"]'),
+    ],
+)
+def test_a_duration_that_no_one_can_mean(
+    loaded: Load, problems: Problems, setting: str, longest: str, too_long: str
+) -> None:
+    """Every duration has an upper bound that it may reach, and the problem names it."""
+    slack = {"WATCHER_SLACK_WEBHOOK_URL": "https://hooks.example.com/x"}
+    loaded(**APP, **slack, **{f"WATCHER_{setting}": longest})
+    [problem] = problems(**APP, **slack, **{f"WATCHER_{setting}": too_long})
+    assert f"WATCHER_{setting}" in problem
+    assert re.search(r"must be from \d+(ms|s) to (1h|30d|3650d)$", problem)
+
+
 @pytest.mark.parametrize("written", ["true", "nan", "inf", "-1", '"soon"', "[]"])
 def test_what_is_no_interval_in_toml(problems: Problems, written: str) -> None:
     """A number in the file is checked as a text is."""
@@ -136,6 +162,9 @@ def test_a_bad_value_is_one_problem(problems: Problems, variable: str, value: st
         "https://example.com:99999",
         "https://exam ple.com",
         "https://user@example.com",
+        "https://example.com/v1",
+        "https://example.com/v1/",
+        "https://example.com/apps/a/v1/runs",
     ],
 )
 def test_what_is_no_base_url(problems: Problems, url: str) -> None:
@@ -144,10 +173,17 @@ def test_what_is_no_base_url(problems: Problems, url: str) -> None:
     assert "WATCHER_BASE_URL" in problem
 
 
-def test_a_base_url_may_have_a_path(loaded: Load) -> None:
+@pytest.mark.parametrize("path", ["/apps/a", "/v1/apps", "/apps/v10", "/apps/runs"])
+def test_a_base_url_may_have_a_path(loaded: Load, path: str) -> None:
     """A path is kept, the slash at its end is not."""
-    [app] = loaded(WATCHER_BASE_URL="https://example.com/apps/a/").apps
-    assert app.base_url == "https://example.com/apps/a"
+    [app] = loaded(WATCHER_BASE_URL=f"https://example.com{path}/").apps
+    assert app.base_url == f"https://example.com{path}"
+
+
+def test_a_slip_in_a_base_url_is_explained(problems: Problems) -> None:
+    """Who copies the URL of the endpoint is told to leave its path out."""
+    [problem] = problems(WATCHER_BASE_URL="https://example.com/v1/runs")
+    assert problem.endswith("must be the app's URL without /v1 at its end, which is added to it")
 
 
 @pytest.mark.parametrize(
@@ -289,8 +325,17 @@ def test_the_common_key_is_the_weaker_one(loaded: Load) -> None:
 
 def test_the_app_of_the_environment_can_be_renamed(loaded: Load) -> None:
     """WATCHER_APP_NAME names the app, WATCHER_USER_ID and WATCHER_SESSION_ID filter its runs."""
-    [app] = loaded(**APP, WATCHER_APP_NAME="support", WATCHER_USER_ID="u", WATCHER_SESSION_ID="s").apps
-    assert (app.name, app.user_id, app.session_id) == ("support", "u", "s")
+    filters = {"WATCHER_USER_ID": "u", "WATCHER_SESSION_ID": SESSION}
+    [app] = loaded(**APP, WATCHER_APP_NAME="support", **filters).apps
+    assert (app.name, app.user_id, app.session_id) == ("support", "u", SESSION)
+
+
+@pytest.mark.parametrize("written", ["s", "3d3e", f"{{{SESSION}}}", SESSION.replace("-", ""), f"x{SESSION}"])
+def test_what_is_no_session(problems: Problems, written: str) -> None:
+    """The API's sessions are UUIDs; anything else would be refused at every poll."""
+    [problem] = problems(**APP, WATCHER_SESSION_ID=written)
+    assert problem.startswith("apps.default.session_id (WATCHER_SESSION_ID): ")
+    assert "must be a UUID" in problem
 
 
 def test_notifiers_of_the_environment(loaded: Load) -> None:

@@ -1,14 +1,21 @@
 """When an app is polled next, and which notifiers are told of it how."""
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.builders import ScriptedNotifier
+from tests.builders import ScriptedNotifier, new_id
 from watcher.config import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
-from watcher.daemon import next_poll, routes
+from watcher.daemon import _Daemon
 from watcher.models import Route
+from watcher.observer import Observer
+from watcher.parts import open_parts, routes
+from watcher.schedule import next_poll
 from watcher.secrets import Redactor, Secret
+from watcher.store import Store, StoreError
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
 SLACK = SlackConfig(name="approvals", after=300.0)
@@ -51,3 +58,26 @@ def test_an_app_that_names_no_notifier_is_told_to_none() -> None:
     """Filling in that no list means every notifier is the configuration's business."""
     app = AppConfig(name="support", base_url="https://runs.example")
     assert [] == routes(Config(apps=(app,), notifiers=(SLACK,)), app, NOTIFIERS)
+
+
+class LockedStore(Store):
+    """Cannot be changed now."""
+
+    async def shift_deliveries(self, seconds: float) -> None:
+        """Refuses."""
+        raise StoreError(f"locked, {seconds:g}")
+
+
+@pytest.mark.anyio
+async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) -> None:
+    """What could not be moved by the step of the clock is logged, and the daemon goes on."""
+    config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
+    async with open_parts(config, Observer()) as parts:
+        locked = LockedStore(tmp_path / "other.db", new_id)
+        watcher = _Daemon(replace(parts, store=locked), asyncio.Event())
+        with capture_logs() as logs:
+            await watcher._shift_deliveries(-3600.0)
+        await locked.close()
+    assert [("daemon.clock_unshifted", "locked, -3600")] == [
+        (entry["event"], entry["error"]) for entry in logs
+    ]

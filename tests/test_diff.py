@@ -29,7 +29,7 @@ def run_of(*requests: InputRequest, status: str = AWAITING, run_id: str = "r1") 
 
 def known_of(key: int, request_id: str, content: str = "a", run_id: str = "r1") -> Known:
     """A request that is known to wait."""
-    return Known(key, run_id, request_id, content)
+    return Known(key, run_id, request_id, content, first_seen_at=0.0)
 
 
 Q1 = known_of(1, "q1")

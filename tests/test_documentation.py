@@ -1,12 +1,16 @@
-"""What the documents say of the settings is true and complete."""
+"""What the documents say of settings, commands, metrics and the log is true and complete."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+import watcher
+from watcher.cli import main
 from watcher.config_reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
 from watcher.config_schema import (
     AppriseTable,
@@ -18,6 +22,8 @@ from watcher.config_schema import (
     WebhookTable,
 )
 from watcher.config_sources import load
+from watcher.health import AppNow, NotifierNow, Now
+from watcher.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
@@ -85,3 +91,74 @@ def test_the_example_can_be_used_as_it_stands(tmp_path: Path) -> None:
     assert [app.name for app in config.apps] == ["support"]
     assert [notifier.name for notifier in config.notifiers] == ["approvals", "audit"]
     assert config.warnings == ()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Returns the cells of the last table in a section of the README, without its head."""
+    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[-1]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
+
+
+def quoted(cell: str) -> list[str]:
+    """Returns the names in a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_command_is_documented() -> None:
+    """Each command stands in the README."""
+    assert [name for name in main.commands if f"`watcher {name}" not in README] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """The README names exactly the metrics that there are, with exactly their labels."""
+    metrics = Metrics(CollectorRegistry(), apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
+    app = AppNow("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
+    metrics.show(lambda: Now((app,), (NotifierNow("n", 0, None, None, 0, None),)))
+    text = metrics.text().decode()
+    real = {
+        name: sorted(
+            {
+                label
+                for labels in re.findall(rf"^{name}(?:_bucket)?\{{(.*)\}}", text, re.MULTILINE)
+                for label in re.findall(r"(\w+)=", labels)
+            }
+            - {"le"}
+        )
+        for name in re.findall(r"^# TYPE (watcher_\w+)", text, re.MULTILINE)
+    }
+    written = {quoted(row[0])[0]: sorted(quoted(row[1])) for row in rows("Health and metrics")}
+    assert written == real
+
+
+LOGGING = {"debug", "info", "warning", "error", "write"}
+
+
+def logged() -> set[str]:
+    """Returns every name of an event that the package logs, directly or by way of a variable."""
+    found: set[str] = set()
+    for file in Path(watcher.__file__).parent.rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        values = {
+            target.id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+            first = node.args[0]
+            given = values.get(first.id, first) if isinstance(first, ast.Name) else first
+            if name in LOGGING:
+                texts = [str(part.value) for part in ast.walk(given) if isinstance(part, ast.Constant)]
+                found |= {text for text in texts if re.fullmatch(r"[a-z_]+\.[a-z_]+", text)}
+    return found
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    """The README names exactly the events that the package can log."""
+    written = {name for row in rows("The log") for name in quoted(row[0])}
+    assert sorted(written) == sorted(logged())

@@ -15,15 +15,19 @@ ROOT: Final = Path(watcher.__file__).parent
 LAYERS: Final = (
     {"__main__"},
     {"cli"},
-    {"checks", "demo", "retrying"},
+    {"checks", "demo", "healthcheck", "retrying"},
     {"daemon"},
-    {"dispatcher", "server"},
-    {"poller"},
-    {"api", "diff", "health", "logs", "metrics", "notifiers", "redaction", "store", "tables"},
+    {"parts"},
+    {"dispatcher", "endpoints", "schedule"},
+    {"status_page"},
+    {"heartbeat", "metrics", "monitor", "poller", "server"},
+    {"app_alert", "sweep"},
+    {"api", "diff", "logs", "notifiers", "redaction", "store", "tables"},
+    {"health", "pending"},
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
-    {"config_schema", "simulator"},
-    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text"},
+    {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
+    {"aside", "backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "vitals"},
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 
@@ -31,10 +35,10 @@ A part is a module of the package or a whole subpackage.
 """
 LOADING: Final = {"config_sources", "config_reading", "config_schema"}
 """How a configuration comes together; everybody else is handed the section that concerns them."""
-WHOLE_CONFIGURATION: Final = {"cli", "checks", "demo", "daemon", "config_sources"}
-COMMANDS: Final = {"cli", "checks", "demo", "daemon"}
+WHOLE_CONFIGURATION: Final = {"cli", "checks", "demo", "daemon", "parts", "config_sources"}
+COMMANDS: Final = {"cli", "checks", "demo", "daemon", "parts"}
 HEAVY: Final = (
-    "aiohttp", "apprise", "apscheduler", "httpx", "prometheus_client", "pydantic", "pydantic_core",
+    "aiohttp", "apprise", "apscheduler", "httpx", "jinja2", "prometheus_client", "pydantic", "pydantic_core",
     "pydantic_settings", "rich", "slack_sdk", "structlog",
 )  # fmt: skip
 
@@ -110,6 +114,11 @@ def test_imports_go_downwards() -> None:
         ("api", {"store", "notifiers", "config"}),
         ("store", {"notifiers", "api", "config", "messages"}),
         ("diff", {"store", "api", "config", "secrets"}),
+        ("health", {"store", "api", "config", "poller"}),
+        ("server", {"api", "config", "poller", "dispatcher", "notifiers"}),
+        ("monitor", {"api", "config", "poller", "dispatcher", "notifiers"}),
+        ("poller", {"metrics", "server", "monitor"}),
+        ("dispatcher", {"metrics", "server", "monitor"}),
         ("messages", {"store", "api", "config"}),
         ("models", set(DEPTH) - {"models"}),
         ("simulator", set(DEPTH) - {"simulator", "models"}),
@@ -144,10 +153,26 @@ def test_only_the_client_knows_httpx() -> None:
     assert knowing == ["api.py"]
 
 
-def test_the_command_line_loads_nothing_heavy() -> None:
-    """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
-    code = f"import sys, watcher.cli; print([name for name in {HEAVY} if name in sys.modules])"
+def loaded(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of these modules a fresh interpreter has after running some code."""
+    code = f"import sys; {code}; print([name for name in {names} if name in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (answer.stdout, answer.stderr, answer.returncode) == ("[]\n", "", 0)
+    assert (answer.stderr, answer.returncode) == ("", 0)
+    return list(ast.literal_eval(answer.stdout))
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
+    assert [] == loaded("import watcher.cli", HEAVY)
+
+
+def test_the_healthcheck_loads_nothing_heavy() -> None:
+    """A probe that runs every few seconds costs next to nothing."""
+    assert [] == loaded("import watcher.cli, watcher.healthcheck", HEAVY)
+
+
+def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
+    """A daemon without endpoints, and `once`, do without the libraries for metrics and the status page."""
+    assert [] == loaded("import watcher.daemon", ("jinja2", "prometheus_client", "aiohttp.web"))

@@ -147,6 +147,38 @@ async def test_a_partial_list_ends_nothing(bench: PollBench) -> None:
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
 
 
+async def test_a_page_that_is_not_there_ends_nothing(bench: PollBench) -> None:
+    """A list shorter than its counts say is read to its end; what is missing is looked at by itself."""
+    runs = [api_run("run-1", question()), api_run("run-2", question())]
+    bench.api.lists(*runs)
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.looks()
+    bench.api.pages = [runs[:1], refusal(404, "not_found", "no such page")]
+    bench.api.runs["run-2"] = runs[1]
+    assert None is await poller.poll()
+    assert ["run-2"] == bench.api.looks()
+    assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
+
+
+async def test_an_app_that_is_deleted_between_two_pages_ends_nothing(bench: PollBench) -> None:
+    """The 404 of a later page is not the end of the list when it is the end of the app."""
+    runs = [api_run("run-1", question()), api_run("run-2", question())]
+    bench.api.lists(*runs)
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.pages = [runs[:1], refusal(404, "not_found")]
+    bench.api.runs["run-2"] = refusal(404, "not_found")
+
+    async def delete_the_app(call: str) -> None:
+        if call == "page 2":
+            bench.api.pages = [refusal(404, "not_found"), refusal(404, "not_found")]
+
+    bench.api.before = delete_the_app
+    assert None is not await poller.poll()
+    assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
+
+
 async def test_a_proxys_404_does_not_make_a_run_gone(bench: PollBench) -> None:
     """A 404 that is not the API's own says nothing about a run."""
     bench.api.lists(api_run("run-1", question()))
@@ -303,6 +335,35 @@ async def test_an_app_all_of_whose_runs_are_broken_fails(bench: PollBench) -> No
     assert [(502, "bad_gateway")] == [
         (entry["status"], entry["code"]) for entry in logs if entry["event"] == "poll.failed"
     ]
+
+
+@pytest.mark.parametrize("malformed", [Answer(200, "<h1>no</h1>"), {"id": "run-1", "status": 7}, None])
+async def test_a_malformed_run_alone_does_not_fail_the_app(bench: PollBench, malformed: Json) -> None:
+    """The only run that is fetched can be no JSON or of the wrong shape: it is skipped, and later told of."""
+    bench.api.lists(api_run("run-1"))
+    bench.api.runs = {"run-1": malformed}
+    poller = bench.poller()
+    with capture_logs() as logs:
+        assert None is await poller.poll()
+    assert [("run-1", "invalid_response")] == [
+        (entry["run"], entry["code"]) for entry in logs if entry["event"] == "run.skipped"
+    ]
+    assert None is await poller.poll()
+    assert [("run-1", "", None)] == bench.waiting()
+
+
+async def test_a_malformed_run_shows_that_the_app_answers(bench: PollBench) -> None:
+    """Where one run is malformed and the others fail, the API could be reached, and the poll counts."""
+    bench.api.lists(api_run("run-1"), api_run("run-2"))
+    bench.api.runs = {"run-1": refusal(502, "bad_gateway"), "run-2": None}
+    assert None is await bench.poller().poll()
+
+
+async def test_a_login_page_instead_of_runs_fails_the_app(bench: PollBench) -> None:
+    """A redirect for every run is no fault of the runs."""
+    bench.api.lists(api_run("run-1"))
+    bench.api.runs = {"run-1": Answer(302, "", {"Location": "https://login.example"})}
+    assert None is not await bench.poller().poll()
 
 
 async def test_a_refusal_of_the_whole_app_ends_the_poll_and_keeps_what_it_had(

@@ -9,7 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.builders import claim, outbox, pending, records
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher.models import UNKNOWN, Event, Json
+from watcher.models import UNKNOWN, Event, Json, Run
+from watcher.notifiers.webhook import payload
+from watcher.runs import parse_run
 from watcher.secrets import Redactor
 
 pytestmark = pytest.mark.anyio
@@ -129,6 +131,19 @@ async def test_a_baseline_is_recorded_and_not_told(bench: PollBench) -> None:
     assert ["run-3", "run-3"] == [record.run_id for record in records(bench.path)]
 
 
+async def test_a_hidden_question_of_the_baseline_is_not_told(bench: PollBench) -> None:
+    """What waits at the first poll without saying what for is known at once, and told to nobody later."""
+    bench.api.lists(api_run("run-1"))
+    poller = bench.poller(baseline=True)
+    for _ in range(3):
+        assert None is await poller.poll()
+        assert [("run-1", "", None)] == bench.waiting()
+    bench.api.lists(api_run("run-1"), api_run("run-2"))
+    for _ in range(2):
+        assert None is await poller.poll()
+    assert ["run-2", "run-2"] == [record.run_id for record in records(bench.path)]
+
+
 async def test_a_baseline_is_for_the_first_poll_ever(bench: PollBench) -> None:
     """After a restart what waits was there before, or is news."""
     await bench.poller(baseline=True).poll()
@@ -179,6 +194,56 @@ async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> 
     recorded = everything(bench.path)
     found = [word for word in (b"Pay with", b"hunter22", b"acc_secret") if word in recorded]
     assert [b"Pay with"] == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "include_input", "kept"),
+    [(True, False, None), (True, True, None), (False, False, None), (False, True, {"text": "hello"})],
+)
+async def test_a_poll_remembers_little_of_a_run(
+    bench: PollBench, *, asked: bool, include_input: bool, kept: Json
+) -> None:
+    """Only the input of a run that may have to be told of as hidden is kept while the list is read on."""
+    run = parse_run(api_run("run-1", *[question(params={"a": 1})] * asked, input={"text": "hello"}))
+    assert isinstance(run, Run)
+    remembered = bench.poller(include_input=include_input)._remembered(run)
+    assert kept == remembered.input
+    assert [(None, None)] * asked == [(request.params, request.prompt) for request in remembered.requests]
+    assert [request.fingerprint for request in run.requests] == [
+        request.fingerprint for request in remembered.requests
+    ]
+
+
+async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:
+    """Endless parameters, prompts and inputs are cut, in the database too; the question stays the same."""
+    endless = "x" * 2_000_000
+    asked = question(prompt=f"Send? {endless}", params={"body": endless, "rows": [0] * 10})
+    run = api_run("run-1", asked, input={"text": endless})
+    event = await told(bench, run, include_input=True)
+    assert event.request is not None
+    assert event.run is not None
+    assert event.request.prompt is not None
+    assert (256 * 1024, 1000, 1000) == (
+        len(event.request.prompt),
+        len(event.request.params["body"]),
+        len(event.run.input["text"]),
+    )
+    assert [0] * 10 == event.request.params["rows"]
+    assert 1_000_000 > len(everything(bench.path))
+    asked["params"]["body"] = f"{endless}!"
+    await bench.poller().poll()
+    bench.api.lists(api_run("run-1", asked))
+    await bench.poller().poll()
+    assert 3 == len([kind for notifier, kind, _ in outbox(bench.path) if notifier == "webhook"])
+
+
+async def test_times_at_the_ends_of_the_calendar_are_shown(bench: PollBench) -> None:
+    """A run that claims to have started in the year 1 or 9999 is recorded and sent like any other."""
+    times = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"]
+    bench.api.lists(*[api_run(f"run-{time[:4]}", question(), started_at=time) for time in times])
+    assert None is await bench.poller().poll()
+    told = [payload(delivery.event)["data"]["run"] for delivery in await claim(bench.store, "webhook")]
+    assert ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"] == [run["started_at"] for run in told]
 
 
 async def test_masking_makes_no_other_question(bench: PollBench) -> None:

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.builders import BOTH, NOW, claim, damage, end, hold, outbox
+from tests.builders import BOTH, NOW, claim, damage, end, hold, outbox, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.secrets import Redactor, Secret
 from watcher.store import Sent, StoreUnusable, schema
@@ -163,6 +163,83 @@ async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: Pol
         ("webhook", FAILING, "sent"),
         ("webhook", RECOVERED, "pending"),
     ] == outbox(bench.path)[2:]
+
+
+async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> None:
+    """When the API asks for an hour of rest, people are told after two minutes and not after the hour."""
+    poller, told = bench.poller(), asyncio.Event()
+    poller._alert._wake = told.set
+    bench.api.pages = [refusal(429, "rate_limited", "slow down", Retry_After="3600")]
+    bench.clock.now = NOW + 119.98
+    with capture_logs() as logs:
+        assert 3600.0 == await poller.poll()
+        assert [] == outbox(bench.path)
+        await soon(told.wait())
+    assert [("rate_limited", "slow down", "2027-01-15T08:00:00Z")] == entries(
+        logs, "app.failing", "code", "error", "since"
+    )
+    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.path)]
+    await poller.poll()
+    assert 2 == len(outbox(bench.path))
+
+
+async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> None:
+    """An app whose very first poll does not come to an end is told of meanwhile, its recovery after it."""
+    poller, told = bench.poller(alert_after=0.0, request_timeout=0.5), asyncio.Event()
+    poller._alert._wake = told.set
+
+    async def until_told(_: str) -> None:
+        await soon(told.wait())
+        bench.clock.now += 1
+
+    bench.api.before = until_told
+    with capture_logs() as logs:
+        assert None is await poller.poll()
+    assert [("timeout", "the poll has not ended yet")] == entries(logs, "app.failing", "code", "error")
+    assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.path) if kind == RECOVERED]
+
+
+async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
+    """When an app has failed before, the time counts from then on and the reason is the last known."""
+    poller, told = bench.poller(), asyncio.Event()
+    bench.clock.now = NOW + 100
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    poller._alert._wake = told.set
+
+    async def until_told(_: str) -> None:
+        await soon(told.wait())
+
+    bench.api.before = until_told
+    bench.clock.now = NOW + 119.98
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("unavailable", "2027-01-15T08:00:00Z")] == entries(logs, "app.failing", "code", "since")
+
+
+async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench) -> None:
+    """A success calls the alert off that a failure before it had set up."""
+    poller = bench.poller()
+    bench.clock.now = NOW + 119.98
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    bench.api.lists()
+    assert None is await poller.poll()
+    assert None is poller._alert._alarm._timer
+    assert [] == outbox(bench.path)
+
+
+async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(bench: PollBench) -> None:
+    """An alert that cannot be recorded between two polls is logged; the next poll has to tell."""
+    poller = bench.poller()
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    damage(bench.path)
+    with capture_logs() as logs:
+        await poller._alert._tell()
+    assert ["poll.unrecorded"] == [entry["event"] for entry in logs]
+    with pytest.raises(StoreUnusable):
+        await poller.poll()
 
 
 async def test_an_app_that_never_worked_is_told_from_the_start_of_the_process(bench: PollBench) -> None:

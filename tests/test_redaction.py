@@ -1,5 +1,6 @@
 """What is masked: parameters by the names of their keys, and every secret that is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -7,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watcher import redaction
 from watcher.models import InputRequest, Json
 from watcher.redaction import Masker
 from watcher.secrets import MASK, Redactor, Secret
+from watcher.sizes import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, left_out
 
 GLOBS = ("*password*", "*token*", "pin")
 KEY = "dynamiq_acc_" + "Zx9" * 20
@@ -73,6 +76,105 @@ def test_masks_the_prompt_too() -> None:
 def test_short_values_do_not_garble_the_prompt() -> None:
     """A masked value of three characters is not searched for in the prompt."""
     assert masker(*GLOBS).request(request("May I use it?", {"pin": "use"})).prompt == "May I use it?"
+
+
+def test_finds_what_is_masked_among_much() -> None:
+    """Of thousands of masked values those that the prompt repeats are masked there, numbers included."""
+    rows = [{"token": f"value-{number}", "pin": 1_000_000 + number} for number in range(20_000)]
+    masked = masker(*GLOBS).request(request("Use value-19999 and 1000007, not VALUE-1?", {"rows": rows}))
+    assert f"Use {MASK} and {MASK}, not VALUE-1?" == masked.prompt
+
+
+def test_a_prompt_of_nothing_but_masked_values_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many masked values may be in a prompt it is not searched, but masked whole."""
+    monkeypatch.setattr(redaction, "_SEARCHED_FOR", 3)
+    prompt = "Use abcd, bcde, cdef and defg?"
+    few, many = ["abcd", "bcde", "cdef"], ["abcd", "bcde", "cdef", "defg"]
+    assert (
+        f"Use {MASK}, {MASK}, {MASK} and defg?"
+        == masker(*GLOBS).request(request(prompt, {"token": few})).prompt
+    )
+    assert MASK == masker(*GLOBS).request(request(prompt, {"token": many})).prompt
+
+
+def test_a_mask_is_not_masked_again() -> None:
+    """Masked values that are words of the mask itself do not make the prompt grow."""
+    masked = masker(*GLOBS).request(request("redacted abcdef", {"token": ["abcdef", "redacted", "dact"]}))
+    assert f"{MASK} {MASK}" == masked.prompt
+
+
+@pytest.mark.parametrize("size", [PROMPT_MAX, PROMPT_MAX + 1, 2 * PROMPT_MAX, 3 * PROMPT_MAX])
+def test_a_long_prompt_is_cut(size: int) -> None:
+    """A prompt is kept up to the limit; of a longer one it is said how much is missing."""
+    prompt = masker(*GLOBS).request(request("x" * size, None)).prompt
+    assert prompt is not None
+    kept, _, note = prompt.partition("… ")
+    assert PROMPT_MAX >= len(prompt)
+    assert kept == "x" * len(kept)
+    assert note == ("" if size == PROMPT_MAX else f"({size - len(kept)} more characters)")
+
+
+@pytest.mark.parametrize("hidden", ["hunter22-" * 10, KEY])
+@pytest.mark.parametrize("over", [0, 40])
+@pytest.mark.parametrize("place", [PROMPT_MAX - 60, 2 * PROMPT_MAX - 45, 2 * PROMPT_MAX - 5])
+def test_nothing_of_a_secret_is_left_where_a_prompt_is_cut(hidden: str, over: int, place: int) -> None:
+    """A masked value, or a secret of ours, that the cut goes through is masked before it."""
+    prompt = "x" * (place + over) + hidden + "y" * PROMPT_MAX
+    shown = masker(*GLOBS, secret=KEY).request(request(prompt, {"token": "hunter22-" * 10})).prompt
+    assert shown is not None
+    assert set("x") == set(shown.partition("… ")[0].replace(MASK, "")) - set("y")
+
+
+@pytest.mark.parametrize(
+    ("secret", "start"),
+    [("hunter22-" * 10, f"Use these: {MASK}{MASK}"), ("hunter22-" * 5000, "…"), (KEY, f"Use these: {MASK}")],
+)
+def test_nothing_of_a_secret_is_left_where_masks_make_a_prompt_short(secret: str, start: str) -> None:
+    """When a long prompt is nothing but secrets, so that little is left of it, none shows at its end."""
+    prompt = "Use these: " + secret * (3 * PROMPT_MAX // len(secret))
+    params = {"note" if secret == KEY else "token": secret}
+    shown = masker(*GLOBS, secret=KEY).request(request(prompt, params)).prompt
+    assert shown is not None
+    assert shown.startswith(start)
+    assert ("hunt" in shown, "dyna" in shown, "Zx9" in shown) == (False, False, False)
+    assert shown.endswith(" more characters)")
+
+
+def test_large_params_are_cut_after_they_were_masked() -> None:
+    """In a long text that is cut a secret was masked before, so that no part of it is left."""
+    params = {"note": "x" * 960 + KEY, "token": "hunter22", "rest": "y" * JSON_MAX}
+    shown = masker(*GLOBS, secret=KEY).request(request("Use hunter22?", params))
+    assert f"Use {MASK}?" == shown.prompt
+    assert (f"{'x' * 960}{MASK}", MASK) == (shown.params["note"], shown.params["token"])
+    assert shown.params["rest"].endswith("more characters)")
+    assert "fingerprint" == shown.fingerprint
+
+
+def test_too_many_params_are_left_out() -> None:
+    """Parameters that cannot be cut are replaced by their size; the prompt is masked by them all the same."""
+    params = {"rows": [{"token": f"value-{number}"} for number in range(VALUES_MAX)]}
+    shown = masker(*GLOBS).request(request("Use value-77?", params))
+    assert f"Use {MASK}?" == shown.prompt
+    assert left_out(params) == shown.params
+
+
+def test_what_is_masked_counts_as_the_mask() -> None:
+    """Any number of values behind one masked key are one value."""
+    assert {"token": MASK} == masker(*GLOBS).json({"token": [0] * VALUES_MAX})
+
+
+def test_a_large_input_is_cut_too() -> None:
+    """The input of a run is bounded as parameters are."""
+    shown = masker(*GLOBS).json({"text": "x" * JSON_MAX, "user": "ada"})
+    assert ("ada", STRING_MAX) == (shown["user"], len(shown["text"]))
+
+
+def test_other_fields_are_bounded() -> None:
+    """Neither the type nor the names of what is editable can be endless."""
+    endless = replace(request("Go?", {}), type="t" * 5000, editable_params=("a",) * JSON_MAX)
+    shown = masker(*GLOBS).request(endless)
+    assert STRING_MAX == len(shown.type)
+    assert ("… (1,048,577 bytes of JSON, too many to be kept)",) == shown.editable_params
 
 
 def test_identity_is_that_of_the_original() -> None:

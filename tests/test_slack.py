@@ -10,7 +10,19 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.events import EVERY, FAILING, REMINDED, RESOLVED, asking, delivery
+from tests.events import (
+    DIGEST,
+    DIGEST_REMINDED,
+    EVERY,
+    FAILING,
+    RECOVERED,
+    REMINDED,
+    REQUESTED,
+    RESOLVED,
+    TEST,
+    asking,
+    delivery,
+)
 from tests.fakes import FakeSlack, served
 from tests.sending import (
     CHANNEL,
@@ -27,7 +39,8 @@ from tests.sending import (
 )
 from tests.slack_markup import acting, mentions_fired, shown
 from watcher.config import ConsoleConfig, NotifierConfig, WebhookConfig
-from watcher.models import Event, Receipt
+from watcher.messages import render
+from watcher.models import Event, Receipt, Resolution
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack import SlackNotifier
@@ -45,6 +58,17 @@ def plain_text(words: str) -> dict[str, Any]:
     return {"type": "plain_text", "text": words, "emoji": False}
 
 
+def _elements(message: dict[str, Any]) -> list[Any]:
+    """Returns all elements of the sections and lists of a message."""
+    lists = [part for block in message["blocks"] for part in block.get("elements", [])]
+    return [
+        element
+        for part in lists
+        for item in part.get("elements", [])
+        for element in item.get("elements", [item])
+    ]
+
+
 def test_an_approval_in_blocks() -> None:
     """The message for an approval, whole."""
     slack = FakeSlack()
@@ -53,33 +77,38 @@ def test_an_approval_in_blocks() -> None:
         link="https://console.example/r/8c2c?a=1&b=2",
     )
     receipt = with_slack(slack, sending(event), mention=MENTION)
-    waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
-    link = {"type": "link", "url": "https://console.example/r/8c2c?a=1&b=2", "text": "Open"}
-    amount = [text("amount", bold=True), text(": 620"), text(" ✎ editable", italic=True)]
-    token = [text("token", bold=True), text(f": {MASK}", italic=True)]
+    waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z> ·"
+    link = {
+        "type": "link",
+        "url": "https://console.example/r/8c2c?a=1&b=2",
+        "text": "Open the request",
+        "style": {"bold": True},
+    }
+    amount = [text("amount", bold=True), text(": "), text("620"), text(" ✎ editable", italic=True)]
+    token = [text("token", bold=True), text(": "), text(MASK, italic=True)]
     rows = [{"type": "rich_text_section", "elements": row} for row in (amount, token)]
     expected = [
-        {"type": "header", "text": plain_text("Approval needed · support")},
+        {"type": "header", "text": plain_text("🔔 Approval needed · support")},
         {"type": "section", "text": {"type": "mrkdwn", "text": "<!here> <@U0123> <!subteam^S0456>"}},
         {"type": "rich_text", "elements": [{"type": "rich_text_quote", "elements": [text("Approve?")]}]},
         {
             "type": "rich_text",
             "elements": [{"type": "rich_text_list", "style": "bullet", "elements": rows}],
         },
+        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]},
         {
             "type": "context",
             "elements": [
                 {"type": "mrkdwn", "text": waiting},
-                plain_text("Run: 8c2c"),
-                plain_text("User: customer-7421"),
+                plain_text("User: customer-7421 ·"),
+                plain_text("Run: 8c2c ·"),
                 plain_text("Session: 3d3e"),
             ],
         },
-        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]},
     ]
     message = posted(slack)
     assert expected == message["blocks"]
-    assert message["text"].startswith("Approval needed · support\n  Approve?\n")
+    assert message["text"].startswith("Approval needed · support: Approve?\n  amount (editable): 620\n")
     assert message["metadata"] == {
         "event_type": "watcher_delivery",
         "event_payload": {"delivery_id": "17", "event_id": "evt_1"},
@@ -102,7 +131,7 @@ def test_who_is_called(event: Event) -> None:
     """What waits and what is broken calls people, what is over does not."""
     slack = FakeSlack()
     with_slack(slack, sending(event), mention=MENTION)
-    loud = {"run.input_requested", "run.input_reminder", "watcher.app_failing"}
+    loud = {"run.input_requested", "run.input_reminder", "watcher.app_failing", "watcher.notifier_failing"}
     expected = ["!here", "@U0123", "!subteam^S0456"] if event.type in loud else []
     assert expected == mentions_fired(posted(slack))
 
@@ -114,16 +143,68 @@ def test_a_webhook_gets_what_it_knows() -> None:
     assert set(posted(slack)) == {"text", "blocks", "mrkdwn", "unfurl_links", "unfurl_media"}
 
 
-@pytest.mark.parametrize(("event", "broadcast"), [(REMINDED, True), (RESOLVED, False)])
-def test_follow_ups_go_to_the_thread(event: Event, *, broadcast: bool) -> None:
-    """Reminder and resolution go below the first message; only the reminder shows in the channel too."""
+@pytest.mark.parametrize("event", [REMINDED, DIGEST_REMINDED])
+def test_reminders_go_to_the_thread(event: Event) -> None:
+    """A reminder goes below the first message, wherever that was posted, and shows in the channel too."""
     slack = FakeSlack()
     first = with_slack(slack, sending())
     with_slack(slack, sending(event, first), channel="elsewhere")
     message = posted(slack)
-    assert (CHANNEL, first.values["ts"], broadcast) == tuple(
+    assert (CHANNEL, first.values["ts"], True) == tuple(
         message[key] for key in ("channel", "thread_ts", "reply_broadcast")
     )
+
+
+def test_only_reminders_go_to_a_thread() -> None:
+    """What is no reminder stands by itself, whatever was posted before it."""
+    slack = FakeSlack()
+    first = with_slack(slack, sending(FAILING))
+    with_slack(slack, sending(RECOVERED, first))
+    assert "thread_ts" not in posted(slack)
+
+
+def test_json_values_in_code_style() -> None:
+    """A parameter that is a list or a map looks like code, and only that."""
+    slack = FakeSlack()
+    with_slack(slack, sending(asking(params={"lines": [1, 2], "note": "[1, 2]"})))
+    assert text("[1, 2]", code=True) in _elements(posted(slack))
+    assert text("[1, 2]") in _elements(posted(slack))
+
+
+def test_a_digest_in_blocks() -> None:
+    """Each request of a digest is a link or names its run, with its kind; the rest is counted."""
+    slack = FakeSlack()
+    with_slack(slack, sending(DIGEST))
+    link = {"type": "link", "url": "https://console.example/r/8c2c", "text": "Approve the refund?"}
+    items = [
+        [link, text(" — Approval", italic=True)],
+        [text("Which clause?"), text(" — Feedback, run ", italic=True), text("9d3d", code=True)],
+        [text("… 23 more requests", italic=True)],
+    ]
+    _, lead, listed, context = posted(slack)["blocks"]
+    assert lead["elements"][0]["elements"] == [text("Those that wait the longest:")]
+    assert items == [item["elements"] for item in listed["elements"][0]["elements"]]
+    date = "<!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
+    assert context["elements"] == [{"type": "mrkdwn", "text": f"The oldest waits since: {date}"}]
+
+
+def test_signs() -> None:
+    """The header of every tone begins with a sign of its own, so that what is over looks so in a list."""
+    gone = replace(RESOLVED, resolution=Resolution("gone", None, RESOLVED.at))
+    shown = {}
+    for event in (REQUESTED, REMINDED, RESOLVED, gone, FAILING, RECOVERED, TEST):
+        slack = FakeSlack()
+        with_slack(slack, sending(event))
+        shown[render(event).tone] = posted(slack)["blocks"][0]["text"]["text"][0]
+    assert shown == {
+        "urgent": "🔔",
+        "reminder": "⏰",
+        "done": "✅",
+        "closed": "⚪",
+        "trouble": "🔴",
+        "good": "🟢",
+        "info": "🔵",
+    }
 
 
 @pytest.mark.parametrize("code", ["thread_not_found", "cannot_reply_to_message", "message_not_found"])
@@ -280,4 +361,4 @@ def test_what_to_do_is_shown() -> None:
     """An app that fails lastingly comes with what to mend."""
     slack = FakeSlack()
     with_slack(slack, sending(FAILING))
-    assert "What to do: The access key is missing" in shown(posted(slack))
+    assert "What to do: \nThe access key is missing" in shown(posted(slack))

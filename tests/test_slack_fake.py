@@ -97,17 +97,19 @@ def test_who_may_not_post() -> None:
 
 
 def test_editing() -> None:
-    """An edit replaces text and blocks, keeps thread and metadata, is remembered, and calls nobody."""
+    """An edit replaces what it gives, keeps thread and metadata, is remembered, and calls nobody."""
     slack = FakeSlack()
     (first,) = ask(slack, post("<!here>", blocks=[section()], metadata=GOOD_METADATA))
     ts = first.body["ts"]
-    (answer,) = ask(slack, update(ts, "<!channel> y", mrkdwn=False))
+    ask(slack, update(ts, "<!channel> y", mrkdwn=False))
+    assert slack.messages[CHANNEL, ts]["blocks"] == [section()]
+    (answer,) = ask(slack, update(ts, "<!channel> y", blocks=[]))
     assert (answer.body["ok"], answer.body["ts"], answer.body["channel"]) == (True, ts, CHANNEL)
     now = slack.messages[CHANNEL, ts]
-    assert (now["text"], "blocks" in now, now["metadata"], "mrkdwn" in now) == (
-        "<!channel> y", False, GOOD_METADATA, False,
+    assert (now["text"], now["blocks"], now["metadata"], "mrkdwn" in now) == (
+        "<!channel> y", [], GOOD_METADATA, False,
     )  # fmt: skip
-    assert [version["text"] for version in slack.history[CHANNEL, ts]] == ["<!here>", "<!channel> y"]
+    assert [version["text"] for version in slack.history[CHANNEL, ts]] == ["<!here>", *["<!channel> y"] * 2]
     assert slack.notified == []
 
 

@@ -11,12 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.events import EVERY, FAILING, FAILURE, REQUESTED, RUN, asking
+from tests.events import (
+    EVERY,
+    FAILURE,
+    REQUESTED,
+    RUN,
+    SILENT,
+    asking,
+)
 from tests.slack_html import Post, page
 from tests.slack_markup import formatted_date, mentions_fired, seen
 from tests.slack_rules import refused
-from watcher.messages import Message, facts, moment, render, summary
-from watcher.models import App, Event, Json
+from watcher.messages import Message, facts, headline, moment, more_items, render, summary
+from watcher.models import App, DigestEntry, Event, Json
 from watcher.notifiers.slack_blocks import blocks, fallback, plain
 
 NOW: Final = 1781082940.0
@@ -28,7 +35,7 @@ MARK: Final = " ✎ editable"
 LOOKALIKES: Final = str.maketrans("\u2217\u223c\u02cb\uff20\u203a\uff3f\ua789\u2024", "*~`@>_:.")
 """What stands in for characters that would act, and for which."""
 
-GLUE: Final = r"(?::|\(editable\)|✎editable|Whattodo:|Open)*"
+GLUE: Final = r"(?:[:·—,()]|-|\(editable\)|✎editable|Whattodo:|Opentherequest|,run)*"
 """What the forms have between the parts of a message, without spaces."""
 
 _MARKUP = st.lists(
@@ -39,6 +46,20 @@ _WORDS = st.text("abc ,;-()\n", min_size=1, max_size=30)
 _TEXTS = _MARKUP | _WORDS
 _VALUES = _TEXTS | st.none() | st.booleans() | st.integers() | st.lists(_TEXTS, max_size=3)
 _LINKS = st.none() | _MARKUP.map("https://x.example/{}".format)
+_ENTRIES = st.lists(
+    st.builds(
+        DigestEntry,
+        run_id=_TEXTS,
+        type=st.sampled_from(["approval_request", "human_feedback", "new"]),
+        prompt=st.none() | _TEXTS,
+        first_seen_at=st.just(NOW),
+        link=_LINKS,
+        outcome=st.none() | st.sampled_from(["answered", "canceled", "replaced"]),
+        waited=st.none() | st.floats(0, 1e6),
+    ),
+    min_size=1,
+    max_size=12,
+).map(tuple)
 
 
 @st.composite
@@ -51,11 +72,15 @@ def events(draw: st.DrawFn) -> Event:
         else ()
     )
     asked = asking(draw(_TEXTS), params, editable=editable)
-    kind = draw(st.sampled_from([event for event in EVERY if event.request] + [FAILING]))
+    kind = draw(st.sampled_from(EVERY))
     run = replace(RUN, id=draw(_TEXTS), user_id=draw(_TEXTS), session_id=draw(_TEXTS))
-    app = App(draw(_TEXTS), "https://x.example")
-    if kind.failure:
-        return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
+    app = App(draw(_TEXTS)[:100], "https://x.example") if kind.app else None
+    failure = replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)) if kind.failure else None
+    silent = replace(SILENT, notifier=draw(_TEXTS), message=draw(_TEXTS)) if kind.notifier_failure else None
+    if kind.digest:
+        return replace(kind, app=app, digest=replace(kind.digest, entries=draw(_ENTRIES)))
+    if kind.request is None:
+        return replace(kind, app=app, failure=failure, notifier_failure=silent)
     return replace(kind, app=app, run=run, request=asked.request, link=draw(_LINKS))
 
 
@@ -64,18 +89,29 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text).translate(LOOKALIKES)
 
 
-def parts(message: Message, when: Callable[[float], str]) -> Iterator[str]:
-    """Yields what a message has to tell, in order; `when` shows a moment."""
+def parts(message: Message, when: Callable[[float], str], *, links: bool) -> Iterator[str]:
+    """Yields what a message has to tell, in order; `when` shows a moment, `links` has links read."""
     yield message.title
+    yield message.lead or ""
+    yield message.advice or ""
     yield message.body
     for row in message.rows:
         yield row.name
         yield row.value
-    if message.advice:
-        yield message.advice
+    for item in message.items:
+        yield item.text
+        yield item.note
+        yield item.run if not item.link else item.link if links else ""
+    yield more_items(message) if message.dropped_items else ""
+    yield (links and message.link) or ""
     for fact in message.facts:
         yield fact.label
         yield fact.value if isinstance(fact.value, str) else when(fact.value)
+
+
+def notification(message: Message) -> str:
+    """Returns the text that notifications show: title and question in a line, then the rest."""
+    return summary(replace(message, title=headline(message), body=""))
 
 
 def says(text: str, expected: Iterator[str]) -> bool:
@@ -113,13 +149,16 @@ def rows_of(built: list[Json]) -> Iterator[tuple[str, str]]:
 def test_the_forms_say_the_same(event: Event) -> None:
     """What people read in the blocks is the plain text: each part of the message in order, no more."""
     message = render(event)
-    assert says(seen({"blocks": blocks(message)}, NOW), parts(message, as_people_see))
-    without = replace(message, link=None)
-    assert says(summary(without), parts(message, moment))
-    assert summary(message) == "\n".join([summary(without), *([message.link] if message.link else [])])
-    assert unescape(fallback(message)) == summary(message)
+    sign, _, whole = seen({"blocks": blocks(message)}, NOW).partition(" ")
+    assert len(sign) == 1
+    assert says(whole, parts(message, as_people_see, links=False))
+    assert says(summary(message), parts(message, moment, links=True))
+    assert told(unescape(fallback(message)), notification(message))
+    text = seen({"text": plain(message)}, NOW)
     link = "\nOpen" if message.link else ""
-    assert bare(seen({"text": plain(message)}, NOW)) == bare(summary(without) + link)
+    assert text.endswith(link)
+    without = summary(replace(message, link=None))
+    assert told(text.removesuffix(link).translate(LOOKALIKES), without.translate(LOOKALIKES))
 
 
 @settings(deadline=None)
@@ -132,7 +171,8 @@ def test_only_our_link_and_mentions_act(event: Event) -> None:
         assert called == mentions_fired(form)
         drawn = page([Post(form, NOW)], now=NOW).partition("<body>")[2]
         assert drawn.count('class="mention') == len(called)
-        assert drawn.count("<a ") == bool(message.link)
+        links = [message.link, *(item.link for item in message.items if "blocks" in form)]
+        assert drawn.count("<a ") == len([link for link in links if link])
         for tag in ("<b>", "<i>", "<s>", "<code>", "<pre>"):
             assert "blocks" in form or tag not in drawn.replace("<b>watcher</b>", "")
 
@@ -165,7 +205,7 @@ def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
     assert len(listed) + sum(missing) == len(values)
     for (name, value), row in zip(listed, message.rows, strict=False):
         assert (name, True) == (row.name, told(value, row.value))
-    assert told(unescape(fallback(message)), summary(message))
+    assert told(unescape(fallback(message)), notification(message))
     in_text = seen({"text": plain(message, ("here",))}).removeprefix("@here\n")
     assert told(in_text.translate(LOOKALIKES), summary(message).translate(LOOKALIKES))
 

@@ -10,11 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.events import FAILING, FAILURE, REQUESTED, RUN, asking
+from tests.events import (
+    DIGEST,
+    DIGEST_ENDED,
+    FAILING,
+    FAILURE,
+    NOTIFIER_FAILING,
+    REQUESTED,
+    RESOLVED,
+    RUN,
+    SEEN_AT,
+    SILENT,
+    asking,
+    entry,
+)
 from tests.slack_markup import acting, mentions_fired, shown
 from tests.slack_rules import refused
 from watcher.messages import render
-from watcher.models import App, Event, Json
+from watcher.models import App, Digest, DigestEntry, Event, Json, Resolution
 from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
 
 OURS = re.compile(r"!date\^\d+\^\{date_short_pretty\} \{time\}\|[\dT:Z-]+")
@@ -63,11 +76,16 @@ def message(event: Event) -> dict[str, Any]:
 
 
 def assert_harmless(event: Event) -> None:
-    """Fails if Slack would refuse the message, or if anything in it that is not ours would act."""
+    """Fails if Slack would refuse the message, or if anything in it that is not ours would act.
+
+    Of a digest, the links of the requests are ours: they are made from the configured template.
+    """
+    links = {item.link for item in render(event).items}
     for form in (message(event), {"text": plain(render(event))}):
         assert refused(form) == ""
         assert mentions_fired(form) == []
-        assert [found for found in acting(form) if not OURS.fullmatch(found)] == []
+        found = [found for found in acting(form) if not OURS.fullmatch(found)]
+        assert [found for found in found if "blocks" not in form or found not in links] == []
         assert len(form["text"]) <= TEXT_MAX
     everything = message(event)
     total = len(json.dumps(everything["blocks"], ensure_ascii=False)) + len(everything["text"])
@@ -81,6 +99,8 @@ def test_hostile_text_everywhere(text: str) -> None:
     run = replace(RUN, id=text, user_id=text, session_id=text)
     assert_harmless(replace(event, run=run, app=App(text, text), link=text))
     assert_harmless(replace(FAILING, failure=replace(FAILURE, code=text, message=text)))
+    assert_harmless(replace(NOTIFIER_FAILING, notifier_failure=replace(SILENT, notifier=text, message=text)))
+    assert_harmless(replace(RESOLVED, resolution=Resolution("answered", text, SEEN_AT)))
     assert_harmless(asking(text, None, editable=(text,) * 50))
 
 
@@ -172,3 +192,101 @@ def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
     listed = len(re.findall(r"^\d+$", seen, re.MULTILINE))
     dropped = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
     assert rows == listed + sum(map(int, dropped))
+
+
+def digest_of(entries: list[DigestEntry], *, waiting: bool = True, total: int = 0) -> Event:
+    """Returns the event of a digest of these requests and more that are not named."""
+    total = total or len(entries)
+    event = DIGEST if waiting else DIGEST_ENDED
+    outcomes = () if waiting else (("answered", total),)
+    digest = Digest(total, total if waiting else 0, outcomes, SEEN_AT, tuple(entries))  # type: ignore[arg-type]
+    return replace(event, digest=digest)
+
+
+def named(event: Event) -> int:
+    """Fails if a digest would be refused or act, and returns how many requests it names or counts."""
+    assert_harmless(event)
+    sent = message(event)
+    items = [item for block in sent["blocks"] if "rich_text_list" in str(block) for item in _listed(block)]
+    dropped = re.findall(r"^… (\d+) more requests$", shown(sent), re.MULTILINE)
+    return len(items) - len(dropped) + sum(map(int, dropped))
+
+
+def _listed(block: dict[str, Any]) -> list[Any]:
+    return list(block["elements"][0]["elements"])
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_digests(text: str, *, waiting: bool) -> None:
+    """Prompts, runs, types and links of any content are only text in a digest, and none is lost."""
+    entries = [
+        entry(text, type=text, run_id=text, link=link, outcome=None if waiting else "gone")
+        for link in (None, text, f"https://x.example/{text}", f"https://x.example/{text[:400]}")
+    ] * 3
+    event = replace(digest_of(entries, waiting=waiting, total=10_000), app=App(text, text))
+    assert named(event) == 10_000
+
+
+@pytest.mark.parametrize("character", ['"', "😀", "y", "%"])
+def test_long_links_in_a_digest(character: str) -> None:
+    """However long the links are, a digest fits, and counts what it does not name."""
+    for length in (100, 250, 480, 600, 2900, 5000):
+        entries = [entry(character * 500, link=f"https://x.example/{character * length}")] * 12
+        assert named(digest_of(entries)) == 12
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            entry,
+            _MARKUP | _ANY,
+            run_id=_MARKUP | _ANY,
+            link=st.none() | _MARKUP.map("https://x.example/{}".format),
+            outcome=st.none() | st.just("answered"),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(0, 10_000),
+    st.booleans(),
+)
+def test_any_digest_is_harmless(entries: list[DigestEntry], more: int, waiting: bool) -> None:  # noqa: FBT001
+    """No content of any number of requests makes active markup or a digest that Slack refuses."""
+    total = len(entries) + more
+    assert named(digest_of(entries, waiting=waiting, total=total)) == total
+
+
+def test_a_long_name_of_an_app() -> None:
+    """The header keeps the kind and says what of the name is missing; the notification has all of it."""
+    event = replace(REQUESTED, app=App("a" * 300, "https://x.example"))
+    assert_harmless(event)
+    header = message(event)["blocks"][0]["text"]["text"]
+    found = re.fullmatch(r"🔔 Approval needed · (a+)… \((\d+) more characters\)", header)
+    assert found is not None
+    assert len(found[1]) + int(found[2]) == 300
+    assert "a" * 300 in message(event)["text"]
+
+
+@pytest.mark.parametrize("who", ["S0123456789", "U0123456789", "here"])
+def test_forty_mentions(who: str) -> None:
+    """Forty people and groups are all called beside the longest question, within the limits."""
+    rendered = render(asking("<&>" * 20_000, {str(number): '"' * 5000 for number in range(60)}))
+    for form in (
+        {"text": fallback(rendered), "blocks": blocks(rendered, (who,) * 40)},
+        {"text": plain(rendered, (who,) * 40)},
+    ):
+        assert refused(form) == ""
+        assert len(mentions_fired(form)) == 40
+        assert len(form["text"]) <= TEXT_MAX
+
+
+def test_mentions_without_end() -> None:
+    """More mentions than a message can hold are left out whole, and the question is still told."""
+    rendered = render(asking("Approve?"))
+    called = ("here", *(f"U{number:0200d}" for number in range(100)))
+    for form in ({"text": "x", "blocks": blocks(rendered, called)}, {"text": plain(rendered, called)}):
+        assert refused(form) == ""
+        assert mentions_fired(form) == ["!here", *(f"@{who}" for who in called[1:5])]
+        assert "Approve?" in json.dumps(form)

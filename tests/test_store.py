@@ -98,7 +98,8 @@ async def test_the_same_request_of_another_app_is_another(path: Path) -> None:
     async with open_store(path) as store:
         await sight(store)
         await store.record_changes(App("sales", "https://x.example"), BOTH, new=[make_sighting()], now=NOW)
-        assert ["support", "sales"] == [request.app for request in pending(path)]
+        assert ["support", "sales"] == [request.app for request in pending(path, "support", "sales")]
+        assert ["support"] == [request.app for request in pending(path, "support")]
 
 
 @pytest.mark.parametrize(("later", "waiting"), [(0.0, 0), (4.9, 0), (5.0, 1), (60.0, 1), (-3600.0, 1)])

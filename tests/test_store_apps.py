@@ -127,7 +127,7 @@ async def test_a_short_failure_is_nobodys_business(path: Path) -> None:
     async with open_store(path) as store:
         await fail(store, since=NOW, now=NOW + 100)
         assert Health(None) == await succeed(store, now=NOW + 110)
-        assert Health(None) == await fail(store, since=NOW + 110, now=NOW + 200)
+        assert Health(None, alert_at=NOW + 230) == await fail(store, since=NOW + 110, now=NOW + 200)
     assert [] == outbox(path)
 
 
@@ -137,7 +137,8 @@ async def test_an_app_that_never_worked_counts_from_the_start_of_the_process(pat
         await fail(store, since=NOW, now=NOW + 100)
     async with open_store(path) as store:
         restarted = NOW + 110
-        assert Health(None) == await fail(store, since=restarted, now=restarted + 119)
+        early = await fail(store, since=restarted, now=restarted + 119)
+        assert Health(None, alert_at=restarted + 120) == early
         told = await fail(store, since=restarted, now=restarted + 120)
     assert told.failure is not None
     assert restarted == told.failure.since

@@ -60,6 +60,37 @@ async def test_the_longest_due_goes_first(path: Path) -> None:
     assert ["run-early", "run-late"] == [delivery.event.run.id for delivery in claimed if delivery.event.run]
 
 
+async def test_a_clock_that_is_set_changes_no_wait(path: Path) -> None:
+    """When the clock is set by an hour, retries, escalations and pauses last as long as they would have."""
+    hour = 3600.0
+    async with open_store(path) as store:
+        await sight(store, make_sighting("run-1"), routes=[MACHINE])
+        await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=60.0)])
+        (news,) = await claim(store, "webhook")
+        await store.settle_and_claim(
+            "webhook", [Retry(news.id, "x", NOW + 30)], limit=0, now=NOW, pause_until=NOW + 40
+        )
+        await store.shift_deliveries(-hour)
+        now = NOW - hour
+        assert NOW + 40 - hour == (await store.settle_and_claim("webhook", (), limit=9, now=now + 39)).wake_at
+        (again,) = await claim(store, "webhook", now=now + 40)
+        assert (news.event.id, now) == (again.event.id, again.due_at)
+        assert () == await claim(store, "slack", now=now + 59)
+        assert 1 == len(await claim(store, "slack", now=now + 60))
+
+
+async def test_a_clock_that_is_set_does_not_touch_what_is_finished(path: Path) -> None:
+    """Only what is still to be sent moves."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=0, now=NOW)
+        with closing(sqlite3.connect(path)) as connection:
+            before = connection.execute("SELECT * FROM deliveries").fetchall()
+            await store.shift_deliveries(1000.0)
+            assert before == connection.execute("SELECT * FROM deliveries").fetchall()
+
+
 async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
     """Behind news that is to be tried again its own end waits; other requests go on."""
     async with open_store(path) as store:

@@ -62,6 +62,15 @@ def test_cut(text: str, limit: int, expected: str) -> None:
     assert expected == cut(text, limit)
 
 
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [("abc", 100, "abc… (7 more characters)"), ("a" * 60, 30, "aaaaaaaa… (59 more characters)")],
+)
+def test_cut_counts_what_was_missing_before(text: str, limit: int, expected: str) -> None:
+    """Of a text that is only a beginning the note counts the characters of the whole."""
+    assert expected == cut(text, limit, missing=7)
+
+
 @settings(deadline=None)
 @given(st.text("a&é😀 ", max_size=300), st.integers(0, 200))
 def test_cut_measures_with_the_given_size(text: str, limit: int) -> None:

@@ -5,6 +5,7 @@ Its errors are drawn in `api_errors`.
 
 import asyncio
 import hashlib
+import json
 import os
 import ssl
 import time
@@ -33,14 +34,18 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
+from watcher.aside import aside
 from watcher.backoff import retry_after
+from watcher.documents import LARGE, parse_json
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.proxies import proxy_for
-from watcher.runs import Skipped, parse_json, parse_run, tidy
+from watcher.runs import Skipped, parse_run, tidy
 from watcher.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
+KEPT_MAX: Final = 1024 * 1024
+"""Bytes: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API sends with an error."""
@@ -119,7 +124,8 @@ class RunsClient:
         """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
 
         Reads on as long as either the page count or the total count says that there is more, and without
-        both until a page brings nothing new, because either may be missing or wrong.
+        both until a page brings nothing new, because either may be missing or wrong. That the API knows of no
+        such page ends the list too: runs were answered since its counts were taken.
 
         Raises:
             ApiError: a page could not be had; what came before it is all there is to know.
@@ -130,14 +136,20 @@ class RunsClient:
         query += [("user_id", user_id)] if user_id else []
         query += [("session_id", session_id)] if session_id else []
         seen: set[str] = set()
-        unreadable: list[Json] = []
+        unreadable = ""
         listed = 0
         for number in range(1, PAGES_MAX + 1):
-            page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
+            try:
+                page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
+            except (BadRequest, NotFound) as error:
+                if number == 1 or not error.from_api:
+                    raise
+                yield Page((), (), last=True)
+                return
             listed += page.items
-            before, unreadable = unreadable, page.unreadable
-            fresh = any(run.id not in seen for run in page.runs) or unreadable not in ([], before)
+            fresh = any(run.id not in seen for run in page.runs) or page.unreadable not in {"", unreadable}
             seen.update(run.id for run in page.runs)
+            unreadable = page.unreadable
             last = not fresh or not _more(page.pagination, number, listed)
             yield Page(page.runs, page.skipped, last)
             if last:
@@ -164,7 +176,9 @@ class RunsClient:
         if before is not None and before[0] == digest:
             return before[1]
         content = _read_page(body)
-        self._read_before[number] = (digest, content)
+        self._read_before.pop(number, None)
+        if len(body) <= KEPT_MAX:
+            self._read_before[number] = (digest, content)
         return content
 
     def _forget_behind(self, last: int) -> None:
@@ -181,7 +195,7 @@ class RunsClient:
                 body = await _read(response)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-        return read(body)
+        return await aside(partial(read, body)) if len(body) > LARGE else read(body)
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -245,35 +259,13 @@ def tls_context() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What a page of the list holds: of how many items, and those of them that are no runs."""
+    """What a page of the list holds: of how many items, and a digest of those that are no runs."""
 
     runs: tuple[Run, ...]
     skipped: tuple[Skipped, ...]
     items: int
-    unreadable: list[Json]
+    unreadable: str
     pagination: Json
-
-
-def _read_page(body: bytes) -> _Content:
-    document = _document(body)
-    items = document.get("data")
-    if not isinstance(items, list):
-        raise InvalidResponse("the list of runs has no list in `data`")
-    parsed = [parse_run(item) for item in items]
-    return _Content(
-        runs=tuple(run for run in parsed if isinstance(run, Run)),
-        skipped=tuple(item for item in parsed if isinstance(item, Skipped)),
-        items=len(items),
-        unreadable=_unreadable(items, parsed),
-        pagination=document.get("pagination"),
-    )
-
-
-def _read_run(body: bytes) -> Run:
-    run = parse_run(_document(body).get("data"))
-    if isinstance(run, Skipped):
-        raise InvalidResponse(f"the run cannot be read: {run.reason}")
-    return run
 
 
 def _document(body: bytes) -> dict[str, Json]:
@@ -286,9 +278,33 @@ def _document(body: bytes) -> dict[str, Json]:
     return document
 
 
-def _unreadable(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> list[Json]:
-    """Returns the items that are no runs, cut to a depth at which they can be compared."""
-    return [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+def _read_page(body: bytes) -> _Content:
+    document = _document(body)
+    items = document.get("data")
+    if not isinstance(items, list):
+        raise InvalidResponse("the list of runs has no list in `data`")
+    parsed = [parse_run(item) for item in items]
+    skipped = tuple(item for item in parsed if isinstance(item, Skipped))
+    return _Content(
+        runs=tuple(run for run in parsed if isinstance(run, Run)),
+        skipped=skipped,
+        items=len(items),
+        unreadable=_digest(items, parsed) if skipped else "",
+        pagination=document.get("pagination"),
+    )
+
+
+def _read_run(body: bytes) -> Run:
+    run = parse_run(_document(body).get("data"))
+    if isinstance(run, Skipped):
+        raise InvalidResponse(f"the run cannot be read: {run.reason}")
+    return run
+
+
+def _digest(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> str:
+    """Tells the items that are no runs from others, so that a page which comes again is known as such."""
+    unreadable = [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+    return hashlib.sha256(json.dumps(unreadable).encode()).hexdigest()
 
 
 def _more(pagination: Json, page: int, listed: int) -> bool:
@@ -327,6 +343,8 @@ async def _read_refusal(response: httpx.Response) -> bytes:
 
 
 def _error_object(body: bytes) -> dict[str, Json]:
+    if len(body) > LARGE:
+        return {}
     try:
         document = parse_json(body)
     except ValueError:

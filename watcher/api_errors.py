@@ -27,6 +27,8 @@ class ApiError(Exception):
     code = "api_error"
     whole_app = True
     """Whether the failure says something about the app, not only about the run that was asked for."""
+    only_run = False
+    """Whether it says something about that run alone: the API did answer, in a shape that cannot be read."""
 
     def __init__(
         self,
@@ -63,12 +65,14 @@ class InvalidResponse(ApiError):
 
     code = "invalid_response"
     whole_app = False
+    only_run = True
 
 
 class Redirected(InvalidResponse):
     """A redirect, which is never followed: it would carry the key to another host."""
 
     code = "redirect"
+    only_run = False
 
 
 class ResponseTooLarge(InvalidResponse):

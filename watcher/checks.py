@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from watcher.api import RunsClient, tls_context
 from watcher.api_errors import ApiError
 from watcher.config import AppConfig, Config
-from watcher.daemon import build_notifiers, open_session
 from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, Event
 from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.parts import build_notifiers, open_session
 from watcher.secrets import SecretError
 from watcher.store.errors import StoreError
 from watcher.store.schema import open_reader, translated

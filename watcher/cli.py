@@ -114,7 +114,8 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
     apps = [app.name for app in config.apps]
     with _reading(config) as connection:
         if connection is not None:
-            tables.warn_of_failing(reports.failing_apps(connection, apps))
+            standing = reports.apps(connection)
+            tables.warn_of_failing({app: standing[app].failure for app in apps if app in standing})
         waiting = reports.pending_requests(connection, apps) if connection is not None else []
         tables.show_pending(waiting, as_json=as_json)
 
@@ -166,6 +167,24 @@ def show_config(config_file: Path | None) -> None:
 
 @main.command()
 @config_option
+def healthcheck(config_file: Path | None) -> None:
+    """Ask the daemon on this machine whether it is ready, for a container's HEALTHCHECK.
+
+    Exits with 1 if it is not, or cannot be asked.
+    """
+    from watcher import healthcheck as check  # noqa: PLC0415
+
+    try:
+        host, port = check.address(config_file, environ=os.environ, directory=Path.cwd())
+    except check.UnusableError as error:
+        _fail(str(error))
+    answer = check.ask(host, port)
+    click.echo(answer.words if answer.ready else f"not ready: {answer.words}")
+    sys.exit(0 if answer.ready else 1)
+
+
+@main.command()
+@config_option
 @click.option("--for", "seconds", type=Duration(), metavar="DURATION", help="End by itself, e.g. after 30s.")
 def demo(config_file: Path | None, seconds: float | None) -> None:
     """Show everything at once: a simulated app, watched, with every message on the terminal.
@@ -176,7 +195,7 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     from watcher import demo as show  # noqa: PLC0415
 
     click.echo("Watching a simulated app; every message a person would get is shown here. Ctrl-C ends it.")
-    _until_done(show.run(seconds))
+    _until_done(show.run(seconds, announce=click.echo))
 
 
 @main.command()
@@ -218,7 +237,7 @@ def _load(config_file: Path | None) -> "Config":
 def _until_done(work: Coroutine[Any, Any, T]) -> T:
     import asyncio  # noqa: PLC0415
 
-    from watcher.daemon import DaemonDiedError  # noqa: PLC0415
+    from watcher.daemon import CannotListenError, DaemonDiedError  # noqa: PLC0415
     from watcher.notifiers.base import NotifierUnusable  # noqa: PLC0415
     from watcher.secrets import SecretError  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
@@ -227,7 +246,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except StoreError as error:
         _fail(f"database: {error}")
-    except (NotifierUnusable, SecretError) as error:
+    except (CannotListenError, NotifierUnusable, SecretError) as error:
         _fail(str(error))
     except DaemonDiedError as error:
         click.echo(f"watcher: {error}", err=True)

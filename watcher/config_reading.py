@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from watcher import config_file
 from watcher.config_schema import NOTIFIER_TABLES, AppTable, Settings
 
 PREFIX: Final = "WATCHER_"
@@ -48,16 +49,14 @@ class Source:
 def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -> Source:
     """Reads the file that was named, else `config.toml` if there is one."""
     source = Source()
-    by_variable = environ.get("WATCHER_CONFIG", "").strip()
-    chosen = named or (Path(by_variable) if by_variable else None)
-    origin = "--config" if named else "WATCHER_CONFIG"
-    path = chosen or directory / "config.toml"
-    if chosen is None and not path.exists():
+    found = config_file.find(named, environ, directory)
+    if found is None:
         return source
+    path, origin = found.path, found.origin
     try:
         source.tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        source.problems.append(f"{origin if chosen else 'config.toml'}: cannot read {path}: {error.strerror}")
+        source.problems.append(f"{origin}: cannot read {path}: {error.strerror}")
     except tomllib.TOMLDecodeError as error:
         source.problems.append(f"{path}: it is not TOML: {error}")
     except UnicodeDecodeError:

@@ -24,10 +24,13 @@ DEFAULT_REDACT: Final = (
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 
 
-def _at_least(least: float, words: str) -> AfterValidator:
+def _between(least: str, most: str) -> AfterValidator:
+    """Bounds a duration: a slip of the keyboard must not silence an app for centuries."""
+    shortest, longest = parse_duration(least), parse_duration(most)
+
     def check(seconds: float) -> float:
-        if seconds < least:
-            raise ValueError(f"at least {words}")
+        if not shortest <= seconds <= longest:
+            raise ValueError(f"from {least} to {most}")
         return seconds
 
     return AfterValidator(check)
@@ -37,6 +40,8 @@ def _app_url(value: str) -> str:
     parts = _split_url(value)
     if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
         raise ValueError("an http:// or https:// URL without user, query and fragment")
+    if re.search(r"/v1(?:/runs)?/*$", parts.path):
+        raise ValueError("the app's URL without /v1 at its end, which is added to it")
     return value.rstrip("/")
 
 
@@ -85,6 +90,12 @@ def _access_key(value: str) -> str:
     return key
 
 
+def _session_id(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value.strip(), re.IGNORECASE):
+        raise ValueError("a UUID, such as 3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d")
+    return value.strip()
+
+
 def _mention(value: str) -> str:
     if not re.fullmatch(r"here|channel|everyone|[UWS][A-Z0-9]+", value):
         raise ValueError('"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)')
@@ -116,9 +127,13 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-SomeTime = Annotated[Duration, _at_least(0.001, "1ms")]
-PollInterval = Annotated[Duration, _at_least(0.1, "100ms")]
+_Duration = Annotated[float, BeforeValidator(parse_duration)]
+Delay = Annotated[_Duration, _between("0s", "30d")]
+SomeTime = Annotated[_Duration, _between("1ms", "30d")]
+PollInterval = Annotated[_Duration, _between("100ms", "30d")]
+Timeout = Annotated[_Duration, _between("1ms", "1h")]
+Retention = Annotated[_Duration, _between("1ms", "3650d")]
+SessionId = Annotated[str, AfterValidator(_session_id)]
 AccessKey = Annotated[str, AfterValidator(_access_key)]
 HeaderSafe = Annotated[str, AfterValidator(_header_value)]
 NotBlank = Annotated[str, AfterValidator(_not_blank)]
@@ -151,7 +166,7 @@ class AppTable(Table):
     access_key: AccessKey | None = None
     access_key_file: File | None = None
     user_id: str | None = None
-    session_id: str | None = None
+    session_id: SessionId | None = None
     poll_interval: PollInterval | None = None
     link_template: Template | None = None
     include_params: bool | None = None
@@ -163,7 +178,7 @@ class AppTable(Table):
 class NotifierTable(Table):
     """What all of `[notifiers.NAME]` share."""
 
-    after: Duration = 0.0
+    after: Delay = 0.0
     remind_after: Annotated[list[SomeTime], AfterValidator(_ages)] = [1800.0, 7200.0, 28800.0]
     resolved: bool = True
 
@@ -217,11 +232,11 @@ class Settings(BaseSettings):
     database: File = Path("watcher.db")
     poll_interval: PollInterval = 15.0
     page_size: Annotated[int, Field(ge=1, le=500)] = 100
-    request_timeout: SomeTime = 10.0
+    request_timeout: Timeout = 10.0
     backoff_max: SomeTime = 300.0
-    app_alert_after: Duration = 120.0
+    app_alert_after: Delay = 120.0
     give_up_after: SomeTime = 86400.0
-    retention: SomeTime = 30 * 86400.0
+    retention: Retention = 30 * 86400.0
     backlog: Literal["notify", "baseline"] = "notify"
     digest_above: Annotated[int, Field(ge=0)] = 20
     include_params: bool = True

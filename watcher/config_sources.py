@@ -47,7 +47,6 @@ from watcher.secrets import Redactor, Secret, SecretError
 from watcher.text import cut, printable
 
 MASKED: Final = "********"
-NOT_BUILT: Final = ("heartbeat_url",)
 _LONGEST_GIVEN: Final = 100
 """Characters of a value in a problem: enough to recognize it."""
 
@@ -185,7 +184,6 @@ class _Loader:
         if not notifiers:
             notifiers = (ConsoleConfig(name="console"),)
             self._warnings.append("no notifier is configured: requests are only shown on the console")
-        self._warn_of_what_is_not_built()
         known = tuple(notifier.name for notifier in notifiers)
         apps = tuple(self._app(name, table, known) for name, table in settings.apps.items())
         if not apps and not self._file.problems:
@@ -200,13 +198,6 @@ class _Loader:
             shown=tuple(self._shown),
             redactor=self._redactor,
         )
-
-    def _warn_of_what_is_not_built(self) -> None:
-        """A setting that does nothing yet must not be taken for one that does."""
-        given = {name for name, _, origin in self._shown if origin != "default"}
-        for name in sorted(given):
-            if name in NOT_BUILT:
-                self._warnings.append(f"{_label(name, self._environment)}: has no effect yet")
 
     def _no_app(self, environ: Mapping[str, str]) -> None:
         if environ.get("WATCHER_ACCESS_KEY") or environ.get("WATCHER_ACCESS_KEY_FILE"):

@@ -1,47 +1,28 @@
-"""The composition root: builds the parts from the configuration, schedules polls, handles signals, drains."""
+"""The daemon: runs the parts, handles signals, drains; or polls and delivers once."""
 
 import asyncio
-import math
 import os
-import random
 import resource
 import signal
-import ssl
-import sys
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
-import aiohttp
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watcher import __version__
-from watcher.api import RunsClient, tls_context
-from watcher.config import AppConfig, Config
-from watcher.dispatcher import DeliverySettings, Dispatcher, Lane
-from watcher.ids import event_id
+from watcher.config import Config
 from watcher.logs import log_superseded
-from watcher.models import Route
-from watcher.notifiers import build
-from watcher.notifiers.base import Notifier
-from watcher.notifiers.outgoing import ProxiedRequest
-from watcher.pace import Pace
-from watcher.poller import Poller, PollSettings
-from watcher.redaction import Masker
-from watcher.store import Store, StoreError, StoreUnusable, Terms
+from watcher.observer import Observer
+from watcher.parts import Parts, open_parts, terms
+from watcher.poller import DEADLINE_TIMEOUTS, OUTCOMES
+from watcher.schedule import Schedule, poll
+from watcher.store import StoreError, StoreUnusable
 
 DRAIN_SECONDS: Final = 10.0
 """How long sends under way may take after a signal."""
-FEW_APPS: Final = 10
-"""Up to this many apps are first polled at once; more are spread over the interval."""
-CLOCK_STEP: Final = 2.0
-"""Seconds by which the wall clock may drift between two looks before the schedule is made anew."""
-LOOK_AT_CLOCK: Final = 5.0
-PRUNE_SECONDS: Final = 60.0
 
 log = structlog.get_logger()
 
@@ -50,76 +31,25 @@ class DaemonDiedError(Exception):
     """A part of the daemon died, and the daemon with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The running parts of one process."""
-
-    config: Config
-    store: Store
-    notifiers: Sequence[Notifier]
-    pollers: Sequence[Poller]
-    dispatcher: Dispatcher
+class CannotListenError(Exception):
+    """The HTTP endpoints cannot be served where the settings say."""
 
 
-@asynccontextmanager
-async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
-    """The one session that carries everything that goes out to destinations."""
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
-    timeout = aiohttp.ClientTimeout(total=config.request_timeout)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        request_class=ProxiedRequest,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-    ) as session:
-        yield session
-
-
-def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
-    """Returns the configured notifiers."""
-    return [
-        build(
-            section,
-            session=session,
-            request_timeout=config.request_timeout,
-            clock=time.time,
-            stream=sys.stdout,
-        )
-        for section in config.notifiers
-    ]
-
-
-@asynccontextmanager
-async def open_parts(config: Config) -> AsyncIterator[Parts]:
-    """Builds everything and closes it in the end.
-
-    Raises:
-        StoreUnusable: the database cannot be used, or another process has it.
-    """
-    async with AsyncExitStack() as stack:
-        store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
-        stack.push_async_callback(store.close)
-        tls = tls_context()
-        session = await stack.enter_async_context(open_session(config, tls))
-        notifiers = build_notifiers(config, session)
-        dispatcher = Dispatcher(_build_lanes(config, store, notifiers))
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, tls)
-        for poller in pollers:
-            stack.push_async_callback(poller.close)
-        yield Parts(config, store, notifiers, pollers, dispatcher)
-
-
-async def run(config: Config, *, seconds: float | None = None) -> None:
+async def run(
+    config: Config, *, seconds: float | None = None, listening: socket.socket | None = None
+) -> None:
     """The daemon: polls, delivers, until SIGTERM or SIGINT, or for so many seconds.
 
+    `listening` is a socket for the HTTP endpoints, instead of what the configuration says.
+
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
+        CannotListenError: the HTTP endpoints cannot be served.
         DaemonDiedError: a part died, or the database can no longer be used.
     """
     _raise_descriptor_limit()
     end = _end_by_signal()
-    async with open_parts(config) as parts:
+    async with _open_with_endpoints(config, listening) as parts:
         log.info(
             "daemon.started",
             version=__version__,
@@ -140,41 +70,79 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_parts(config) as parts:
+    async with open_parts(config, Observer()) as parts:
         _log_warnings(config)
         await _adopt(parts)
         await parts.store.prune(before=time.time() - config.retention)
-        waits = await asyncio.gather(*(poller.poll() for poller in parts.pollers))
+        waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
         await parts.dispatcher.run(until_idle=True)
         names = [notifier.name for notifier in parts.notifiers]
         left = await parts.store.undelivered(names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
-        return left == 0 and all(wait is None for wait in waits)
+        good = left == 0 and all(wait is None for wait in waits)
+        if good and parts.heartbeat is not None:
+            await parts.heartbeat.beat()
+        return good
+
+
+@asynccontextmanager
+async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Parts]:
+    if not config.http_port and listening is None:
+        async with open_parts(config, Observer()) as parts:
+            yield parts
+        return
+    from watcher import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
+
+    metrics = endpoints.build_metrics(
+        [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES
+    )
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(open_parts(config, metrics))
+        host, port = config.http_host, config.http_port
+        try:
+            await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
+        except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CannotListenError(
+                f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
+            ) from None
+        host, port = listening.getsockname()[:2] if listening else (host, port)
+        log.info("http.listening", host=host, port=port)
+        yield parts
 
 
 class _Daemon:
     def __init__(self, parts: Parts, end: asyncio.Event) -> None:
         self._parts = parts
         self._end = end
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._polls: set[asyncio.Task[None]] = set()
         self._reason: Exception | None = None
+        self._schedule = Schedule(
+            parts.pollers,
+            poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
+            prune=self._prune,
+            shift=self._shift_deliveries,
+            vitals=parts.vitals,
+            heartbeat=parts.heartbeat,
+            die=self._die,
+            wall=time.time,
+            monotonic=time.monotonic,
+        )
 
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the time is over, or something dies; then drains."""
         delivering = asyncio.create_task(self._parts.dispatcher.run())
         delivering.add_done_callback(self._on_death)
-        clock = asyncio.create_task(self._watch_clock())
+        clock = asyncio.create_task(self._schedule.watch_clock())
         clock.add_done_callback(self._on_death)
-        self._start_schedule()
+        self._schedule.start()
         try:
             async with asyncio.timeout(seconds):
                 await self._end.wait()
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         clock.cancel()
-        await self._stop_polling()
+        await self._schedule.stop()
         self._parts.dispatcher.stop()
         done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
         if not done:
@@ -195,122 +163,22 @@ class _Daemon:
         log.error("daemon.stopping", reason=f"{type(error).__name__}: {error}")
         self._end.set()
 
-    def _start_schedule(self) -> None:
-        for poller in self._parts.pollers:
-            self._book_anew(poller)
-        self._scheduler.add_job(
-            self._prune,
-            "interval",
-            seconds=PRUNE_SECONDS,
-            next_run_time=datetime.now(UTC),
-            misfire_grace_time=None,
-            coalesce=True,
-        )
-        self._scheduler.start()
-
-    def _book_anew(self, poller: Poller) -> None:
-        """Few apps are polled at once, many at random phases, so that they spread out."""
-        few = len(self._parts.pollers) <= FEW_APPS
-        phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
-        self._book(poller, time.time() + phase)
-
-    def _book(self, poller: Poller, at: float) -> None:
-        self._scheduler.add_job(
-            self._poll,
-            "date",
-            run_date=datetime.fromtimestamp(at, UTC),
-            args=[poller, at],
-            id=poller.config.name,
-            replace_existing=True,
-            misfire_grace_time=None,
-            # The poll that books this one still counts as running; with 1 a due one would be dropped.
-            max_instances=2,
-        )
-
-    async def _poll(self, poller: Poller, at: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._polls.add(task)
-        try:
-            wait = await poller.poll()
-        except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
-            return
-        except Exception as error:  # noqa: BLE001 - the scheduler would only log it
-            self._die(error)
-            return
-        finally:
-            self._polls.discard(task)
-        now = time.time()
-        self._book(poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait)
-
     async def _prune(self) -> None:
         try:
             await self._parts.store.prune(before=time.time() - self._parts.config.retention)
-        except asyncio.CancelledError:  # as in _poll
-            return
-        except StoreUnusable as error:
-            self._die(error)
+        except StoreUnusable:
+            raise
         except StoreError as error:
             log.warning("database.prune_failed", error=str(error))
 
-    async def _watch_clock(self) -> None:
-        """The scheduler sleeps by the wall clock: when that is set, everything is booked anew."""
-        offset = time.time() - time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK_AT_CLOCK)
-            moved = time.time() - time.monotonic() - offset
-            if abs(moved) > CLOCK_STEP:
-                offset += moved
-                log.warning("daemon.clock_stepped", seconds=round(moved, 1))
-                for poller in self._parts.pollers:
-                    if self._scheduler.get_job(poller.config.name) is not None:
-                        self._book_anew(poller)
-                self._scheduler.wakeup()
-
-    async def _stop_polling(self) -> None:
-        self._scheduler.pause()
-        polls = list(self._polls)
-        for poll in polls:
-            poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
-        self._scheduler.shutdown(wait=False)
-        await asyncio.sleep(0)
-
-
-def next_poll(scheduled: float, now: float, interval: float) -> float:
-    """Returns the first time after now that is a whole number of intervals after the scheduled one."""
-    missed = math.floor((now - scheduled) / interval)  # below zero where the clock was set back meanwhile
-    return scheduled + (missed + 1) * interval
-
-
-def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
-    """Returns how the notifiers of an app are to be told."""
-    by_name = {notifier.name: notifier for notifier in notifiers}
-    return [
-        Route(
-            section.name,
-            by_name[section.name].for_people,
-            section.after,
-            section.resolved,
-            digests=by_name[section.name].digests and config.digest_above > 0,
-        )
-        for section in config.notifiers
-        if section.name in app.notify
-    ]
-
-
-def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
-    """Returns by name what holds for each notifier; reminders come after the message that they remind of."""
-    return {
-        section.name: Terms(
-            remind_after=tuple(age for age in section.remind_after if age > section.after),
-            alert_after=config.app_alert_after,
-            others=tuple(
-                Route(other.name, other.for_people) for other in notifiers if other.name != section.name
-            ),
-        )
-        for section in config.notifiers
-    }
+    async def _shift_deliveries(self, moved: float) -> None:
+        """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
+        try:
+            await self._parts.store.shift_deliveries(moved)
+        except StoreUnusable:
+            raise
+        except StoreError as error:
+            log.warning("daemon.clock_unshifted", error=str(error))
 
 
 def _end_by_signal() -> asyncio.Event:
@@ -326,64 +194,6 @@ def _end_by_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     return end
-
-
-def _build_lanes(config: Config, store: Store, notifiers: Sequence[Notifier]) -> list[Lane]:
-    settings = DeliverySettings(config.backoff_max, config.give_up_after)
-    agreed = terms(config, notifiers)
-    paces = {notifier.place: Pace(notifier.spacing) for notifier in notifiers}
-    return [
-        Lane(
-            notifier,
-            store,
-            settings,
-            agreed[notifier.name],
-            paces[notifier.place],
-            scrub=config.redactor.scrub,
-            wall=time.time,
-            jitter=random.random,
-        )
-        for notifier in notifiers
-    ]
-
-
-def _build_pollers(
-    config: Config,
-    store: Store,
-    notifiers: Sequence[Notifier],
-    wake: Callable[[], None],
-    tls: ssl.SSLContext,
-) -> list[Poller]:
-    masker = Masker(config.redact, config.redactor)
-    settings = PollSettings(
-        page_size=config.page_size,
-        request_timeout=config.request_timeout,
-        backoff_max=config.backoff_max,
-        alert_after=config.app_alert_after,
-        baseline=config.backlog == "baseline",
-        digest_above=config.digest_above,
-    )
-    return [
-        Poller(
-            app,
-            settings,
-            client=RunsClient(
-                app.base_url,
-                app.access_key,
-                timeout=config.request_timeout,
-                keepalive=2 * app.poll_interval,
-                tls=tls,
-            ),
-            store=store,
-            routes=routes(config, app, notifiers),
-            masker=masker,
-            wake=wake,
-            scrub=config.redactor.scrub,
-            wall=time.time,
-            jitter=random.random,
-        )
-        for app in config.apps
-    ]
 
 
 def _log_warnings(config: Config) -> None:

@@ -1,8 +1,10 @@
 """`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
 
 import asyncio
+import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +21,8 @@ REMIND_AFTER: Final = 12.0
 """Short enough that somebody is reminded in the demo, and long enough that most is answered before."""
 
 
-async def run(seconds: float | None) -> None:
-    """Plays the demo until a signal, or for so many seconds.
+async def run(seconds: float | None, *, announce: Callable[[str], object]) -> None:
+    """Plays the demo until a signal, or for so many seconds; `announce` is told where the status page is.
 
     Raises:
         StoreUnusable: there is no place for a temporary database.
@@ -49,8 +51,10 @@ async def run(seconds: float | None) -> None:
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
             play = asyncio.create_task(simulator.play("demo", {"support": app}))
-            try:
-                await daemon.run(config, seconds=seconds)
-            finally:
-                play.cancel()
-                await asyncio.wait({play})
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
+                try:
+                    await daemon.run(config, seconds=seconds, listening=listening)
+                finally:
+                    play.cancel()
+                    await asyncio.wait({play})

@@ -16,6 +16,7 @@ from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.observer import DeliveryOutcome, Observer
 from watcher.pace import Pace
 from watcher.secrets import SecretError
 from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
@@ -78,16 +79,20 @@ class Lane:
         terms: Terms,
         pace: Pace,
         *,
+        observer: Observer,
         scrub: Callable[[str], str],
         wall: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
         """`wall` gives the Unix time, `jitter` random numbers in [0, 1)."""
+        self.name = notifier.name
+        self.turned_at: float | None = None  # when it last went round, by the loop's clock
         self._notifier = notifier
         self._store = store
         self._settings = settings
         self._terms = terms
         self._pace = pace
+        self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
@@ -116,6 +121,7 @@ class Lane:
         try:
             while True:
                 self._woken.clear()
+                self.turned_at = loop.time()
                 free = 0 if self._stopping else self._notifier.slots - len(self._sends)
                 go = free > 0 and self._pace.take(loop.time(), self.wake)
                 claim = await self._settle_and_claim(done, free if go else 0)
@@ -160,6 +166,8 @@ class Lane:
             self._log.error("notifier.failing", error=claim.failing.message, since=since, undelivered=waiting)
         if claim.recovered is not None:
             self._log.info("notifier.recovered", since=moment(claim.recovered.since))
+        for stale in claim.superseded:
+            self._observer.delivery_ended(self.name, stale.type, "superseded")
         return claim
 
     async def _rest(self, claim: Claim | None, *, paced: bool) -> list[_Outcome]:
@@ -198,6 +206,7 @@ class Lane:
             note.error("delivery.unexpected_error", exc_info=True)
             return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"), note)
         note.info("delivery.sent")
+        self._observe(delivery, "sent")
         safe = {name: self._scrub(value) for name, value in receipt.values.items()} if receipt else None
         return _Outcome(Sent(delivery.id, Receipt(safe) if safe else None))
 
@@ -210,12 +219,20 @@ class Lane:
         result = after_failure(delivery, error, self._settings, words=words, now=now, jitter=self._jitter())
         if isinstance(result, Dead):
             note.error("delivery.dead", error=words, **fix)
+            self._observe(delivery, "dead")
             return _Outcome(result)
         note.warning("delivery.retry", error=words, next_attempt_in=round(result.at - now, 3), **fix)
+        self._observe(delivery, "retry")
         if error.retry_after is None:
             return _Outcome(result)
         self._log.warning("notifier.paused", seconds=round(error.retry_after, 3))
         return _Outcome(result, now + error.retry_after)
+
+    def _observe(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
+        event = delivery.event
+        seen_at = event.first_seen_at
+        latency = None if seen_at is None else self._wall() - seen_at
+        self._observer.delivery_ended(self.name, event.type, outcome, latency)
 
 
 class Dispatcher:
@@ -234,6 +251,10 @@ class Dispatcher:
         async with asyncio.TaskGroup() as group:
             for lane in self._lanes:
                 group.create_task(lane.run(until_idle=until_idle))
+
+    def turns(self) -> dict[str, float]:
+        """Returns when each lane that runs last went round, by the loop's clock, by its notifier's name."""
+        return {lane.name: lane.turned_at for lane in self._lanes if lane.turned_at is not None}
 
     def stop(self) -> None:
         """Lets every lane finish the sends that are under way."""

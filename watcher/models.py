@@ -216,6 +216,7 @@ class Known:
     run_id: str
     request_id: str
     fingerprint: str
+    first_seen_at: float
 
 
 @dataclass(frozen=True, slots=True)

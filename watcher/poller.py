@@ -1,7 +1,7 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -12,11 +12,24 @@ import structlog
 from watcher import diff
 from watcher.api import Page, RunsClient
 from watcher.api_errors import ApiError, NotFound, TimedOut
+from watcher.app_alert import AppAlert
+from watcher.aside import aside
 from watcher.backoff import backoff
 from watcher.config import AppConfig
 from watcher.logs import log_superseded
 from watcher.messages import moment
-from watcher.models import PAUSED, App, Change, InputRequest, Known, Route, Run, Sighting
+from watcher.models import (
+    PAUSED,
+    App,
+    Change,
+    DeliveryRecord,
+    InputRequest,
+    Known,
+    Route,
+    Run,
+    Sighting,
+)
+from watcher.observer import Observer
 from watcher.redaction import Masker
 from watcher.runs import tidy
 from watcher.store import Store, StoreError, StoreUnusable
@@ -35,6 +48,18 @@ PARKED_INTERVALS: Final = 4
 """For how many poll intervals a run may be paused and show no question before that is told."""
 
 log = structlog.get_logger()
+
+
+def _kinds(of: type[ApiError]) -> Iterator[str]:
+    for kind in of.__subclasses__():
+        yield kind.code
+        yield from _kinds(kind)
+
+
+SUCCESS: Final = "success"
+DATABASE_ERROR: Final = "database_error"
+OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_kinds(ApiError))
+"""What a poll can end with: success, or the kind of its failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,7 @@ class Poller:
         routes: Sequence[Route],
         masker: Masker,
         wake: Callable[[], None],
+        observer: Observer,
         scrub: Callable[[str], str],
         wall: Callable[[], float],
         jitter: Callable[[], float],
@@ -90,12 +116,22 @@ class Poller:
         self._routes = routes
         self._masker = masker
         self._wake = wake
+        self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
-        self._started = wall()
         self._holding = True  # what a process that ended in the middle of a poll has left
         self._failures = 0
+        self._alert = AppAlert(
+            self.app,
+            routes,
+            store=store,
+            alert_after=settings.alert_after,
+            patience=max(settings.alert_after, settings.request_timeout),
+            wake=wake,
+            scrub=scrub,
+            wall=wall,
+        )
         self._checked: dict[str, int] = {}
         self._checks = 0
         self._log = log.bind(app=config.name)
@@ -108,38 +144,49 @@ class Poller:
         Raises:
             StoreUnusable: the database cannot be used any more.
         """
+        began = asyncio.get_running_loop().time()
+        error = await self._attempt()
+        took = asyncio.get_running_loop().time() - began
+        self._observer.polled(self.config.name, _outcome(error), took)
+        return await self._failed(error) if error else None
+
+    async def close(self) -> None:
+        """Closes the connections to the app."""
+        await self._alert.off()
+        await self._client.close()
+
+    async def _attempt(self) -> ApiError | None:
         limit = DEADLINE_TIMEOUTS * self._settings.request_timeout
+        self._alert.poll_begins()
         try:
             async with asyncio.timeout(limit):
                 async with self._telling_people():
                     sweep = await self._sweep()
+            await self._alert.off()
             health = await self._store.record_success(
                 self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
             )
         except TimeoutError:
-            return await self._failed(TimedOut(f"the poll took longer than {limit:g} s"))
+            return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
-            return await self._failed(error)
+            return error
         except StoreUnusable:
             raise
         except StoreError as error:
-            return await self._failed(ApiError(str(error), code="database_error"))
+            return ApiError(str(error), code=DATABASE_ERROR)
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
+        self._alert.succeeded()
         if health.failure is not None:
             self._log.info(
                 "app.recovered", since=moment(health.failure.since), pending=health.failure.pending_known
             )
             self._wake()
-        log_superseded(health.superseded)
+        self._superseded(health.superseded)
         write = self._log.info if news else self._log.debug
         write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
-
-    async def close(self) -> None:
-        """Closes the connections to the app."""
-        await self._client.close()
 
     async def _sweep(self) -> _Sweep:
         state = await self._store.app_state(self.config.name)
@@ -151,7 +198,7 @@ class Poller:
                 for skipped in page.skipped:
                     self._log.warning("run.skipped", run=skipped.run_id, reason=skipped.reason)
                 runs = [run for run in page.runs if run.id not in sweep.listed]
-                sweep.listed.update((run.id, run) for run in runs)
+                sweep.listed.update((run.id, self._remembered(run)) for run in runs)
                 await self._record_listed(sweep, runs)
         plan = diff.plan(sweep.known, sweep.listed)
         rechecked = sorted(plan.recheck, key=lambda run_id: self._checked.get(run_id, 0))[:RECHECK_MAX]
@@ -173,15 +220,21 @@ class Poller:
             paused=self.config.watch_paused,
         )
 
+    def _remembered(self, run: Run) -> Run:
+        """Leaves out what the rest of the poll does not need: a long list must not fill the memory."""
+        requests = tuple(replace(request, prompt=None, params=None) for request in run.requests)
+        needed = self.config.include_input and not requests
+        return replace(run, input=run.input if needed else None, requests=requests)
+
     async def _record_listed(self, sweep: _Sweep, runs: Iterable[Run]) -> None:
-        new: list[Sighting] = []
+        new: list[tuple[Run, tuple[InputRequest, ...]]] = []
         unread: list[str] = []
         for run in runs:
             if run.requests:
-                new += self._sightings(run, diff.new_requests(sweep.known.get(run.id, ()), run))
+                new.append((run, diff.new_requests(sweep.known.get(run.id, ()), run)))
             elif run.id not in sweep.known:
                 unread.append(run.id)
-        await self._record(sweep, new, [])
+        await self._record(sweep, await self._sightings(new), [])
         await self._look(sweep, unread)
 
     async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
@@ -220,7 +273,7 @@ class Poller:
             await anext(pages)
 
     async def _record_looked(self, sweep: _Sweep, found: dict[str, Run | ApiError | None]) -> None:
-        new: list[Sighting] = []
+        new: list[tuple[Run, tuple[InputRequest, ...]]] = []
         ended: list[Change] = []
         fatal: ApiError | None = None
         for run_id, run in found.items():
@@ -230,6 +283,7 @@ class Poller:
             if isinstance(run, ApiError):
                 fatal = run if run.whole_app else fatal
                 sweep.skipped[run_id] = run
+                sweep.fetched += run.only_run
                 if not known:
                     sweep.hidden.add(run_id)
                 continue
@@ -237,29 +291,33 @@ class Poller:
             verdict = diff.judge(known, run, paused_waits=self.config.watch_paused)
             ended += verdict.ended
             if run is not None:
-                new += self._sightings(run, verdict.new)
+                new.append((run, verdict.new))
             if verdict.hidden:
                 sweep.hidden.add(run_id)
-        await self._record(sweep, new, ended)
+        await self._record(sweep, await self._sightings(new), ended)
         if fatal is not None:
             raise fatal
 
     async def _announce_hidden(self, sweep: _Sweep, hidden_before: Mapping[str, float]) -> None:
-        """A run that waits twice in a row without showing what for is told of as such; a paused one later."""
+        """A run that waits twice in a row without showing what for is told of as such; a paused one later.
+
+        What waits at the first poll and is not to be told of is known from then on.
+        """
         parked_since = self._wall() - PARKED_INTERVALS * self.config.poll_interval
-        again = [
+        runs = [
             run
-            for run_id in sweep.hidden & hidden_before.keys()
+            for run_id in (sweep.hidden & hidden_before.keys() if sweep.announce else sweep.hidden)
             if (run := sweep.listed.get(run_id)) is not None
-            and (run.status != PAUSED or hidden_before[run_id] <= parked_since)
+            and (run.status != PAUSED or not sweep.announce or hidden_before[run_id] <= parked_since)
         ]
-        await self._record(sweep, [self._sighting(run, diff.UNSEEN, None) for run in again], [])
+        await self._record(sweep, await self._sightings([(run, (diff.UNSEEN,)) for run in runs]), [])
 
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
             return
+        now = self._wall()
         recorded = await self._store.record_changes(
-            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=self._wall()
+            self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=now
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
@@ -268,11 +326,18 @@ class Poller:
         for sighting in recorded.new:
             request = sighting.request
             self._log.info("request.new", run=sighting.run.id, request=request.id, type=request.type)
+            self._observer.request_seen(self.app.name, request.type)
         for change in recorded.ended:
             event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
             known = change.known
             self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
-        log_superseded(recorded.superseded)
+            self._observer.request_ended(self.app.name, change.outcome, now - known.first_seen_at)
+        self._superseded(recorded.superseded)
+
+    def _superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+        log_superseded(deliveries)
+        for delivery in deliveries:
+            self._observer.delivery_ended(delivery.notifier, delivery.type, "superseded")
 
     @asynccontextmanager
     async def _telling_people(self) -> AsyncIterator[None]:
@@ -304,7 +369,16 @@ class Poller:
         if released:
             self._wake()
 
-    def _sightings(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
+    async def _sightings(self, new: Iterable[tuple[Run, tuple[InputRequest, ...]]]) -> list[Sighting]:
+        """Returns new requests as they are recorded; masking what is large takes a while."""
+        wanted = [(run, requests) for run, requests in new if requests]
+        if not wanted:
+            return []
+        return await aside(
+            lambda: [sighting for run, requests in wanted for sighting in self._placed(run, requests)]
+        )
+
+    def _placed(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
         together = len(run.requests)
         places = {(request.id, request.fingerprint): place for place, request in enumerate(run.requests, 1)}
         return [
@@ -332,33 +406,22 @@ class Poller:
             maximum=self._settings.backoff_max,
             jitter=self._jitter(),
         )
-        code, message = self._scrub(error.code), self._scrub(error.message)
         self._log.warning(
-            "poll.failed", status=error.status, code=code, error=message, next_attempt_in=round(wait, 3)
+            "poll.failed",
+            status=error.status,
+            code=self._scrub(error.code),
+            error=self._scrub(error.message),
+            next_attempt_in=round(wait, 3),
         )
-        try:
-            health = await self._store.record_failure(
-                self.app,
-                self._routes,
-                status=error.status,
-                code=code,
-                message=message,
-                since=self.last_success or self._started,
-                alert_after=self._settings.alert_after,
-                now=self._wall(),
-            )
-        except StoreUnusable:
-            raise
-        except StoreError as trouble:
-            self._log.error("poll.unrecorded", error=str(trouble))
-            return wait
-        if health.failure is not None:
-            known = health.failure.pending_known
-            self._log.error(
-                "app.failing", code=code, error=message, since=moment(health.failure.since), pending=known
-            )
-            self._wake()
+        await self._alert.failed(error)
         return wait
+
+
+def _outcome(error: ApiError | None) -> str:
+    """Returns one of `OUTCOMES`; an error's own code may be any word of the API's."""
+    if error is None:
+        return SUCCESS
+    return error.code if type(error) is ApiError else type(error).code
 
 
 def link(config: AppConfig, run_id: str, request_id: str) -> str | None:

@@ -1,19 +1,28 @@
-"""Pure: what of other people's data is masked before it is stored or shown.
+"""Pure: what of other people's data is masked before it is stored or shown, and cut where it is too much.
 
 Parameters are masked by the names of their keys; a text that was masked there is masked in the prompt too.
+Cutting comes last: what is left of a secret that was cut would not be known as one.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import translate
 from typing import Final
 
 from watcher.models import InputRequest, Json
 from watcher.secrets import MASK, Redactor
+from watcher.sizes import PROMPT_MAX, STRING_MAX, VALUES_MAX, fit, left_out
+from watcher.text import cut
 
 _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
+_SEARCHED_FOR: Final = 10_000
+"""Masked values that may be in a prompt; where there are more, the whole prompt is masked."""
+_LONGEST_SECRET: Final = 16 * 1024
+"""Characters that no secret of ours has."""
+_MARK: Final = "\0"
+"""Stands for the mask while there are values to search for: none of them is found within it."""
 
 
 class Masker:
@@ -26,49 +35,129 @@ class Masker:
 
     def request(self, request: InputRequest) -> InputRequest:
         """Returns the request with params and prompt masked; its fingerprint stays that of the original."""
-        hidden = sorted(set(self._hidden(request.params)), key=len, reverse=True)
+        walk = _Walk(self._key, self._redactor)
         prompt = request.prompt
-        if prompt is not None:
-            for value in hidden:
-                prompt = prompt.replace(value, MASK)
-            prompt = self._redactor.scrub(prompt)
-        return replace(request, prompt=prompt, params=self.json(request.params))
+        editable = fit(list(request.editable_params))
+        return replace(
+            request,
+            type=cut(request.type, STRING_MAX),
+            prompt=None if prompt is None else self._prompt(prompt, walk.hidden(request.params)),
+            params=walk.shown(request.params),
+            editable_params=tuple(editable) if isinstance(editable, list) else (editable,),
+        )
 
     def json(self, value: Json) -> Json:
         """Returns a copy of a JSON value in which what a key glob or a known secret covers is masked."""
+        return _Walk(self._key, self._redactor).shown(value)
+
+    def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
+        start = prompt[: 2 * PROMPT_MAX]
+        shown = self._redactor.scrub(_without(hidden, start))
+        if len(start) == len(prompt):
+            return cut(shown, PROMPT_MAX)
+        # The end may be the beginning of a secret that was not looked at whole.
+        longest = max(map(len, hidden), default=0)
+        kept = shown[: -min(max(longest, _LONGEST_SECRET), PROMPT_MAX)]
+        return cut(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
+
+
+class _Walk:
+    """Goes through JSON values; many objects in them have the same keys, which are looked at once."""
+
+    def __init__(self, pattern: re.Pattern[str] | None, redactor: Redactor) -> None:
+        self._pattern = pattern
+        self._redactor = redactor
+        self._keys: dict[str, tuple[str, bool]] = {}
+        self._count = 0
+
+    def shown(self, value: Json) -> Json:
+        """Returns the value masked, and cut where it is too much."""
+        self._count = 0
+        try:
+            return fit(self._masked(value))
+        except _TooMuchError:
+            return left_out(value)
+
+    def hidden(self, value: Json) -> set[str]:
+        """Returns the texts that are masked because of their keys."""
+        found: set[str] = set()
+        left = [value]
+        while left:
+            match left.pop():
+                case dict() as items:
+                    for key, item in items.items():
+                        if self._key(key)[1]:
+                            found.update(_texts(item))
+                        elif type(item) in _NESTED:
+                            left.append(item)
+                case list() as items:
+                    left += [item for item in items if type(item) in _NESTED]
+        return found
+
+    def _masked(self, value: Json) -> Json:
         match value:
             case dict():
+                self._add(len(value))
                 return {
-                    self._redactor.scrub(key): MASK if self._covers(key, item) else self.json(item)
-                    for key, item in value.items()
+                    shown: MASK if covered and item is not None else self._masked(item)
+                    for (shown, covered), item in zip(map(self._key, value), value.values(), strict=True)
                 }
             case list():
-                return [self.json(item) for item in value]
+                self._add(len(value))
+                return [self._masked(item) for item in value]
             case str():
                 return self._redactor.scrub(value)
             case _:
                 return value
 
-    def _covers(self, key: str, value: Json) -> bool:
-        return value is not None and self._key is not None and self._key.match(key.lower()) is not None
+    def _add(self, values: int) -> None:
+        self._count += values
+        if self._count > VALUES_MAX:
+            raise _TooMuchError
 
-    def _hidden(self, value: Json) -> Iterator[str]:
-        match value:
-            case dict():
-                for key, item in value.items():
-                    yield from _texts(item) if self._covers(key, item) else self._hidden(item)
-            case list():
-                for item in value:
-                    yield from self._hidden(item)
+    def _key(self, key: str) -> tuple[str, bool]:
+        """Returns a key as it is shown, and whether what it names is masked."""
+        if key not in self._keys:
+            covers = self._pattern is not None and self._pattern.match(key.lower()) is not None
+            self._keys[key] = (self._redactor.scrub(key), covers)
+        return self._keys[key]
+
+
+class _TooMuchError(Exception):
+    """There is no need to look at the rest."""
+
+
+_NESTED: Final = frozenset({dict, list})
 
 
 def _texts(value: Json) -> Iterator[str]:
-    match value:
-        case str() | int() | float() if len(str(value)) >= _SHORTEST_IN_TEXT and not isinstance(value, bool):
-            yield str(value)
-        case dict():
-            for item in value.values():
-                yield from _texts(item)
-        case list():
-            for item in value:
-                yield from _texts(item)
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as items:
+                left += items.values()
+            case list() as items:
+                left += items
+            case bool():
+                pass
+            case str() | int() | float() as item if len(str(item)) >= _SHORTEST_IN_TEXT:
+                yield str(item)
+
+
+def _without(hidden: Collection[str], text: str) -> str:
+    """Returns the text with every hidden value masked, the longest first.
+
+    Only values whose first and last characters are in the text are searched for: there may be very many.
+    """
+    if not hidden:
+        return text
+    size = _SHORTEST_IN_TEXT
+    there = {text[index : index + size] for index in range(len(text) - size + 1)}
+    values = {value[:PROMPT_MAX] for value in hidden}
+    found = [value for value in values if value[:size] in there and value[-size:] in there]
+    if len(found) > _SEARCHED_FOR:
+        return MASK
+    text = text.replace(_MARK, "\N{REPLACEMENT CHARACTER}")
+    for value in sorted(found, key=len, reverse=True):
+        text = text.replace(value, _MARK)
+    return text.replace(_MARK, MASK)

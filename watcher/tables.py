@@ -12,15 +12,18 @@ from rich.text import Text
 
 from watcher.messages import duration, moment
 from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
+from watcher.pending import pending_json
 from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
 
 
-def warn_of_failing(failures: Mapping[str, Failure]) -> None:
+def warn_of_failing(failures: Mapping[str, Failure | None]) -> None:
     """Says on standard error of which apps the list may be old."""
     for app, failure in failures.items():
+        if failure is None:
+            continue
         what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
         sys.stderr.write(
             f"watcher: app {app} cannot be polled since {moment(failure.since)}"
@@ -52,21 +55,6 @@ def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
             for request in requests
         ],
     )
-
-
-def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
-    """Returns a waiting request as JSON; an unseen request has no id."""
-    return {
-        "app": request.app,
-        "run_id": request.run_id,
-        "request_id": request.request_id or None,
-        "type": request.type,
-        "prompt": request.prompt,
-        "first_seen_at": moment(request.first_seen_at),
-        "waiting_seconds": max(int(now - request.first_seen_at), 0),
-        "told": list(request.told),
-        "link": request.link,
-    }
 
 
 def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:

@@ -24,22 +24,23 @@ def multiline(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", shown).strip("\n")
 
 
-def cut(text: str, limit: int, *, size: Callable[[str], int] = len) -> str:
+def cut(text: str, limit: int, *, size: Callable[[str], int] = len, missing: int = 0) -> str:
     """Returns the text, or its beginning and how many characters are missing, at most `limit` in size.
 
-    `size` measures a text as its destination will, for example after escaping; it must not be less than
-    the number of characters, nor shrink when a character is added.
+    `missing` characters are not even in the text. `size` measures a text as its destination will, for
+    example after escaping; it must not be less than the number of characters, nor shrink when a character
+    is added.
     """
-    if len(text) <= limit and size(text) <= limit:
+    if not missing and len(text) <= limit and size(text) <= limit:
         return text
     shortest, longest = 0, min(limit, len(text))
     while shortest < longest:
         middle = (shortest + longest + 1) // 2
-        if size(_cut_at(text, middle)) <= limit:
+        if size(_cut_at(text, middle, missing)) <= limit:
             shortest = middle
         else:
             longest = middle - 1
-    shown = _cut_at(text, shortest)
+    shown = _cut_at(text, shortest, missing)
     return shown if size(shown) <= limit else "…"[:limit]
 
 
@@ -70,8 +71,8 @@ def _indented(line: str) -> str:
     return " " * min(indent, _DEEPEST_INDENT) + shown if shown else ""
 
 
-def _cut_at(text: str, length: int) -> str:
-    return f"{text[:length].rstrip()}… ({len(text) - length} more characters)"
+def _cut_at(text: str, length: int, missing: int) -> str:
+    return f"{text[:length].rstrip()}… ({len(text) - length + missing} more characters)"
 
 
 _HARMLESS: Final = _Harmless()

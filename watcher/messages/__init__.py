@@ -12,6 +12,8 @@ from watcher.messages.model import (
     Message,
     Row,
     Tone,
+    briefly,
+    changed,
     facts,
     headline,
     more_items,
@@ -40,6 +42,8 @@ __all__ = [
     "Message",
     "Row",
     "Tone",
+    "briefly",
+    "changed",
     "duration",
     "facts",
     "headline",
@@ -63,7 +67,7 @@ _RENDERERS = {
 
 _SAMPLE = Message(
     tone="info",
-    title="Test message: nothing waits",
+    title="Test message, nothing waits",
     body="Approve a refund of 620 USD for order A-20417? It is above the 500 USD limit.",
     quoted=True,
     rows=(

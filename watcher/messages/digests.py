@@ -1,15 +1,15 @@
 """Many requests of one app in one message."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from watcher.messages.model import Fact, Item, Message, Tone
-from watcher.messages.requests import ENDED, NOT_VISIBLE, kind, web_link
+from watcher.messages.requests import ended, kind, web_link
 from watcher.messages.times import duration
 from watcher.models import Digest, DigestEntry, Event
 from watcher.text import cut, printable
 
-_PROMPT_SHOWN: Final = 150
+_PROMPT_SHOWN, _RUN_SHOWN = 150, 100
+"""Characters, few enough to be never cut again."""
 
 
 def about_digest(event: Event, digest: Digest) -> Message:
@@ -18,54 +18,50 @@ def about_digest(event: Event, digest: Digest) -> Message:
     return Message(
         tone=tone,
         title=f"{title} · {printable(event.app.name)}" if event.app else title,
-        lead=_lead(event),
-        body=_body(digest),
+        lead=" ".join(_sentences(event, digest)) or None,
+        body="",
         items=tuple(_item(entry) for entry in digest.entries),
         dropped_items=(digest.waiting or digest.total) - len(digest.entries),
-        facts=tuple(_facts(digest)),
+        facts=(Fact("The oldest waits since", digest.oldest),) if digest.waiting else (),
     )
 
 
 def _headline(event: Event, digest: Digest) -> tuple[Tone, str]:
-    needs = "1 request needs" if digest.waiting == 1 else f"{digest.waiting} requests need"
-    still = f"{digest.waiting} of {digest.total} requests still wait"
+    still = f"{digest.waiting} of {digest.total} requests still {_wait(digest.waiting)}"
     match event.type:
         case "run.input_requested":
-            return "urgent", f"{needs} input"
+            need = "request needs" if digest.waiting == 1 else "requests need"
+            return "urgent", f"{digest.waiting} {need} input"
         case "run.input_reminder":
             return "reminder", f"Reminder: {still}"
         case _ if digest.waiting:
             return "info", still
-        case _:
-            return "done", f"All {digest.total} requests are closed"
+    answered = any(outcome == "answered" for outcome, _ in digest.outcomes)
+    return "done" if answered else "closed", f"All {digest.total} requests are closed"
 
 
-def _lead(event: Event) -> str | None:
-    return f"This is reminder {event.reminder.number} of {event.reminder.of}." if event.reminder else None
-
-
-def _body(digest: Digest) -> str:
-    if not digest.waiting:
-        return "Nothing of this waits any more."
+def _sentences(event: Event, digest: Digest) -> Iterator[str]:
+    if event.reminder:
+        yield f"The oldest has waited for {duration(event.at - digest.oldest)}."
+        yield f"This is reminder {event.reminder.number} of {event.reminder.of}."
+    if digest.outcomes:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in digest.outcomes)
+        yield f"So far {counts}." if digest.waiting else f"{counts}."
     if digest.waiting > len(digest.entries):
-        return f"These {len(digest.entries)} wait the longest:"
-    return "These wait:"
+        yield "Those that wait the longest:"
 
 
 def _item(entry: DigestEntry) -> Item:
-    prompt = cut(printable(entry.prompt or ""), _PROMPT_SHOWN)
-    link = web_link(entry.link)
-    words = kind(entry.type)
+    note = kind(entry.type)
     if entry.outcome is not None:
-        words += f", {ENDED[entry.outcome]}"
-        words += f" after {duration(entry.waited)}" if entry.waited is not None else ""
-    if link is None:
-        words += f", run {printable(entry.run_id)}"
-    return Item(prompt or NOT_VISIBLE, words, link, over=entry.outcome is not None)
+        note += f", {ended(entry.outcome, entry.waited)}"
+    return Item(
+        text=cut(printable(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
+        note=note,
+        run=cut(printable(entry.run_id), _RUN_SHOWN) or "(no id)",
+        link=web_link(entry.link),
+    )
 
 
-def _facts(digest: Digest) -> Iterator[Fact]:
-    if digest.waiting:
-        yield Fact("The oldest waits since", digest.oldest)
-    for outcome, count in digest.outcomes:
-        yield Fact(outcome.capitalize(), str(count))
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from textwrap import indent
-from typing import Literal
+from typing import Final, Literal
 
 from watcher.messages.times import moment
 from watcher.text import cut, printable
+
+_HEADLINED: Final = 3
+"""How many of many requests a notification names."""
 
 Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"]
 """`done` is for what was answered, `closed` for what ended otherwise."""
@@ -14,22 +17,23 @@ Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One parameter of a request. `masked` says that the value was taken out."""
+    """One parameter of a request. `masked` says that the value was taken out, `code` that it is JSON."""
 
     name: str
     value: str
     editable: bool = False
     masked: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of many requests: its question in one line, a note, where it leads, and whether it is over."""
+    """One of many requests: its question in one line and short, a note, its run, and where it leads."""
 
     text: str
     note: str
+    run: str
     link: str | None = None
-    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,27 @@ class Message:
 
 
 def headline(message: Message) -> str:
-    """Returns title and question in one line, as a notification shows them."""
-    return f"{message.title}: {printable(message.body)}"
+    """Returns title and question in one line, as a notification shows them; of many the first few."""
+    question = printable(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])
+    return f"{message.title}: {question}" if question else message.title
+
+
+def changed(message: Message, change: Callable[[str], str]) -> Message:
+    """Returns the message with every text changed but its title, which is ours, and its links."""
+    return replace(
+        message,
+        body=change(message.body),
+        lead=change(message.lead) if message.lead else None,
+        rows=tuple(replace(row, name=change(row.name), value=change(row.value)) for row in message.rows),
+        items=tuple(
+            replace(item, text=change(item.text), note=change(item.note), run=change(item.run))
+            for item in message.items
+        ),
+        facts=tuple(
+            replace(fact, value=change(fact.value)) if isinstance(fact.value, str) else fact
+            for fact in message.facts
+        ),
+    )
 
 
 def summary(message: Message) -> str:
@@ -74,6 +97,19 @@ def summary(message: Message) -> str:
     Other people's words are indented, so that no line of theirs can pass for one of ours.
     """
     return "\n".join(_lines(message))
+
+
+def briefly(message: Message, body: int) -> Message:
+    """Returns the message for where its question was shown before: no list, and of the body the beginning."""
+    return replace(
+        message,
+        body=cut(message.body, body),
+        rows=(),
+        dropped_rows=0,
+        items=(),
+        dropped_items=0,
+        facts=(),
+    )
 
 
 def shortened(
@@ -91,7 +127,7 @@ def shortened(
         replace(fact, value=cut(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
         for fact in message.facts
     )
-    named = tuple(replace(item, text=cut(item.text, value, size=size)) for item in message.items[:rows])
+    named = message.items[:rows]
     return replace(
         message,
         body=cut(message.body, body, size=size),
@@ -125,19 +161,26 @@ def _lines(message: Message) -> Iterator[str]:
         yield message.lead
     if message.advice:
         yield f"What to do: {message.advice}"
-    yield indent(message.body, "  ") if message.quoted else message.body
+    if message.body:
+        yield indent(message.body, "  ") if message.quoted else message.body
     for row in message.rows:
         note = " (editable)" if row.editable else ""
         yield f"  {row.name}{note}: {indent(row.value, '    ').lstrip()}"
     if message.dropped_rows:
         yield f"  {more_rows(message)}"
-    for item in message.items:
-        yield f"  - {item.text} ({item.note})"
-        if item.link:
-            yield f"    {item.link}"
-    if message.dropped_items:
-        yield f"  {more_items(message)}"
+    yield from _item_lines(message)
     if message.link:
         yield message.link
     for label, value in facts(message):
         yield f"{label}: {value}"
+
+
+def _item_lines(message: Message) -> Iterator[str]:
+    for item in message.items:
+        if item.link:
+            yield f"  - {item.text} ({item.note})"
+            yield f"    {item.link}"
+        else:
+            yield f"  - {item.text} ({item.note}, run {item.run})"
+    if message.dropped_items:
+        yield f"  {more_items(message)}"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from watcher.messages.model import Fact, Message, Row, Tone
+from watcher.messages.model import Fact, Message, Row, Tone, briefly
 from watcher.messages.times import duration
 from watcher.models import APPROVAL, FEEDBACK, PAUSED, UNKNOWN, Event, InputRequest, Json, Outcome
 from watcher.secrets import MASK
@@ -14,16 +14,23 @@ from watcher.text import cut, multiline, printable
 NOT_VISIBLE: Final = "The run waits, but its question is not visible here: look at the run itself."
 PARKED: Final = "The run is paused and shows no question: it may wait for an answer that nobody is asked for."
 
+_STATES: Final[dict[Outcome, str]] = {
+    "answered": "answered",
+    "canceled": "closed",
+    "failed": "closed",
+    "gone": "closed",
+    "replaced": "replaced",
+}
+_REASONS: Final[dict[Outcome, str]] = {
+    "canceled": "the run was canceled",
+    "failed": "the run failed",
+    "gone": "the run no longer exists",
+    "replaced": "it was asked anew",
+}
+_STATUS_SHOWN: Final = 60
 _REMINDED: Final = 500
 """Characters of a question that a reminder repeats."""
 
-ENDED: Final[dict[Outcome, str]] = {
-    "answered": "answered",
-    "canceled": "closed, the run was canceled",
-    "failed": "closed, the run failed",
-    "gone": "closed, the run no longer exists",
-    "replaced": "replaced, it was asked anew",
-}
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 
 
@@ -35,14 +42,14 @@ def requested(event: Event) -> Message:
 def reminder(event: Event) -> Message:
     """Returns the message about a request that still waits; short, for the question was shown before."""
     whole = _about_request(event, "reminder", "needed")
+    short = briefly(whole, _REMINDED)
     waited = duration(event.at - event.first_seen_at) if event.first_seen_at is not None else "long"
     number = f" This is reminder {event.reminder.number} of {event.reminder.of}." if event.reminder else ""
     return replace(
-        whole,
+        short,
         title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
         lead=f"It has waited for {waited}.{number}",
-        body=cut(whole.body, _REMINDED),
-        rows=(),
+        facts=whole.facts,
     )
 
 
@@ -50,8 +57,14 @@ def resolved(event: Event) -> Message:
     """Returns the message about a request that ended: the question is kept, with how it ended."""
     outcome = event.resolution.outcome if event.resolution else "gone"
     tone: Tone = "done" if outcome == "answered" else "closed"
-    message = _about_request(event, tone, ENDED[outcome].partition(",")[0])
+    message = _about_request(event, tone, _STATES[outcome])
     return replace(message, lead=_ending(event, outcome), rows=tuple(_unmarked(message.rows)))
+
+
+def ended(outcome: Outcome, waited: float | None) -> str:
+    """Returns how a request ended and after how many seconds, as a part of a sentence."""
+    state = _STATES[outcome] if waited is None else f"{_STATES[outcome]} after {duration(waited)}"
+    return f"{state}: {_REASONS[outcome]}" if outcome in _REASONS else state
 
 
 def kind(request_type: str) -> str:
@@ -61,7 +74,7 @@ def kind(request_type: str) -> str:
 
 def web_link(link: str | None) -> str | None:
     """Returns the link if it is one to follow in a browser, so that no other scheme ever gets clickable."""
-    shown = printable(link or "")
+    shown = printable(link or "").replace(" ", "%20")
     return shown if shown.startswith(("https://", "http://")) else None
 
 
@@ -84,11 +97,14 @@ def _about_request(event: Event, tone: Tone, state: str) -> Message:
 
 
 def _ending(event: Event, outcome: Outcome) -> str:
-    words = ENDED[outcome]
-    if event.resolution and event.first_seen_at is not None:
-        words += f" after {duration(event.resolution.resolved_at - event.first_seen_at)}"
-    if event.resolution and event.resolution.run_status and outcome in {"answered", "replaced"}:
-        words += f"; the run is now {printable(event.resolution.run_status)}"
+    waited = status = None
+    if event.resolution:
+        status = event.resolution.run_status
+        if event.first_seen_at is not None:
+            waited = event.resolution.resolved_at - event.first_seen_at
+    words = ended(outcome, waited)
+    if outcome == "answered" and status:
+        words += f"; the run is now {cut(printable(status).replace('_', ' '), _STATUS_SHOWN)}"
     return f"{words[0].upper()}{words[1:]}."
 
 
@@ -101,11 +117,15 @@ def _rows(request: InputRequest) -> Iterator[Row]:
     params = request.params
     if isinstance(params, dict):
         for name, value in params.items():
-            yield Row(
-                printable(name) or "(no name)", _shown(value), name in request.editable_params, value == MASK
-            )
+            yield _row(printable(name) or "(no name)", value, editable=name in request.editable_params)
     elif params:
-        yield Row("params", _shown(params), masked=params == MASK)
+        yield _row("params", params)
+
+
+def _row(name: str, value: Json, *, editable: bool = False) -> Row:
+    return Row(
+        name, _shown(value), editable, value == MASK, code=bool(value) and isinstance(value, dict | list)
+    )
 
 
 def _shown(value: Json) -> str:

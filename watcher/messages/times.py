@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 def moment(time: float) -> str:
     """Returns a Unix time as ISO 8601 in UTC, whole seconds: `2026-06-10T09:15:40Z`."""
-    return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.fromtimestamp(int(time), UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def duration(seconds: float) -> str:

@@ -25,22 +25,23 @@ def app_failing(event: Event) -> Message:
     return Message(
         tone="trouble",
         title=_about(event.app.name if event.app else "", "App failing"),
-        lead="New requests of this app cannot be seen.",
+        lead=" ".join(["New requests of this app cannot be seen.", *_known(failure)]),
         body=_what_failed(failure) if failure else "",
         quoted=True,
         advice=ADVICE.get(failure.status or 0) if failure else None,
-        facts=tuple(_failure_facts("Failing since", failure)),
+        facts=_since("Failing since", failure),
     )
 
 
 def app_recovered(event: Event) -> Message:
     """Returns the message about an app that can be polled again."""
     failed_for = duration(event.at - event.failure.since) if event.failure else "some time"
+    again = f"New requests of this app are seen again, after {failed_for}."
     return Message(
         tone="good",
         title=_about(event.app.name if event.app else "", "App recovered"),
-        body=f"It can be polled again, after {failed_for}: new requests are seen.",
-        facts=tuple(_failure_facts("Failed since", event.failure)),
+        body=" ".join([again, *_known(event.failure)]),
+        facts=_since("Failed since", event.failure),
     )
 
 
@@ -50,10 +51,10 @@ def notifier_failing(event: Event) -> Message:
     return Message(
         tone="trouble",
         title=_about(failure.notifier if failure else "", "Notifier failing"),
-        lead="Whoever reads it is told of nothing meanwhile.",
+        lead=" ".join(["Whoever reads it is told of nothing meanwhile.", *_undelivered(failure)]),
         body=cut(printable(failure.message), _ERROR_SHOWN) if failure else "",
         quoted=True,
-        facts=tuple(_silence_facts(failure)),
+        facts=_since("Failing since", failure),
     )
 
 
@@ -65,7 +66,7 @@ def notifier_recovered(event: Event) -> Message:
         tone="good",
         title=_about(failure.notifier if failure else "", "Notifier recovered"),
         body=f"It accepts messages again, after {failed_for}.",
-        facts=(Fact("Failed since", failure.since),) if failure else (),
+        facts=_since("Failed since", failure),
     )
 
 
@@ -73,16 +74,22 @@ def _about(name: str, title: str) -> str:
     return f"{title} · {printable(name)}" if name else title
 
 
-def _failure_facts(since: str, failure: Failure | None) -> Iterator[Fact]:
-    if failure:
-        yield Fact(since, failure.since)
-        yield Fact("Known requests that wait", str(failure.pending_known))
+def _since(label: str, failure: Failure | NotifierFailure | None) -> tuple[Fact, ...]:
+    return (Fact(label, failure.since),) if failure else ()
 
 
-def _silence_facts(failure: NotifierFailure | None) -> Iterator[Fact]:
-    if failure:
-        yield Fact("Failing since", failure.since)
-        yield Fact("Deliveries that wait", str(failure.undelivered))
+def _known(failure: Failure | None) -> Iterator[str]:
+    if failure and failure.pending_known == 1:
+        yield "1 known request still waits."
+    elif failure:
+        yield f"{failure.pending_known or 'No'} known requests still wait."
+
+
+def _undelivered(failure: NotifierFailure | None) -> Iterator[str]:
+    if failure and failure.undelivered == 1:
+        yield "1 delivery waits for it."
+    elif failure:
+        yield f"{failure.undelivered or 'No'} deliveries wait for it."
 
 
 def _what_failed(failure: Failure) -> str:

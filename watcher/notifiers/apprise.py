@@ -11,12 +11,11 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from watcher.config import AppriseConfig
-from watcher.messages import Fact, Message, Row, Tone, render, shortened, summary
+from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.notifiers.outgoing import WORTH_WAITING
@@ -131,33 +130,20 @@ def text(message: Message, *, room: int) -> str:
     Counted is what HTML needs for it, because Apprise turns the text into that for some services.
     """
     room = min(room, _TEXT_MAX) - len(message.title) - 2
+    inert = changed(message, _harmless)
     short = shortened(
-        _inert(message), body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
+        inert, body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
     )
     whole = summary(short).partition("\n")[2]
     return cut(whole, max(room, 1), size=lambda shown: len(escape(shown).encode("utf-16-le")) // 2)
 
 
-def _inert(message: Message) -> Message:
-    """Returns the message with look-alikes for what of other people's text would act in some service.
+def _harmless(words: str) -> str:
+    """Puts look-alikes in the place of what would act in some service.
 
     Discord, Mattermost and their like read Markdown and mentions in every text and know no way to send one
     that is not read, so `@everyone` would call everyone.
     """
-    return replace(
-        message,
-        body=_harmless(message.body),
-        rows=tuple(
-            Row(_harmless(row.name), _harmless(row.value), row.editable, row.masked) for row in message.rows
-        ),
-        facts=tuple(
-            Fact(fact.label, _harmless(fact.value) if isinstance(fact.value, str) else fact.value)
-            for fact in message.facts
-        ),
-    )
-
-
-def _harmless(words: str) -> str:
     words = _MENTION.sub("\N{FULLWIDTH COMMERCIAL AT}", words.translate(_FORMATTING))
     words = _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", words)
     words = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", words).replace("||", "\N{DOUBLE VERTICAL LINE}")

@@ -89,7 +89,8 @@ def _panel(message: Message, stream: TextIO) -> str:
     parts: list[RenderableType] = [Text(message.lead)] if message.lead else []
     if message.advice:
         parts.append(Text(f"What to do: {message.advice}", style="bold"))
-    parts.append(Text(message.body, style="bold" if message.quoted else ""))
+    if message.body:
+        parts.append(Text(message.body, style="bold" if message.quoted else ""))
     if message.rows:
         rows = Table.grid(padding=(0, 2), pad_edge=False)
         for row in message.rows:

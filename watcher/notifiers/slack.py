@@ -13,7 +13,7 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from watcher import backoff
 from watcher.config import SlackConfig
-from watcher.messages import render
+from watcher.messages import Message, briefly, render
 from watcher.models import Delivery, Json, Receipt
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import WORTH_WAITING, post, refusal, trouble
@@ -28,6 +28,9 @@ _UNREADABLE: Final = re.compile(
 """Error codes that blame the form of the message, https://docs.slack.dev/reference/methods/chat.postMessage."""
 
 _QUOTED_AT_MOST: Final = 100
+_REMINDER: Final = 150
+"""Characters of the question that stay in a reminder of what has ended."""
+
 _NO_THREAD: Final = frozenset({
     "thread_not_found",
     "cannot_reply_to_message",
@@ -149,14 +152,12 @@ class SlackNotifier:
     async def send(self, delivery: Delivery) -> Receipt | None:
         """Posts one message, or edits those about what has ended. See `Notifier.send`."""
         message = render(delivery.event)
-        text = plain(message, self._config.mention)
-        form: dict[str, Json] = {"text": fallback(message), "blocks": blocks(message, self._config.mention)}
-        if self._config.webhook_url:
-            return await _simplest(self._post, form | {"mrkdwn": False}, text)
-        form |= _metadata(delivery)
-        if delivery.event.type == "run.input_resolved" and await self._edited(delivery, form, text):
-            return delivery.first
-        return await _simplest(self._post, form | {"mrkdwn": False} | _thread(delivery), text)
+        more: dict[str, Json] = {"mrkdwn": False}
+        if self._config.webhook_url is None:
+            if delivery.event.type == "run.input_resolved" and await self._edited(delivery, message):
+                return delivery.first
+            more |= _metadata(delivery) | _thread(delivery)
+        return await self._say(self._post, message, more)
 
     async def check(self) -> str:
         """Asks Slack whose token it is; a webhook cannot be asked. See `Notifier.check`."""
@@ -169,25 +170,51 @@ class SlackNotifier:
             raise refused.error from None
         return f"bot {self._quoted(identity.get('user'))} in team {self._quoted(identity.get('team'))}"
 
-    async def _edited(self, delivery: Delivery, form: dict[str, Json], text: str) -> bool:
+    async def _edited(self, delivery: Delivery, message: Message) -> bool:
         """Edits the first message about a request, and its reminders; returns False if the first cannot be.
 
         Nobody is left with a question that looks as if it still waited. Editing twice changes nothing.
         """
-        edited = []
-        for receipt in (delivery.first, *delivery.reminders):
-            if receipt is not None and {"channel", "ts"} <= receipt.values.keys():
-                try:
-                    await _simplest(self._update, form | dict(receipt.values), text)
-                except _NotEditable:
-                    edited.append(False)
-                else:
-                    edited.append(True)
-        return edited[:1] == [True]
+        edited = await self._edit(delivery, delivery.first, message)
+        for receipt in delivery.reminders:
+            await self._edit(delivery, receipt, briefly(message, _REMINDER))
+        return edited
+
+    async def _edit(self, delivery: Delivery, receipt: Receipt | None, message: Message) -> bool:
+        if receipt is None or not {"channel", "ts"} <= receipt.values.keys():
+            return False
+        try:
+            await self._say(self._update, message, _metadata(delivery) | dict(receipt.values))
+        except _NotEditable:
+            return False
+        return True
+
+    async def _say(
+        self,
+        send: Callable[[Mapping[str, Json]], Awaitable[Receipt | None]],
+        message: Message,
+        more: Mapping[str, Json],
+    ) -> Receipt | None:
+        """Sends a message in the first form that Slack takes, ever simpler; `more` belongs to every form.
+
+        Raises:
+            DeliveryError: Slack takes it in no form.
+        """
+        mention = self._config.mention
+        form: dict[str, Json] = {"text": fallback(message), "blocks": blocks(message, mention), **more}
+        while True:
+            try:
+                return await send(form)
+            except _Refusal as refused:
+                simpler = _simpler(form, refused.code, plain(message, mention))
+                if simpler is None:
+                    raise refused.error from None
+                form = simpler
 
     async def _update(self, form: Mapping[str, Json]) -> Receipt | None:
         try:
-            await self._call("chat.update", {**form, "link_names": False, "parse": "none"})
+            # Without any blocks those of before might stay: Slack's descriptions do not agree about that.
+            await self._call("chat.update", {"blocks": [], **form, "link_names": False, "parse": "none"})
         except _Refusal as refused:
             if refused.code in _NO_EDIT:
                 raise _NotEditable from None
@@ -299,24 +326,6 @@ def _thread(delivery: Delivery) -> dict[str, Json]:
     if delivery.event.type != "run.input_reminder" or not {"channel", "ts"} <= first.keys():
         return {}
     return {"channel": first["channel"], "thread_ts": first["ts"], "reply_broadcast": True}
-
-
-async def _simplest(
-    send: Callable[[Mapping[str, Json]], Awaitable[Receipt | None]], form: dict[str, Json], text: str
-) -> Receipt | None:
-    """Sends a message in the first form that Slack takes, ever simpler; `text` is the message without blocks.
-
-    Raises:
-        DeliveryError: Slack takes it in no form.
-    """
-    while True:
-        try:
-            return await send(form)
-        except _Refusal as refused:
-            simpler = _simpler(form, refused.code, text)
-            if simpler is None:
-                raise refused.error from None
-            form = simpler
 
 
 def _simpler(form: Mapping[str, Json], code: str, text: str) -> dict[str, Json] | None:

@@ -35,11 +35,11 @@ BLOCKS_MAX: Final = 12_000
 FALLBACK_MAX: Final = 1000
 """A message fails near 13,200 characters in all, which Slack does not document; these two stay below."""
 
-_LINK_MAX: Final = 2000
-_MENTIONS_MAX: Final = 40
-_CONTEXT_MAX: Final = 10
+_LINK_MAX: Final = 1500
+_ITEM_LINK_MAX: Final = 500
+_MENTIONS_MAX: Final = 1000
 
-_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15))
+_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15), (1000, 60, 5))
 """Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
 
 _GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
@@ -85,8 +85,8 @@ def fallback(message: Message) -> str:
 
     The question comes first, for a telephone shows little more than a line.
     """
-    rest = summary(replace(message, body="")).split("\n", 1)[1:]
-    text = "\n".join([headline(message), *(line for line in rest if line.strip())])
+    rest = summary(replace(message, body="")).split("\n")[1:]
+    text = "\n".join([headline(message), *rest])
     return _escaped(cut(text, FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
 
 
@@ -110,7 +110,13 @@ def mentions(message: Message, mention: Sequence[str]) -> str:
     """
     if message.tone not in _LOUD:
         return ""
-    return " ".join(_mention(who) for who in mention[:_MENTIONS_MAX])
+    called = ""
+    for who in mention:
+        longer = f"{called} {_mention(who)}".lstrip()
+        if len(longer) > _MENTIONS_MAX:
+            break
+        called = longer
+    return called
 
 
 def inert(text: str) -> str:
@@ -147,7 +153,9 @@ def _blocks(message: Message, called: str) -> Iterator[Json]:
         link = {"type": "link", "url": message.link, "text": "Open the request", "style": {"bold": True}}
         yield _sentence(link)
     if message.facts:
-        yield {"type": "context", "elements": [_fact(fact) for fact in message.facts[:_CONTEXT_MAX]]}
+        *others, last = message.facts
+        shown = [*(_fact(fact, " ·") for fact in others), _fact(last, "")]
+        yield {"type": "context", "elements": shown}
 
 
 def _sentence(*elements: Json) -> Json:
@@ -161,27 +169,28 @@ def _list(entries: list[Json], more: str) -> Json:
 
 
 def _item(item: Item) -> Json:
-    if item.link and _size(item.link) <= _LINK_MAX:
-        question: Json = {"type": "link", "url": item.link, "text": item.text}
-        if item.over:
-            question["style"] = {"strike": True}
+    if item.link and _size(item.link) <= _ITEM_LINK_MAX:
+        question = {"type": "link", "url": item.link, "text": item.text}
+        elements = [question, _text(f" — {item.note}", italic=True)]
     else:
-        question = _text(item.text, strike=item.over)
-    return {"type": "rich_text_section", "elements": [question, _text(f" — {item.note}", italic=True)]}
+        note = _text(f" — {item.note}, run ", italic=True)
+        elements = [_text(item.text), note, _text(item.run, code=True)]
+    return {"type": "rich_text_section", "elements": elements}
 
 
 def _row(row: Row) -> Json:
-    elements = [_text(row.name, bold=True), _text(": "), _text(row.value, italic=row.masked)]
+    elements = [_text(row.name, bold=True), _text(": "), _text(row.value, italic=row.masked, code=row.code)]
     if row.editable:
         elements.append(_text(" ✎ editable", italic=True))
     return {"type": "rich_text_section", "elements": elements}
 
 
-def _fact(fact: Fact) -> Json:
+def _fact(fact: Fact, more: str) -> Json:
+    """Returns a fact with what follows it; only `mrkdwn` shows a moment in the reader's own time."""
     if isinstance(fact.value, str):
-        return _plain_text(f"{fact.label}: {fact.value}")
+        return _plain_text(f"{fact.label}: {fact.value}{more}")
     date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{moment(fact.value)}>"
-    return {"type": "mrkdwn", "text": f"{fact.label}: {date}"}
+    return {"type": "mrkdwn", "text": f"{fact.label}: {date}{more}"}
 
 
 def _plain_text(text: str) -> Json:

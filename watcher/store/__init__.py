@@ -211,6 +211,10 @@ class Store:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""
         return await self._run(partial(outbox.retire, notifiers=notifiers, now=now))
 
+    async def shift_deliveries(self, seconds: float) -> None:
+        """Moves everything that is to be sent, and every pause, by as much as the clock was set."""
+        await self._run(partial(outbox.shift, seconds=seconds))
+
     async def prune(self, *, before: float) -> int:
         """Deletes what ended before a time, in batches; returns how many rows."""
         total = 0

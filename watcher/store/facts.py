@@ -11,6 +11,7 @@ from watcher.models import (
     Failure,
     Known,
     NotifierFailure,
+    Outcome,
     Receipt,
     Route,
     Sighting,
@@ -41,10 +42,14 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it."""
+    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it.
+
+    `alert_at` is when a failure that is not told of yet has lasted long enough.
+    """
 
     failure: Failure | None
     superseded: tuple[DeliveryRecord, ...] = ()
+    alert_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +104,41 @@ class Claim:
     superseded: tuple[DeliveryRecord, ...] = ()
     failing: NotifierFailure | None = None
     recovered: NotifierFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppStanding:
+    """How an app is: whether it was ever polled whole, why it fails, since when the oldest request waits.
+
+    `last_success_at` is within a minute of when it was last polled whole.
+    """
+
+    worked: bool
+    failure: Failure | None
+    pending: int
+    oldest_pending_since: float | None
+    last_success_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierStanding:
+    """How a notifier is. `undelivered` is what should have been sent by now, `last_error` the oldest's."""
+
+    undelivered: int
+    oldest_due_at: float | None
+    last_error: str | None
+    dead: int
+    paused_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRequest:
+    """A request that no longer waits, for a list."""
+
+    app: str
+    run_id: str
+    type: str
+    prompt: str | None
+    outcome: Outcome
+    first_seen_at: float
+    resolved_at: float

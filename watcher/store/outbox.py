@@ -131,6 +131,16 @@ def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float)
     return [record(connection, row["id"]) for row in rows]
 
 
+def shift(connection: sqlite3.Connection, seconds: float) -> None:
+    """Moves the times of unfinished deliveries and of pauses; the lengths of waits stay what they were."""
+    connection.execute(
+        "UPDATE deliveries SET due_at = due_at + ?, next_attempt_at = next_attempt_at + ?"
+        " WHERE state = 'pending'",
+        (seconds, seconds),
+    )
+    connection.execute("UPDATE notifiers SET paused_until = paused_until + ?", (seconds,))
+
+
 def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
     """Makes dead deliveries due again; giving up is counted from now. People are spared what is over."""
     connection.executemany(

@@ -27,7 +27,8 @@ _UNUSED: Final = (
 def load_app(connection: sqlite3.Connection, app: str) -> AppState:
     """Returns what is known of an app."""
     known = connection.execute(
-        "SELECT key, run_id, request_id, fingerprint FROM requests WHERE app = ? AND resolved_at IS NULL",
+        "SELECT key, run_id, request_id, fingerprint, first_seen_at FROM requests"
+        " WHERE app = ? AND resolved_at IS NULL",
         (app,),
     )
     hidden = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
@@ -163,8 +164,10 @@ def record_failure(
             " DO UPDATE SET failing_since = excluded.failing_since, failure = excluded.failure",
             (app.name, since, reason),
         )
-    if (row is not None and row["alert_event"] is not None) or now - since < alert_after:
+    if row is not None and row["alert_event"] is not None:
         return Health(None)
+    if now - since < alert_after:
+        return Health(None, alert_at=since + alert_after)
     failure = Failure(status, code, message, since, pending_known(connection, app.name))
     event = new_id(now)
     connection.execute("UPDATE apps SET alert_event = ? WHERE name = ?", (event, app.name))

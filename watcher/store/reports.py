@@ -1,15 +1,21 @@
-"""What the command line shows of the database. Only reads."""
+"""What the command line and the HTTP endpoints show of the database. Only reads.
+
+What is asked of every app or notifier is one query for all, because there may be a thousand.
+"""
 
 import json
 import sqlite3
 from collections.abc import Collection
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
+from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
 from watcher.store.telling import RECORD_COLUMNS, to_record
 
 
-def pending_requests(connection: sqlite3.Connection, apps: Collection[str]) -> list[PendingRequest]:
-    """Returns the requests of these apps that wait, the longest waiting first.
+def pending_requests(
+    connection: sqlite3.Connection, apps: Collection[str], *, limit: int = -1
+) -> list[PendingRequest]:
+    """Returns the requests of these apps that wait, or the first `limit`, the longest waiting first.
 
     Of an app that is no longer watched nobody knows what became of its requests.
     """
@@ -20,8 +26,8 @@ def pending_requests(connection: sqlite3.Connection, apps: Collection[str]) -> l
         " UNION SELECT d.notifier FROM digest_members m JOIN deliveries d ON d.event = m.digest"
         " WHERE m.request = r.key AND d.state = 'sent' ORDER BY 1)) AS told"
         " FROM requests r WHERE r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(?))"
-        " ORDER BY r.first_seen_at, r.key",
-        (json.dumps(list(apps)),),
+        " ORDER BY r.first_seen_at, r.key LIMIT ?",
+        (json.dumps(list(apps)), limit),
     )
     return [
         PendingRequest(
@@ -38,25 +44,69 @@ def pending_requests(connection: sqlite3.Connection, apps: Collection[str]) -> l
     ]
 
 
-def failing_apps(connection: sqlite3.Connection, apps: Collection[str]) -> dict[str, Failure]:
-    """Returns why each of these apps cannot be polled, where that is so."""
-    rows = connection.execute(
-        "SELECT name, failing_since, failure, (SELECT count(*) FROM requests r WHERE r.app = name"
-        " AND r.resolved_at IS NULL) AS waiting FROM apps WHERE failing_since IS NOT NULL"
-        " AND name IN (SELECT value FROM json_each(?)) ORDER BY name",
-        (json.dumps(list(apps)),),
-    )
-    return {
-        row["name"]: Failure(
-            **json.loads(row["failure"]), since=row["failing_since"], pending_known=row["waiting"]
-        )
-        for row in rows
-    }
-
-
 def deliveries(connection: sqlite3.Connection, state: DeliveryState | None = None) -> list[DeliveryRecord]:
     """Returns the deliveries, or those in one state, the oldest first."""
     rows = connection.execute(
         f"{RECORD_COLUMNS} WHERE ? IS NULL OR d.state = ? ORDER BY d.id", (state, state)
     )
     return [to_record(row) for row in rows]
+
+
+def apps(connection: sqlite3.Connection) -> dict[str, AppStanding]:
+    """Returns by name how each app is of which anything is recorded."""
+    waiting = {
+        row["app"]: (row["pending"], row["oldest"])
+        for row in connection.execute(
+            "SELECT app, count(*) AS pending, min(first_seen_at) AS oldest FROM requests"
+            " WHERE resolved_at IS NULL GROUP BY app"
+        )
+    }
+    known = {row["name"]: row for row in connection.execute("SELECT * FROM apps")}
+    return {name: _standing(known.get(name), *waiting.get(name, (0, None))) for name in {*known, *waiting}}
+
+
+def notifiers(connection: sqlite3.Connection, *, now: float) -> dict[str, NotifierStanding]:
+    """Returns by name how each notifier is that has something undelivered or dead, or is paused."""
+    undelivered = {
+        row["notifier"]: row
+        for row in connection.execute(  # with min(), SQLite takes the other columns from the same row
+            "SELECT notifier, count(*) AS number, min(due_at) AS oldest, last_error FROM deliveries"
+            " WHERE state = 'pending' AND due_at <= ? GROUP BY notifier",
+            (now,),
+        )
+    }
+    dead = dict(
+        connection.execute(
+            "SELECT notifier, count(*) FROM deliveries WHERE state = 'dead' GROUP BY notifier"
+        ).fetchall()
+    )
+    paused = dict(
+        connection.execute(
+            "SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,)
+        ).fetchall()
+    )
+    found = {}
+    for name in {*undelivered, *dead, *paused}:
+        number, oldest, error = 0, None, None
+        if name in undelivered:
+            _, number, oldest, error = undelivered[name]
+        found[name] = NotifierStanding(number, oldest, error, dead.get(name, 0), paused.get(name))
+    return found
+
+
+def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[EndedRequest]:
+    """Returns the requests that ended last, the latest first."""
+    rows = connection.execute(
+        "SELECT app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
+        " WHERE resolved_at IS NOT NULL ORDER BY resolved_at DESC, key DESC LIMIT ?",
+        (limit,),
+    )
+    return [EndedRequest(*row) for row in rows]
+
+
+def _standing(row: sqlite3.Row | None, pending: int, oldest: float | None) -> AppStanding:
+    failure = None
+    if row is not None and row["failing_since"] is not None:
+        failure = Failure(**json.loads(row["failure"]), since=row["failing_since"], pending_known=pending)
+    worked = row is not None and row["first_success_at"] is not None
+    return AppStanding(worked, failure, pending, oldest, row["last_success_at"] if row is not None else None)

@@ -102,6 +102,8 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX digest_members_request ON digest_members (request);
     """,
+    # Readiness asks for the dead every few seconds, among everything that was delivered in a month.
+    "CREATE INDEX deliveries_dead ON deliveries (notifier) WHERE state = 'dead';",
 )
 """Step n brings a database from version n to n + 1."""
 

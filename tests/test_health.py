@@ -1,0 +1,163 @@
+"""Whether the daemon is alive and ready, from plain facts."""
+
+from dataclasses import replace
+
+import pytest
+
+from watcher.health import AppNow, NotifierNow, Now, Problem, Verdict, as_json, liveness, readiness
+from watcher.models import Failure
+from watcher.vitals import Vitals
+
+UP = AppNow(
+    name="support",
+    interval=15.0,
+    polled_ago=3.0,
+    took=0.1,
+    succeeded_ago=3.0,
+    succeeded_at=1_800_000_000.0,
+    worked=True,
+    failure=None,
+    pending=0,
+    oldest_pending=None,
+)
+IDLE = NotifierNow("slack", 0, None, None, 0, None)
+REFUSED = Failure(401, "unauthorized", "the key is\nnot valid", since=0.0, pending_known=2)
+
+
+def verdict(app: AppNow = UP, notifier: NotifierNow = IDLE) -> Verdict:
+    """What is said of one app and one notifier."""
+    return readiness(Now((app,), (notifier,)))
+
+
+def reasons(found: Verdict) -> list[str]:
+    """The problems in words."""
+    return [str(problem) for problem in found.problems]
+
+
+def test_ready_when_all_is_well() -> None:
+    """An app that was polled a moment ago and a notifier with nothing to do are no problem."""
+    assert verdict().good
+
+
+@pytest.mark.parametrize(
+    ("app", "reason"),
+    [
+        pytest.param(replace(UP, succeeded_ago=45.0), None, id="just within"),
+        pytest.param(
+            replace(UP, succeeded_ago=45.1),
+            "app support: last polled successfully 45 s ago, more than 3 intervals of 15s",
+            id="just over, and no failure is known",
+        ),
+        pytest.param(replace(UP, failure=REFUSED), None, id="fails, but not for long"),
+        pytest.param(
+            replace(UP, succeeded_ago=600.0, failure=REFUSED),
+            "app support: last polled successfully 10 min ago, more than 3 intervals of 15s:"
+            " HTTP 401 unauthorized: the key is not valid",
+            id="fails for long",
+        ),
+        pytest.param(
+            replace(UP, polled_ago=None, succeeded_ago=None, failure=REFUSED),
+            "app support: not polled yet",
+            id="fresh start after an outage",
+        ),
+        pytest.param(
+            replace(UP, succeeded_ago=None, failure=REFUSED),
+            "app support: not polled successfully yet: HTTP 401 unauthorized: the key is not valid",
+            id="fails from the start",
+        ),
+    ],
+)
+def test_an_app_must_have_been_seen_lately(app: AppNow, reason: str | None) -> None:
+    """An app is a problem until its first success, and later than three intervals after its last."""
+    assert ([reason] if reason else []) == reasons(verdict(app))
+
+
+@pytest.mark.parametrize(
+    ("notifier", "found"),
+    [
+        pytest.param(replace(IDLE, undelivered=2, oldest_undelivered=300.0), [], id="late, not overdue"),
+        pytest.param(
+            replace(IDLE, undelivered=2, oldest_undelivered=301.0, last_error="HTTP 500"),
+            ["notifier slack: 2 deliveries are undelivered, the oldest for 5 min 1 s: HTTP 500"],
+            id="overdue",
+        ),
+        pytest.param(
+            replace(IDLE, dead=1),
+            ["notifier slack: 1 delivery is dead; `watcher retry` puts back what was given up"],
+            id="dead",
+        ),
+        pytest.param(replace(IDLE, paused_for=30.0), [], id="paused"),
+    ],
+)
+def test_deliveries_must_get_through(notifier: NotifierNow, found: list[str]) -> None:
+    """A dead delivery is a problem, and so is one that has been due for more than five minutes."""
+    assert found == reasons(verdict(notifier=notifier))
+
+
+def test_problems_as_json() -> None:
+    """A program reads which app or notifier, and why."""
+    found = Verdict((Problem("app", "support", "gone"), Problem("notifier", "slack", "dead")))
+    assert {
+        "ready": False,
+        "problems": [{"app": "support", "reason": "gone"}, {"notifier": "slack", "reason": "dead"}],
+    } == as_json(found, "ready")
+    assert {"healthy": True, "problems": []} == as_json(Verdict(), "healthy")
+
+
+class Clocks:
+    """A monotonic clock, and a wall clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.monotonic_now = 1000.0
+        self.set_by = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds that have passed."""
+        return self.monotonic_now
+
+    def wall(self) -> float:
+        """Unix time."""
+        return 1_800_000_000.0 + self.monotonic_now + self.set_by
+
+
+def test_a_part_that_does_not_stir() -> None:
+    """A part that lets its deadline pass by more than the grace is named; in time it is not."""
+    clocks = Clocks()
+    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
+    vitals.expect("scheduler", 5.0)
+    vitals.expect("app support", 600.0)
+    clocks.monotonic_now += 65.0
+    assert liveness(vitals.deadlines(), clocks.monotonic()).good
+    clocks.monotonic_now += 1.0
+    found = liveness(vitals.deadlines(), clocks.monotonic())
+    assert ["scheduler: should have stirred 1 min 1 s ago"] == reasons(found)
+    vitals.expect("scheduler", 5.0)
+    assert liveness(vitals.deadlines(), clocks.monotonic()).good
+
+
+def test_an_hour_set_back_makes_nobody_ill() -> None:
+    """How long ago an app was polled, and whether parts stir, does not depend on what the wall clock says."""
+    clocks = Clocks()
+    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
+    vitals.polled("support", took=0.1, whole=True)
+    vitals.expect("app support", 15.0)
+    clocks.set_by = -3600.0
+    clocks.monotonic_now += 30.0
+    last = vitals.last_whole("support")
+    assert last is not None
+    assert 30.0 == clocks.monotonic() - last.ended
+    assert liveness(vitals.deadlines(), clocks.monotonic()).good
+
+
+def test_a_failed_poll_is_the_last_but_not_the_last_whole() -> None:
+    """A failure is remembered beside the success before it."""
+    clocks = Clocks()
+    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
+    assert vitals.last("support") is vitals.last_whole("support") is None
+    vitals.polled("support", took=0.1, whole=True)
+    clocks.monotonic_now += 15.0
+    vitals.polled("support", took=9.0, whole=False)
+    last, whole = vitals.last("support"), vitals.last_whole("support")
+    assert last is not None
+    assert whole is not None
+    assert (1015.0, 9.0, 1000.0) == (last.ended, last.took, whole.ended)

@@ -1,0 +1,245 @@
+"""The status page: what it shows, and that other people's text is only text on it."""
+
+import asyncio
+import base64
+import hashlib
+import re
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from html.parser import HTMLParser
+from typing import Any, Final
+
+import pytest
+
+from watcher import status_page
+from watcher.health import AppNow, NotifierNow, Now, Verdict, readiness
+from watcher.messages import NOT_VISIBLE
+from watcher.models import Failure, PendingRequest
+from watcher.monitor import View
+from watcher.server import Answers, serving
+from watcher.store.facts import EndedRequest
+
+NOW: Final = 1_800_000_000.0
+HOSTILE: Final = (
+    "<script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">"
+    "</style></title><style>body{display:none}</style><a href='javascript:alert(1)'>here</a>"
+    "<meta http-equiv=refresh content='0;url=http://evil.example/'>{{ 7 * 7 }}{% raw %}&lt;"
+    "\N{RIGHT-TO-LEFT OVERRIDE}lived\x1b[31m\x07" + "W" * 400
+)
+
+
+def an_app(name: str = "support", **fields: Any) -> AppNow:
+    """An app that is up, but for what is said of it."""
+    up: dict[str, Any] = {
+        "interval": 15.0,
+        "polled_ago": 3.0,
+        "took": 0.142,
+        "succeeded_ago": 3.0,
+        "succeeded_at": NOW - 3,
+        "worked": True,
+        "failure": None,
+        "pending": 0,
+        "oldest_pending": None,
+    }
+    return AppNow(name, **{**up, **fields})
+
+
+def a_request(prompt: str | None = "Approve?", **fields: Any) -> PendingRequest:
+    """A request that has waited for two hours."""
+    usual: dict[str, Any] = {
+        "app": "support",
+        "run_id": "run-1",
+        "request_id": "q1",
+        "type": "approval_request",
+        "first_seen_at": NOW - 7425,
+        "link": None,
+        "told": (),
+    }
+    return PendingRequest(prompt=prompt, **{**usual, **fields})
+
+
+def a_view(
+    apps: Sequence[AppNow] = (an_app(),),
+    notifiers: Sequence[NotifierNow] = (),
+    waiting: Sequence[PendingRequest] = (),
+    ended: Sequence[EndedRequest] = (),
+) -> View:
+    """What there is to show."""
+    now = Now(tuple(apps), tuple(notifiers))
+    return View(NOW, now, readiness(now), waiting, ended)
+
+
+HOSTILE_VIEW: Final = a_view(
+    apps=[an_app(pending=2, failure=Failure(500, HOSTILE, HOSTILE, NOW - 60, 2), succeeded_ago=60.0)],
+    notifiers=[NotifierNow("slack", 1, 400.0, HOSTILE, 0, 12.0)],
+    waiting=[
+        a_request(HOSTILE, run_id=HOSTILE, link=f"javascript:{HOSTILE}"),
+        a_request(None, link=f"https://approvals.example/'\"><script>{HOSTILE}"),
+    ],
+    ended=[EndedRequest("support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
+)
+
+
+class Page(HTMLParser):
+    """A page as a browser takes it: its elements, and its words."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.html = status_page.render(view).html
+        self._words: list[str] = []
+        self.feed(self.html)
+
+    @property
+    def words(self) -> str:
+        """All text, in which every run of blanks is one."""
+        return " ".join(" ".join(self._words).split())
+
+    def attributes(self, element: str) -> list[dict[str, str | None]]:
+        """The attributes of each element with this name."""
+        return [attributes for name, attributes in self.elements if name == element]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keeps it."""
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keeps it."""
+        self._words.append(data)
+
+
+def test_nothing_to_do() -> None:
+    """An idle watcher says that nothing waits and that all is well."""
+    words = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None)])).words
+    for expected in ("Nothing waits", "All is well.", "support up", "polled 3 s ago in 142ms, every 15s"):
+        assert expected in words
+    assert "slack all delivered" in words
+    assert "Problems" not in words
+
+
+def test_what_waits() -> None:
+    """Of each request there is its app, kind, prompt and link, how long it waits, and who was told."""
+    link = "https://approvals.example/support/run-1?a=1&b=2"
+    page = Page(
+        a_view(
+            apps=[an_app(pending=2)],
+            waiting=[a_request("First\n  second", told=("slack", "audit"), link=link), a_request(None)],
+        )
+    )
+    for expected in ("2 requests wait", "Approval support 2 h 3 min", "told slack, audit", "run run-1"):
+        assert expected in page.words
+    assert "First\n  second" in page.html
+    assert NOT_VISIBLE in page.words
+    assert "nobody told yet" in page.words
+    (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
+    assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
+
+
+def test_what_is_wrong() -> None:
+    """Failing apps come first and say since when and why; notifiers say what they owe."""
+    failure = Failure(401, "unauthorized", "the key is not valid", NOW - 800, 0)
+    page = Page(
+        a_view(
+            apps=[an_app("a-good-one"), an_app("failing", failure=failure, succeeded_ago=800.0)],
+            notifiers=[
+                NotifierNow("slack", 3, 421.0, "HTTP 429", 0, 12.0),
+                NotifierNow("audit", 0, None, None, 2, None),
+            ],
+        )
+    )
+    assert "There are 3 problems." in page.words
+    assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid" in page.words
+    assert "slack 3 undelivered, the oldest for 7 min 1 s: HTTP 429 paused for 12 s" in page.words
+    assert "audit 2 dead" in page.words
+    apps = page.words.partition("Apps")[2]
+    assert apps.index("failing") < apps.index("a-good-one")
+
+
+def test_a_thousand_apps() -> None:
+    """A long list is cut, and what is in trouble is in the part that is shown."""
+    failure = Failure(None, "timeout", "too slow", NOW - 800, 0)
+    apps = [an_app(f"app-{number}") for number in range(1000)]
+    words = Page(a_view([*apps, an_app("zzz", failure=failure, succeeded_ago=800.0)])).words
+    assert "zzz failing for" in words
+    assert "… and 801 more" in words
+
+
+def test_what_was_resolved() -> None:
+    """The last answers are listed with how long they took."""
+    ended = EndedRequest("support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400)
+    assert "support Refund? answered after 8 min 20 s 6 min 40 s ago" in Page(a_view(ended=[ended])).words
+
+
+def test_other_peoples_text_is_only_text() -> None:
+    """No element, attribute, script or link comes of it, and nothing in it turns or hides the rest."""
+    page = Page(HOSTILE_VIEW)
+    plain = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None)]))
+    known = {name for name, _ in plain.elements} | {"article", "b", "time"}
+    assert set() == {name for name, _ in page.elements} - known
+    assert 1 == len(page.attributes("style"))
+    assert 1 == len([meta for meta in page.attributes("meta") if "http-equiv" in meta])
+    names = {attribute for _, attributes in page.elements for attribute in attributes}
+    assert set() == {name for name in names if name.startswith("on") or name in {"style", "src", "srcdoc"}}
+    assert 1 == len([anchor for anchor in page.attributes("a") if "rel" in anchor])
+    links = [anchor["href"] or "" for anchor in page.attributes("a")]
+    assert [] == [link for link in links if not re.match(r"https://approvals\.example/|[a-z/]+$", link)]
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page.html)
+    assert "{{ 7 * 7 }}{% raw %}&lt;" in page.words
+
+
+def test_the_policy_allows_the_style_and_nothing_else() -> None:
+    """The hash in the policy is that of the one style on the page; no script can run at all."""
+    page = status_page.render(a_view())
+    (style,) = re.findall(r"<style>(.*?)</style>", page.html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ) == page.policy
+    assert "<script" not in page.html
+
+
+CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+async def test_in_a_real_browser() -> None:
+    """On a phone hostile text runs nothing, asks nobody for anything, and does not widen the page."""
+    playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    answers = Answers(
+        alive=Verdict,
+        ready=Verdict,
+        metrics=lambda: b"",
+        pending=list,
+        page=lambda: status_page.render(HOSTILE_VIEW),
+    )
+    quiet = [f"--disable-{what}" for what in ("gpu", "background-networking", "component-update", "sync")]
+    asked: list[str] = []
+    said: list[str] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        async with (
+            asyncio.timeout(60),
+            serving(answers, "unused", 0, listening=listening),
+            playwright.async_playwright() as driver,
+            await driver.chromium.launch(
+                executable_path=CHROMIUM, args=["--no-sandbox", "--no-first-run", *quiet]
+            ) as browser,
+        ):
+            page = await browser.new_page(viewport={"width": 375, "height": 800})
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("console", lambda message: said.append(message.text))
+            await page.goto(url)
+            title = await page.title()
+            width = await page.evaluate("document.documentElement.scrollWidth")
+            clipped = await page.evaluate(
+                "[...document.querySelectorAll('article, li')].filter(e => e.scrollWidth > e.clientWidth)"
+                ".length"
+            )
+            colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ([url], []) == ([address for address in asked if not address.startswith("data:")], said)
+    assert ("(2) watcher", 375, 0) == (title, width, clipped)
+    assert colour != "rgba(0, 0, 0, 0)"  # the style is in effect

@@ -1,0 +1,149 @@
+"""Pure: whether the daemon is alive, and whether people can rely on being told, from plain facts.
+
+Ages of polls are measured by the monotonic clock, so that setting the wall clock makes nobody ill or well.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from watcher.durations import format_duration
+from watcher.messages import duration
+from watcher.models import Failure, Json
+from watcher.text import cut, printable
+
+MISSED_INTERVALS: Final = 3
+"""An app that was not polled successfully for so many of its intervals cannot be seen."""
+OVERDUE_AFTER: Final = 300.0
+"""Seconds after which a delivery that is due and was not accepted makes the daemon not ready."""
+GRACE: Final = 60.0
+"""Seconds by which a part of the daemon may stir too late, as it may on a machine that is busy."""
+_SHOWN: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AppNow:
+    """How an app is. Ages are seconds before now, None for never since the start of this process.
+
+    `failure` is what the last poll failed with, `worked` that it was ever polled successfully.
+    `oldest_pending` is the age of the request that waits longest.
+    """
+
+    name: str
+    interval: float
+    polled_ago: float | None
+    took: float | None
+    succeeded_ago: float | None
+    succeeded_at: float | None
+    worked: bool
+    failure: Failure | None
+    pending: int
+    oldest_pending: float | None
+
+    @property
+    def up(self) -> bool:
+        """Whether the last poll that is known of, maybe an earlier process's, succeeded."""
+        return self.worked and self.failure is None
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierNow:
+    """How a notifier is: what is due and undelivered, the age of the oldest of that, what was given up."""
+
+    name: str
+    undelivered: int
+    oldest_undelivered: float | None
+    last_error: str | None
+    dead: int
+    paused_for: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """How everything that is configured is now."""
+
+    apps: tuple[AppNow, ...]
+    notifiers: tuple[NotifierNow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with what."""
+
+    kind: Literal["app", "notifier", "part"]
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        name = self.name if self.kind == "part" else f"{self.kind} {self.name}"
+        return f"{name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All is well, or these are the problems."""
+
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether all is well."""
+        return not self.problems
+
+
+def liveness(deadlines: Mapping[str, float], now: float) -> Verdict:
+    """Says whether every part of the daemon stirs; `deadlines` and `now` are by one monotonic clock."""
+    return Verdict(
+        tuple(
+            Problem("part", part, f"should have stirred {duration(now - deadline)} ago")
+            for part, deadline in deadlines.items()
+            if now - deadline > GRACE
+        )
+    )
+
+
+def readiness(now: Now) -> Verdict:
+    """Says whether every app was seen lately and everything that was due has been delivered."""
+    ill = [Problem("app", app.name, reason) for app in now.apps if (reason := _blindness(app))]
+    for notifier in now.notifiers:
+        ill += [Problem("notifier", notifier.name, reason) for reason in _arrears(notifier)]
+    return Verdict(tuple(ill))
+
+
+def as_json(verdict: Verdict, word: str) -> dict[str, Json]:
+    """Returns a verdict as JSON; `word` says what all is that is well, for example `ready`."""
+    return {
+        word: verdict.good,
+        "problems": [{problem.kind: problem.name, "reason": problem.reason} for problem in verdict.problems],
+    }
+
+
+def failure_words(failure: Failure) -> str:
+    """Returns in a line why an app cannot be polled."""
+    status = f"HTTP {failure.status} " if failure.status else ""
+    return cut(printable(f"{status}{failure.code}: {failure.message}"), _SHOWN)
+
+
+def _blindness(app: AppNow) -> str | None:
+    if app.succeeded_ago is not None and app.succeeded_ago <= MISSED_INTERVALS * app.interval:
+        return None
+    why = ""
+    if app.failure is not None and app.polled_ago is not None:  # else it may be an earlier process's
+        why = f": {failure_words(app.failure)}"
+    if app.succeeded_ago is None:
+        return f"not polled successfully yet{why}" if app.polled_ago is not None else "not polled yet"
+    limit = f"{MISSED_INTERVALS} intervals of {format_duration(app.interval)}"
+    return f"last polled successfully {duration(app.succeeded_ago)} ago, more than {limit}{why}"
+
+
+def _arrears(notifier: NotifierNow) -> Iterator[str]:
+    if notifier.dead:
+        yield f"{_deliveries(notifier.dead)} dead; `watcher retry` puts back what was given up"
+    oldest = notifier.oldest_undelivered
+    if oldest is not None and oldest > OVERDUE_AFTER:
+        why = f": {cut(printable(notifier.last_error), _SHOWN)}" if notifier.last_error else ""
+        yield f"{_deliveries(notifier.undelivered)} undelivered, the oldest for {duration(oldest)}{why}"
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery is" if count == 1 else f"{count} deliveries are"

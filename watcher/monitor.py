@@ -1,0 +1,159 @@
+"""How the daemon is, put together from its database and from what it did last.
+
+Everything here but `alive` reads the database, on a connection of its own, and may be called on any thread.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from watcher import health
+from watcher.health import AppNow, NotifierNow, Now, Problem, Verdict
+from watcher.models import Json, PendingRequest
+from watcher.pending import pending_json
+from watcher.store import StoreError, reports
+from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
+from watcher.store.schema import open_reader, translated
+from watcher.vitals import Vitals
+
+WAITING_SHOWN: Final = 200
+ENDED_SHOWN: Final = 10
+
+_UNKNOWN_APP: Final = AppStanding(
+    worked=False, failure=None, pending=0, oldest_pending_since=None, last_success_at=None
+)
+_IDLE: Final = NotifierStanding(0, None, None, 0, None)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a person may want to see: the beginning of what waits, and what ended last. `at` is Unix time."""
+
+    at: float
+    now: Now
+    verdict: Verdict
+    waiting: Sequence[PendingRequest]
+    ended: Sequence[EndedRequest]
+
+
+class Monitor:
+    """Looks at everything that is configured, and at nothing else."""
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        intervals: Mapping[str, float],
+        notifiers: Sequence[str],
+        vitals: Vitals,
+        turns: Callable[[], Mapping[str, float]],
+        turn_within: float,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        """`intervals` are the seconds between polls of each app.
+
+        `turns` tells when each notifier's lane last went round, which it does every `turn_within` seconds.
+        """
+        self._database = database
+        self._intervals = intervals
+        self._notifiers = notifiers
+        self._vitals = vitals
+        self._turns = turns
+        self._turn_within = turn_within
+        self._monotonic = monotonic
+        self._wall = wall
+
+    def alive(self) -> Verdict:
+        """Says whether every part of the daemon stirs."""
+        lanes = {f"notifier {name}": at + self._turn_within for name, at in self._turns().items()}
+        return health.liveness({**self._vitals.deadlines(), **lanes}, self._monotonic())
+
+    def ready(self) -> Verdict:
+        """Says whether people can rely on being told."""
+        try:
+            return health.readiness(self.look())
+        except StoreError as error:
+            return Verdict((Problem("part", "database", str(error)),))
+
+    def look(self) -> Now:
+        """Returns how the apps and the notifiers are.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._reading() as connection:
+            return self._look(connection)
+
+    def pending(self) -> list[Json]:
+        """Returns what waits, as `watcher pending --json` prints it.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._reading() as connection:
+            waiting = reports.pending_requests(connection, list(self._intervals))
+        return [pending_json(request, self._wall()) for request in waiting]
+
+    def view(self) -> View:
+        """Returns what the status page shows.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with self._reading() as connection:
+            now = self._look(connection)
+            waiting = reports.pending_requests(connection, list(self._intervals), limit=WAITING_SHOWN)
+            return View(
+                self._wall(),
+                now,
+                health.readiness(now),
+                waiting,
+                reports.ended_requests(connection, limit=ENDED_SHOWN),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with translated(self._database), closing(open_reader(self._database)) as connection:
+            yield connection
+
+    def _look(self, connection: sqlite3.Connection) -> Now:
+        at = self._wall()
+        apps, notifiers = reports.apps(connection), reports.notifiers(connection, now=at)
+        return Now(
+            tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
+            tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),
+        )
+
+    def _app(self, name: str, standing: AppStanding, at: float) -> AppNow:
+        last, whole, now = self._vitals.last(name), self._vitals.last_whole(name), self._monotonic()
+        return AppNow(
+            name=name,
+            interval=self._intervals[name],
+            polled_ago=now - last.ended if last else None,
+            took=last.took if last else None,
+            succeeded_ago=now - whole.ended if whole else None,
+            succeeded_at=whole.ended_at if whole else standing.last_success_at,
+            worked=standing.worked,
+            failure=standing.failure,
+            pending=standing.pending,
+            oldest_pending=_age(standing.oldest_pending_since, at),
+        )
+
+
+def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierNow:
+    return NotifierNow(
+        name=name,
+        undelivered=standing.undelivered,
+        oldest_undelivered=_age(standing.oldest_due_at, at),
+        last_error=standing.last_error,
+        dead=standing.dead,
+        paused_for=standing.paused_until - at if standing.paused_until else None,
+    )
+
+
+def _age(since: float | None, at: float) -> float | None:
+    return None if since is None else max(at - since, 0.0)

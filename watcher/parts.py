@@ -1,0 +1,213 @@
+"""The parts of the daemon, built from the configuration."""
+
+import asyncio
+import os
+import random
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from watcher.api import RunsClient, tls_context
+from watcher.config import AppConfig, Config
+from watcher.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
+from watcher.heartbeat import Heartbeat
+from watcher.ids import event_id
+from watcher.models import Route
+from watcher.monitor import Monitor
+from watcher.notifiers import build
+from watcher.notifiers.base import Notifier
+from watcher.notifiers.outgoing import ProxiedRequest
+from watcher.observer import Observer
+from watcher.pace import Pace
+from watcher.poller import Poller, PollSettings
+from watcher.redaction import Masker
+from watcher.store import Store, Terms
+from watcher.vitals import Vitals
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The running parts of one process."""
+
+    config: Config
+    store: Store
+    notifiers: Sequence[Notifier]
+    pollers: Sequence[Poller]
+    dispatcher: Dispatcher
+    vitals: Vitals
+    monitor: Monitor
+    heartbeat: Heartbeat | None
+
+
+@asynccontextmanager
+async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]:
+    """Builds everything and closes it in the end.
+
+    Raises:
+        StoreUnusable: the database cannot be used, or another process has it.
+    """
+    async with AsyncExitStack() as stack:
+        store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
+        stack.push_async_callback(store.close)
+        tls = tls_context()
+        session = await stack.enter_async_context(open_session(config, tls))
+        notifiers = build_notifiers(config, session)
+        dispatcher = Dispatcher(_build_lanes(config, store, notifiers, observer))
+        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer, tls=tls)
+        for poller in pollers:
+            stack.push_async_callback(poller.close)
+        vitals = Vitals(monotonic=time.monotonic, wall=time.time)
+        monitor = Monitor(
+            config.database,
+            intervals={app.name: app.poll_interval for app in config.apps},
+            notifiers=[notifier.name for notifier in notifiers],
+            vitals=vitals,
+            turns=dispatcher.turns,
+            turn_within=LOOK_AGAIN,
+            monotonic=time.monotonic,
+            wall=time.time,
+        )
+        heartbeat = _build_heartbeat(config, monitor, session)
+        if heartbeat is not None:
+            stack.push_async_callback(heartbeat.close)
+        yield Parts(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
+
+
+@asynccontextmanager
+async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    """The one session that carries everything that goes out to destinations."""
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
+    timeout = aiohttp.ClientTimeout(total=config.request_timeout)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        request_class=ProxiedRequest,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    ) as session:
+        yield session
+
+
+def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
+    """Returns the configured notifiers."""
+    return [
+        build(
+            section,
+            session=session,
+            request_timeout=config.request_timeout,
+            clock=time.time,
+            stream=sys.stdout,
+        )
+        for section in config.notifiers
+    ]
+
+
+def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
+    """Returns how the notifiers of an app are to be told."""
+    by_name = {notifier.name: notifier for notifier in notifiers}
+    return [
+        Route(
+            section.name,
+            by_name[section.name].for_people,
+            section.after,
+            section.resolved,
+            digests=by_name[section.name].digests and config.digest_above > 0,
+        )
+        for section in config.notifiers
+        if section.name in app.notify
+    ]
+
+
+def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
+    """Returns by name what holds for each notifier; reminders come after the message that they remind of."""
+    return {
+        section.name: Terms(
+            remind_after=tuple(age for age in section.remind_after if age > section.after),
+            alert_after=config.app_alert_after,
+            others=tuple(
+                Route(other.name, other.for_people) for other in notifiers if other.name != section.name
+            ),
+        )
+        for section in config.notifiers
+    }
+
+
+def _build_lanes(
+    config: Config, store: Store, notifiers: Sequence[Notifier], observer: Observer
+) -> list[Lane]:
+    settings = DeliverySettings(config.backoff_max, config.give_up_after)
+    agreed = terms(config, notifiers)
+    paces = {notifier.place: Pace(notifier.spacing) for notifier in notifiers}
+    return [
+        Lane(
+            notifier,
+            store,
+            settings,
+            agreed[notifier.name],
+            paces[notifier.place],
+            observer=observer,
+            scrub=config.redactor.scrub,
+            wall=time.time,
+            jitter=random.random,
+        )
+        for notifier in notifiers
+    ]
+
+
+def _build_pollers(
+    config: Config,
+    store: Store,
+    notifiers: Sequence[Notifier],
+    wake: Callable[[], None],
+    observer: Observer,
+    *,
+    tls: ssl.SSLContext,
+) -> list[Poller]:
+    masker = Masker(config.redact, config.redactor)
+    settings = PollSettings(
+        page_size=config.page_size,
+        request_timeout=config.request_timeout,
+        backoff_max=config.backoff_max,
+        alert_after=config.app_alert_after,
+        baseline=config.backlog == "baseline",
+        digest_above=config.digest_above,
+    )
+    return [
+        Poller(
+            app,
+            settings,
+            client=RunsClient(
+                app.base_url,
+                app.access_key,
+                timeout=config.request_timeout,
+                keepalive=2 * app.poll_interval,
+                tls=tls,
+            ),
+            store=store,
+            routes=routes(config, app, notifiers),
+            masker=masker,
+            wake=wake,
+            observer=observer,
+            scrub=config.redactor.scrub,
+            wall=time.time,
+            jitter=random.random,
+        )
+        for app in config.apps
+    ]
+
+
+def _build_heartbeat(config: Config, monitor: Monitor, session: aiohttp.ClientSession) -> Heartbeat | None:
+    if config.heartbeat_url is None:
+        return None
+    return Heartbeat(
+        config.heartbeat_url,
+        apps=[app.name for app in config.apps],
+        ready=lambda: asyncio.to_thread(monitor.ready),
+        session=session,
+        timeout=config.request_timeout,
+    )

@@ -1,0 +1,149 @@
+"""The HTTP endpoints: read-only, for probes, Prometheus and a browser."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+from watcher.health import Problem, Verdict, as_json
+from watcher.models import Json
+from watcher.store import StoreError
+
+CLOSING_SECONDS: Final = 1.0
+"""How long answers under way may take at the end."""
+IDLE_SECONDS: Final = 15.0
+"""After which a connection without a request is closed."""
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""On every answer that has no other value for one of them."""
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTML page and the content security policy that it needs."""
+
+    html: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the endpoints say, found out anew each time.
+
+    `alive` must be quick, the others are called on a thread. `pending` and `page` may raise StoreError.
+    """
+
+    alive: Callable[[], Verdict]
+    ready: Callable[[], Verdict]
+    metrics: Callable[[], bytes]
+    pending: Callable[[], Json]
+    page: Callable[[], Page]
+
+
+@asynccontextmanager
+async def serving(
+    answers: Answers, host: str, port: int, *, listening: socket.socket | None = None
+) -> AsyncIterator[None]:
+    """Serves the endpoints; `listening` is a socket to do so on instead of host and port.
+
+    Raises:
+        OSError: nobody can listen there.
+    """
+    # One thread: whoever asks often waits for himself, and takes nothing from polling and delivering.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="http") as thread:
+        runner = web.AppRunner(
+            _application(_Endpoints(answers, thread)),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_SECONDS,
+            shutdown_timeout=CLOSING_SECONDS,
+        )
+        await runner.setup()
+        try:
+            site = web.SockSite(runner, listening) if listening else web.TCPSite(runner, host, port)
+            await site.start()
+            yield
+        finally:
+            await runner.cleanup()
+
+
+class _Endpoints:
+    def __init__(self, answers: Answers, thread: ThreadPoolExecutor) -> None:
+        self._answers = answers
+        self._thread = thread
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        return _verdict(self._answers.alive(), "healthy")
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        return _verdict(await self._find_out(self._answers.ready), "ready")
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        text = await self._find_out(self._answers.metrics)
+        return web.Response(body=text, headers={"Content-Type": METRICS_TYPE})
+
+    async def pending(self, _: web.Request) -> web.Response:
+        try:
+            return _json(await self._find_out(self._answers.pending))
+        except StoreError as error:
+            return _verdict(Verdict((Problem("part", "database", str(error)),)), "ready")
+
+    async def page(self, _: web.Request) -> web.Response:
+        try:
+            page = await self._find_out(self._answers.page)
+        except StoreError as error:
+            return web.Response(text=f"{error}\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return web.Response(
+            text=page.html, content_type="text/html", headers={"Content-Security-Policy": page.policy}
+        )
+
+    async def _find_out(self, question: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+
+
+def _application(endpoints: _Endpoints) -> web.Application:
+    application = web.Application()
+    application.on_response_prepare.append(_add_headers)
+    routes: dict[str, Handler] = {
+        "/": endpoints.page,
+        "/healthz": endpoints.healthz,
+        "/readyz": endpoints.readyz,
+        "/metrics": endpoints.metrics,
+        "/api/pending": endpoints.pending,
+    }
+    for path, handler in routes.items():
+        application.router.add_get(path, handler)
+    return application
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "watcher"
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _verdict(verdict: Verdict, word: str) -> web.Response:
+    status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
+    return _json(as_json(verdict, word), status)
+
+
+def _json(document: Json, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    return web.Response(
+        text=json.dumps(document, indent=2) + "\n", status=status, content_type="application/json"
+    )

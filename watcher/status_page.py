@@ -1,0 +1,132 @@
+"""The status page: one HTML document without scripts, in which other people's text is only text."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Final
+
+import jinja2
+
+from watcher import __version__
+from watcher.durations import format_duration
+from watcher.health import AppNow, NotifierNow, failure_words
+from watcher.messages import NOT_VISIBLE, duration, moment
+from watcher.models import APPROVAL, FEEDBACK
+from watcher.monitor import View
+from watcher.server import Page
+from watcher.text import cut, multiline, printable
+
+REFRESH_SECONDS: Final = 10
+ROWS_SHOWN: Final = 200
+"""Apps that are shown."""
+_PROMPT_SHOWN: Final = 1000
+_LINE_SHOWN: Final = 160
+_KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
+
+_STATES: Final = ("bad", "new", "good")
+"""Of apps; those in trouble are shown first."""
+
+_FILES: Final = files("watcher") / "web"
+_STYLE: Final = (_FILES / "status.css").read_text(encoding="utf-8")
+_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Nothing is loaded or run but this one style, whatever the page may hold."""
+
+
+def _link(url: str | None) -> str | None:
+    """Returns a link that is one to follow in a browser: no other scheme ever gets clickable."""
+    shown = printable(url or "")
+    return shown if shown.startswith(("https://", "http://")) else None
+
+
+def _kind(name: str) -> str:
+    return _KINDS.get(name, "Input")
+
+
+def _prompt(text: str | None) -> str:
+    return cut(multiline(text or ""), _PROMPT_SHOWN) or NOT_VISIBLE
+
+
+def _line(text: str | None) -> str:
+    return cut(printable(text or ""), _LINE_SHOWN)
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%-d %b, %H:%M UTC")
+
+
+def _took(seconds: float) -> str:
+    return format_duration(round(seconds, 3) if seconds < 1 else round(seconds, 1))
+
+
+_ENVIRONMENT: Final = jinja2.Environment(
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_ENVIRONMENT.filters.update(
+    clock=_clock,
+    day=_day,
+    duration=duration,
+    failure=failure_words,
+    kind=_kind,
+    line=_line,
+    link=_link,
+    moment=moment,
+    prompt=_prompt,
+    span=format_duration,
+    took=_took,
+)
+_TEMPLATE: Final = _ENVIRONMENT.from_string((_FILES / "status.html").read_text(encoding="utf-8"))
+
+
+def render(view: View) -> Page:
+    """Returns the page."""
+    blind = {problem.name for problem in view.verdict.problems if problem.kind == "app"}
+    states = {app.name: _app_state(app, blind=app.name in blind) for app in view.now.apps}
+    apps = sorted(view.now.apps, key=lambda app: (_STATES.index(states[app.name]), app.name))
+    html = _TEMPLATE.render(
+        apps=apps[:ROWS_SHOWN],
+        more_apps=max(len(apps) - ROWS_SHOWN, 0),
+        ended=view.ended,
+        mood=_mood(view),
+        notifiers=view.now.notifiers,
+        now=view.at,
+        refresh=REFRESH_SECONDS,
+        states=states,
+        notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.now.notifiers},
+        style=_STYLE,
+        verdict=view.verdict,
+        version=__version__,
+        waiting=view.waiting,
+        waiting_in_all=sum(app.pending for app in view.now.apps),
+    )
+    return Page(html, POLICY)
+
+
+def _mood(view: View) -> str:
+    if not view.verdict.good:
+        return "bad"
+    return "waits" if view.waiting else "good"
+
+
+def _app_state(app: AppNow, *, blind: bool) -> str:
+    if app.failure is not None or (blind and app.succeeded_ago is not None):
+        return "bad"
+    return "new" if blind else "good"
+
+
+def _notifier_state(notifier: NotifierNow) -> str:
+    if notifier.dead:
+        return "bad"
+    return "waits" if notifier.undelivered or notifier.paused_for else "good"
