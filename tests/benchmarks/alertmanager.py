@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from typing import Final
 
-from tests.benchmarks.processes import ended, pin
+from tests.benchmarks.processes import ended, free_port, pin
 from tests.benchmarks.scene import Scene
 
 PROGRAM: Final = "prometheus-alertmanager"
@@ -31,7 +30,7 @@ def burst_through_alertmanager(scene: Scene, count: int) -> float:
     scene.servers.forget()
     config = scene.directory / "alertmanager.yml"
     config.write_text(_CONFIG.format(url=scene.servers.url))
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         [
             PROGRAM,
@@ -78,10 +77,3 @@ def _call(url: str, body: bytes | None = None) -> None:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with opener.open(request, timeout=READY_WITHIN) as answer:
         answer.read()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

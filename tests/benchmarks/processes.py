@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,14 @@ def pin(pid: int, core: int | None) -> None:
     """Keeps a process, 0 for this one, and all that it starts from now on, on one core."""
     if core is not None and sys.platform == "linux":
         os.sched_setaffinity(pid, {core})
+
+
+def free_port() -> int:
+    """Returns a port of the loopback interface that nobody uses right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +187,7 @@ def watched(
     directory: Path, settings: Mapping[str, str], core: int | None, arguments: Sequence[str] = ("run",)
 ) -> Iterator[Watched]:
     """Runs `watcher run` on a core; its log goes to a file in the directory."""
-    clean = environment({"WATCHER_HTTP_PORT": "0", "WATCHER_LOG_FORMAT": "json", **settings})
+    clean = environment({"WATCHER_HTTP_PORT": str(free_port()), "WATCHER_LOG_FORMAT": "json", **settings})
     del clean["PYTHONWARNINGS"]  # warnings are what the tests look at; showing them costs time
     with (directory / "watcher.log").open("ab") as log:
         started = time.monotonic()
