@@ -176,3 +176,8 @@ def test_the_healthcheck_loads_nothing_heavy() -> None:
 def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
     """A daemon without endpoints, and `once`, do without the libraries for metrics and the status page."""
     assert [] == loaded("import watcher.daemon", ("jinja2", "prometheus_client", "aiohttp.web"))
+
+
+def test_templates_are_loaded_with_the_first_status_page() -> None:
+    """A daemon whose status page nobody looks at does without what makes it."""
+    assert [] == loaded("import watcher.endpoints", ("jinja2",))
