@@ -178,6 +178,13 @@ def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
     assert [] == loaded("import watcher.daemon", ("jinja2", "prometheus_client", "aiohttp.web"))
 
 
+def test_a_daemon_loads_no_rich() -> None:
+    """A daemon does without what only a terminal needs, and whoever needs it can still have it."""
+    code = "from watcher import cli\nwith cli._without_rich(): import watcher.daemon"
+    assert [] == loaded(f"exec({code!r})", ("rich",))
+    assert ["rich"] == loaded(f"exec({code!r}); import watcher.tables", ("rich",))
+
+
 def test_templates_are_loaded_with_the_first_status_page() -> None:
     """A daemon whose status page nobody looks at does without what makes it."""
     assert [] == loaded("import watcher.endpoints", ("jinja2",))

@@ -60,7 +60,8 @@ def main() -> None:
 @config_option
 def run(config_file: Path | None) -> None:
     """Run the daemon: poll, compare, deliver, until SIGTERM or SIGINT."""
-    from watcher import daemon  # noqa: PLC0415
+    with _without_rich():
+        from watcher import daemon  # noqa: PLC0415
 
     config = _load(config_file)
     _until_done(daemon.run(config))
@@ -73,7 +74,8 @@ def once(config_file: Path | None) -> None:
 
     Exits with 1 if an app could not be polled or something due is undelivered.
     """
-    from watcher import daemon  # noqa: PLC0415
+    with _without_rich():
+        from watcher import daemon  # noqa: PLC0415
 
     config = _load(config_file)
     sys.exit(0 if _until_done(daemon.once(config)) else 1)
@@ -220,6 +222,19 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
         _until_done(simulator.run(host, port, scenario, announce=click.echo))
     except OSError as error:
         _fail(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
+
+
+@contextmanager
+def _without_rich() -> "Iterator[None]":
+    """Hides rich from libraries that load it where they find it, for what a daemon never shows: 3 MiB."""
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # the import system takes it for: there is none
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
 
 
 def _load(config_file: Path | None) -> "Config":
