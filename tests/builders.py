@@ -1,6 +1,7 @@
 """What tests of store, poller and dispatcher build on: facts, a clock, a store, a scripted notifier."""
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -125,9 +126,9 @@ def outbox(path: Path) -> list[tuple[str, str, str]]:
 
 
 def records(path: Path) -> list[DeliveryRecord]:
-    """Returns every delivery, the oldest first, as a second process would read it."""
+    """Returns every delivery, planned ones too, the oldest first, as a second process would read it."""
     with closing(open_reader(path)) as connection:
-        return reports.deliveries(connection)
+        return reports.deliveries(connection, now=math.inf)
 
 
 def pending(path: Path, *apps: str) -> list[PendingRequest]:

@@ -21,7 +21,7 @@ LAYERS: Final = (
     {"dispatcher", "endpoints", "schedule"},
     {"status_page"},
     {"heartbeat", "metrics", "monitor", "poller", "server"},
-    {"app_alert", "sweep"},
+    {"app_alert", "holding", "sightings"},
     {"api", "diff", "logs", "notifiers", "redaction", "store", "tables"},
     {"health", "pending"},
     {"api_errors", "config_sources", "messages", "runs"},

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.builders import MACHINE, PEOPLE, claim, hold, make_sighting, outbox, run_ids, sight, soon
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher import poller as poller_module
+from watcher import holding
 from watcher.models import Delivery
 from watcher.poller import Poller
 
@@ -66,7 +67,7 @@ async def test_a_poll_that_fails_still_tells_what_it_found(bench: PollBench) -> 
 
 async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """People wait a few seconds at most, however long the rest of the list takes."""
-    monkeypatch.setattr(poller_module, "HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(holding, "HOLD_SECONDS", 0.01)
     reached, go_on, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
     release = bench.store.release
 
@@ -106,6 +107,28 @@ async def test_what_a_killed_process_left_is_told_though_the_app_fails(bench: Po
     await sight(bench.store, routes=[GATHERED])
     bench.api.pages = [refusal(401, "unauthorized")]
     await poller_of(bench).poll()
+    assert ["run-1"] == told(await claim(bench.store, "slack"))
+
+
+async def test_a_poll_that_is_cut_short_while_it_records_tells_what_it_recorded(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of a poll may pass between a commit and its answer; what was committed is not held on."""
+    poller = poller_of(bench)
+    await poller.poll()
+    bench.api.pages = [runs(1)]
+    record, recorded = bench.store.record_changes, asyncio.Event()
+
+    async def unanswered(*args: Any, **options: Any) -> None:
+        await record(*args, **options)
+        recorded.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.store, "record_changes", unanswered)
+    polling = asyncio.create_task(poller.poll())
+    await soon(recorded.wait())
+    polling.cancel()
+    await asyncio.wait({polling})
     assert ["run-1"] == told(await claim(bench.store, "slack"))
 
 

@@ -12,7 +12,7 @@ from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import UNKNOWN, Event, Json, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs import parse_run
-from watcher.secrets import Redactor
+from watcher.secrets import MASK, Redactor
 
 pytestmark = pytest.mark.anyio
 
@@ -175,6 +175,20 @@ async def test_params_and_input_are_shown_as_configured(bench: PollBench) -> Non
     assert other.request is not None
     assert other.run is not None
     assert (None, {"text": "hello"}) == (other.request.params, other.run.input)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_what_is_left_out_is_masked_where_it_is_repeated(bench: PollBench, *, shown: bool) -> None:
+    """A secret of parameters or input is masked in the prompt although neither is shown itself."""
+    asked = question(prompt="Set hunter22 for fido-1999?", params={"password": "hunter22"})
+    run = api_run("run-1", asked, input={"token": "fido-1999", "note": "hunter22"})
+    event = await told(
+        bench, run, redact=["*password*", "*token*"], include_params=shown, include_input=shown
+    )
+    assert event.request is not None
+    assert event.run is not None
+    assert f"Set {MASK} for {MASK}?" == event.request.prompt
+    assert ({"token": MASK, "note": MASK} if shown else None) == event.run.input
 
 
 async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> None:

@@ -258,8 +258,28 @@ async def test_requests_of_an_app_that_is_gone_from_the_configuration(tmp_path: 
             await sent(daemon, "slack", NEWS)
             assert await daemon.end() == 0
         async with world.running(WATCHER_APP_NAME="other", **FAST) as daemon:
-            await daemon.log("delivery.superseded", notifier="slack", event_type=REMINDER)
-            await sent(daemon, "slack", NEWS)
+            await sent(daemon, "slack", REMINDER)
         listed = json.loads((await world.command("pending", "--json", WATCHER_APP_NAME="other")).out)
     assert ["other"] == [request["app"] for request in listed]
+    told = ["Approval needed · support", "Approval needed · other", "Reminder: approval needed · other"]
+    assert told == [header for _, header in calls(world.slack)][:3]
     assert END not in {event["type"] for event in world.events()}
+
+
+async def test_what_was_answered_while_nothing_ran_is_told_to_nobody(tmp_path: Path) -> None:
+    """News that a process could not deliver is dropped by the next if its first poll says that it is over."""
+    async with a_world(tmp_path) as world:
+        run_id = world.ask()
+        world.slack.replies.extend([Reply(503, "broken")] * 1000)
+        async with world.running() as daemon:
+            await daemon.log("delivery.retry", notifier="slack")
+            await sent(daemon, "webhook", NEWS)
+            assert await daemon.end() == 0
+        finish(world, run_id)
+        world.slack.replies.clear()
+        world.slack.received.clear()
+        async with world.running() as daemon:
+            await daemon.log("delivery.superseded", notifier="slack")
+            await sent(daemon, "webhook", END)
+            await some_polls(world)
+    assert [] == world.slack.received

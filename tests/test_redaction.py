@@ -73,6 +73,26 @@ def test_masks_the_prompt_too() -> None:
     assert f"Set {MASK} to {MASK} for 5?" == masked.prompt
 
 
+def test_masks_everywhere_what_is_masked_anywhere() -> None:
+    """A value under a secret key is masked in other values too, as text or number, and in what is beside."""
+    params = {
+        "password": "hunter22",
+        "note": ["use hunter22 twice: hunter22"],
+        "card": {"token": 123456},
+        "n": 123456,
+    }
+    masked = masker(*GLOBS).request(request("Use beside99?", params), {"beside99"})
+    assert {
+        "password": MASK,
+        "note": [f"use {MASK} twice: {MASK}"],
+        "card": {"token": MASK},
+        "n": MASK,
+    } == masked.params
+    assert f"Use {MASK}?" == masked.prompt
+    assert {"text": f"a {MASK}"} == masker(*GLOBS).json({"text": "a beside99"}, {"beside99"})
+    assert {"beside99"} == masker(*GLOBS).hidden([{"token": "beside99"}])
+
+
 def test_short_values_do_not_garble_the_prompt() -> None:
     """A masked value of three characters is not searched for in the prompt."""
     assert masker(*GLOBS).request(request("May I use it?", {"pin": "use"})).prompt == "May I use it?"

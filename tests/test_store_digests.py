@@ -156,6 +156,18 @@ async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
     assert ["run-1", "run-3"] == [entry.run_id for entry in digest_of(due[0]).entries]
 
 
+async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> None:
+    """What a killed process held long ago is told now; what is new waits for its time, the last of it."""
+    late = replace(GATHERED, after=600.0)
+    async with open_store(path) as store:
+        await many(store, 3, routes=(late,))
+        for number in range(4, 7):
+            await sight(store, make_sighting(f"run-{number}"), routes=(late,), now=NOW + 3600 + number)
+        await store.release(APP.name, digest_above=2, now=NOW + 3610)
+        told = [await claim(store, "slack", now=NOW + at) for at in (3610, 4205, 4206)]
+    assert [[(NEWS, 3, 3)], [], [(NEWS, 3, 3)]] == [counts(due) for due in told]
+
+
 async def test_a_digest_names_a_dozen(path: Path) -> None:
     """However many there are, the first twelve are named and all are counted."""
     async with open_store(path) as store:
@@ -231,11 +243,25 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
     assert (Receipt({"channel": "C1", "ts": "3"}),) == last.reminders
 
 
+async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(path: Path) -> None:
+    """The digest was given up, a reminder of it came through: that is how people know of the requests."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW)
+        (digest,) = await claim(store, "slack", now=NOW)
+        await settle(store, Dead(digest.id, "x"), now=NOW + 5)
+        (reminder,) = await claim(store, "slack", now=NOW + 1800)
+        await settle(store, Sent(reminder.id, None), now=NOW + 1800)
+        await finish(store, 1, 2, 3, now=NOW + 2000)
+        assert [(END, 3, 0)] == counts(await claim(store, "slack", now=NOW + 2000))
+
+
 async def test_all_over_takes_the_reminder_along(path: Path) -> None:
-    """When the last request of a digest has ended its reminder is dropped."""
+    """When the last request of a digest has ended its reminder is planned no longer."""
     async with open_store(path) as store:
         await gathered(store)
-        assert [REMINDER] == await finish(store, 1, 2, 3, 4)
+        assert [] == await finish(store, 1, 2, 3, 4)
+        assert REMINDER not in {record.type for record in records(path)}
 
 
 async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(path: Path) -> None:

@@ -66,6 +66,18 @@ async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path
         assert None is (await settle(store, now=NOW + 500)).recovered
 
 
+async def test_recovery_is_told_after_however_long(path: Path) -> None:
+    """What was told of a silence that lasts is not pruned, for who got it is to hear of its end."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        (failing,) = await claim(store, "slack", now=NOW + 200)
+        await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 201)
+        assert 0 == await store.prune(before=NOW + 300)
+        await settle(store, Sent(number, None), now=NOW + 400)
+        assert [RECOVERED] == [delivery.event.type for delivery in await claim(store, "slack", now=NOW + 400)]
+
+
 async def test_a_short_failure_is_told_to_nobody(path: Path) -> None:
     """A notifier that accepts again in time made no news, and the next failure counts anew."""
     async with open_store(path) as store:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import (
+    APP,
     BOTH,
     MACHINE,
     NOW,
@@ -19,6 +20,7 @@ from tests.builders import (
     outbox,
     pending,
     records,
+    run_ids,
     sight,
 )
 from watcher import store as store_module
@@ -106,6 +108,29 @@ async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
         meanwhile.wake_at,
     )
     assert [(news.event.id, 2)] == [(delivery.event.id, delivery.attempt) for delivery in later]
+
+
+async def test_the_order_holds_though_the_clock_is_set_back(path: Path) -> None:
+    """What is under way, and what failed, goes before the end of its request, whatever time it is now."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await end(store, routes=[MACHINE], now=NOW - 60)
+        assert () == await claim(store, "webhook", now=NOW - 60)
+        failed = [Retry(news.id, "x", NOW - 59)]
+        await store.settle_and_claim("webhook", failed, limit=0, now=NOW - 60)
+        (again,) = await claim(store, "webhook", now=NOW - 59)
+    assert news.id == again.id
+
+
+async def test_a_program_is_told_of_what_was_tried_before_the_clock_was_set_back(path: Path) -> None:
+    """The end of a request whose news failed drops nothing, though the news is due later by that clock."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await store.settle_and_claim("webhook", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW)
+        await end(store, routes=[MACHINE], now=NOW - 60)
+    assert [("webhook", NEWS, "pending"), ("webhook", "run.input_resolved", "pending")] == outbox(path)
 
 
 async def test_what_was_under_way_at_the_end_of_a_process_is_given_out_again(path: Path) -> None:
@@ -256,3 +281,32 @@ async def test_what_waits_and_what_was_told_of_it_stays(path: Path) -> None:
         assert 0 == await store.prune(before=NOW + 10 * DAY)
         assert [("slack",)] == [request.told for request in pending(path)]
     assert ["sent", "pending", "pending"] == [state for _, _, state in outbox(path)]
+
+
+# What another process left
+
+
+async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path) -> None:
+    """After a restart old news is given out once its app was polled; what is new goes at once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+    async with open_store(path) as store:
+        await store.withhold([APP.name, "other"])
+        await sight(store, make_sighting("run-2"), routes=[PEOPLE])
+        at_first = await claim(store, "slack")
+        assert [True, False] == [store.seen("other"), store.seen("other")]
+        of_another = await claim(store, "slack")
+        assert store.seen(APP.name)
+        assert not store.seen()
+        then = await claim(store, "slack")
+    assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
+
+
+async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
+    """Whatever is withheld can be let go at once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await store.withhold([APP.name])
+        assert () == await claim(store, "slack")
+        assert store.seen()
+        assert ["run-1"] == run_ids(await claim(store, "slack"))

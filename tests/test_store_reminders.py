@@ -1,14 +1,29 @@
 """The store's reminders: when each is due, that none is repeated or outlives its request."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.builders import APP, BOTH, MACHINE, NOW, PEOPLE, end, make_sighting, open_store, outbox, sight
+from tests.builders import (
+    APP,
+    BOTH,
+    MACHINE,
+    NOW,
+    PEOPLE,
+    end,
+    make_sighting,
+    open_store,
+    outbox,
+    records,
+    sight,
+)
 from watcher.models import Delivery, Receipt, Route
-from watcher.store import Dead, Retry, Sent, Store, Terms
+from watcher.store import Dead, Retry, Sent, Store, Terms, reports
+from watcher.store.schema import open_reader
 
 pytestmark = pytest.mark.anyio
 
@@ -81,15 +96,17 @@ async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:
 
 
 async def test_nobody_is_reminded_of_what_is_over(path: Path) -> None:
-    """The reminder that waits goes with the request, and none follows; its end is told."""
+    """The reminder that is planned goes with the request, without a trace, and none follows."""
     async with open_store(path) as store:
         await sight(store)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
         stale = await end(store, now=NOW + 60)
         told = [await send(store, NOW + 9 * HOUR, notifier) for notifier in ("slack", "webhook")]
-    assert [("slack", REMINDER), ("webhook", REMINDER)] == [(one.notifier, one.type) for one in stale]
-    assert [[END], [END]] == told
+    assert ((), [[END], [END]]) == (stale, told)
+    assert {NEWS, END} == {record.type for record in records(path)}
+    with closing(sqlite3.connect(path)) as connection:
+        assert 2 == connection.execute("SELECT count(*) FROM events").fetchone()[0]
 
 
 async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -> None:
@@ -152,6 +169,17 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
         assert ["2 of 3"] == await send(store, NOW + AGES[1])
 
 
+async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
+    """The news was given up, a reminder came through: that is how people know of the request."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await take(store, NOW)
+        await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, terms=TERMS)
+        assert ["1 of 3"] == await send(store, NOW + AGES[0])
+        await end(store, routes=[PEOPLE], now=NOW + HOUR)
+        assert [END] == await send(store, NOW + HOUR)
+
+
 async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
     """One that is never reminded gets none."""
     async with open_store(path) as store:
@@ -175,11 +203,33 @@ async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
         await send(store, NOW + 5)
-        assert [REMINDER] == await plan(store, NOW + 10, (HOUR,))
+        assert [] == await plan(store, NOW + 10, (HOUR,))
         new = Terms(remind_after=(HOUR,))
         assert [[], ["1 of 1"]] == [await send(store, NOW + at, terms=new) for at in (AGES[0], HOUR)]
         assert [] == await plan(store, NOW + HOUR + 1, (HOUR,))
         assert [] == await send(store, NOW + 9 * HOUR, terms=new)
+
+
+async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(path: Path) -> None:
+    """What should have been sent while nothing ran, and is wanted no longer, leaves a record."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+        assert [REMINDER] == await plan(store, NOW + HOUR, ())
+    assert "superseded" == records(path)[-1].state
+
+
+async def test_what_is_planned_is_no_delivery_yet(path: Path) -> None:
+    """The list of deliveries shows a reminder once its time has come."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+    with closing(open_reader(path)) as connection:
+        shown = [
+            [record.type for record in reports.deliveries(connection, "pending", now=NOW + at)]
+            for at in (AGES[0] - 1, AGES[0])
+        ]
+    assert [[], [REMINDER]] == shown
 
 
 async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> None:
@@ -187,7 +237,7 @@ async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> No
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
         await send(store, NOW + 5)
-        assert [REMINDER] == await plan(store, NOW + 10, AGES, notifiers=())
+        assert [] == await plan(store, NOW + 10, AGES, notifiers=())
         assert [] == await send(store, NOW + 9 * HOUR)
 
 
@@ -199,6 +249,17 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
         await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=HOUR)])
         assert [] == await plan(store, NOW + 10, AGES)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
+
+
+async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> None:
+    """However often it is started meanwhile, a notifier that was away for hours is reminded once."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+        assert [[], []] == [await plan(store, NOW + 10 + again, AGES) for again in range(2)]
+        assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(path)
+        assert ["1 of 3"] == await send(store, NOW + 7 * HOUR)
+        assert ["3 of 3"] == await send(store, NOW + 8 * HOUR)
 
 
 @pytest.mark.parametrize("route", BOTH)

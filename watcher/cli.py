@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Coroutine
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -132,7 +133,9 @@ def deliveries(config_file: Path | None, *, as_json: bool, state: DeliveryState 
     from watcher.store import reports  # noqa: PLC0415
 
     with _reading(_load(config_file)) as connection:
-        tables.show_deliveries(reports.deliveries(connection, state) if connection else [], as_json=as_json)
+        tables.show_deliveries(
+            reports.deliveries(connection, state, now=time.time()) if connection else [], as_json=as_json
+        )
 
 
 @main.command()

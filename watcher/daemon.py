@@ -14,6 +14,7 @@ import structlog
 
 from watcher import __version__
 from watcher.config import Config
+from watcher.holding import HOLD_SECONDS
 from watcher.logs import log_superseded
 from watcher.observer import Observer
 from watcher.parts import Parts, open_parts, terms
@@ -131,6 +132,8 @@ class _Daemon:
 
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the time is over, or something dies; then drains."""
+        await self._parts.store.withhold([app.name for app in self._parts.config.apps])
+        patience = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._stop_withholding)
         delivering = asyncio.create_task(self._parts.dispatcher.run())
         delivering.add_done_callback(self._on_death)
         clock = asyncio.create_task(self._schedule.watch_clock())
@@ -142,6 +145,7 @@ class _Daemon:
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         clock.cancel()
+        patience.cancel()
         await self._schedule.stop()
         self._parts.dispatcher.stop()
         done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
@@ -150,6 +154,10 @@ class _Daemon:
             await asyncio.wait({delivering})
         if self._reason is not None:
             raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
+
+    def _stop_withholding(self) -> None:
+        if self._parts.store.seen():
+            self._parts.dispatcher.wake()
 
     def _on_death(self, task: asyncio.Task[None]) -> None:
         """A part that dies takes the daemon with it; whoever supervises the process starts it anew."""

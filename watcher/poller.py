@@ -1,11 +1,10 @@
 """One poll of one app: fetch, compare, record. What is new is recorded before the rest is read."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import quote
 
 import structlog
 
@@ -13,9 +12,9 @@ from watcher import diff
 from watcher.api import Page, RunsClient
 from watcher.api_errors import ApiError, NotFound, TimedOut
 from watcher.app_alert import AppAlert
-from watcher.aside import aside
 from watcher.backoff import backoff
 from watcher.config import AppConfig
+from watcher.holding import Holding
 from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import (
@@ -31,7 +30,7 @@ from watcher.models import (
 )
 from watcher.observer import Observer
 from watcher.redaction import Masker
-from watcher.runs import tidy
+from watcher.sightings import Sightings
 from watcher.store import Store, StoreError, StoreUnusable
 
 DETAIL_CALLS: Final = 8
@@ -42,8 +41,6 @@ RECHECK_MAX: Final = 50
 """How many known runs are fetched per poll only because the list does not say what they ask."""
 DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
-HOLD_SECONDS: Final = 5.0
-"""How long people wait for the end of a poll that found something new, at most."""
 PARKED_INTERVALS: Final = 4
 """For how many poll intervals a run may be paused and show no question before that is told."""
 
@@ -114,13 +111,15 @@ class Poller:
         self._client = client
         self._store = store
         self._routes = routes
-        self._masker = masker
+        self._sightings = Sightings(config, masker)
         self._wake = wake
         self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
-        self._holding = True  # what a process that ended in the middle of a poll has left
+        self._holding = Holding(
+            config.name, digest_above=settings.digest_above, store=store, wake=wake, wall=wall
+        )
         self._failures = 0
         self._alert = AppAlert(
             self.app,
@@ -147,6 +146,8 @@ class Poller:
         began = asyncio.get_running_loop().time()
         error = await self._attempt()
         took = asyncio.get_running_loop().time() - began
+        if self._store.seen(self.config.name):
+            self._wake()
         self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 
@@ -160,7 +161,7 @@ class Poller:
         self._alert.poll_begins()
         try:
             async with asyncio.timeout(limit):
-                async with self._telling_people():
+                async with self._holding.until_the_end():
                     sweep = await self._sweep()
             await self._alert.off()
             health = await self._store.record_success(
@@ -234,7 +235,7 @@ class Poller:
                 new.append((run, diff.new_requests(sweep.known.get(run.id, ()), run)))
             elif run.id not in sweep.known:
                 unread.append(run.id)
-        await self._record(sweep, await self._sightings(new), [])
+        await self._record(sweep, await self._sightings.of(new), [])
         await self._look(sweep, unread)
 
     async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
@@ -294,7 +295,7 @@ class Poller:
                 new.append((run, verdict.new))
             if verdict.hidden:
                 sweep.hidden.add(run_id)
-        await self._record(sweep, await self._sightings(new), ended)
+        await self._record(sweep, await self._sightings.of(new), ended)
         if fatal is not None:
             raise fatal
 
@@ -310,18 +311,19 @@ class Poller:
             if (run := sweep.listed.get(run_id)) is not None
             and (run.status != PAUSED or not sweep.announce or hidden_before[run_id] <= parked_since)
         ]
-        await self._record(sweep, await self._sightings([(run, (diff.UNSEEN,)) for run in runs]), [])
+        await self._record(sweep, await self._sightings.of([(run, (diff.UNSEEN,)) for run in runs]), [])
 
     async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
         if not new and not ended:
             return
         now = self._wall()
+        if new:  # before it is done: a poll that is cut short here does not learn that it was
+            self._holding.add()
         recorded = await self._store.record_changes(
             self.app, self._routes, new=new, ended=ended, announce=sweep.announce, now=now
         )
         sweep.new += len(recorded.new)
         sweep.ended += len(recorded.ended)
-        self._holding = self._holding or bool(recorded.new)
         self._wake()
         for sighting in recorded.new:
             request = sighting.request
@@ -338,65 +340,6 @@ class Poller:
         log_superseded(deliveries)
         for delivery in deliveries:
             self._observer.delivery_ended(delivery.notifier, delivery.type, "superseded")
-
-    @asynccontextmanager
-    async def _telling_people(self) -> AsyncIterator[None]:
-        """Lets people's news go when the block ends, however it ends, and every few seconds until then."""
-        meanwhile = asyncio.create_task(self._release_again_and_again())
-        try:
-            yield
-        finally:
-            meanwhile.cancel()
-            await asyncio.wait({meanwhile})
-            await self._release()
-
-    async def _release_again_and_again(self) -> None:
-        while True:
-            await asyncio.sleep(HOLD_SECONDS)
-            with suppress(StoreError):  # it stays held, and is tried again
-                await self._release()
-
-    async def _release(self) -> None:
-        if not self._holding:
-            return
-        self._holding = False  # at once, for the poll goes on meanwhile
-        above = self._settings.digest_above
-        try:
-            released = await self._store.release(self.config.name, digest_above=above, now=self._wall())
-        except BaseException:
-            self._holding = True
-            raise
-        if released:
-            self._wake()
-
-    async def _sightings(self, new: Iterable[tuple[Run, tuple[InputRequest, ...]]]) -> list[Sighting]:
-        """Returns new requests as they are recorded; masking what is large takes a while."""
-        wanted = [(run, requests) for run, requests in new if requests]
-        if not wanted:
-            return []
-        return await aside(
-            lambda: [sighting for run, requests in wanted for sighting in self._placed(run, requests)]
-        )
-
-    def _placed(self, run: Run, requests: Iterable[InputRequest]) -> list[Sighting]:
-        together = len(run.requests)
-        places = {(request.id, request.fingerprint): place for place, request in enumerate(run.requests, 1)}
-        return [
-            self._sighting(
-                run, request, (places[request.id, request.fingerprint], together) if together > 1 else None
-            )
-            for request in requests
-        ]
-
-    def _sighting(self, run: Run, request: InputRequest, position: tuple[int, int] | None) -> Sighting:
-        shown = request if self.config.include_params else replace(request, params=None)
-        shown_input = self._masker.json(tidy(run.input)) if self.config.include_input else None
-        return Sighting(
-            replace(run, input=shown_input, requests=()),
-            self._masker.request(shown),
-            link(self.config, run.id, request.id),
-            position,
-        )
 
     async def _failed(self, error: ApiError) -> float:
         self._failures += 1
@@ -422,14 +365,3 @@ def _outcome(error: ApiError | None) -> str:
     if error is None:
         return SUCCESS
     return error.code if type(error) is ApiError else type(error).code
-
-
-def link(config: AppConfig, run_id: str, request_id: str) -> str | None:
-    """Returns the link to a request by the app's template, with every value URL-encoded."""
-    if config.link_template is None:
-        return None
-    values = {"{app}": config.name, "{run_id}": run_id, "{request_id}": request_id}
-    text = config.link_template
-    for placeholder, value in values.items():
-        text = text.replace(placeholder, quote(value, safe=""))
-    return text

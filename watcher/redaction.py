@@ -1,6 +1,6 @@
 """Pure: what of other people's data is masked before it is stored or shown, and cut where it is too much.
 
-Parameters are masked by the names of their keys; a text that was masked there is masked in the prompt too.
+Values are masked by the names of their keys, and what was masked anywhere is masked everywhere else too.
 Cutting comes last: what is left of a secret that was cut would not be known as one.
 """
 
@@ -18,7 +18,9 @@ from watcher.text import cut
 _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
 _SEARCHED_FOR: Final = 10_000
-"""Masked values that may be in a prompt; where there are more, the whole prompt is masked."""
+"""Masked values that may be in a text; where there are more, the whole text is masked."""
+_FEW: Final = 32
+"""Up to so many values it is quickest to search for each."""
 _LONGEST_SECRET: Final = 16 * 1024
 """Characters that no secret of ours has."""
 _MARK: Final = "\0"
@@ -33,22 +35,28 @@ class Masker:
         self._key = re.compile("|".join(patterns)) if patterns else None
         self._redactor = redactor
 
-    def request(self, request: InputRequest) -> InputRequest:
-        """Returns the request with params and prompt masked; its fingerprint stays that of the original."""
-        walk = _Walk(self._key, self._redactor)
-        prompt = request.prompt
+    def hidden(self, value: Json) -> set[str]:
+        """Returns the texts in a JSON value that are masked because of their keys."""
+        return _Walk(self._key, self._redactor).hidden(value)
+
+    def request(self, request: InputRequest, also: Collection[str] = ()) -> InputRequest:
+        """Returns the request with params and prompt masked; its fingerprint stays that of the original.
+
+        `also` are texts that are masked elsewhere, and therefore here.
+        """
+        hidden = self.hidden(request.params).union(also)
         editable = fit(list(request.editable_params))
         return replace(
             request,
             type=cut(request.type, STRING_MAX),
-            prompt=None if prompt is None else self._prompt(prompt, walk.hidden(request.params)),
-            params=walk.shown(request.params),
+            prompt=None if request.prompt is None else self._prompt(request.prompt, hidden),
+            params=_Walk(self._key, self._redactor, hidden).shown(request.params),
             editable_params=tuple(editable) if isinstance(editable, list) else (editable,),
         )
 
-    def json(self, value: Json) -> Json:
-        """Returns a copy of a JSON value in which what a key glob or a known secret covers is masked."""
-        return _Walk(self._key, self._redactor).shown(value)
+    def json(self, value: Json, also: Collection[str] = ()) -> Json:
+        """Returns a copy of a JSON value in which what is secret is masked: by its key, or known as such."""
+        return _Walk(self._key, self._redactor, self.hidden(value).union(also)).shown(value)
 
     def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
         start = prompt[: 2 * PROMPT_MAX]
@@ -64,9 +72,13 @@ class Masker:
 class _Walk:
     """Goes through JSON values; many objects in them have the same keys, which are looked at once."""
 
-    def __init__(self, pattern: re.Pattern[str] | None, redactor: Redactor) -> None:
+    def __init__(
+        self, pattern: re.Pattern[str] | None, redactor: Redactor, hidden: Collection[str] = ()
+    ) -> None:
+        """`hidden` are the texts to be masked wherever they stand."""
         self._pattern = pattern
         self._redactor = redactor
+        self._hidden = hidden
         self._keys: dict[str, tuple[str, bool]] = {}
         self._count = 0
 
@@ -106,7 +118,9 @@ class _Walk:
                 self._add(len(value))
                 return [self._masked(item) for item in value]
             case str():
-                return self._redactor.scrub(value)
+                return self._redactor.scrub(_without(self._hidden, value))
+            case int() | float() if not isinstance(value, bool) and str(value) in self._hidden:
+                return MASK
             case _:
                 return value
 
@@ -145,19 +159,21 @@ def _texts(value: Json) -> Iterator[str]:
 
 
 def _without(hidden: Collection[str], text: str) -> str:
-    """Returns the text with every hidden value masked, the longest first.
-
-    Only values whose first and last characters are in the text are searched for: there may be very many.
-    """
+    """Returns the text with every hidden value masked, the longest first."""
     if not hidden:
         return text
-    size = _SHORTEST_IN_TEXT
-    there = {text[index : index + size] for index in range(len(text) - size + 1)}
-    values = {value[:PROMPT_MAX] for value in hidden}
-    found = [value for value in values if value[:size] in there and value[-size:] in there]
+    found = [value for value in hidden if value in text] if len(hidden) <= _FEW else _likely(hidden, text)
     if len(found) > _SEARCHED_FOR:
         return MASK
     text = text.replace(_MARK, "\N{REPLACEMENT CHARACTER}")
     for value in sorted(found, key=len, reverse=True):
         text = text.replace(value, _MARK)
     return text.replace(_MARK, MASK)
+
+
+def _likely(hidden: Collection[str], text: str) -> list[str]:
+    """Returns the values whose first and last characters are in a text: there may be very many of them."""
+    size = _SHORTEST_IN_TEXT
+    there = {text[index : index + size] for index in range(len(text) - size + 1)}
+    values = {value[:PROMPT_MAX] for value in hidden}
+    return [value for value in values if value[:size] in there and value[-size:] in there]

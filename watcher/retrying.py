@@ -22,7 +22,7 @@ def put_back(database: Path, ids: Sequence[int] | None) -> int:
     """
     with translated(database), closing(open_beside(database)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
-        states = {record.id: record.state for record in reports.deliveries(connection)}
+        states = {record.id: record.state for record in reports.deliveries(connection, now=time.time())}
         dead = [number for number, state in states.items() if state == "dead"]
         for number in ids or ():
             if number not in dead:

@@ -5,6 +5,7 @@ leaves either all of it or nothing. Nothing of SQLite shows in its interface.
 """
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,8 @@ class Store:
             raise
         # What was given out and not settled yet. It dies with the process, and so do those sends.
         self._in_flight: set[int] = set()
+        self._unseen: set[str] = set()
+        self._left_over = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     async def close(self) -> None:
@@ -100,6 +103,20 @@ class Store:
                 new_id=self._new_id,
             )
         )
+
+    async def withhold(self, apps: Collection[str]) -> None:
+        """Gives out nothing of what another process left about these apps until they are said to be seen.
+
+        Much of it may be over by now, which their first poll will tell.
+        """
+        self._left_over = await self._run(outbox.last_delivery)
+        self._unseen = set(apps)
+
+    def seen(self, app: str | None = None) -> bool:
+        """An app was polled, or (None) no poll is waited for any more; returns whether that lets anything go."""
+        withheld = bool(self._unseen) if app is None else app in self._unseen
+        self._unseen.difference_update(self._unseen if app is None else {app})
+        return withheld
 
     async def release(self, app: str | None = None, *, digest_above: int, now: float) -> bool:
         """Lets go what is held for the end of a poll of an app, or of any; more than so many as one digest.
@@ -177,6 +194,9 @@ class Store:
     ) -> Claim:
         """Records what became of sends and gives out up to `limit` more that are due, in one transaction."""
         settled = {result.delivery for result in results}
+        withheld = outbox.Withheld()
+        if self._unseen:
+            withheld = outbox.Withheld(self._left_over, json.dumps(list(self._unseen)))
 
         def work(connection: sqlite3.Connection) -> Claim:
             in_flight = self._in_flight - settled
@@ -193,6 +213,7 @@ class Store:
                 limit=limit,
                 pause_until=pause_until,
                 in_flight=in_flight,
+                withheld=withheld,
                 now=now,
             )
             return replace(claimed, superseded=(*stale, *over), failing=failing, recovered=recovered)

@@ -36,9 +36,10 @@ def release(
         " WHERE d.held AND d.state = 'pending' AND (? IS NULL OR e.app = ?) ORDER BY d.id",
         (app, app),
     ).fetchall()
-    groups: dict[tuple[str, str], list[sqlite3.Row]] = {}
+    groups: dict[tuple[str, str, bool], list[sqlite3.Row]] = {}
     for row in rows:
-        groups.setdefault((row["app"], row["notifier"]), []).append(row)
+        # What another process left may be due while what is new has still to wait.
+        groups.setdefault((row["app"], row["notifier"], row["due_at"] <= now), []).append(row)
     for group in groups.values():
         if above and len(group) > above:
             _merge(connection, group, now=now, event=new_id(now))
@@ -77,7 +78,7 @@ def follow(
         opening = deliveries[0]
         if not waits(connection, row["digest"]):
             stale += supersede(connection, about, opening["notifier"], in_flight=in_flight, now=now)
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
+        reached = any(each["state"] == "sent" or each["id"] in in_flight for each in deliveries)
         route = next((route for route in routes if route.notifier == opening["notifier"]), None)
         gone = {delivery.id for delivery in stale}
         on_its_way = any(
@@ -133,6 +134,7 @@ def load(connection: sqlite3.Connection, digest: str) -> Digest:
 def _merge(connection: sqlite3.Connection, group: Sequence[sqlite3.Row], *, now: float, event: str) -> None:
     """Puts one delivery of a digest in the place of many; none of them was given out yet."""
     first = group[0]
+    due_at = max(row["due_at"] for row in group)
     connection.executemany("DELETE FROM deliveries WHERE id = ?", [(row["id"],) for row in group])
     connection.execute(
         "DELETE FROM events WHERE request IN (SELECT value FROM json_each(?))"
@@ -142,7 +144,7 @@ def _merge(connection: sqlite3.Connection, group: Sequence[sqlite3.Row], *, now:
     tell(
         connection,
         "run.input_requested",
-        [Route(first["notifier"], bool(first["for_people"]), after=max(first["due_at"] - now, 0.0))],
+        [Route(first["notifier"], bool(first["for_people"]), after=max(due_at - now, 0.0))],
         app=App(first["app"], first["base_url"]),
         subject=subject(event),
         detail={"digest": event},

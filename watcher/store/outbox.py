@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from watcher.models import (
     App,
@@ -20,6 +21,19 @@ from watcher.models import (
 from watcher.store import digests, reminders
 from watcher.store.facts import Claim, Dead, Result, Retry, Sent
 from watcher.store.telling import NewId, drop, record, supersede
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Deliveries up to a number that are about certain apps, whose names are a JSON list."""
+
+    until_delivery: int = 0
+    apps: str = "[]"
+
+
+def last_delivery(connection: sqlite3.Connection) -> int:
+    """Returns the number of the newest delivery, 0 if there is none."""
+    return int(connection.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0])
 
 
 def settle(
@@ -73,12 +87,14 @@ def claim(
     limit: int,
     pause_until: float | None,
     in_flight: Collection[int],
+    withheld: Withheld,
     now: float,
 ) -> Claim:
     """Returns up to `limit` deliveries of a notifier that are due and not under way, longest due first.
 
-    Of one subject only the first that is unfinished and whose turn has come is given out: order holds. From
-    now on nothing is given out before `pause_until`.
+    Of one subject only the first that is unfinished and whose turn has come is given out: order holds, also
+    where the clock was set back meanwhile. From now on nothing is given out before `pause_until`, and nothing
+    of what is `withheld`.
     """
     if pause_until is not None:
         connection.execute(
@@ -91,11 +107,21 @@ def claim(
         return Claim((), paused["paused_until"])
     due = connection.execute(
         "SELECT d.id FROM deliveries d WHERE d.notifier = ? AND d.state = 'pending'"
-        " AND d.next_attempt_at <= ? AND NOT d.held"
+        " AND d.next_attempt_at <= ? AND NOT d.held AND NOT (d.id <= ? AND EXISTS (SELECT 1 FROM events v"
+        " WHERE v.id = d.event AND v.app IN (SELECT value FROM json_each(?))))"
         " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.subject = d.subject AND e.notifier = d.notifier"
-        " AND e.id < d.id AND e.state = 'pending' AND e.due_at <= ?)"
+        " AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= ? OR e.attempts > 0"
+        " OR e.id IN (SELECT value FROM json_each(?))))"
         " ORDER BY d.next_attempt_at, d.id LIMIT ?",
-        (notifier, now, now, limit + len(in_flight)),
+        (
+            notifier,
+            now,
+            withheld.until_delivery,
+            withheld.apps,
+            now,
+            json.dumps(list(in_flight)),
+            limit + len(in_flight),
+        ),
     )
     ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
     wake = connection.execute(

@@ -24,6 +24,13 @@ _UNUSED: Final = (
 """Tells an event of which, or of whose digest, no delivery is left."""
 
 
+_LASTING: Final = (
+    "SELECT 'app:' || alert_event FROM apps WHERE alert_event IS NOT NULL"
+    " UNION ALL SELECT 'notifier:' || alert_event FROM notifiers WHERE alert_event IS NOT NULL"
+)
+"""The subjects of failures that were told of and have not passed."""
+
+
 def load_app(connection: sqlite3.Connection, app: str) -> AppState:
     """Returns what is known of an app."""
     known = connection.execute(
@@ -195,14 +202,15 @@ def pending_known(connection: sqlite3.Connection, app: str) -> int:
 def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
     """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
 
-    What still waits stays, and so does what was told of it.
+    What still waits stays, and so does a failure that lasts, and what was told of them.
     """
     finished = connection.execute(
-        "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"
+        "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
         " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < ?"
         " AND (r.key IS NULL OR r.resolved_at < ?) AND NOT EXISTS (SELECT 1 FROM digest_members m"
         " JOIN requests w ON w.key = m.request WHERE m.digest = json_extract(e.detail, '$.digest')"
-        " AND (w.resolved_at IS NULL OR w.resolved_at >= ?)) LIMIT ?)",
+        " AND (w.resolved_at IS NULL OR w.resolved_at >= ?))"
+        f" AND d.subject NOT IN ({_LASTING}) LIMIT ?)",
         (before, before, before, limit),
     ).rowcount
     connection.execute(

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
 from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
-from watcher.store.telling import RECORD_COLUMNS, to_record
+from watcher.store.telling import RECORD_COLUMNS, TO_COME, to_record
 
 
 def pending_requests(
@@ -44,10 +44,13 @@ def pending_requests(
     ]
 
 
-def deliveries(connection: sqlite3.Connection, state: DeliveryState | None = None) -> list[DeliveryRecord]:
-    """Returns the deliveries, or those in one state, the oldest first."""
+def deliveries(
+    connection: sqlite3.Connection, state: DeliveryState | None = None, *, now: float
+) -> list[DeliveryRecord]:
+    """Returns the deliveries, or those in one state, the oldest first; reminders once their time has come."""
     rows = connection.execute(
-        f"{RECORD_COLUMNS} WHERE ? IS NULL OR d.state = ? ORDER BY d.id", (state, state)
+        f"{RECORD_COLUMNS} WHERE NOT ({TO_COME}) AND (? IS NULL OR d.state = ?) ORDER BY d.id",
+        (now, state, state),
     )
     return [to_record(row) for row in rows]
 

@@ -14,6 +14,8 @@ RECORD_COLUMNS: Final = (
     " nullif(e.app, '') AS app, r.run_id, r.request_id"
     " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
 )
+TO_COME: Final = "e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > ?"
+"""Tells, of a time, a reminder that is only planned: it is no delivery yet."""
 
 
 def tell(
@@ -76,20 +78,22 @@ def still_interested(
 ) -> tuple[list[Route], list[DeliveryRecord]]:
     """Returns who is to be told how a subject ended, and drops what others need not be told any more.
 
-    Somebody who was told, or is being told right now, is to hear the end too. A machine hears everything, but
-    nothing of what ended before its turn came, and nobody is reminded of what is over.
+    Who was told, if only by a reminder, or is being told right now, is to hear the end too. A machine
+    hears everything, but nothing of what ended before its turn came, and nobody is reminded of what is over.
     """
     wants = {route.notifier: route for route in routes}
     openings = connection.execute(
-        "SELECT min(id) AS id, notifier, state, due_at, for_people FROM deliveries WHERE subject = ?"
-        " GROUP BY notifier",
-        (subject,),
+        "SELECT min(id), notifier, state, attempts, due_at, for_people,"
+        " sum(state = 'sent' OR id IN (SELECT value FROM json_each(?))) AS reached"
+        " FROM deliveries WHERE subject = ? GROUP BY notifier",
+        (json.dumps(list(in_flight)), subject),
     ).fetchall()
     told: list[Route] = []
     stale: list[DeliveryRecord] = []
     for opening in openings:
-        reached = opening["state"] == "sent" or opening["id"] in in_flight
-        in_turn = opening["state"] != "pending" or opening["due_at"] <= now
+        reached = bool(opening["reached"])
+        # What was tried had its turn, even if the clock was set back since.
+        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= now
         route = wants.get(opening["notifier"])
         if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
             told.append(Route(route.notifier, route.for_people))
@@ -111,23 +115,35 @@ def supersede(
 ) -> list[DeliveryRecord]:
     """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them.
 
-    With `due_after` only those whose turn comes after that time.
+    With `due_after` only those whose turn comes after that time, and never came.
     """
     rows = connection.execute(
         "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending'"
-        " AND (? IS NULL OR due_at > ?) ORDER BY id",
+        " AND (? IS NULL OR (due_at > ? AND attempts = 0)) ORDER BY id",
         (subject, notifier, due_after, due_after),
     ).fetchall()
     return drop(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
 
 
 def drop(connection: sqlite3.Connection, numbers: Sequence[int], *, now: float) -> list[DeliveryRecord]:
-    """Marks deliveries as superseded and returns them."""
-    connection.executemany(
-        "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ? WHERE id = ?",
-        [(now, number) for number in numbers],
-    )
-    return [record(connection, number) for number in numbers]
+    """Marks deliveries as superseded and returns them; of reminders that are only planned nothing is left."""
+    superseded = []
+    for number in numbers:
+        row = connection.execute(
+            f"SELECT d.event, {TO_COME} AS to_come"  # noqa: S608 - the literal above
+            " FROM deliveries d JOIN events e ON e.id = d.event WHERE d.id = ?",
+            (now, number),
+        ).fetchone()
+        if row["to_come"]:
+            connection.execute("DELETE FROM deliveries WHERE id = ?", (number,))
+            connection.execute("DELETE FROM events WHERE id = ?", (row["event"],))
+            continue
+        connection.execute(
+            "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ? WHERE id = ?",
+            (now, number),
+        )
+        superseded.append(record(connection, number))
+    return superseded
 
 
 def at_once(routes: Sequence[Route]) -> list[Route]:
