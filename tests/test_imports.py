@@ -181,7 +181,7 @@ def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
 def test_a_daemon_loads_no_rich() -> None:
     """A daemon does without what only a terminal needs, and whoever needs it can still have it."""
     code = "from watcher import cli\nwith cli._without_rich(): import watcher.daemon"
-    assert [] == loaded(f"exec({code!r})", ("rich",))
+    assert [] == loaded(f"exec({code!r})", ("rich", "pygments"))
     assert ["rich"] == loaded(f"exec({code!r}); import watcher.tables", ("rich",))
 
 
