@@ -4,11 +4,13 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 import watcher
+from watcher import cli
+from watcher.models import DeliveryState
 
 ROOT: Final = Path(watcher.__file__).parent
 
@@ -165,7 +167,8 @@ def loaded(code: str, names: tuple[str, ...]) -> list[str]:
 
 def test_the_command_line_loads_nothing_heavy() -> None:
     """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
-    assert [] == loaded("import watcher.cli", HEAVY)
+    assert [] == loaded("import watcher.cli", (*HEAVY, "watcher.models"))
+    assert get_args(DeliveryState) == cli.DELIVERY_STATES
 
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:

@@ -6,20 +6,22 @@ import time
 from collections.abc import Coroutine
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
 from watcher import __version__
-from watcher.models import DeliveryState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
     from watcher.config import Config
+    from watcher.models import DeliveryState
 
 USAGE_ERROR = 2
+DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
+"""As in `models`, which takes a third of the time of `--help` to import."""
 
 T = TypeVar("T")
 
@@ -126,8 +128,8 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
 @main.command()
 @config_option
 @json_option
-@click.option("--state", type=click.Choice(get_args(DeliveryState)), help="Only those in this state.")
-def deliveries(config_file: Path | None, *, as_json: bool, state: DeliveryState | None) -> None:
+@click.option("--state", type=click.Choice(DELIVERY_STATES), help="Only those in this state.")
+def deliveries(config_file: Path | None, *, as_json: bool, state: "DeliveryState | None") -> None:
     """List the deliveries: what was sent, what waits, what was given up."""
     from watcher import tables  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
