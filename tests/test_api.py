@@ -261,3 +261,18 @@ def test_a_list_without_a_list(data: Json) -> None:
     """A list answer whose data are null or no list is an error, never an empty list."""
     with pytest.raises(InvalidResponse, match="no list in `data`"):
         pages(FakeApi(lambda: answer({"data": data})))
+
+
+def test_a_page_that_stays_as_it_was() -> None:
+    """A page that is the same at the next poll is not read anew, and one that is not is."""
+    fake = FakeList(waiting("r1", "r2"))
+
+    async def twice(client: RunsClient) -> tuple[list[Page], list[Page]]:
+        before = [page async for page in client.awaiting(page_size=1)]
+        fake.runs[1:] = waiting("r3")
+        return before, [page async for page in client.awaiting(page_size=1)]
+
+    before, after = use(fake, twice)
+    assert [["r1"], ["r2"]] == [[run.id for run in page.runs] for page in before]
+    assert [["r1"], ["r3"]] == [[run.id for run in page.runs] for page in after]
+    assert after[0].runs[0] is before[0].runs[0]

@@ -4,11 +4,13 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import pytest
 
 import watcher
+from watcher import cli
+from watcher.models import DeliveryState
 
 ROOT: Final = Path(watcher.__file__).parent
 
@@ -165,7 +167,8 @@ def loaded(code: str, names: tuple[str, ...]) -> list[str]:
 
 def test_the_command_line_loads_nothing_heavy() -> None:
     """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
-    assert [] == loaded("import watcher.cli", HEAVY)
+    assert [] == loaded("import watcher.cli", (*HEAVY, "watcher.models"))
+    assert get_args(DeliveryState) == cli.DELIVERY_STATES
 
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:
@@ -176,3 +179,15 @@ def test_the_healthcheck_loads_nothing_heavy() -> None:
 def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
     """A daemon without endpoints, and `once`, do without the libraries for metrics and the status page."""
     assert [] == loaded("import watcher.daemon", ("jinja2", "prometheus_client", "aiohttp.web"))
+
+
+def test_a_daemon_loads_no_rich() -> None:
+    """A daemon does without what only a terminal needs, and whoever needs it can still have it."""
+    code = "from watcher import cli\nwith cli._without_rich(): import watcher.daemon"
+    assert [] == loaded(f"exec({code!r})", ("rich", "pygments"))
+    assert ["rich"] == loaded(f"exec({code!r}); import watcher.tables", ("rich",))
+
+
+def test_templates_are_loaded_with_the_first_status_page() -> None:
+    """A daemon whose status page nobody looks at does without what makes it."""
+    assert [] == loaded("import watcher.endpoints", ("jinja2",))

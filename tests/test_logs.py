@@ -206,6 +206,15 @@ def test_a_broken_record_of_a_library_gives_a_line(form: Literal["json", "consol
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
+def test_a_line_of_ours_that_cannot_be_made_gives_another(form: Literal["json", "console"]) -> None:
+    """A number that Python does not write out neither raises nor loses the line."""
+    stream = configured(form)
+    structlog.get_logger().error("a.b", value=10**5000)
+    assert stream.getvalue().count("cannot be shown") == 1
+    assert stream.getvalue().count("error") == 1
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
 def test_a_value_that_holds_itself_gives_a_line(form: Literal["json", "console"]) -> None:
     """A value without end is cut off."""
     endless: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import quote
 
@@ -43,6 +44,8 @@ from watcher.threads import computing
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
+KEPT_MAX: Final = 1024 * 1024
+"""Bytes: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API sends with an error."""
@@ -89,6 +92,7 @@ class RunsClient:
         self._access_key = access_key
         self._timeout = timeout
         self._wall = wall
+        self._read_before: dict[int, tuple[bytes, _Content]] = {}
         self._http = httpx.AsyncClient(
             headers={
                 "User-Agent": f"dynamiq-watcher/{__version__}",
@@ -136,7 +140,7 @@ class RunsClient:
         listed = 0
         for number in range(1, PAGES_MAX + 1):
             try:
-                page = await self._get("/v1/runs", [*query, ("page", number)], _read_page)
+                page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
             except (BadRequest, NotFound) as error:
                 if number == 1 or not error.from_api:
                     raise
@@ -149,6 +153,7 @@ class RunsClient:
             last = not fresh or not _more(page.pagination, number, listed)
             yield Page(page.runs, page.skipped, last)
             if last:
+                self._forget_behind(number)
                 return
         raise InvalidResponse(f"the list of runs has no end after {PAGES_MAX} pages")
 
@@ -164,7 +169,22 @@ class RunsClient:
             raise InvalidResponse("the answer is about another run")
         return run
 
-    async def _get(self, path: str, query: _Query, read: Callable[[dict[str, Json]], T]) -> T:
+    def _page(self, number: int, body: bytes) -> "_Content":
+        """Reads a page, unless it is the same, byte for byte, as at the last poll: mostly nothing changes."""
+        digest = hashlib.sha256(body).digest()
+        before = self._read_before.get(number)
+        if before is not None and before[0] == digest:
+            return before[1]
+        content = _read_page(body)
+        self._read_before.pop(number, None)
+        if len(body) <= KEPT_MAX:
+            self._read_before[number] = (digest, content)
+        return content
+
+    def _forget_behind(self, last: int) -> None:
+        self._read_before = {number: page for number, page in self._read_before.items() if number <= last}
+
+    async def _get(self, path: str, query: _Query, read: Callable[[bytes], T]) -> T:
         try:
             # The client bounds only the wait for each piece, and one that drips would hold up all others.
             async with asyncio.timeout(self._timeout), self._answer(path, query) as response:
@@ -175,11 +195,7 @@ class RunsClient:
                 body = await _read(response)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-
-        def work() -> T:
-            return read(_document(body))
-
-        return await computing(work) if len(body) > LARGE else work()
+        return await computing(partial(read, body)) if len(body) > LARGE else read(body)
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -262,7 +278,8 @@ def _document(body: bytes) -> dict[str, Json]:
     return document
 
 
-def _read_page(document: dict[str, Json]) -> _Content:
+def _read_page(body: bytes) -> _Content:
+    document = _document(body)
     items = document.get("data")
     if not isinstance(items, list):
         raise InvalidResponse("the list of runs has no list in `data`")
@@ -277,8 +294,8 @@ def _read_page(document: dict[str, Json]) -> _Content:
     )
 
 
-def _read_run(document: dict[str, Json]) -> Run:
-    run = parse_run(document.get("data"))
+def _read_run(body: bytes) -> Run:
+    run = parse_run(_document(body).get("data"))
     if isinstance(run, Skipped):
         raise InvalidResponse(f"the run cannot be read: {run.reason}")
     return run

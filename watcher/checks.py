@@ -42,7 +42,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     yield Finding(good=True, subject="configuration", words=counts)
     yield _database(config)
     tls = tls_context()
-    async with open_session(config) as session:
+    async with open_session(config, tls) as session:
         notifiers = build_notifiers(config, session)
         tries = [
             _app(

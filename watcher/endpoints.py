@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import CollectorRegistry
 
-from watcher import __version__, server, status_page
+from watcher import __version__, server
 from watcher.metrics import Metrics
 from watcher.monitor import Monitor
 
@@ -23,11 +23,17 @@ def serve(
 ) -> AbstractAsyncContextManager[None]:
     """Serves the endpoints as long as the context lasts; see `server.serving`."""
     metrics.show(monitor.look)
+
+    def page() -> server.Page:
+        from watcher import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages nobody ever sees
+
+        return status_page.render(monitor.view())
+
     answers = server.Answers(
         alive=monitor.alive,
         ready=monitor.ready,
         metrics=metrics.text,
         pending=monitor.pending,
-        page=lambda: status_page.render(monitor.view()),
+        page=page,
     )
     return server.serving(answers, host, port, listening=listening)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -53,10 +54,11 @@ async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]
     async with AsyncExitStack() as stack:
         store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
-        session = await stack.enter_async_context(open_session(config))
+        tls = tls_context()
+        session = await stack.enter_async_context(open_session(config, tls))
         notifiers = build_notifiers(config, session)
         dispatcher = Dispatcher(_build_lanes(config, store, notifiers, observer))
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer)
+        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer, tls=tls)
         for poller in pollers:
             stack.push_async_callback(poller.close)
         vitals = Vitals(monotonic=time.monotonic, wall=time.time)
@@ -77,9 +79,9 @@ async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]
 
 
 @asynccontextmanager
-async def open_session(config: Config) -> AsyncIterator[aiohttp.ClientSession]:
+async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
     """The one session that carries everything that goes out to destinations."""
-    connector = aiohttp.TCPConnector(ssl=tls_context(), limit=0)
+    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
     timeout = aiohttp.ClientTimeout(total=config.request_timeout)
     async with aiohttp.ClientSession(
         connector=connector,
@@ -163,8 +165,9 @@ def _build_pollers(
     notifiers: Sequence[Notifier],
     wake: Callable[[], None],
     observer: Observer,
+    *,
+    tls: ssl.SSLContext,
 ) -> list[Poller]:
-    tls = tls_context()
     masker = Masker(config.redact, config.redactor)
     settings = PollSettings(
         page_size=config.page_size,

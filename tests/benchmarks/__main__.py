@@ -1,0 +1,62 @@
+"""Runs the benchmarks and prints their figures."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from tests.benchmarks import bursts, long_runs, starting
+from tests.benchmarks.figures import Figure, as_json, table
+from tests.benchmarks.processes import cores, pin
+from tests.benchmarks.scene import Scene, scene
+
+BENCHMARKS: Final[Mapping[str, Callable[[Scene], Iterator[Figure]]]] = {
+    "one": bursts.one,
+    "carried": bursts.carried,
+    "fetched": bursts.fetched,
+    "quiet": long_runs.quiet,
+    "memory": long_runs.memory,
+    "thousand": long_runs.thousand,
+    "waiting": long_runs.waiting,
+    "turnover": bursts.turnover,
+    "start": starting.start,
+    "churn": long_runs.churn,
+    "kill": bursts.kill,
+}
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns what the command line asks for: `names` and `json`."""
+    known = "\n".join(f"  {name:10} {run.__doc__}" for name, run in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measures the real `watcher run` against its goals.",
+        epilog=f"benchmarks:\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="some of them; all by default")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    chosen = parser.parse_args(given)
+    unknown = [name for name in chosen.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    chosen.names = chosen.names or list(BENCHMARKS)
+    return chosen
+
+
+def main() -> None:
+    """Runs what was asked for; a line on standard error tells how far it is and how busy the machine."""
+    chosen = arguments()
+    available = cores()
+    pin(0, available.others)
+    figures: list[Figure] = []
+    for name in chosen.names:
+        with scene(available) as surroundings:
+            figures += BENCHMARKS[name](surroundings)
+        sys.stderr.write(f"{name}: done, load average {os.getloadavg()[0]:.1f}\n")
+    sys.stdout.write((as_json(figures) if chosen.json else table(figures)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What every benchmark needs: the servers, a place for the database, and a watcher pointed at them."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.benchmarks.processes import Cores, Servers, Watched, servers, watched
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The surroundings of one benchmark."""
+
+    cores: Cores
+    servers: Servers
+    directory: Path
+
+    @contextmanager
+    def watcher(self, **settings: str) -> Iterator[Watched]:
+        """Runs a watcher of the app with one webhook, polling as often as may be, and these settings more."""
+        common = {
+            "WATCHER_BASE_URL": self.servers.app,
+            "WATCHER_WEBHOOK_URL": f"{self.servers.url}/hook",
+            "WATCHER_WEBHOOK_SECRET": "of the benchmark",
+            "WATCHER_POLL_INTERVAL": "100ms",
+        }
+        with watched(self.directory, common | settings, self.cores.watcher) as process:
+            self.servers.wait("polls")
+            yield process
+
+    @contextmanager
+    def plain_watcher(self, settings: Mapping[str, str]) -> Iterator[Watched]:
+        """Runs a watcher with these settings and no others."""
+        with watched(self.directory, settings, self.cores.watcher) as process:
+            yield process
+
+
+@contextmanager
+def scene(chosen: Cores) -> Iterator[Scene]:
+    """Opens a scene of its own for a benchmark."""
+    with TemporaryDirectory(prefix="watcher-benchmark-") as directory, servers(chosen.others) as served:
+        yield Scene(chosen, served, Path(directory))
+
+
+class Costs:
+    """What a process spends from here on."""
+
+    def __init__(self, process: Watched) -> None:
+        self._process = process
+        self._at, self._cpu, self._held_up = time.monotonic(), process.cpu(), process.held_up()
+
+    @property
+    def cpu(self) -> float:
+        """The seconds of CPU."""
+        return self._process.cpu() - self._cpu
+
+    @property
+    def core(self) -> float:
+        """The share of one core, in percent."""
+        return 100 * self.cpu / (time.monotonic() - self._at)
+
+    def note(self) -> str:
+        """Returns the costs in words, and how long the process was held up for want of a core."""
+        held_up = self._process.held_up() - self._held_up
+        return f"CPU {self.cpu:.2f} s, without a core {held_up:.2f} s"
