@@ -208,7 +208,8 @@ class RunsClient:
             raise TimedOut(f"no answer in time ({_words(error)})") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             # A ValueError is what the rules for international host names raise.
-            raise ConnectionFailed(_words(error)) from None
+            host = self._base_url.partition("://")[2].partition("/")[0]
+            raise ConnectionFailed(f"cannot connect to {host}: {_words(error)}") from None
 
     def _authorization(self) -> dict[str, str]:
         if self._access_key is None:

@@ -107,7 +107,8 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         try:
             await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
-            reason = getattr(error, "strerror", None) or str(error)
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and number > 0 else str(error)
             raise CannotListenError(
                 f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
             ) from None

@@ -32,7 +32,7 @@ class ConsoleNotifier:
     for_people = True
     digests = False
 
-    def __init__(self, config: ConsoleConfig, *, stream: TextIO) -> None:
+    def __init__(self, config: ConsoleConfig, *, stream: TextIO | None) -> None:
         self.name = self.place = config.name
         self._stream = stream
 
@@ -45,11 +45,13 @@ class ConsoleNotifier:
 
     async def check(self) -> str:
         """Returns what it writes to. See `Notifier.check`."""
-        if self._stream.closed:
+        if self._stream is None or self._stream.closed:
             raise _closed("it is closed")
         return "writes to standard output"
 
     def _write(self, message: Message) -> None:
+        if self._stream is None:
+            raise _closed("there is none")
         try:
             text = _panel(message, self._stream) if self._stream.isatty() else f"{summary(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"

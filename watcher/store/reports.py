@@ -84,11 +84,13 @@ def notifiers(
             (now, json.dumps(list(apps))),
         )
     }
-    dead = dict(
-        connection.execute(
-            "SELECT notifier, count(*) FROM deliveries WHERE state = 'dead' GROUP BY notifier"
-        ).fetchall()
-    )
+    dead = {
+        name: (number, error)
+        for name, number, _, error in connection.execute(  # and with max() as well
+            "SELECT notifier, count(*), max(id), last_error FROM deliveries WHERE state = 'dead'"
+            " GROUP BY notifier"
+        )
+    }
     paused = dict(
         connection.execute(
             "SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,)
@@ -99,7 +101,7 @@ def notifiers(
         number, oldest, error = 0, None, None
         if name in undelivered:
             _, number, oldest, error = undelivered[name]
-        found[name] = NotifierStanding(number, oldest, error, dead.get(name, 0), paused.get(name))
+        found[name] = NotifierStanding(number, oldest, error, *dead.get(name, (0, None)), paused.get(name))
     return found
 
 
