@@ -337,3 +337,13 @@ async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
         assert () == await claim(store, "slack")
         assert store.seen()
         assert ["run-1"] == run_ids(await claim(store, "slack"))
+
+
+async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
+    """What is told only after a while says that it has waited for that while."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE, replace(PEOPLE, after=60.0)])
+        (at_once,) = await claim(store, "webhook")
+        (later,) = await claim(store, "slack", now=NOW + 61)
+    assert (NOW, NOW + 60) == (at_once.event.at, later.event.at)
+    assert NOW == later.event.first_seen_at

@@ -221,6 +221,8 @@ class _Loader:
             self._warnings.append(f"{prefix}.base_url: http:// sends the access key in clear")
         own = {key: getattr(table, key) for key in _WITH_DEFAULTS}
         self._show(prefix, table, skip={key for key, value in own.items() if value is None} | {"notify"})
+        if table.notify == []:
+            self._warnings.append(f"{prefix}.notify: is empty, so nobody is told of this app")
         notify = notifiers if table.notify is None else tuple(dict.fromkeys(table.notify))
         self._shown.append((f"{prefix}.notify", ", ".join(notify), self._origin(f"{prefix}.notify")))
         inherited = {

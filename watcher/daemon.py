@@ -84,7 +84,8 @@ async def once(config: Config) -> bool:
         left = await parts.store.undelivered(apps, names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
-        good = left == 0 and all(wait is None for wait in waits)
+        whole = all(wait is None for wait in waits) and all(poller.whole for poller in parts.pollers)
+        good = left == 0 and whole
         if good and parts.heartbeat is not None:
             await parts.heartbeat.beat()
         return good

@@ -259,7 +259,7 @@ def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
     common = {
         "id": row["event"],
         "type": row["event_type"],
-        "at": row["at"],
+        "at": max(row["at"], row["due_at"]),  # an escalation happens when its time comes
         "app": App(row["event_app"], row["event_base_url"]) if row["event_app"] else None,
         "reminder": Reminder(**detail["reminder"]) if "reminder" in detail else None,
     }
