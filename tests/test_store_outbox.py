@@ -347,3 +347,20 @@ async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
         (later,) = await claim(store, "slack", now=NOW + 61)
     assert (NOW, NOW + 60) == (at_once.event.at, later.event.at)
     assert NOW == later.event.first_seen_at
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: bool) -> None:
+    """A message whose answer was lost may stand in the channel: it is not repeated, and its end is told."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        lost = [Retry(news.id, "no answer", NOW + 60, doubtful=True)]
+        if ended_first:
+            await end(store, routes=[PEOPLE])
+        await store.settle_and_claim("slack", lost, limit=0, now=NOW + 10)
+        if not ended_first:
+            await end(store, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
+    assert [("slack", NEWS, "superseded"), ("slack", "run.input_resolved", "pending")] == outbox(path)

@@ -232,3 +232,18 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
     assert str(failure(lambda: send(config("https://127.0.0.1:1/", ca_file=empty)))).startswith(
         f"ca_file {empty}"
     )
+
+
+@pytest.mark.parametrize(
+    ("reply", "doubtful"),
+    [(Reply(503), False), (Reply(drop=True), True), (Reply(silent=True), True), (None, False)],
+)
+def test_what_may_have_been_accepted(reply: Reply | None, *, doubtful: bool) -> None:
+    """Only where the answer to a request did not come may it have been accepted all the same."""
+    receiver = WebhookReceiver()
+    if reply is None:
+        error = failure(lambda: send(config("http://127.0.0.1:1/")))
+    else:
+        receiver.replies.append(reply)
+        error = failure(lambda: send_to(receiver, within=0.3))
+    assert doubtful == error.doubtful

@@ -68,7 +68,7 @@ def after_failure(
         maximum=settings.backoff_max,
         jitter=jitter,
     )
-    return Retry(delivery.id, words, min(now + wait, give_up_at))
+    return Retry(delivery.id, words, min(now + wait, give_up_at), error.doubtful)
 
 
 class Lane:

@@ -94,7 +94,7 @@ class AppriseNotifier:
             async with asyncio.timeout(self._timeout):
                 await blocking(lambda: self._notify(message))
         except TimeoutError:
-            raise DeliveryError(f"no answer within {self._timeout:g} s") from None
+            raise DeliveryError(f"no answer within {self._timeout:g} s", doubtful=True) from None
         return None
 
     async def check(self) -> str:

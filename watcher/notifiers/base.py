@@ -14,11 +14,20 @@ class DeliveryError(Exception):
 
     The message holds no secret of ours, but may quote the destination. `retry_after` is what the
     destination asked for, in seconds. `fix` says what a person has to mend; with it the next attempt
-    waits for the longest interval at once, because waiting alone does not help.
+    waits for the longest interval at once, because waiting alone does not help. `doubtful` says that it may
+    have been accepted all the same: the answer did not come.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        fix: str | None = None,
+        doubtful: bool = False,
+    ) -> None:
         super().__init__(message)
+        self.doubtful = doubtful
         self.retry_after = retry_after
         self.fix = fix
 

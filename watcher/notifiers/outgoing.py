@@ -40,6 +40,10 @@ _TROUBLES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]
 """What the HTTP client raises, the special before the general, in words, and what to mend."""
 
 
+_UNANSWERED: Final = (TimeoutError, OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
+"""What may come after the destination has taken the request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a destination answered: its status, when it wants to be asked again, and how its body begins."""
@@ -106,7 +110,9 @@ def trouble(error: Exception, timeout: float) -> DeliveryError:
     """Returns why no answer came, from what the HTTP client raised; `timeout` is in seconds."""
     for kinds, words, fix in _TROUBLES:
         if isinstance(error, kinds):
-            return DeliveryError(words.format(timeout=timeout, detail=_detail(error)), fix=fix)
+            doubtful = isinstance(error, _UNANSWERED) and not isinstance(error, aiohttp.ClientConnectorError)
+            said = words.format(timeout=timeout, detail=_detail(error))
+            return DeliveryError(said, fix=fix, doubtful=doubtful)
     return DeliveryError(f"the request failed: {type(error).__name__}")
 
 

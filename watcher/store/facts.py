@@ -74,11 +74,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The destination did not accept a delivery; the next attempt is at `at`."""
+    """The destination did not accept a delivery; the next attempt is at `at`.
+
+    `doubtful` says that it may have been accepted all the same.
+    """
 
     delivery: int
     error: str
     at: float
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,11 @@ def settle(
                     " receipt = ?, finished_at = ? WHERE id = ?",
                     (json.dumps(dict(receipt.values)) if receipt else None, now, delivery),
                 )
-            case Retry(delivery, error, at):
+            case Retry(delivery, error, at, doubtful):
                 connection.execute(
-                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, next_attempt_at = ?"
-                    " WHERE id = ?",
-                    (error, at, delivery),
+                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, next_attempt_at = ?,"
+                    " doubtful = doubtful OR ? WHERE id = ?",
+                    (error, at, doubtful, delivery),
                 )
                 stale += _supersede_if_stale(connection, delivery, now=now)
             case Dead(delivery, error):
@@ -203,9 +203,14 @@ def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float)
 
 
 def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: float) -> list[DeliveryRecord]:
-    """A person is not told, late, of what is over by now, nor reminded of it."""
+    """A person is not told, late, of what is over by now, nor reminded of it.
+
+    Who knows of it, or may know, still hears how it ended.
+    """
     row = connection.execute(
-        "SELECT d.subject, d.notifier, e.type FROM deliveries d JOIN events e ON e.id = d.event"
+        "SELECT d.subject, d.notifier, EXISTS (SELECT 1 FROM deliveries o WHERE o.subject = d.subject"
+        " AND o.notifier = d.notifier AND (o.state = 'sent' OR o.doubtful)) AS reached"
+        " FROM deliveries d JOIN events e ON e.id = d.event"
         " LEFT JOIN requests r ON r.key = e.request WHERE d.id = ? AND d.for_people"
         " AND ((e.type IN ('run.input_requested', 'run.input_reminder') AND (r.resolved_at IS NOT NULL"
         " OR (r.key IS NULL AND NOT EXISTS (SELECT 1 FROM digest_members m"
@@ -219,7 +224,7 @@ def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: flo
     ).fetchone()
     if row is None:
         return []
-    if row["type"] == "run.input_reminder":
+    if row["reached"]:
         return drop(connection, [number], now=now)
     # Of one subject no other delivery to this notifier can be under way: the order holds.
     return supersede(connection, row["subject"], row["notifier"], in_flight=(), now=now)

@@ -94,6 +94,7 @@ MIGRATIONS: Final = (
     ALTER TABLE notifiers ADD COLUMN failure TEXT;
     ALTER TABLE notifiers ADD COLUMN alert_event TEXT;
     ALTER TABLE deliveries ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN doubtful INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX deliveries_held ON deliveries (event) WHERE held;
     CREATE TABLE digest_members (
         digest TEXT NOT NULL REFERENCES events (id),

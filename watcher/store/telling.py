@@ -78,13 +78,14 @@ def still_interested(
 ) -> tuple[list[Route], list[DeliveryRecord]]:
     """Returns who is to be told how a subject ended, and drops what others need not be told any more.
 
-    Who was told, if only by a reminder, or is being told right now, is to hear the end too. A machine
-    hears everything, but nothing of what ended before its turn came, and nobody is reminded of what is over.
+    Who was told, if only by a reminder, or may have been, or is being told right now, is to hear the end too.
+    A machine hears everything, but nothing of what ended before its turn came, and nobody is reminded of what
+    is over.
     """
     wants = {route.notifier: route for route in routes}
     openings = connection.execute(
         "SELECT min(id), notifier, state, attempts, due_at, for_people,"
-        " sum(state = 'sent' OR id IN (SELECT value FROM json_each(?))) AS reached"
+        " sum(state = 'sent' OR doubtful OR id IN (SELECT value FROM json_each(?))) AS reached"
         " FROM deliveries WHERE subject = ? GROUP BY notifier",
         (json.dumps(list(in_flight)), subject),
     ).fetchall()
