@@ -169,8 +169,7 @@ class Lane:
             self._log.error("notifier.failing", error=claim.failing.message, since=since, undelivered=waiting)
         if claim.recovered is not None:
             self._log.info("notifier.recovered", since=moment(claim.recovered.since))
-        for stale in claim.superseded:
-            self._observer.delivery_ended(self.name, stale.type, "superseded")
+        self._observer.superseded(claim.superseded)
         return claim
 
     async def _rest(self, claim: Claim | None, *, paced: bool) -> list[_Outcome]:

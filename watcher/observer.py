@@ -1,8 +1,9 @@
 """What polling and delivering report of what they do, to whoever counts it."""
 
+from collections.abc import Iterable
 from typing import Literal
 
-from watcher.models import EventType, Outcome
+from watcher.models import DeliveryRecord, EventType, Outcome
 
 DeliveryOutcome = Literal["sent", "retry", "superseded", "dead"]
 
@@ -23,3 +24,8 @@ class Observer:
         self, notifier: str, event: EventType, outcome: DeliveryOutcome, latency: float | None = None
     ) -> None:
         """An attempt ended, or was spared; `latency` is from the first sight of what was told until then."""
+
+    def superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+        """These deliveries are not made, because their news became stale."""
+        for delivery in deliveries:
+            self.delivery_ended(delivery.notifier, delivery.type, "superseded")

@@ -356,10 +356,9 @@ class Poller:
             self._observer.request_ended(self.app.name, change.outcome, now - known.first_seen_at)
         self._superseded(recorded.superseded)
 
-    def _superseded(self, deliveries: Iterable[DeliveryRecord]) -> None:
+    def _superseded(self, deliveries: Sequence[DeliveryRecord]) -> None:
         log_superseded(deliveries)
-        for delivery in deliveries:
-            self._observer.delivery_ended(delivery.notifier, delivery.type, "superseded")
+        self._observer.superseded(deliveries)
 
     async def _failed(self, error: ApiError) -> float:
         self._failures += 1

@@ -11,8 +11,7 @@ import jinja2
 from watcher import __version__
 from watcher.durations import format_duration
 from watcher.health import AppNow, NotifierNow, failure_words
-from watcher.messages import NOT_VISIBLE, duration, moment
-from watcher.models import APPROVAL, FEEDBACK
+from watcher.messages import NOT_VISIBLE, duration, kind, moment, web_link
 from watcher.monitor import View
 from watcher.server import Page
 from watcher.text import cut, multiline, printable
@@ -22,7 +21,6 @@ ROWS_SHOWN: Final = 200
 """Apps that are shown."""
 _PROMPT_SHOWN: Final = 1000
 _LINE_SHOWN: Final = 160
-_KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 
 _STATES: Final = ("bad", "new", "good")
 """Of apps; those in trouble are shown first."""
@@ -35,16 +33,6 @@ POLICY: Final = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Nothing is loaded or run but this one style, whatever the page may hold."""
-
-
-def _link(url: str | None) -> str | None:
-    """Returns a link that is one to follow in a browser: no other scheme ever gets clickable."""
-    shown = printable(url or "")
-    return shown if shown.startswith(("https://", "http://")) else None
-
-
-def _kind(name: str) -> str:
-    return _KINDS.get(name, "Input")
 
 
 def _prompt(text: str | None) -> str:
@@ -79,9 +67,9 @@ _ENVIRONMENT.filters.update(
     day=_day,
     duration=duration,
     failure=failure_words,
-    kind=_kind,
+    kind=kind,
     line=_line,
-    link=_link,
+    link=web_link,
     moment=moment,
     prompt=_prompt,
     span=format_duration,

@@ -21,7 +21,7 @@ from watcher.messages.model import (
     shortened,
     summary,
 )
-from watcher.messages.requests import NOT_VISIBLE, PARKED, reminder, requested, resolved
+from watcher.messages.requests import NOT_VISIBLE, PARKED, kind, reminder, requested, resolved, web_link
 from watcher.messages.times import duration, moment
 from watcher.messages.trouble import (
     ADVICE,
@@ -47,12 +47,14 @@ __all__ = [
     "duration",
     "facts",
     "headline",
+    "kind",
     "moment",
     "more_items",
     "more_rows",
     "render",
     "shortened",
     "summary",
+    "web_link",
 ]
 
 _RENDERERS = {
