@@ -20,7 +20,7 @@ from watcher.models import AWAITING, PAUSED, Route
 from watcher.store import outbox
 from watcher.store.schema import open_beside
 
-LONG: Final = settings.default.max_examples == settings.get_profile("long").max_examples
+LONG: Final = settings().max_examples == settings.get_profile("long").max_examples
 
 pytestmark = pytest.mark.timeout(0 if LONG else 240)
 
@@ -315,10 +315,9 @@ class Watching(Scene, RuleBasedStateMachine):
 
 TestWatching = Watching.TestCase
 TestWatching.settings = (
-    settings(settings.default)
+    settings()
     if LONG
     else settings(
-        settings.default,
         max_examples=60,
         stateful_step_count=30,
         derandomize=True,
