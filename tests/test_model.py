@@ -318,7 +318,7 @@ TestWatching.settings = (
     settings()
     if LONG
     else settings(
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=30,
         derandomize=True,
         database=None,
