@@ -20,7 +20,7 @@ from watcher.models import AWAITING, PAUSED, Route
 from watcher.store import outbox
 from watcher.store.schema import open_beside
 
-LONG: Final = settings.get_current_profile_name() == "long"
+LONG: Final = settings().max_examples == settings.get_profile("long").max_examples
 
 pytestmark = pytest.mark.timeout(0 if LONG else 240)
 
@@ -38,6 +38,8 @@ MOODS: Final[tuple[Mood, ...]] = (
     "replies late",
 )
 THEN: Final = ("poll, send", "poll, send", "poll", "send", "nothing")
+RUNS_MAX: Final = 40
+"""So many runs are all looked at in one poll."""
 RETENTION: Final = 200_000.0
 
 
@@ -108,6 +110,7 @@ class Watching(Scene, RuleBasedStateMachine):
 
     # What happens in the world
 
+    @precondition(lambda self: len(self.world.runs) < RUNS_MAX)
     @step(questions=st.lists(st.sampled_from((1, 1, 2, 3, 0)), min_size=1, max_size=4))
     def runs_appear(self, questions: list[int]) -> None:
         """Runs appear that ask so many things at once; 0 is one that waits without showing what for."""
@@ -312,11 +315,10 @@ class Watching(Scene, RuleBasedStateMachine):
 
 TestWatching = Watching.TestCase
 TestWatching.settings = (
-    settings(settings.default)
+    settings()
     if LONG
     else settings(
-        settings.default,
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=30,
         derandomize=True,
         database=None,
