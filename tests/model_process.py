@@ -1,6 +1,6 @@
-"""The model's process: the real poller, store and lanes, which can be killed at each commit, and destinations.
+"""The model's process: the real poller, store and lanes, struck at this commit or that, and destinations.
 
-Nothing here depends on real time: the wall clock is the model's, and units of work run where they are asked for.
+Nothing here depends on real time: the clock is the model's, and units of work run where they are asked for.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ Blow = Literal["killed before", "killed after", "refused", "cut short"]
 Mood = Literal[
     "well", "refuses", "says when", "wants mending", "slips", "loses replies", "hangs", "replies late"
 ]
-"""What a destination does with a delivery. One that hangs accepts in the end, one that replies late at once."""
+"""What a destination does with a delivery. Who hangs accepts in the end, who replies late at once."""
 
 PATIENCE: Final = 40
 """So many turns of the loop without progress mean that what still runs waits for the model."""
@@ -123,7 +123,7 @@ class Destination(ScriptedNotifier):
     The moods in `script` come first, one for each attempt, then `mood`.
     """
 
-    def __init__(self, route: Route, ages: tuple[float, ...], fate: Fate, ledger: "Witness") -> None:
+    def __init__(self, route: Route, ages: tuple[float, ...]) -> None:
         super().__init__(
             route.notifier,
             slots=1 if route.for_people else 8,
@@ -134,8 +134,12 @@ class Destination(ScriptedNotifier):
         self.ages = ages
         self.mood: Mood = "well"
         self.script: list[Mood] = []
-        self._fate = fate
-        self._ledger = ledger
+        self._fate = Fate()
+        self._ledger = Witness()
+
+    def belongs_to(self, fate: Fate, witness: "Witness") -> None:
+        """Names the process that sends, and who is told what is seen."""
+        self._fate, self._ledger = fate, witness
 
     async def send(self, delivery: Delivery) -> Receipt | None:
         """Does as the mood is."""

@@ -1,7 +1,7 @@
 """The model's world: runs that ask, answered or not, and a Runs API that shows them well or badly.
 
-The truth is in `World.runs`. `World.exchange` is what the API really showed since the last poll began, which is
-all that a watcher can know.
+The truth is in `World.runs`. `World.exchange` is what the API really showed since the last poll began, which
+is all that a watcher can know.
 """
 
 from collections.abc import Callable, Iterable
@@ -98,6 +98,7 @@ class Exchange:
     calls: int = 0
     listed: dict[str, frozenset[Identity]] = field(default_factory=dict)
     looked: dict[str, Shown] = field(default_factory=dict)
+    pages: set[int] = field(default_factory=set)
     list_seen: int = 0
     gone_at: dict[str, int] = field(default_factory=dict)
     troubled: bool = False
@@ -178,12 +179,15 @@ class World:
         size = self._page_size
         pages = [shown[start : start + size] for start in range(0, len(shown), size)] or [[]]
         pages += [[] for _ in range(number - len(pages))]
-        self.api.pages = [[self._item(run) for run in page] for page in pages]
-        self.api.pages[number - 1] += JUNK if self.junk else ()
+        junk = JUNK if self.junk else ()
+        self.api.pages = [[*(self._item(run) for run in page), *junk] for page in pages]
         if trouble is not None:
             self.api.pages[number - 1] = trouble
             return
         self.exchange.list_seen = self.exchange.calls
+        if number in self.exchange.pages:
+            return  # only to see that the app is there; nothing is read of it
+        self.exchange.pages.add(number)
         for run in pages[number - 1]:
             carried = run.asks() if self.form == "carried" else frozenset()
             self.exchange.listed.setdefault(run.id, carried)

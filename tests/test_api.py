@@ -238,16 +238,16 @@ def test_a_404_that_ends_no_list(answers: list[Callable[[], Response]]) -> None:
 @pytest.mark.parametrize("size", [documents.LARGE, documents.LARGE + 1])
 def test_a_large_answer_is_read_beside_the_loop(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes long to read is read in a thread of its own, so that other apps go on; the rest at once."""
-    threads: list[str] = []
+    threads: list[threading.Thread] = []
 
     def watched(body: bytes) -> Json:
-        threads.append(threading.current_thread().name)
+        threads.append(threading.current_thread())
         return documents.parse_json(body)
 
     monkeypatch.setattr(api, "parse_json", watched)
     body = json.dumps({"data": waiting("a"), "pagination": {"page_count": 1}}).encode().ljust(size)
     assert ["a"] == listed(FakeApi(lambda: answer(body)))
-    assert [size > documents.LARGE] == [name.startswith("aside") for name in threads]
+    assert [size > documents.LARGE] == [thread is not threading.main_thread() for thread in threads]
 
 
 def test_a_large_answer_that_is_no_list() -> None:

@@ -147,7 +147,7 @@ def test_an_error_without_words(kind: type[httpx.HTTPError]) -> None:
 
 def test_which_failures_concern_the_whole_app() -> None:
     """A key that does not work stops the poll of the app; one run that cannot be read does not."""
-    whole = {Refused, KeyUnreadable, BadRequest, Unauthorized, Forbidden, RateLimited}
+    whole = {KeyUnreadable, Unauthorized, Forbidden, RateLimited}
     assert whole == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.whole_app}
 
 

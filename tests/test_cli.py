@@ -104,17 +104,23 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_table_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    """A prompt with escapes and line breaks is one harmless line of the table."""
+def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a request there is who was told, its prompt as one harmless line, its ids whole, and its link."""
     request = PendingRequest(
-        "support", "run-1", "req-1", "approval_request", "a\nb\x1b[31m\u202e[bold]c[/]", 0.0, None, ("slack",)
+        "support",
+        "run-1",
+        "req-1",
+        "approval_request",
+        "a\nb\x1b[31m\u202e[bold]c[/]",
+        0.0,
+        "https://x.example",
+        ("slack",),
     )
     tables.show_pending([request], as_json=False)
-    out = capsys.readouterr().out
-    assert "[bold]c[/]" in out
-    assert "slack" in out
-    assert [character for character in "\x1b\u202e" if character in out] == []
-    assert len(out.splitlines()) == 2
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first.startswith("support · approval_request · waits ")
+    assert first.endswith(" · told slack")
+    assert ["  a b\ufffd[31m[bold]c[/]", "  run run-1 request req-1", "  https://x.example"] == more
 
 
 def test_the_json_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:

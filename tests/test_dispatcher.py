@@ -115,6 +115,16 @@ def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dea
 # One delivery
 
 
+def test_no_wait_is_longer_than_the_longest() -> None:
+    """Where the longest wait is below the first, the first is no longer than that either."""
+    quick = DeliverySettings(backoff_max=0.5, give_up_after=60.0)
+    waits = [
+        after_failure(failed(attempt), DeliveryError("x"), quick, words="x", now=NOW, jitter=0.0)
+        for attempt in (1, 2, 9)
+    ]
+    assert [Retry(7, "x", NOW + 0.5)] * 3 == waits
+
+
 async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock) -> None:
     """An accepted delivery is marked with its receipt, and logged with what it was."""
     await sight(store, routes=[PEOPLE])

@@ -114,7 +114,7 @@ def test_every_metric_is_documented() -> None:
     """The README names exactly the metrics that there are, with exactly their labels."""
     metrics = Metrics(CollectorRegistry(), apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
     app = AppNow("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
-    metrics.show(lambda: Now((app,), (NotifierNow("n", 0, None, None, 0, None),)))
+    metrics.show(lambda: Now((app,), (NotifierNow("n", 0, None, None, 0, None, None),)))
     text = metrics.text().decode()
     real = {
         name: sorted(

@@ -20,7 +20,7 @@ UP = AppNow(
     pending=0,
     oldest_pending=None,
 )
-IDLE = NotifierNow("slack", 0, None, None, 0, None)
+IDLE = NotifierNow("slack", 0, None, None, 0, None, None)
 REFUSED = Failure(401, "unauthorized", "the key is\nnot valid", since=0.0, pending_known=2)
 
 
@@ -82,8 +82,8 @@ def test_an_app_must_have_been_seen_lately(app: AppNow, reason: str | None) -> N
             id="overdue",
         ),
         pytest.param(
-            replace(IDLE, dead=1),
-            ["notifier slack: 1 delivery is dead; `watcher retry` puts back what was given up"],
+            replace(IDLE, dead=1, dead_error="HTTP 400: no"),
+            ["notifier slack: 1 delivery is dead (HTTP 400: no); watcher retry --all-dead puts it back"],
             id="dead",
         ),
         pytest.param(replace(IDLE, paused_for=30.0), [], id="paused"),

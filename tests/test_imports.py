@@ -29,7 +29,7 @@ LAYERS: Final = (
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
     {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
-    {"aside", "backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "vitals"},
+    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "threads", "vitals"},
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 

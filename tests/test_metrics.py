@@ -140,7 +140,7 @@ def test_gauges_are_looked_up_when_they_are_read() -> None:
     failure = Failure(500, "server_error", "broken", NOW, 2)
     waiting = AppNow("support", 15.0, 1.0, 0.1, 1.0, NOW, True, None, 2, 60.0)  # noqa: FBT003 - a fact
     failing = AppNow("support", 15.0, 1.0, 0.1, None, None, True, failure, 0, None)  # noqa: FBT003 - a fact
-    slack = NotifierNow("slack", 3, 301.0, None, 0, None)
+    slack = NotifierNow("slack", 3, 301.0, None, 0, None, None)
     looks = iter([Now((waiting,), (slack,)), Now((failing,), ())])
     metrics = make_metrics()
     metrics.show(lambda: next(looks))

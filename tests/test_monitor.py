@@ -126,7 +126,7 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
     bench.clock.now += 30
     assert bench.monitor.ready().good
     with closing(open_reader(bench.path)) as connection:
-        assert {"gone"} == reports.notifiers(connection, now=NOW).keys()
+        assert {"gone"} == reports.notifiers(connection, [], now=NOW).keys()
 
 
 async def test_up_and_down(bench: Bench) -> None:

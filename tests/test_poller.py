@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import NOW, claim, outbox, pending, soon
+from tests.builders import MACHINE, NOW, claim, outbox, pending, records, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher import poller as poller_module
 from watcher.models import Json
@@ -62,7 +62,7 @@ async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> N
         assert None is await bench.poller().poll()
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
     assert ["run-2"] == bench.api.looks()
-    assert [2] == [entry["waiting"] for entry in logs if entry["event"] == "poll.succeeded"]
+    assert [2] == [entry["runs"] for entry in logs if entry["event"] == "poll.succeeded"]
 
 
 async def test_the_filters_of_the_app_go_with_the_list(bench: PollBench) -> None:
@@ -378,3 +378,29 @@ async def test_a_refusal_of_the_whole_app_ends_the_poll_and_keeps_what_it_had(
     assert 77.0 == await bench.poller().poll()
     assert names[:4] == bench.api.looks()
     assert names[:3] == [run for run, _, _ in bench.waiting()]
+
+
+# What is asked anew
+
+
+@pytest.mark.parametrize("fetched", ["asks anew", "fails", "has ended"])
+async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: PollBench, fetched: str) -> None:
+    """Programs hear that the old question was replaced, then of the new one, which no failure holds back."""
+    poller = bench.poller(routes=[MACHINE])
+    bench.api.lists(api_run("run-1", question(prompt="Old?")))
+    await poller.poll()
+    bench.api.lists(api_run("run-1", question(prompt="New?")), api_run("run-2", question()))
+    match fetched:
+        case "fails":
+            bench.api.runs["run-1"] = refusal(500, "internal")
+        case "has ended":
+            bench.api.runs["run-1"] = api_run("run-1", status="completed")
+    assert (fetched == "fails") == (await poller.poll() is not None)
+    told = [(record.run_id, record.type.rpartition("_")[2]) for record in records(bench.path)[1:]]
+    expected = {
+        "asks anew": [("run-2", "requested"), ("run-1", "resolved"), ("run-1", "requested")],
+        "fails": [("run-2", "requested"), ("run-1", "requested")],
+        "has ended": [("run-2", "requested"), ("run-1", "resolved")],
+    }
+    assert expected[fetched] == told
+    assert 1 == bench.api.calls.count("run-1") - (fetched == "fails")

@@ -71,7 +71,7 @@ async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch:
     reached, go_on, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
     release = bench.store.release
 
-    async def noted(app: str | None = None, *, digest_above: int, now: float) -> bool:
+    async def noted(app: str, *, digest_above: int, now: float) -> bool:
         if await release(app, digest_above=digest_above, now=now):
             released.set()
             return True
@@ -141,7 +141,7 @@ async def test_news_stays_held_until_the_database_takes_its_release(
     bench.api.pages = [runs(1)]
     release = bench.store.release
 
-    async def locked(app: str | None = None, *, digest_above: int, now: float) -> bool:
+    async def locked(app: str, *, digest_above: int, now: float) -> bool:
         with closing(hold(bench.path)):
             return await release(app, digest_above=digest_above, now=now)
 

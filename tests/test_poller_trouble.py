@@ -334,7 +334,7 @@ async def test_a_quiet_poll_is_one_debug_line(bench: PollBench) -> None:
             "event": "poll.succeeded",
             "log_level": "info",
             "app": "support",
-            "waiting": 1,
+            "runs": 1,
             "new": 1,
             "resolved": 0,
         },

@@ -145,7 +145,8 @@ async def test_a_dead_delivery(tmp_path: Path, endpoints: Endpoints) -> None:
             (problem,) = await endpoints.until(503)
             assert {
                 "notifier": "webhook",
-                "reason": "1 delivery is dead; `watcher retry` puts back what was given up",
+                "reason": "1 delivery is dead (HTTP 404: no such hook);"
+                " watcher retry --all-dead puts it back",
             } == problem
             assert "1 dead" in (await endpoints.get("/"))[1]
             assert (

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -106,8 +107,8 @@ def test_finds_what_is_masked_among_much() -> None:
 
 
 def test_a_prompt_of_nothing_but_masked_values_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where too many masked values may be in a prompt it is not searched, but masked whole."""
-    monkeypatch.setattr(redaction, "_SEARCHED_FOR", 3)
+    """Where too many masked values would have to be looked for, the prompt is masked whole."""
+    monkeypatch.setattr(redaction, "_LOOKS", 3)
     prompt = "Use abcd, bcde, cdef and defg?"
     few, many = ["abcd", "bcde", "cdef"], ["abcd", "bcde", "cdef", "defg"]
     assert (
@@ -115,6 +116,43 @@ def test_a_prompt_of_nothing_but_masked_values_is_masked(monkeypatch: pytest.Mon
         == masker(*GLOBS).request(request(prompt, {"token": few})).prompt
     )
     assert MASK == masker(*GLOBS).request(request(prompt, {"token": many})).prompt
+
+
+@pytest.mark.parametrize("field", ["type", "prompt", "editable_params"])
+def test_no_field_repeats_a_secret(field: str) -> None:
+    """A secret of ours, and a value that is masked among the parameters, show in no field of a request."""
+    told = f"{KEY} hunter22" if field != "type" else KEY
+    fields: dict[str, Any] = {field: (told,) if field == "editable_params" else told}
+    asked = replace(request("Go?", {"token": "hunter22"}), **fields)
+    shown = str(getattr(masker(*GLOBS, secret=KEY).request(asked), field))
+    assert (KEY in shown, "hunter22" in shown, MASK in shown) == (False, False, True)
+
+
+def test_a_prompt_that_is_json_is_masked_by_its_keys() -> None:
+    """Where an agent asks with an object instead of a text, secret keys in it are masked as in parameters."""
+    shown = masker(*GLOBS).request(request('{"ask": "Go?", "api_token": "hunter22"}', None)).prompt
+    assert shown == f'{{"ask": "Go?", "api_token": "{MASK}"}}'
+    for harmless in ('{"ask": "Go?"}', "[not JSON"):
+        assert harmless == masker(*GLOBS).request(request(harmless, None)).prompt
+
+
+def test_a_value_that_is_escaped_elsewhere_is_masked_there_too() -> None:
+    """A masked value is found within JSON that is itself a text."""
+    shown = masker(*GLOBS).request(request('Send {"key": "ab\\"cdef"}?', {"token": 'ab"cdef'})).prompt
+    assert shown == f'Send {{"key": "{MASK}"}}?'
+
+
+def test_masking_much_takes_no_time_to_speak_of() -> None:
+    """Thousands of masked values beside thousands of texts are looked up, not each compared with each."""
+    params = {
+        "token_ids": [f"{number}-hidden" for number in range(8000)],
+        "texts": [f"text {number}" for number in range(8000)],
+    }
+    finder = redaction._Finder({f"{number:04}-hidden" for number in range(8000)})
+    for text in params["texts"]:
+        finder.mask(text)
+    assert redaction._LOOKS - 8000 * 10 < finder._looks
+    assert masker(*GLOBS).request(request("Use 17-hidden?", params)).prompt == f"Use {MASK}?"
 
 
 def test_a_mask_is_not_masked_again() -> None:

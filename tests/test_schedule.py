@@ -43,7 +43,12 @@ class ScriptedPoller:
     def __init__(self, interval: float = 3600.0) -> None:
         self.config = AppConfig(name="support", base_url="http://app.test", poll_interval=interval)
         self.polls: asyncio.Queue[float] = asyncio.Queue()
+        self.moved: list[int] = []
         self.answer: Callable[[], Any] = lambda: None
+
+    def clock_moved(self, seconds: float) -> None:
+        """Notes by how much."""
+        self.moved.append(round(seconds))
 
     async def poll(self) -> float | None:
         """Notes the poll."""
@@ -109,7 +114,7 @@ async def test_a_clock_set_back_an_hour() -> None:
         await poller.polls.get()
         await bench.prunes.get()
         await bench.schedule.look_at_clock()
-    assert [-3600] == bench.shifts
+    assert [-3600] == bench.shifts == poller.moved
     assert [("daemon.clock_stepped", -3600.0)] == [(record["event"], record["seconds"]) for record in logs]
     assert poller.polls.empty()
 

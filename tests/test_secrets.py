@@ -1,6 +1,7 @@
 """Secrets are read late and shown never."""
 
 import base64
+import json
 from pathlib import Path
 from urllib.parse import quote
 
@@ -104,3 +105,20 @@ def test_a_secret_does_not_show_itself() -> None:
     """Neither repr nor str nor an f-string shows the value."""
     secret = Secret("apps.a.access_key", Redactor(), value=KEY)
     assert (KEY in repr(secret), KEY in str(secret), KEY in f"{secret}") == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    "secret", ['dynamiq_acc_a"b\\c-0123', "geheim-\N{LATIN SMALL LETTER U WITH DIAERESIS}ber"]
+)
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_scrubs_what_is_escaped_in_json(secret: str, *, ascii_only: bool) -> None:
+    """A secret that somebody echoes within JSON is known in its escaped form, too."""
+    assert (
+        redactor(secret).scrub(json.dumps({"key": secret}, ensure_ascii=ascii_only)) == f'{{"key": "{MASK}"}}'
+    )
+
+
+def test_scrubs_what_a_signing_secret_encodes() -> None:
+    """The text that the base64 of a signing secret stands for is as secret."""
+    known = redactor("whsec_bWFkZS11cC1zZWNyZXQ=")
+    assert known.scrub("it is made-up-secret") == f"it is {MASK}"

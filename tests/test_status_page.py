@@ -73,7 +73,7 @@ def a_view(
 
 HOSTILE_VIEW: Final = a_view(
     apps=[an_app(pending=2, failure=Failure(500, HOSTILE, HOSTILE, NOW - 60, 2), succeeded_ago=60.0)],
-    notifiers=[NotifierNow("slack", 1, 400.0, HOSTILE, 0, 12.0)],
+    notifiers=[NotifierNow("slack", 1, 400.0, HOSTILE, 0, None, 12.0)],
     waiting=[
         a_request(HOSTILE, run_id=HOSTILE, link=f"javascript:{HOSTILE}"),
         a_request(None, link=f"https://approvals.example/'\"><script>{HOSTILE}"),
@@ -112,7 +112,7 @@ class Page(HTMLParser):
 
 def test_nothing_to_do() -> None:
     """An idle watcher says that nothing waits and that all is well."""
-    words = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None)])).words
+    words = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None, None)])).words
     for expected in ("Nothing waits", "All is well.", "support up", "polled 3 s ago in 142ms, every 15s"):
         assert expected in words
     assert "slack all delivered" in words
@@ -144,8 +144,8 @@ def test_what_is_wrong() -> None:
         a_view(
             apps=[an_app("a-good-one"), an_app("failing", failure=failure, succeeded_ago=800.0)],
             notifiers=[
-                NotifierNow("slack", 3, 421.0, "HTTP 429", 0, 12.0),
-                NotifierNow("audit", 0, None, None, 2, None),
+                NotifierNow("slack", 3, 421.0, "HTTP 429", 0, None, 12.0),
+                NotifierNow("audit", 0, None, None, 2, "HTTP 400: no", None),
             ],
         )
     )
@@ -175,7 +175,7 @@ def test_what_was_resolved() -> None:
 def test_other_peoples_text_is_only_text() -> None:
     """No element, attribute, script or link comes of it, and nothing in it turns or hides the rest."""
     page = Page(HOSTILE_VIEW)
-    plain = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None)]))
+    plain = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None, None)]))
     known = {name for name, _ in plain.elements} | {"article", "b", "time"}
     assert set() == {name for name, _ in page.elements} - known
     assert 1 == len(page.attributes("style"))

@@ -128,7 +128,7 @@ async def test_the_limit(path: Path, above: int, expected: int) -> None:
     """So many as the limit are told one by one, and with 0 always."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(None, digest_above=above, now=NOW + 1)
+        await store.release(APP.name, digest_above=above, now=NOW + 1)
         assert expected == len(await claim(store, "slack", now=NOW + 1))
 
 
@@ -138,7 +138,7 @@ async def test_what_a_killed_process_held_is_released_by_the_next(path: Path) ->
         await many(store, 3)
     async with open_store(path) as store:
         assert [] == list(await claim(store, "slack", now=NOW + 60))
-        await store.release(None, digest_above=2, now=NOW + 60)
+        await store.release(APP.name, digest_above=2, now=NOW + 60)
         assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 60))
 
 

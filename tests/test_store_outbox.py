@@ -192,7 +192,10 @@ async def test_undelivered_counts_what_was_due(path: Path) -> None:
         await sight(store, routes=[*BOTH, Route("late", for_people=True, after=60.0)])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW)
-        counts = [await store.undelivered(names, now=NOW) for names in (["slack", "late"], ["webhook"], [])]
+        counts = [
+            await store.undelivered([APP.name], names, now=NOW)
+            for names in (["slack", "late"], ["webhook"], [])
+        ]
     assert [0, 1, 0] == counts
 
 
@@ -294,12 +297,36 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path)
         await store.withhold([APP.name, "other"])
         await sight(store, make_sighting("run-2"), routes=[PEOPLE])
         at_first = await claim(store, "slack")
-        assert [True, False] == [store.seen("other"), store.seen("other")]
+        assert not store.seen("other")
         of_another = await claim(store, "slack")
-        assert store.seen(APP.name)
-        assert not store.seen()
+        assert [True, False, False] == [store.seen(APP.name), store.seen(APP.name), store.seen()]
         then = await claim(store, "slack")
     assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
+
+
+async def test_what_is_about_an_app_that_is_not_watched_is_kept_for_when_it_is(path: Path) -> None:
+    """Nothing is sent about an app that left the configuration, nothing is overdue, nothing is lost."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+    async with open_store(path) as store:
+        await store.withhold(["other"])
+        store.seen()
+        assert () == await claim(store, "slack")
+        assert 0 == await store.undelivered(["other"], ["slack"], now=NOW)
+    async with open_store(path) as store:
+        await store.withhold([APP.name])
+        store.seen(APP.name)
+        assert ["run-1"] == run_ids(await claim(store, "slack"))
+
+
+async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
+    """A dead delivery that comes back is given out, whether or not it was held for the end of a poll."""
+    async with open_store(path) as store:
+        await sight(store, routes=[replace(PEOPLE, digests=True)])
+        (dead,) = await store.retire([], now=NOW)
+        with closing(open_beside(path)) as connection, connection:
+            outbox_work.put_back(connection, [dead.id], NOW)
+        assert ["run-1"] == run_ids(await claim(store, "slack"))
 
 
 async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
@@ -310,3 +337,13 @@ async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
         assert () == await claim(store, "slack")
         assert store.seen()
         assert ["run-1"] == run_ids(await claim(store, "slack"))
+
+
+async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
+    """What is told only after a while says that it has waited for that while."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE, replace(PEOPLE, after=60.0)])
+        (at_once,) = await claim(store, "webhook")
+        (later,) = await claim(store, "slack", now=NOW + 61)
+    assert (NOW, NOW + 60) == (at_once.event.at, later.event.at)
+    assert NOW == later.event.first_seen_at

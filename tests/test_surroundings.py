@@ -116,3 +116,34 @@ async def test_a_proxy_that_cannot_be_used(tmp_path: Path, variable: str, argume
     (line,) = ended.err.splitlines()
     assert (2, True) == (ended.status, line.startswith(f"watcher: {variable}: must be"))
     assert "secret" not in line
+
+
+@pytest.mark.parametrize(("closed", "status"), [("2", 0), ("1", 1)])
+async def test_a_process_without_standard_streams(tmp_path: Path, closed: str, status: int) -> None:
+    """Without standard error all is done in silence; without standard output the console accepts nothing."""
+    async with a_world(tmp_path) as world:
+        world.ask()
+        alone = {
+            name: value
+            for name, value in world.settings.items()
+            if "SLACK" not in name and "WEBHOOK" not in name
+        }
+        shell = await asyncio.create_subprocess_shell(
+            f"exec {sys.executable} -m watcher once {closed}>&-",
+            cwd=tmp_path,
+            env=environment(alone),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(shell.communicate(), WITHIN)
+    assert status == shell.returncode
+    assert ("Approve refund?" in out.decode(), b"Traceback" in err) == (closed == "2", False)
+    assert (b"cannot write to standard output: there is none" in err) == (closed == "1")
+
+
+async def test_the_outbox_is_seen_without_the_secrets(tmp_path: Path) -> None:
+    """Who only looks at what waits, or puts it back, needs no file of a secret; who polls does."""
+    settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_ACCESS_KEY_FILE": "/not/there"}
+    looks = [await command(tmp_path, settings, *words) for words in (["pending"], ["deliveries"], ["run"])]
+    assert [0, 0, 2] == [ended.status for ended in looks]
+    assert "access_key_file" in looks[2].err

@@ -34,6 +34,7 @@ from tests.sending import (
 )
 from watcher import __version__
 from watcher.config import WebhookConfig
+from watcher.messages import ADVICE
 from watcher.models import Event
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
 from watcher.secrets import Redactor, Secret, SecretError
@@ -106,7 +107,7 @@ def test_payload_of_the_other_events() -> None:
     expected_failure = {
         "status": 401,
         "code": "unauthorized",
-        "message": "invalid key",
+        "message": f"invalid key (What to do: {ADVICE[401]})",
         "since": "2026-06-10T09:15:39Z",
         "pending_known": 2,
     }

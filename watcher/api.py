@@ -34,13 +34,13 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.aside import aside
 from watcher.backoff import retry_after
 from watcher.documents import LARGE, parse_json
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.proxies import proxy_for
 from watcher.runs import Skipped, parse_run, tidy
 from watcher.secrets import Secret, SecretError
+from watcher.threads import computing
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
@@ -195,7 +195,7 @@ class RunsClient:
                 body = await _read(response)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-        return await aside(partial(read, body)) if len(body) > LARGE else read(body)
+        return await computing(partial(read, body)) if len(body) > LARGE else read(body)
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -208,7 +208,8 @@ class RunsClient:
             raise TimedOut(f"no answer in time ({_words(error)})") from None
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             # A ValueError is what the rules for international host names raise.
-            raise ConnectionFailed(_words(error)) from None
+            host = self._base_url.partition("://")[2].partition("/")[0]
+            raise ConnectionFailed(f"cannot connect to {host}: {_words(error)}") from None
 
     def _authorization(self) -> dict[str, str]:
         if self._access_key is None:

@@ -91,6 +91,7 @@ class Refused(ApiError):
     """A status that is no success. `from_api` tells the API's own error document from a proxy's page."""
 
     code = "refused"
+    whole_app = False
     from_api = False
 
 
@@ -104,29 +105,30 @@ class Unauthorized(Refused):
     """401: the key is missing, wrong, expired or deleted."""
 
     code = "unauthorized"
+    whole_app = True
 
 
 class Forbidden(Refused):
     """403: the key of another project, or a Personal Access Token."""
 
     code = "forbidden"
+    whole_app = True
 
 
 class NotFound(Refused):
     """404: the run, or the app, does not exist."""
 
     code = "not_found"
-    whole_app = False
 
 
 class RateLimited(Refused):
     """429."""
 
     code = "rate_limited"
+    whole_app = True
 
 
 class ServerError(Refused):
     """5xx."""
 
     code = "server_error"
-    whole_app = False

@@ -47,6 +47,12 @@ class AppAlert:
             self._due_at = self._wall() + self._patience
         self._set_alarm()
 
+    def clock_moved(self, seconds: float) -> None:
+        """The wall clock was set by so many seconds; how long the app has failed stays what it is."""
+        self._since += seconds
+        if self._due_at is not None:
+            self._due_at += seconds
+
     async def off(self) -> None:
         """Tells nobody any more; what is under way is waited for."""
         await self._alarm.off()

@@ -115,7 +115,7 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
     from watcher import tables  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
 
-    config = _load(config_file)
+    config = _load(config_file, need_secrets=False)
     apps = [app.name for app in config.apps]
     with _reading(config) as connection:
         if connection is not None:
@@ -134,7 +134,7 @@ def deliveries(config_file: Path | None, *, as_json: bool, state: "DeliveryState
     from watcher import tables  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
 
-    with _reading(_load(config_file)) as connection:
+    with _reading(_load(config_file, need_secrets=False)) as connection:
         tables.show_deliveries(
             reports.deliveries(connection, state, now=time.time()) if connection else [], as_json=as_json
         )
@@ -142,7 +142,7 @@ def deliveries(config_file: Path | None, *, as_json: bool, state: "DeliveryState
 
 @main.command()
 @config_option
-@click.argument("ids", metavar="ID...", nargs=-1, type=int)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
 @click.option("--all-dead", is_flag=True, help="Every delivery that was given up.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Put dead deliveries back, by the ids that `watcher deliveries` shows."""
@@ -150,8 +150,8 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     if bool(ids) == all_dead:
-        raise click.UsageError("name deliveries by ID, or give --all-dead")
-    config = _load(config_file)
+        raise click.UsageError("name deliveries by ID, or give --all-dead, and not both")
+    config = _load(config_file, need_secrets=False)
     try:
         count = put_back(config.database, None if all_dead else ids)
     except (NotDeadError, StoreError) as error:
@@ -242,12 +242,12 @@ def _without_rich() -> "Iterator[None]":
             del sys.modules[name]
 
 
-def _load(config_file: Path | None) -> "Config":
+def _load(config_file: Path | None, *, need_secrets: bool = True) -> "Config":
     from watcher import logs  # noqa: PLC0415
     from watcher.config_sources import ConfigError, load  # noqa: PLC0415
 
     try:
-        config = load(config_file, environ=os.environ, directory=Path.cwd())
+        config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
     except ConfigError as error:
         _fail(*error.problems)
     logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)

@@ -70,7 +70,7 @@ def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -
 def read_environment(environ: Mapping[str, str]) -> Source:
     """Reads the WATCHER_ variables. Empty ones count as not set, unknown ones are a warning."""
     source = Source()
-    app = environ.get("WATCHER_APP_NAME", "").strip() or "default"
+    app = environ.get("WATCHER_APP_NAME", "").strip().lower() or "default"
     for variable in sorted(environ):
         value = environ[variable]
         if not variable.startswith(PREFIX) or not value.strip() or _is_from_kubernetes(variable, value):

@@ -63,8 +63,12 @@ class ConfigError(Exception):
         super().__init__("\n".join(self.problems))
 
 
-def load(config_file: Path | None, *, environ: Mapping[str, str], directory: Path) -> Config:
+def load(
+    config_file: Path | None, *, environ: Mapping[str, str], directory: Path, need_secrets: bool = True
+) -> Config:
     """Returns the configuration. `directory` is where `config.toml` is looked for.
+
+    Unless there is `need_secrets`, a secret's file that cannot be read now is no problem.
 
     Raises:
         ConfigError: it has problems.
@@ -78,7 +82,7 @@ def load(config_file: Path | None, *, environ: Mapping[str, str], directory: Pat
         settings = _validate(environment, file)
     except ValidationError as error:
         raise ConfigError([*problems, *_words(error, environment)]) from None
-    loader = _Loader(settings, environment, file)
+    loader = _Loader(settings, environment, file, need_secrets=need_secrets)
     config = loader.config(environ)
     problems += [*loader.problems, *proxy_problems(environ)]
     if problems:
@@ -150,7 +154,7 @@ def _variable(path: list[str], environment: Source) -> str:
 
 def _given(value: Any) -> str:
     """Says what was given, unless a secret may stand in it: in a table, or before the @ of a URL."""
-    if isinstance(value, dict | list) or re.search(r"//.*@", str(value)):
+    if isinstance(value, dict | list) or "@" in str(value):
         return ""
     return f"got {cut(repr(value), _LONGEST_GIVEN)}; "
 
@@ -162,7 +166,8 @@ def _is_secret(path: Iterable[str]) -> bool:
 class _Loader:
     """Resolves validated settings, collecting problems and warnings on the way."""
 
-    def __init__(self, settings: Settings, environment: Source, file: Source) -> None:
+    def __init__(self, settings: Settings, environment: Source, file: Source, *, need_secrets: bool) -> None:
+        self._need_secrets = need_secrets
         self._settings = settings
         self._environment = environment
         self._file = file
@@ -216,6 +221,8 @@ class _Loader:
             self._warnings.append(f"{prefix}.base_url: http:// sends the access key in clear")
         own = {key: getattr(table, key) for key in _WITH_DEFAULTS}
         self._show(prefix, table, skip={key for key, value in own.items() if value is None} | {"notify"})
+        if table.notify == []:
+            self._warnings.append(f"{prefix}.notify: is empty, so nobody is told of this app")
         notify = notifiers if table.notify is None else tuple(dict.fromkeys(table.notify))
         self._shown.append((f"{prefix}.notify", ", ".join(notify), self._origin(f"{prefix}.notify")))
         inherited = {
@@ -312,7 +319,8 @@ class _Loader:
         try:
             TypeAdapter(allowed or SECRET_TYPES[key]).validate_python(secret.read())
         except SecretError as error:
-            self.problems.append(f"{label}: {str(error).removeprefix(f'{name}: ')}")
+            if self._need_secrets:
+                self.problems.append(f"{label}: {str(error).removeprefix(f'{name}: ')}")
         except ValidationError as error:
             reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
             self.problems.append(f"{label}: must be {reason}")

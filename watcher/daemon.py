@@ -74,14 +74,18 @@ async def once(config: Config) -> bool:
     async with open_parts(config, Observer()) as parts:
         _log_warnings(config)
         await _adopt(parts)
+        parts.store.seen()  # nothing is given out before the polls have ended
         await parts.store.prune(before=time.time() - config.retention)
         waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
-        await parts.dispatcher.run(until_idle=True)
+        for _ in range(2):  # what happened to one notifier may be news for another
+            await parts.dispatcher.run(until_idle=True)
         names = [notifier.name for notifier in parts.notifiers]
-        left = await parts.store.undelivered(names, now=time.time())
+        apps = [app.name for app in config.apps]
+        left = await parts.store.undelivered(apps, names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
-        good = left == 0 and all(wait is None for wait in waits)
+        whole = all(wait is None for wait in waits) and all(poller.whole for poller in parts.pollers)
+        good = left == 0 and whole
         if good and parts.heartbeat is not None:
             await parts.heartbeat.beat()
         return good
@@ -104,7 +108,8 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         try:
             await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
-            reason = getattr(error, "strerror", None) or str(error)
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number and number > 0 else str(error)
             raise CannotListenError(
                 f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
             ) from None
@@ -132,7 +137,6 @@ class _Daemon:
 
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the time is over, or something dies; then drains."""
-        await self._parts.store.withhold([app.name for app in self._parts.config.apps])
         patience = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._stop_withholding)
         delivering = asyncio.create_task(self._parts.dispatcher.run())
         delivering.add_done_callback(self._on_death)
@@ -215,6 +219,7 @@ async def _adopt(parts: Parts) -> None:
     ages = {name: kept.remind_after for name, kept in terms(parts.config, parts.notifiers).items()}
     apps = {app.name: app.notify for app in parts.config.apps}
     log_superseded(await parts.store.plan_reminders(ages, apps, now=time.time()))
+    await parts.store.withhold(list(apps))
     for delivery in await parts.store.retire(names, now=time.time()):
         log.error(
             "delivery.dead",

@@ -19,7 +19,7 @@ _OUTCOMES: Final[Mapping[str, Outcome]] = {"failed": "failed", "canceled": "canc
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which runs to look at once the whole list was read, each oldest check first.
+    """Which runs to look at once the whole list was read.
 
     `confirm` are those that may have ended, `recheck` those that may ask something else by now.
     """
@@ -69,7 +69,7 @@ def plan(known: Mapping[str, Sequence[Known]], listed: Mapping[str, Run]) -> Pla
             confirm.append(run_id)
         elif not run.requests:
             recheck.append(run_id)
-        elif _unlisted(requests, run):
+        elif unlisted(requests, run):
             confirm.append(run_id)
     return Plan(tuple(confirm), tuple(recheck))
 
@@ -88,7 +88,7 @@ def judge(known: Sequence[Known], run: Run | None, *, paused_waits: bool = False
     if run.requests:
         ended = tuple(
             Change(request, _replaced_or_answered(request, run), run.status)
-            for request in _unlisted(known, run)
+            for request in unlisted(known, run)
         )
         return Verdict(new_requests(known, run), ended, hidden=False)
     if run.status == AWAITING:
@@ -100,7 +100,8 @@ def judge(known: Sequence[Known], run: Run | None, *, paused_waits: bool = False
     return Verdict((), tuple(Change(request, "answered", run.status) for request in known), hidden=False)
 
 
-def _unlisted(known: Iterable[Known], run: Run) -> list[Known]:
+def unlisted(known: Iterable[Known], run: Run) -> list[Known]:
+    """Returns the known requests that a run does not show among those it shows."""
     current = {(request.id, request.fingerprint) for request in run.requests}
     return [request for request in known if (request.request_id, request.fingerprint) not in current]
 

@@ -63,7 +63,10 @@ def after_failure(
         return Dead(delivery.id, words)
     failures = LONGEST if error.fix else delivery.attempt
     wait = error.retry_after or backoff(
-        failures, base=FIRST_RETRY, maximum=settings.backoff_max, jitter=jitter
+        failures,
+        base=min(FIRST_RETRY, settings.backoff_max),
+        maximum=settings.backoff_max,
+        jitter=jitter,
     )
     return Retry(delivery.id, words, min(now + wait, give_up_at))
 

@@ -48,13 +48,17 @@ class AppNow:
 
 @dataclass(frozen=True, slots=True)
 class NotifierNow:
-    """How a notifier is: what is due and undelivered, the age of the oldest of that, what was given up."""
+    """How a notifier is: what is due and undelivered, the age of the oldest of that, what was given up.
+
+    `last_error` is why the oldest is undelivered, `dead_error` why the newest was given up.
+    """
 
     name: str
     undelivered: int
     oldest_undelivered: float | None
     last_error: str | None
     dead: int
+    dead_error: str | None
     paused_for: float | None
 
 
@@ -138,7 +142,9 @@ def _blindness(app: AppNow) -> str | None:
 
 def _arrears(notifier: NotifierNow) -> Iterator[str]:
     if notifier.dead:
-        yield f"{_deliveries(notifier.dead)} dead; `watcher retry` puts back what was given up"
+        them = "it" if notifier.dead == 1 else "them"
+        why = f" ({cut(printable(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
+        yield f"{_deliveries(notifier.dead)} dead{why}; watcher retry --all-dead puts {them} back"
     oldest = notifier.oldest_undelivered
     if oldest is not None and oldest > OVERDUE_AFTER:
         why = f": {cut(printable(notifier.last_error), _SHOWN)}" if notifier.last_error else ""

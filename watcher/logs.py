@@ -6,9 +6,11 @@ short way, without a record of the standard library in between, which would doub
 
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, MutableMapping
+from pathlib import Path
 from textwrap import indent
 from typing import Any, Final, Literal, TextIO
 
@@ -41,7 +43,8 @@ def configure(
 
     `auto` is lines for people on a terminal, else JSON.
     """
-    target = stream if stream is not None else sys.stderr
+    # A process may be started without standard error; what it does matters more than what it says.
+    target = stream or sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
     for_people = format == "console" or (format == "auto" and target.isatty())
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,

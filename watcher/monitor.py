@@ -25,7 +25,7 @@ ENDED_SHOWN: Final = 10
 _UNKNOWN_APP: Final = AppStanding(
     worked=False, failure=None, pending=0, oldest_pending_since=None, last_success_at=None
 )
-_IDLE: Final = NotifierStanding(0, None, None, 0, None)
+_IDLE: Final = NotifierStanding(0, None, None, 0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ class Monitor:
 
     def _look(self, connection: sqlite3.Connection) -> Now:
         at = self._wall()
-        apps, notifiers = reports.apps(connection), reports.notifiers(connection, now=at)
+        apps, notifiers = reports.apps(connection), reports.notifiers(connection, self._intervals, now=at)
         return Now(
             tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
             tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),
@@ -151,6 +151,7 @@ def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierNow:
         oldest_undelivered=_age(standing.oldest_due_at, at),
         last_error=standing.last_error,
         dead=standing.dead,
+        dead_error=standing.dead_error,
         paused_for=standing.paused_until - at if standing.paused_until else None,
     )
 

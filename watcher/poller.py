@@ -79,6 +79,7 @@ class _Sweep:
     announce: bool
     listed: dict[str, Run]
     hidden: set[str]
+    confirmed: set[str] = field(default_factory=set)
     fetched: int = 0
     skipped: dict[str, ApiError] = field(default_factory=dict)
     new: int = 0
@@ -86,7 +87,10 @@ class _Sweep:
 
 
 class Poller:
-    """Polls one app and remembers, between polls, what need not survive a restart."""
+    """Polls one app and remembers, between polls, what need not survive a restart.
+
+    `whole` says whether the last poll that succeeded could read every run.
+    """
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class Poller:
         """`wake` is called when deliveries were recorded; `jitter` gives random numbers in [0, 1)."""
         self.config = config
         self.app = App(config.name, config.base_url)
+        self.whole = False
         self.last_success: float | None = None
         self._settings = settings
         self._client = client
@@ -151,6 +156,10 @@ class Poller:
         self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 
+    def clock_moved(self, seconds: float) -> None:
+        """The wall clock was set by so many seconds."""
+        self._alert.clock_moved(seconds)
+
     async def close(self) -> None:
         """Closes the connections to the app."""
         await self._alert.off()
@@ -175,6 +184,7 @@ class Poller:
             raise
         except StoreError as error:
             return ApiError(str(error), code=DATABASE_ERROR)
+        self.whole = not sweep.skipped
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)
         self._failures = 0
         self.last_success = self._wall()
@@ -186,7 +196,7 @@ class Poller:
             self._wake()
         self._superseded(health.superseded)
         write = self._log.info if news else self._log.debug
-        write("poll.succeeded", waiting=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
+        write("poll.succeeded", runs=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
 
     async def _sweep(self) -> _Sweep:
@@ -203,7 +213,8 @@ class Poller:
                 await self._record_listed(sweep, runs)
         plan = diff.plan(sweep.known, sweep.listed)
         rechecked = sorted(plan.recheck, key=lambda run_id: self._checked.get(run_id, 0))[:RECHECK_MAX]
-        await self._look(sweep, [*plan.confirm, *rechecked])
+        confirm = [run_id for run_id in plan.confirm if run_id not in sweep.confirmed]
+        await self._look(sweep, [*confirm, *rechecked])
         for error in sweep.skipped.values():
             if not sweep.fetched:
                 raise error
@@ -229,14 +240,23 @@ class Poller:
 
     async def _record_listed(self, sweep: _Sweep, runs: Iterable[Run]) -> None:
         new: list[tuple[Run, tuple[InputRequest, ...]]] = []
+        changed: dict[str, tuple[Run, tuple[InputRequest, ...]]] = {}
         unread: list[str] = []
         for run in runs:
-            if run.requests:
-                new.append((run, diff.new_requests(sweep.known.get(run.id, ()), run)))
-            elif run.id not in sweep.known:
+            known = sweep.known.get(run.id, ())
+            found = (run, diff.new_requests(known, run))
+            if found[1] and diff.unlisted(known, run):
+                changed[run.id] = found
+            elif run.requests:
+                new.append(found)
+            elif not known:
                 unread.append(run.id)
         await self._record(sweep, await self._sightings.of(new), [])
-        await self._look(sweep, unread)
+        # What a run asked before ends before what it asks now begins, so it is looked at by itself first.
+        await self._look(sweep, [*unread, *changed])
+        sweep.confirmed |= changed.keys() - sweep.skipped.keys()
+        left = [changed[run_id] for run_id in changed.keys() & sweep.skipped.keys()]
+        await self._record(sweep, await self._sightings.of(left), [])
 
     async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
         """Fetches runs and records what they show; a failure that concerns the whole app ends the poll."""

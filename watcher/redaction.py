@@ -4,6 +4,7 @@ Values are masked by the names of their keys, and what was masked anywhere is ma
 Cutting comes last: what is left of a secret that was cut would not be known as one.
 """
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -17,8 +18,8 @@ from watcher.text import cut
 
 _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
-_SEARCHED_FOR: Final = 10_000
-"""Masked values that may be in a text; where there are more, the whole text is masked."""
+_LOOKS: Final = 2_000_000
+"""How often it is looked whether a text holds a masked value; after that a text that may is masked whole."""
 _FEW: Final = 32
 """Up to so many values it is quickest to search for each."""
 _LONGEST_SECRET: Final = 16 * 1024
@@ -44,29 +45,46 @@ class Masker:
 
         `also` are texts that are masked elsewhere, and therefore here.
         """
-        hidden = self.hidden(request.params).union(also)
-        editable = fit(list(request.editable_params))
+        hidden = _escaped_too(self.hidden(request.params).union(also))
+        walk = _Walk(self._key, self._redactor, hidden)
+        editable = walk.shown(list(request.editable_params))
         return replace(
             request,
-            type=cut(request.type, STRING_MAX),
+            type=self.text(request.type),
             prompt=None if request.prompt is None else self._prompt(request.prompt, hidden),
-            params=_Walk(self._key, self._redactor, hidden).shown(request.params),
+            params=walk.shown(request.params),
             editable_params=tuple(editable) if isinstance(editable, list) else (editable,),
         )
 
+    def text(self, text: str) -> str:
+        """Returns a short text without the secrets that are known."""
+        return cut(self._redactor.scrub(text), STRING_MAX)
+
     def json(self, value: Json, also: Collection[str] = ()) -> Json:
         """Returns a copy of a JSON value in which what is secret is masked: by its key, or known as such."""
-        return _Walk(self._key, self._redactor, self.hidden(value).union(also)).shown(value)
+        hidden = _escaped_too(self.hidden(value).union(also))
+        return _Walk(self._key, self._redactor, hidden).shown(value)
 
     def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
+        prompt = self._without_secret_keys(prompt)
         start = prompt[: 2 * PROMPT_MAX]
-        shown = self._redactor.scrub(_without(hidden, start))
+        shown = self._redactor.scrub(_Finder(hidden).mask(start))
         if len(start) == len(prompt):
             return cut(shown, PROMPT_MAX)
         # The end may be the beginning of a secret that was not looked at whole.
         longest = max(map(len, hidden), default=0)
         kept = shown[: -min(max(longest, _LONGEST_SECRET), PROMPT_MAX)]
         return cut(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
+
+    def _without_secret_keys(self, prompt: str) -> str:
+        """Masks by keys in a prompt that is JSON, as it is where an agent asks with an object."""
+        if not prompt.startswith(("{", "[")):
+            return prompt
+        try:
+            document = json.loads(prompt)
+        except (ValueError, RecursionError):
+            return prompt
+        return json.dumps(self.json(document), ensure_ascii=False) if self.hidden(document) else prompt
 
 
 class _Walk:
@@ -78,7 +96,7 @@ class _Walk:
         """`hidden` are the texts to be masked wherever they stand."""
         self._pattern = pattern
         self._redactor = redactor
-        self._hidden = hidden
+        self._hidden = _Finder(hidden)
         self._keys: dict[str, tuple[str, bool]] = {}
         self._count = 0
 
@@ -118,7 +136,7 @@ class _Walk:
                 self._add(len(value))
                 return [self._masked(item) for item in value]
             case str():
-                return self._redactor.scrub(_without(self._hidden, value))
+                return self._redactor.scrub(self._hidden.mask(value))
             case int() | float() if not isinstance(value, bool) and str(value) in self._hidden:
                 return MASK
             case _:
@@ -158,22 +176,50 @@ def _texts(value: Json) -> Iterator[str]:
                 yield str(item)
 
 
-def _without(hidden: Collection[str], text: str) -> str:
-    """Returns the text with every hidden value masked, the longest first."""
-    if not hidden:
-        return text
-    found = [value for value in hidden if value in text] if len(hidden) <= _FEW else _likely(hidden, text)
-    if len(found) > _SEARCHED_FOR:
-        return MASK
-    text = text.replace(_MARK, "\N{REPLACEMENT CHARACTER}")
-    for value in sorted(found, key=len, reverse=True):
-        text = text.replace(value, _MARK)
-    return text.replace(_MARK, MASK)
+class _Finder:
+    """Masks texts wherever they stand, the longest first; there may be very many of them."""
+
+    def __init__(self, hidden: Collection[str]) -> None:
+        self._hidden = [value[:PROMPT_MAX] for value in hidden]
+        self._by_beginning: dict[str, list[str]] = {}
+        self._looks = _LOOKS
+        for value in self._hidden if len(self._hidden) > _FEW else ():
+            self._by_beginning.setdefault(value[:_SHORTEST_IN_TEXT], []).append(value)
+
+    def mask(self, text: str) -> str:
+        """Returns the text without them."""
+        likely = self._likely(text)
+        self._looks -= len(likely)
+        if self._looks < 0 and likely:
+            return MASK
+        found = [value for value in likely if value in text]
+        if not found:
+            return text
+        text = text.replace(_MARK, "\N{REPLACEMENT CHARACTER}")
+        for value in sorted(found, key=len, reverse=True):
+            text = text.replace(value, _MARK)
+        return text.replace(_MARK, MASK)
+
+    def __contains__(self, text: str) -> bool:
+        return (
+            text in self._hidden
+            if not self._by_beginning
+            else text in self._by_beginning.get(text[:_SHORTEST_IN_TEXT], ())
+        )
+
+    def _likely(self, text: str) -> list[str]:
+        """Returns those that may be in the text: looking for each would take too long."""
+        if not self._by_beginning:
+            return self._hidden
+        size = _SHORTEST_IN_TEXT
+        beginnings = {text[index : index + size] for index in range(len(text) - size + 1)}
+        return [value for one in beginnings & self._by_beginning.keys() for value in self._by_beginning[one]]
 
 
-def _likely(hidden: Collection[str], text: str) -> list[str]:
-    """Returns the values whose first and last characters are in a text: there may be very many of them."""
-    size = _SHORTEST_IN_TEXT
-    there = {text[index : index + size] for index in range(len(text) - size + 1)}
-    values = {value[:PROMPT_MAX] for value in hidden}
-    return [value for value in values if value[:size] in there and value[-size:] in there]
+def _escaped_too(texts: Collection[str]) -> set[str]:
+    """Returns the texts, and as they stand within JSON that is itself a text."""
+    return {
+        form
+        for text in texts
+        for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    }

@@ -1,11 +1,12 @@
 """`watcher retry`: puts dead deliveries back, beside a daemon that may be running."""
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from watcher.store import outbox, reports
+from watcher.store import outbox
 from watcher.store.schema import open_beside, translated
 
 
@@ -22,13 +23,17 @@ def put_back(database: Path, ids: Sequence[int] | None) -> int:
     """
     with translated(database), closing(open_beside(database)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
-        states = {record.id: record.state for record in reports.deliveries(connection, now=time.time())}
-        dead = [number for number, state in states.items() if state == "dead"]
+        dead = outbox.dead(connection)
         for number in ids or ():
             if number not in dead:
-                state = states.get(number)
-                found = f"it is {state}" if state else "there is no such delivery"
-                raise NotDeadError(f"ID {number}: {found}; only dead deliveries can be put back")
-        chosen = dead if ids is None else sorted(set(ids))
+                raise NotDeadError(
+                    f"ID {number}: {_found(connection, number)}; only dead deliveries can be put back"
+                )
+        chosen = sorted(dead if ids is None else set(ids))
         outbox.put_back(connection, chosen, time.time())
     return len(chosen)
+
+
+def _found(connection: sqlite3.Connection, number: int) -> str:
+    state = outbox.state(connection, number)
+    return f"it is {state}" if state else "there is no such delivery"

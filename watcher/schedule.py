@@ -91,6 +91,7 @@ class Schedule:
         log.warning("daemon.clock_stepped", seconds=round(moved, 1))
         await self._shift(moved)
         for poller in self._pollers:
+            poller.clock_moved(moved)
             if self._scheduler.get_job(poller.config.name) is not None:
                 self._book_anew(poller)
         self._book_regular()

@@ -5,10 +5,12 @@ made known to a `Redactor`, which the logs and everything that stores or shows o
 """
 
 import base64
+import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -121,8 +123,12 @@ def _forms(value: str) -> Iterable[str]:
     yield value
     yield quote(value, safe="", errors="replace")
     yield base64.b64encode(value.encode(errors="replace")).decode()
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
     if value.startswith("whsec_"):
         yield value.removeprefix("whsec_")
+        with suppress(ValueError):
+            yield base64.b64decode(value.removeprefix("whsec_")).decode()
     if "://" in value:
         yield from _url_forms(value)
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
-from watcher.aside import aside
 from watcher.config import AppConfig
 from watcher.models import InputRequest, Run, Sighting
 from watcher.redaction import Masker
 from watcher.runs import tidy
+from watcher.threads import computing
 
 
 class Sightings:
@@ -23,7 +23,7 @@ class Sightings:
         wanted = [(run, requests) for run, requests in new if requests]
         if not wanted:
             return []
-        return await aside(
+        return await computing(
             lambda: [sighting for run, requests in wanted for sighting in self._placed(run, requests)]
         )
 
@@ -45,7 +45,14 @@ class Sightings:
         if self._config.include_input:
             shown_input = self._masker.json(tidy(run.input), self._masker.hidden(request.params))
         return Sighting(
-            replace(run, input=shown_input, requests=()),
+            replace(
+                run,
+                status=self._masker.text(run.status),
+                user_id=self._masker.text(run.user_id) if run.user_id else None,
+                session_id=self._masker.text(run.session_id) if run.session_id else None,
+                input=shown_input,
+                requests=(),
+            ),
             shown if self._config.include_params else replace(shown, params=None),
             link(self._config, run.id, request.id),
             position,

@@ -40,21 +40,16 @@ def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
     if not requests:
         sys.stdout.write("Nothing waits.\n")
         return
-    _print_table(
-        ["app", "kind", "prompt", "waiting", "told", "run", "request"],
-        [
-            [
-                request.app,
-                request.type,
-                cut(printable(request.prompt or "(not visible)"), PROMPT_SHOWN),
-                duration(max(now - request.first_seen_at, 0.0)),
-                ", ".join(request.told) or "nobody yet",
-                request.run_id,
-                request.request_id or "-",
-            ]
-            for request in requests
-        ],
-    )
+    for request in requests:
+        told = f"told {', '.join(request.told)}" if request.told else "told nobody yet"
+        waited = duration(max(now - request.first_seen_at, 0.0))
+        lines = [
+            f"{request.app} · {request.type} · waits {waited} · {told}",
+            f"  {cut(printable(request.prompt or '(question not visible)'), PROMPT_SHOWN)}",
+            f"  run {request.run_id}" + (f"  request {request.request_id}" if request.request_id else ""),
+            *([f"  {request.link}"] if request.link else []),
+        ]
+        sys.stdout.write("".join(f"{_one_line(line)}\n" for line in lines))
 
 
 def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:
@@ -109,3 +104,8 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH).print(table)
+
+
+def _one_line(line: str) -> str:
+    """Returns a line of ours with other people's text in it as one line, its indentation kept."""
+    return "  " * line.startswith("  ") + printable(line)

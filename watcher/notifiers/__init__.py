@@ -15,7 +15,7 @@ def build(
     session: aiohttp.ClientSession,
     request_timeout: float,
     clock: Callable[[], float],
-    stream: TextIO,
+    stream: TextIO | None,
 ) -> Notifier:
     """Returns the notifier for its section of the configuration.
 

@@ -19,8 +19,8 @@ from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.notifiers.outgoing import WORTH_WAITING
-from watcher.notifiers.threads import apart
 from watcher.text import cut
+from watcher.threads import blocking
 
 if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult
@@ -92,14 +92,14 @@ class AppriseNotifier:
         message = render(delivery.event)
         try:
             async with asyncio.timeout(self._timeout):
-                await apart(lambda: self._notify(message))
+                await blocking(lambda: self._notify(message))
         except TimeoutError:
             raise DeliveryError(f"no answer within {self._timeout:g} s") from None
         return None
 
     async def check(self) -> str:
         """Reads the URL, which is all that can be tried without sending. See `Notifier.check`."""
-        await apart(self._current)
+        await blocking(self._current)
         return "configured; a test needs --send"
 
     def _notify(self, message: Message) -> None:

@@ -8,7 +8,7 @@ from watcher.config import ConsoleConfig
 from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.threads import apart
+from watcher.threads import blocking
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
 """What fits a screen; whoever needs more has the API."""
@@ -32,7 +32,7 @@ class ConsoleNotifier:
     for_people = True
     digests = False
 
-    def __init__(self, config: ConsoleConfig, *, stream: TextIO) -> None:
+    def __init__(self, config: ConsoleConfig, *, stream: TextIO | None) -> None:
         self.name = self.place = config.name
         self._stream = stream
 
@@ -40,16 +40,18 @@ class ConsoleNotifier:
         """Writes at once. See `Notifier.send`."""
         message = shortened(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
         # A reader that stops reading must stop neither the polling nor the end of the process.
-        await apart(lambda: self._write(message))
+        await blocking(lambda: self._write(message))
         return None
 
     async def check(self) -> str:
         """Returns what it writes to. See `Notifier.check`."""
-        if self._stream.closed:
+        if self._stream is None or self._stream.closed:
             raise _closed("it is closed")
         return "writes to standard output"
 
     def _write(self, message: Message) -> None:
+        if self._stream is None:
+            raise _closed("there is none")
         try:
             text = _panel(message, self._stream) if self._stream.isatty() else f"{summary(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"

@@ -18,8 +18,8 @@ import aiohttp
 
 from watcher import __version__
 from watcher.config import WebhookConfig
-from watcher.messages import moment
-from watcher.models import Delivery, Event, InputRequest, Json, Receipt, Run
+from watcher.messages import ADVICE, moment
+from watcher.models import Delivery, Event, Failure, InputRequest, Json, Receipt, Run
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import post, refusal
 from watcher.runs import tidy
@@ -140,7 +140,7 @@ def payload(event: Event) -> dict[str, Json]:
         data["failure"] = {
             "status": event.failure.status,
             "code": event.failure.code,
-            "message": event.failure.message,
+            "message": _with_advice(event.failure),
             "since": moment(event.failure.since),
             "pending_known": event.failure.pending_known,
         }
@@ -158,6 +158,11 @@ def payload(event: Event) -> dict[str, Json]:
         "timestamp": moment(event.at),
         "data": data,
     }
+
+
+def _with_advice(failure: Failure) -> str:
+    advice = ADVICE.get(failure.status or 0)
+    return f"{failure.message} (What to do: {advice})" if advice else failure.message
 
 
 def encode(document: dict[str, Json]) -> bytes:

@@ -63,6 +63,7 @@ class Store:
         # What was given out and not settled yet. It dies with the process, and so do those sends.
         self._in_flight: set[int] = set()
         self._unseen: set[str] = set()
+        self._unwatched: set[str] = set()
         self._left_over = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
@@ -107,19 +108,21 @@ class Store:
     async def withhold(self, apps: Collection[str]) -> None:
         """Gives out nothing of what another process left about these apps until they are said to be seen.
 
-        Much of it may be over by now, which their first poll will tell.
+        Much of it may be over by now, which their first poll will tell. What it left about other apps, which
+        nobody watches any more, is kept for when they are configured again.
         """
-        self._left_over = await self._run(outbox.last_delivery)
-        self._unseen = set(apps)
+        self._left_over, known = await self._run(outbox.left_over)
+        self._unwatched = known - set(apps)
+        self._unseen = known & set(apps)
 
     def seen(self, app: str | None = None) -> bool:
-        """An app was polled, or (None) no poll is waited for any more; returns whether that lets anything go."""
-        withheld = bool(self._unseen) if app is None else app in self._unseen
-        self._unseen.difference_update(self._unseen if app is None else {app})
-        return withheld
+        """An app was polled, or (None) no poll is waited for; returns whether that lets anything go."""
+        let_go = self._unseen if app is None else self._unseen & {app}
+        self._unseen = self._unseen - let_go
+        return bool(let_go)
 
-    async def release(self, app: str | None = None, *, digest_above: int, now: float) -> bool:
-        """Lets go what is held for the end of a poll of an app, or of any; more than so many as one digest.
+    async def release(self, app: str, *, digest_above: int, now: float) -> bool:
+        """Lets go what is held for the end of a poll of an app; more than so many as one digest.
 
         Returns whether there was anything.
         """
@@ -194,9 +197,7 @@ class Store:
     ) -> Claim:
         """Records what became of sends and gives out up to `limit` more that are due, in one transaction."""
         settled = {result.delivery for result in results}
-        withheld = outbox.Withheld()
-        if self._unseen:
-            withheld = outbox.Withheld(self._left_over, json.dumps(list(self._unseen)))
+        withheld = outbox.Withheld(self._left_over, json.dumps(list(self._unseen | self._unwatched)))
 
         def work(connection: sqlite3.Connection) -> Claim:
             in_flight = self._in_flight - settled
@@ -224,9 +225,9 @@ class Store:
 
         return await self._run(work, remember)
 
-    async def undelivered(self, notifiers: Sequence[str], *, now: float) -> int:
-        """Returns how many deliveries of these notifiers should have been sent by now and were not."""
-        return await self._run(partial(outbox.undelivered, notifiers=notifiers, now=now))
+    async def undelivered(self, apps: Sequence[str], notifiers: Sequence[str], *, now: float) -> int:
+        """Returns how many deliveries about these apps, or none, should have been sent by these notifiers."""
+        return await self._run(partial(outbox.undelivered, apps=apps, notifiers=notifiers, now=now))
 
     async def retire(self, notifiers: Sequence[str], *, now: float) -> list[DeliveryRecord]:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""

@@ -23,23 +23,21 @@ def subject(digest: str) -> str:
     return f"digest:{digest}"
 
 
-def release(
-    connection: sqlite3.Connection, app: str | None, *, above: int, now: float, new_id: NewId
-) -> bool:
+def release(connection: sqlite3.Connection, app: str, *, above: int, now: float, new_id: NewId) -> bool:
     """Lets go what was held for the end of a poll; more than `above` (0: never) become a digest.
 
-    Without an `app` what was held for any of them. Returns whether there was anything.
+    Returns whether there was anything.
     """
     rows = connection.execute(
         "SELECT d.id, d.notifier, d.for_people, d.due_at, e.app, e.base_url, e.request"
         " FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.held AND d.state = 'pending' AND (? IS NULL OR e.app = ?) ORDER BY d.id",
-        (app, app),
+        " WHERE d.held AND d.state = 'pending' AND e.app = ? ORDER BY d.id",
+        (app,),
     ).fetchall()
-    groups: dict[tuple[str, str, bool], list[sqlite3.Row]] = {}
+    groups: dict[tuple[str, bool], list[sqlite3.Row]] = {}
     for row in rows:
         # What another process left may be due while what is new has still to wait.
-        groups.setdefault((row["app"], row["notifier"], row["due_at"] <= now), []).append(row)
+        groups.setdefault((row["notifier"], row["due_at"] <= now), []).append(row)
     for group in groups.values():
         if above and len(group) > above:
             _merge(connection, group, now=now, event=new_id(now))

@@ -122,12 +122,16 @@ class AppStanding:
 
 @dataclass(frozen=True, slots=True)
 class NotifierStanding:
-    """How a notifier is. `undelivered` is what should have been sent by now, `last_error` the oldest's."""
+    """How a notifier is. `undelivered` is what should have been sent by now, `last_error` the oldest's.
+
+    `dead_error` is that of the newest delivery that was given up.
+    """
 
     undelivered: int
     oldest_due_at: float | None
     last_error: str | None
     dead: int
+    dead_error: str | None
     paused_until: float | None
 
 

@@ -31,9 +31,14 @@ class Withheld:
     apps: str = "[]"
 
 
-def last_delivery(connection: sqlite3.Connection) -> int:
-    """Returns the number of the newest delivery, 0 if there is none."""
-    return int(connection.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0])
+def left_over(connection: sqlite3.Connection) -> tuple[int, set[str]]:
+    """Returns the number of the newest delivery, and the apps that unfinished ones are about."""
+    newest = connection.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0]
+    rows = connection.execute(
+        "SELECT DISTINCT e.app FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE d.state = 'pending' AND e.app <> ''"
+    )
+    return int(newest), {row[0] for row in rows}
 
 
 def settle(
@@ -132,12 +137,15 @@ def claim(
     return Claim(tuple(_load(connection, number) for number in ids), wake[0])
 
 
-def undelivered(connection: sqlite3.Connection, notifiers: Sequence[str], now: float) -> int:
-    """Returns how many deliveries of these notifiers should have been sent by now and were not."""
-    marks = ", ".join("?" * len(notifiers))
+def undelivered(
+    connection: sqlite3.Connection, apps: Sequence[str], notifiers: Sequence[str], now: float
+) -> int:
+    """Returns how many deliveries about these apps, or none, should have been sent by these notifiers."""
     row = connection.execute(
-        f"SELECT count(*) FROM deliveries WHERE state = 'pending' AND due_at <= ? AND notifier IN ({marks})",  # noqa: S608 - only question marks
-        (now, *notifiers),
+        "SELECT count(*) FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
+        " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?)))",
+        (now, json.dumps(notifiers), json.dumps(apps)),
     ).fetchone()
     return int(row[0])
 
@@ -150,7 +158,7 @@ def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float)
         tuple(notifiers),
     ).fetchall()
     connection.executemany(
-        "UPDATE deliveries SET state = 'dead', finished_at = ?,"
+        "UPDATE deliveries SET state = 'dead', held = 0, finished_at = ?,"
         " last_error = 'the notifier is no longer configured' WHERE id = ?",
         [(now, row["id"]) for row in rows],
     )
@@ -158,13 +166,29 @@ def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float)
 
 
 def shift(connection: sqlite3.Connection, seconds: float) -> None:
-    """Moves the times of unfinished deliveries and of pauses; the lengths of waits stay what they were."""
+    """Moves what is measured from by as much as the clock was set; waits stay as long as they were."""
     connection.execute(
         "UPDATE deliveries SET due_at = due_at + ?, next_attempt_at = next_attempt_at + ?"
         " WHERE state = 'pending'",
         (seconds, seconds),
     )
-    connection.execute("UPDATE notifiers SET paused_until = paused_until + ?", (seconds,))
+    connection.execute(
+        "UPDATE notifiers SET paused_until = paused_until + ?, failing_since = failing_since + ?",
+        (seconds, seconds),
+    )
+    connection.execute("UPDATE apps SET failing_since = failing_since + ?", (seconds,))
+    connection.execute("UPDATE hidden_runs SET since = since + ?", (seconds,))
+
+
+def dead(connection: sqlite3.Connection) -> set[int]:
+    """Returns the numbers of the deliveries that were given up."""
+    return {row[0] for row in connection.execute("SELECT id FROM deliveries WHERE state = 'dead'")}
+
+
+def state(connection: sqlite3.Connection, number: int) -> str | None:
+    """Returns the state of a delivery, None if there is no such."""
+    row = connection.execute("SELECT state FROM deliveries WHERE id = ?", (number,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
@@ -235,7 +259,7 @@ def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
     common = {
         "id": row["event"],
         "type": row["event_type"],
-        "at": row["at"],
+        "at": max(row["at"], row["due_at"]),  # an escalation happens when its time comes
         "app": App(row["event_app"], row["event_base_url"]) if row["event_app"] else None,
         "reminder": Reminder(**detail["reminder"]) if "reminder" in detail else None,
     }

@@ -68,21 +68,29 @@ def apps(connection: sqlite3.Connection) -> dict[str, AppStanding]:
     return {name: _standing(known.get(name), *waiting.get(name, (0, None))) for name in {*known, *waiting}}
 
 
-def notifiers(connection: sqlite3.Connection, *, now: float) -> dict[str, NotifierStanding]:
-    """Returns by name how each notifier is that has something undelivered or dead, or is paused."""
+def notifiers(
+    connection: sqlite3.Connection, apps: Collection[str], *, now: float
+) -> dict[str, NotifierStanding]:
+    """Returns by name how each notifier is that has something undelivered or dead, or is paused.
+
+    What is kept for apps that are not among these, which nobody watches now, is not undelivered.
+    """
     undelivered = {
         row["notifier"]: row
         for row in connection.execute(  # with min(), SQLite takes the other columns from the same row
-            "SELECT notifier, count(*) AS number, min(due_at) AS oldest, last_error FROM deliveries"
-            " WHERE state = 'pending' AND due_at <= ? GROUP BY notifier",
-            (now,),
+            "SELECT d.notifier, count(*) AS number, min(d.due_at) AS oldest, d.last_error FROM deliveries d"
+            " JOIN events e ON e.id = d.event WHERE d.state = 'pending' AND d.due_at <= ?"
+            " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?))) GROUP BY d.notifier",
+            (now, json.dumps(list(apps))),
         )
     }
-    dead = dict(
-        connection.execute(
-            "SELECT notifier, count(*) FROM deliveries WHERE state = 'dead' GROUP BY notifier"
-        ).fetchall()
-    )
+    dead = {
+        name: (number, error)
+        for name, number, _, error in connection.execute(  # and with max() as well
+            "SELECT notifier, count(*), max(id), last_error FROM deliveries WHERE state = 'dead'"
+            " GROUP BY notifier"
+        )
+    }
     paused = dict(
         connection.execute(
             "SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,)
@@ -93,7 +101,7 @@ def notifiers(connection: sqlite3.Connection, *, now: float) -> dict[str, Notifi
         number, oldest, error = 0, None, None
         if name in undelivered:
             _, number, oldest, error = undelivered[name]
-        found[name] = NotifierStanding(number, oldest, error, dead.get(name, 0), paused.get(name))
+        found[name] = NotifierStanding(number, oldest, error, *dead.get(name, (0, None)), paused.get(name))
     return found
 
 

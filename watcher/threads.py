@@ -1,15 +1,16 @@
-"""Work that blocks, in threads that do not keep the process from ending."""
+"""Work that would hold the event loop up, in threads that do not keep the process from ending."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def apart(work: Callable[[], T]) -> T:
+async def blocking(work: Callable[[], T]) -> T:
     """Returns what the work returns, or raises what it raises, done in a daemon thread of its own.
 
     The threads of `asyncio.to_thread` are waited for at the end of the process, so that one which a
@@ -37,3 +38,36 @@ async def apart(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return await outcome
+
+
+async def computing(work: Callable[[], T]) -> T:
+    """Returns what the work returns, like `blocking`, for work that needs the processor and much memory."""
+
+    def quietly() -> T:
+        with _uncollected():
+            return work()
+
+    return await blocking(quietly)
+
+
+_counting = threading.Lock()
+_at_work = 0
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Puts off the search for garbage in cycles, which stops every thread to look at all that is at work.
+
+    Millions of small values out of one large answer are in no cycle, and make that search take seconds.
+    """
+    global _at_work  # noqa: PLW0603 - the collector is one for the whole process
+    with _counting:
+        _at_work += 1
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _counting:
+            _at_work -= 1
+            if not _at_work:
+                gc.enable()
