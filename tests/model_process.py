@@ -75,6 +75,11 @@ class Inline(Executor):
         return future
 
 
+async def at_once(work: Callable[[], T]) -> T:
+    """Does what would be done in a thread, in the same course each time."""
+    return work()
+
+
 class StillLoop(asyncio.SelectorEventLoop):
     """A loop for which no time passes: nothing in it happens because a machine is slow."""
 

@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests import model_checks as checks
 from tests.builders import Clock
 from tests.model_ledger import Ledger
-from tests.model_process import Destination, Fate, Process, StillLoop
+from tests.model_process import Destination, Fate, Process, StillLoop, at_once
 from tests.model_world import World, identities
+from watcher import sightings
 from watcher.models import AWAITING
 
 DAY: Final = 86_400.0
@@ -27,6 +29,8 @@ class Scene:
         super().__init__()
         self.stack = ExitStack()
         self.stack.enter_context(capture_logs())
+        patched = self.stack.enter_context(pytest.MonkeyPatch.context())
+        patched.setattr(sightings, "computing", at_once)
         self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=StillLoop))
         # What a killed process did not look at any more is of no interest.
         self.runner.get_loop().set_exception_handler(lambda *_: None)

@@ -226,7 +226,10 @@ async def test_the_list_is_the_command_lines(tmp_path: Path, endpoints: Endpoint
             await sent(daemon, "slack", "run.input_requested")
             await sent(daemon, "webhook", "run.input_requested")
             await endpoints.until(200)
-            served_list = json.loads((await endpoints.get("/api/pending"))[1])
+            served_list: list[dict[str, Any]] = [{"told": []}]
+            async with asyncio.timeout(WITHIN):
+                while len(served_list[0]["told"]) < len(("slack", "webhook")):
+                    served_list = json.loads((await endpoints.get("/api/pending"))[1])
             printed = json.loads((await world.command("pending", "--json")).out)
             page = (await endpoints.get("/"))[1]
     for item in [*served_list, *printed]:
