@@ -158,12 +158,26 @@ def test_missing_or_lying_pagination(pagination: Callable[[int, int], Json], rea
 
 
 @pytest.mark.parametrize("junk", [[], [None], [{"id": "x"}, float("nan")]])
-@pytest.mark.parametrize("pagination", [None, lambda _count, _total: {}])
-def test_a_server_that_ignores_the_page(junk: list[Json], pagination: Callable[[int, int], Json]) -> None:
-    """A server that gives the first page for ever is asked twice, malformed runs or not."""
+@pytest.mark.parametrize(
+    ("pagination", "read"),
+    [(lambda _count, _total: None, [1, 2]), (lambda _count, _total: {"page_count": 99}, [1, 2, 3])],
+)
+def test_a_server_that_ignores_the_page(
+    junk: list[Json], pagination: Callable[[int, int], Json], read: list[int]
+) -> None:
+    """A server that gives the first page for ever is asked twice, or thrice if it says that there is more."""
     fake = FakeList([*waiting("a"), *junk, *waiting("b")], pagination=pagination, ignore_page=True)
     pages(fake, 1 + len(junk))
-    assert fake.pages == [1, 2]
+    assert read == fake.pages
+
+
+def test_a_page_of_known_runs_among_others() -> None:
+    """Runs that shift while pages are read may fill a page again, behind which others still wait."""
+    three = {"page_count": 3}
+    answers = [
+        answer({"data": waiting(*ids), "pagination": three}) for ids in (("a", "b"), ("b", "a"), ("c",))
+    ]
+    assert ["a", "b", "b", "a", "c"] == listed(FakeApi(*[lambda one=one: one for one in answers]))
 
 
 def test_a_page_count_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,9 +123,10 @@ class RunsClient:
     ) -> AsyncGenerator[Page, None]:
         """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
 
-        Reads on as long as either the page count or the total count says that there is more, and without
-        both until a page brings nothing new, because either may be missing or wrong. That the API knows of no
-        such page ends the list too: runs were answered since its counts were taken.
+        Reads on as long as either the page count or the total count says that there is more, past one page
+        that brings nothing new (runs may have shifted) and not past two, because either may be wrong; without
+        both until a page brings nothing new. That the API knows of no such page ends the list too: runs were
+        answered since its counts were taken.
 
         Raises:
             ApiError: a page could not be had; what came before it is all there is to know.
@@ -137,7 +138,7 @@ class RunsClient:
         query += [("session_id", session_id)] if session_id else []
         seen: set[str] = set()
         unreadable = ""
-        listed = 0
+        listed = stale = 0
         for number in range(1, PAGES_MAX + 1):
             try:
                 page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
@@ -150,7 +151,9 @@ class RunsClient:
             fresh = any(run.id not in seen for run in page.runs) or page.unreadable not in {"", unreadable}
             seen.update(run.id for run in page.runs)
             unreadable = page.unreadable
-            last = not fresh or not _more(page.pagination, number, listed)
+            stale = 0 if fresh else stale + 1
+            patience = 1 if isinstance(page.pagination, dict) and page.items else 0
+            last = stale > patience or not _more(page.pagination, number, listed)
             yield Page(page.runs, page.skipped, last)
             if last:
                 self._forget_behind(number)

@@ -33,17 +33,21 @@ class Redactor:
     """Knows every secret value that was read and takes them out of texts; may be shared by threads."""
 
     def __init__(self) -> None:
+        self._learned: set[str] = set()
         self._known: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self._changing = threading.Lock()
 
     def learn(self, value: str) -> None:
         """Makes a value, and the forms in which it may be echoed, known as secret."""
+        if value in self._learned:  # secrets are learned at every use
+            return
         forms = {form for form in _forms(value) if len(form) >= _SHORTEST}
         with self._changing:
             if not forms <= self._known:
                 self._known |= forms
                 self._pattern = None
+            self._learned.add(value)
 
     def scrub(self, text: str) -> str:
         """Returns the text with every known secret replaced by a mask."""
