@@ -103,6 +103,11 @@ def test_compose_passes_every_variable_under_its_own_name() -> None:
         assert value.startswith((f"${{{name}:-", f"${{{name}-"))
 
 
+def test_compose_passes_every_setting_of_its_env_file() -> None:
+    """What is in the file .env arrives whether the compose file lists it or not, and it need not be there."""
+    assert COMPOSE["services"]["watcher"]["env_file"] == [{"path": ".env", "required": False}]
+
+
 def test_everything_waits_for_the_drain() -> None:
     """Each platform gives a stopping daemon longer than sends in flight may take."""
     grace = {
