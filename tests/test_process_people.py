@@ -283,3 +283,17 @@ async def test_what_was_answered_while_nothing_ran_is_told_to_nobody(tmp_path: P
             await sent(daemon, "webhook", END)
             await some_polls(world)
     assert [] == world.slack.received
+
+
+async def test_once_tells_one_notifier_of_another(tmp_path: Path) -> None:
+    """From cron, too, a webhook hears that Slack is silent and that it is well again, before `once` exits."""
+    alert = {"WATCHER_APP_ALERT_AFTER": "1ms"}
+    async with a_world(tmp_path) as world:
+        world.ask()
+        world.slack.replies.extend([Reply(503, "broken")] * 1000)
+        silent = [(await world.command("once", **alert)).status for _ in range(2)]
+        world.slack.replies.clear()
+        well = await world.command("once", **alert)
+    assert ([1, 1], 0) == (silent, well.status)
+    told = [NEWS, "watcher.notifier_failing", "watcher.notifier_recovered"]
+    assert told == [event["type"] for event in world.events()]

@@ -196,7 +196,11 @@ async def test_undelivered_counts_what_was_due(path: Path) -> None:
             await store.undelivered([APP.name], names, now=NOW)
             for names in (["slack", "late"], ["webhook"], [])
         ]
-    assert [0, 1, 0] == counts
+        (failed,) = await claim(store, "webhook")
+        untried = [await store.undelivered([APP.name], ["webhook"], now=NOW, untried=True)]
+        await store.settle_and_claim("webhook", [Retry(failed.id, "x", NOW)], limit=0, now=NOW)
+        untried.append(await store.undelivered([APP.name], ["webhook"], now=NOW, untried=True))
+    assert ([0, 1, 0], [1, 0]) == (counts, untried)
 
 
 # Beside the daemon

@@ -77,10 +77,12 @@ async def once(config: Config) -> bool:
         parts.store.seen()  # nothing is given out before the polls have ended
         await parts.store.prune(before=time.time() - config.retention)
         waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
-        for _ in range(2):  # what happened to one notifier may be news for another
-            await parts.dispatcher.run(until_idle=True)
         names = [notifier.name for notifier in parts.notifiers]
         apps = [app.name for app in config.apps]
+        await parts.dispatcher.run(until_idle=True)
+        if await parts.store.undelivered(apps, names, now=time.time(), untried=True):
+            # What happened to one notifier was news for another, which had nothing to do any more.
+            await parts.dispatcher.run(until_idle=True)
         left = await parts.store.undelivered(apps, names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")

@@ -225,9 +225,16 @@ class Store:
 
         return await self._run(work, remember)
 
-    async def undelivered(self, apps: Sequence[str], notifiers: Sequence[str], *, now: float) -> int:
-        """Returns how many deliveries about these apps, or none, should have been sent by these notifiers."""
-        return await self._run(partial(outbox.undelivered, apps=apps, notifiers=notifiers, now=now))
+    async def undelivered(
+        self, apps: Sequence[str], notifiers: Sequence[str], *, now: float, untried: bool = False
+    ) -> int:
+        """Returns how many deliveries about these apps, or none, should have been sent by these notifiers.
+
+        With `untried` only those that were not even tried.
+        """
+        return await self._run(
+            partial(outbox.undelivered, apps=apps, notifiers=notifiers, untried=untried, now=now)
+        )
 
     async def retire(self, notifiers: Sequence[str], *, now: float) -> list[DeliveryRecord]:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""

@@ -138,14 +138,22 @@ def claim(
 
 
 def undelivered(
-    connection: sqlite3.Connection, apps: Sequence[str], notifiers: Sequence[str], now: float
+    connection: sqlite3.Connection,
+    apps: Sequence[str],
+    notifiers: Sequence[str],
+    *,
+    untried: bool,
+    now: float,
 ) -> int:
-    """Returns how many deliveries about these apps, or none, should have been sent by these notifiers."""
+    """Returns how many deliveries about these apps, or none, should have been sent by these notifiers.
+
+    With `untried` only those that were not even tried.
+    """
     row = connection.execute(
         "SELECT count(*) FROM deliveries d JOIN events e ON e.id = d.event"
         " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
-        " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?)))",
-        (now, json.dumps(notifiers), json.dumps(apps)),
+        " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?))) AND (NOT ? OR d.attempts = 0)",
+        (now, json.dumps(notifiers), json.dumps(apps), untried),
     ).fetchone()
     return int(row[0])
 
