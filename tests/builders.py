@@ -226,11 +226,12 @@ class WatchedStore(Store):
         now: float,
         pause_until: float | None = None,
         terms: Terms = Terms(),  # noqa: B008 - frozen
+        due_by: float = math.inf,
     ) -> Claim:
         """Does as the store does."""
         try:
             claim = await super().settle_and_claim(
-                notifier, results, limit=limit, now=now, pause_until=pause_until, terms=terms
+                notifier, results, limit=limit, now=now, pause_until=pause_until, terms=terms, due_by=due_by
             )
         except StoreError as error:
             self.refused.put_nowait(error)

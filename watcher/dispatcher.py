@@ -5,6 +5,7 @@ of its sends before it takes more, so a crash can repeat only the sends that wer
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -114,12 +115,13 @@ class Lane:
         self._woken.set()
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Sends what is due until stopped; with `until_idle`, until nothing more is due now.
+        """Sends what is due until stopped; with `until_idle`, all that is due now, each once.
 
         Raises:
             StoreUnusable: the database cannot be used any more.
         """
         loop = asyncio.get_running_loop()
+        due_by = self._wall() if until_idle else math.inf
         done: list[_Outcome] = []
         try:
             while True:
@@ -127,7 +129,7 @@ class Lane:
                 self.turned_at = loop.time()
                 free = 0 if self._stopping else self._notifier.slots - len(self._sends)
                 go = free > 0 and self._pace.take(loop.time(), self.wake)
-                claim = await self._settle_and_claim(done, free if go else 0)
+                claim = await self._settle_and_claim(done, free if go else 0, due_by)
                 done = [] if claim is not None else done
                 started = self._start(claim)
                 if started:
@@ -146,7 +148,7 @@ class Lane:
         self._sends.update(asyncio.create_task(self._send(delivery)) for delivery in deliveries)
         return bool(deliveries)
 
-    async def _settle_and_claim(self, done: Sequence[_Outcome], limit: int) -> Claim | None:
+    async def _settle_and_claim(self, done: Sequence[_Outcome], limit: int, due_by: float) -> Claim | None:
         """Returns None when the database did not take it now; nothing is lost, it is offered again."""
         pauses = [outcome.pause_until for outcome in done if outcome.pause_until is not None]
         try:
@@ -157,6 +159,7 @@ class Lane:
                 now=self._wall(),
                 pause_until=max(pauses, default=None),
                 terms=self._terms,
+                due_by=due_by,
             )
         except StoreUnusable:
             raise

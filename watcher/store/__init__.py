@@ -6,6 +6,7 @@ leaves either all of it or nothing. Nothing of SQLite shows in its interface.
 
 import asyncio
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -194,8 +195,12 @@ class Store:
         now: float,
         pause_until: float | None = None,
         terms: Terms = Terms(),  # noqa: B008 - frozen
+        due_by: float = math.inf,
     ) -> Claim:
-        """Records what became of sends and gives out up to `limit` more that are due, in one transaction."""
+        """Records what became of sends and gives out up to `limit` more that are due, in one transaction.
+
+        Nothing is given out that became due only after `due_by`; when to ask again is then nobody's question.
+        """
         settled = {result.delivery for result in results}
         withheld = outbox.Withheld(self._left_over, json.dumps(list(self._unseen | self._unwatched)))
 
@@ -215,9 +220,15 @@ class Store:
                 pause_until=pause_until,
                 in_flight=in_flight,
                 withheld=withheld,
-                now=now,
+                now=min(now, due_by),
             )
-            return replace(claimed, superseded=(*stale, *over), failing=failing, recovered=recovered)
+            return replace(
+                claimed,
+                wake_at=claimed.wake_at if math.isinf(due_by) else None,
+                superseded=(*stale, *over),
+                failing=failing,
+                recovered=recovered,
+            )
 
         def remember(claimed: Claim) -> None:
             self._in_flight -= settled
