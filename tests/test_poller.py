@@ -383,7 +383,7 @@ async def test_a_refusal_of_the_whole_app_ends_the_poll_and_keeps_what_it_had(
 # What is asked anew
 
 
-@pytest.mark.parametrize("fetched", ["asks anew", "fails", "has ended"])
+@pytest.mark.parametrize("fetched", ["asks anew", "fails", "is refused", "has ended"])
 async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: PollBench, fetched: str) -> None:
     """Programs hear that the old question was replaced, then of the new one, which no failure holds back."""
     poller = bench.poller(routes=[MACHINE])
@@ -393,13 +393,16 @@ async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: Pol
     match fetched:
         case "fails":
             bench.api.runs["run-1"] = refusal(500, "internal")
+        case "is refused":
+            bench.api.runs["run-1"] = refusal(429, "slow_down", Retry_After="3600")
         case "has ended":
             bench.api.runs["run-1"] = api_run("run-1", status="completed")
-    assert (fetched == "fails") == (await poller.poll() is not None)
+    assert (fetched in {"fails", "is refused"}) == (await poller.poll() is not None)
     told = [(record.run_id, record.type.rpartition("_")[2]) for record in records(bench.path)[1:]]
     expected = {
         "asks anew": [("run-2", "requested"), ("run-1", "resolved"), ("run-1", "requested")],
         "fails": [("run-2", "requested"), ("run-1", "requested")],
+        "is refused": [("run-2", "requested"), ("run-1", "requested")],
         "has ended": [("run-2", "requested"), ("run-1", "resolved")],
     }
     assert expected[fetched] == told

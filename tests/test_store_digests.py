@@ -321,3 +321,14 @@ async def test_a_digest_is_kept_as_long_as_one_of_it_waits(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         left = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES]
     assert [0] * len(TABLES) == left
+
+
+async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
+    """A digest whose answer was lost may stand in the channel, so how its requests ended is told."""
+    async with open_store(path) as store:
+        await many(store, 3)
+        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        (digest,) = await claim(store, "slack", now=NOW + 1)
+        await settle(store, Retry(digest.id, "no answer", NOW + 500, doubtful=True), now=NOW + 2)
+        await finish(store, 1, 2, 3)
+        assert [(END, 3, 0)] == counts(await settle(store, now=NOW + 61))

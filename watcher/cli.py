@@ -75,7 +75,7 @@ def run(config_file: Path | None) -> None:
 def once(config_file: Path | None) -> None:
     """Poll every app once, deliver what is due, and exit.
 
-    Exits with 1 if an app could not be polled or something due is undelivered.
+    Exits with 1 if an app could not be polled whole or something due is undelivered.
     """
     with _without_rich():
         from watcher import daemon  # noqa: PLC0415

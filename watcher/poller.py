@@ -89,7 +89,7 @@ class _Sweep:
 class Poller:
     """Polls one app and remembers, between polls, what need not survive a restart.
 
-    `whole` says whether the last poll that succeeded could read every run.
+    `whole` says whether the last poll that succeeded could fetch every run that it asked for.
     """
 
     def __init__(
@@ -253,10 +253,11 @@ class Poller:
                 unread.append(run.id)
         await self._record(sweep, await self._sightings.of(new), [])
         # What a run asked before ends before what it asks now begins, so it is looked at by itself first.
-        await self._look(sweep, [*unread, *changed])
-        sweep.confirmed |= changed.keys() - sweep.skipped.keys()
-        left = [changed[run_id] for run_id in changed.keys() & sweep.skipped.keys()]
-        await self._record(sweep, await self._sightings.of(left), [])
+        try:
+            await self._look(sweep, [*unread, *changed])
+        finally:
+            left = [found for run_id, found in changed.items() if run_id not in sweep.confirmed]
+            await self._record(sweep, await self._sightings.of(left), [])
 
     async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
         """Fetches runs and records what they show; a failure that concerns the whole app ends the poll."""
@@ -281,6 +282,7 @@ class Poller:
                 if run_id in sweep.listed:  # listed a moment ago: the next poll will tell
                     del found[run_id]
                     sweep.fetched += 1
+                    sweep.confirmed.add(run_id)
             await self._record_looked(sweep, found)
 
     async def _make_sure_that_the_app_is_there(self) -> None:
@@ -309,6 +311,7 @@ class Poller:
                     sweep.hidden.add(run_id)
                 continue
             sweep.fetched += 1
+            sweep.confirmed.add(run_id)
             verdict = diff.judge(known, run, paused_waits=self.config.watch_paused)
             ended += verdict.ended
             if run is not None:

@@ -67,25 +67,18 @@ def follow(
     for row in digests:
         about = subject(row["digest"])
         deliveries = connection.execute(
-            "SELECT d.id, d.state, d.notifier, e.type FROM deliveries d JOIN events e ON e.id = d.event"
-            " WHERE d.subject = ? ORDER BY d.id",
+            "SELECT d.id, d.state, d.doubtful, d.notifier, e.type FROM deliveries d"
+            " JOIN events e ON e.id = d.event WHERE d.subject = ? ORDER BY d.id",
             (about,),
         ).fetchall()
         if not deliveries:
             continue
-        opening = deliveries[0]
+        notifier = deliveries[0]["notifier"]
         if not waits(connection, row["digest"]):
-            stale += supersede(connection, about, opening["notifier"], in_flight=in_flight, now=now)
-        reached = any(each["state"] == "sent" or each["id"] in in_flight for each in deliveries)
-        route = next((route for route in routes if route.notifier == opening["notifier"]), None)
+            stale += supersede(connection, about, notifier, in_flight=in_flight, now=now)
+        route = next((route for route in routes if route.notifier == notifier and route.resolved), None)
         gone = {delivery.id for delivery in stale}
-        on_its_way = any(
-            delivery["type"] == "run.input_resolved"
-            and delivery["state"] == "pending"
-            and delivery["id"] not in gone | set(in_flight)
-            for delivery in deliveries
-        )
-        if reached and route is not None and route.resolved and not on_its_way:
+        if route is not None and _wants_news(deliveries, gone=gone, in_flight=in_flight):
             tell(
                 connection,
                 "run.input_resolved",
@@ -97,6 +90,23 @@ def follow(
                 event=new_id(now),
             )
     return stale
+
+
+def _wants_news(
+    deliveries: Sequence[sqlite3.Row], *, gone: Collection[int], in_flight: Collection[int]
+) -> bool:
+    """Returns whether somebody knows, or may know, of a digest and no news of it waits to be sent."""
+    reached = any(
+        each["state"] == "sent" or each["doubtful"] or each["id"] in in_flight for each in deliveries
+    )
+    on_its_way = any(
+        each["type"] == "run.input_resolved"
+        and each["state"] == "pending"
+        and each["id"] not in gone
+        and each["id"] not in in_flight
+        for each in deliveries
+    )
+    return reached and not on_its_way
 
 
 def waits(connection: sqlite3.Connection, digest: str) -> bool:
