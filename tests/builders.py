@@ -7,21 +7,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager, closing
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from watcher.dispatcher import DeliverySettings, Lane
 from watcher.models import (
     APPROVAL,
     AWAITING,
     App,
+    AppEvent,
     Change,
     Delivery,
     DeliveryRecord,
+    DigestEvent,
+    Event,
     InputRequest,
     Json,
     Known,
+    NotifierEvent,
     PendingRequest,
     Receipt,
+    Reminder,
+    RequestEvent,
     Route,
     Run,
     Sighting,
@@ -266,6 +272,20 @@ def make_lane(
     )
 
 
+E = TypeVar("E", RequestEvent, DigestEvent, AppEvent, NotifierEvent)
+
+
+def event_of(delivery: Delivery, kind: type[E]) -> E:
+    """Returns the event of a delivery, which is of this kind."""
+    assert isinstance(delivery.event, kind)
+    return delivery.event
+
+
+def reminder_of(event: Event) -> Reminder | None:
+    """Returns which reminder an event is, if it is one."""
+    return event.reminder if isinstance(event, RequestEvent | DigestEvent) else None
+
+
 def run_ids(deliveries: Sequence[Delivery]) -> list[str]:
     """Returns the runs that deliveries are about."""
-    return [delivery.event.run.id for delivery in deliveries if delivery.event.run]
+    return [delivery.event.run.id for delivery in deliveries if isinstance(delivery.event, RequestEvent)]

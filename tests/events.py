@@ -1,22 +1,28 @@
 """Events to tell about, as the tests need them."""
 
 from dataclasses import replace
+from typing import Final
 
 from watcher.models import (
     App,
+    AppEvent,
     Delivery,
     Digest,
     DigestEntry,
+    DigestEvent,
     Event,
     Failure,
     InputRequest,
     Json,
+    NotifierEvent,
     NotifierFailure,
     Outcome,
     Receipt,
     Reminder,
+    RequestEvent,
     Resolution,
     Run,
+    SampleEvent,
 )
 
 SEEN_AT = 1781082939.7
@@ -31,7 +37,7 @@ REQUEST = InputRequest(
     fingerprint="f",
 )
 RUN = Run("8c2c", "awaiting_input", SEEN_AT - 18, "customer-7421", "3d3e")
-REQUESTED = Event(
+REQUESTED = RequestEvent(
     id="evt_1",
     type="run.input_requested",
     at=SEEN_AT + 1,
@@ -52,11 +58,11 @@ RESOLVED = replace(
     resolution=Resolution("answered", "completed", SEEN_AT + 312),
 )
 FAILURE = Failure(401, "unauthorized", "invalid key", SEEN_AT, 2)
-FAILING = Event("evt_4", "watcher.app_failing", SEEN_AT + 120, app=REQUESTED.app, failure=FAILURE)
+FAILING = AppEvent("evt_4", "watcher.app_failing", SEEN_AT + 120, REQUESTED.app, FAILURE)
 RECOVERED = replace(FAILING, id="evt_5", type="watcher.app_recovered", at=SEEN_AT + 600)
-TEST = Event("evt_6", "watcher.test", SEEN_AT)
+TEST = SampleEvent("evt_6", SEEN_AT)
 SILENT = NotifierFailure("audit", "HTTP 503", SEEN_AT, 7)
-NOTIFIER_FAILING = Event("evt_7", "watcher.notifier_failing", SEEN_AT + 120, notifier_failure=SILENT)
+NOTIFIER_FAILING = NotifierEvent("evt_7", "watcher.notifier_failing", SEEN_AT + 120, SILENT)
 NOTIFIER_RECOVERED = replace(
     NOTIFIER_FAILING, id="evt_8", type="watcher.notifier_recovered", at=SEEN_AT + 600
 )
@@ -79,7 +85,7 @@ def entry(
     return DigestEntry(run_id, type, prompt, SEEN_AT, link, outcome, 312.0 if outcome else None)
 
 
-DIGEST = Event(
+DIGEST = DigestEvent(
     id="evt_9",
     type="run.input_requested",
     at=SEEN_AT + 1,
@@ -117,7 +123,7 @@ DIGEST_ENDED = replace(
     ),
 )
 
-EVERY = (
+EVERY: Final[tuple[Event, ...]] = (
     REQUESTED,
     REMINDED,
     RESOLVED,
@@ -140,7 +146,7 @@ def asking(
     *,
     type: str = "approval_request",  # noqa: A002 - the field's name
     editable: tuple[str, ...] = (),
-) -> Event:
+) -> RequestEvent:
     """Returns the event of a request with this content."""
     request = replace(REQUEST, type=type, prompt=prompt, params=params, editable_params=editable)
     return replace(REQUESTED, request=request)

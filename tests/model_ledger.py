@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.builders import Clock
+from tests.builders import Clock, reminder_of
 from tests.model_process import Destination, Witness
-from watcher.models import Delivery
+from watcher.models import Delivery, DigestEvent
 
 OPENINGS: Final = (
     "SELECT r.key, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.attempts,"
@@ -76,7 +76,7 @@ class Ledger(Witness):
         event = delivery.event
         if event.at > self.clock.now and event.type == "run.input_reminder":
             self._fail(delivery, "reminds before its time")
-        late = row["resolved_at"] is not None or (event.digest is not None and not event.digest.waiting)
+        late = row["resolved_at"] is not None or (isinstance(event, DigestEvent) and not event.digest.waiting)
         tells = event.type in {"run.input_requested", "run.input_reminder"}
         if destination.for_people and tells and late and delivery.id not in self.interrupted:
             self._fail(delivery, "tells people of what is over")
@@ -95,13 +95,14 @@ class Ledger(Witness):
             self._check_order(destination, delivery, heard)
         if event.type == "watcher.app_failing" and not reply_lost:
             self.alarms[destination.name, subject] = delivery.id
-        number = event.reminder.number if event.reminder else 0
+        reminder = reminder_of(event)
         heard.append(
             Heard(
                 delivery.id,
                 event.type,
-                number,
-                event.type == "run.input_resolved" and (event.digest is None or not event.digest.waiting),
+                reminder.number if reminder else 0,
+                event.type == "run.input_resolved"
+                and not (isinstance(event, DigestEvent) and event.digest.waiting),
             )
         )
 
@@ -141,11 +142,12 @@ class Ledger(Witness):
     def _check_order(self, destination: Destination, delivery: Delivery, heard: Sequence[Heard]) -> None:
         event = delivery.event
         others = [each for each in heard if each.delivery != delivery.id]
-        if event.digest is None and any(each.delivery > delivery.id for each in others):
+        if not isinstance(event, DigestEvent) and any(each.delivery > delivery.id for each in others):
             self._fail(delivery, "comes after what followed it")
         if any(each.over for each in others):
             self._fail(delivery, "comes after the end")
-        if event.reminder and any(each.number >= event.reminder.number for each in others):
+        reminder = reminder_of(event)
+        if reminder and any(each.number >= reminder.number for each in others):
             self._fail(delivery, "reminds again")
         opened = any(each.type in {"run.input_requested", "run.input_reminder"} for each in others)
         if destination.for_people and event.type == "run.input_resolved" and not opened:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 
@@ -17,18 +17,23 @@ from tests.sending import section
 from tests.slack_html import Post
 from watcher.models import (
     App,
+    AppEvent,
     Digest,
     DigestEntry,
+    DigestEvent,
     Event,
     Failure,
     InputRequest,
     Json,
+    NotifierEvent,
     NotifierFailure,
     Outcome,
     Receipt,
     Reminder,
+    RequestEvent,
     Resolution,
     Run,
+    SampleEvent,
 )
 from watcher.notifiers.slack import SlackNotifier
 from watcher.secrets import MASK
@@ -75,7 +80,7 @@ def _asking(
     kind: str = "approval_request",
     editable: tuple[str, ...] = (),
     app: str = "support",
-) -> Event:
+) -> RequestEvent:
     run = Run(
         "8c2c6b1e-4f0d-4a57-9a43-0e6d2b1f7a10",
         "awaiting_input",
@@ -83,7 +88,7 @@ def _asking(
         "customer-7421",
         "3d3e9f52-7c1b-4e0a-b1f4-5a9d0c7e2b66",
     )
-    return Event(
+    return RequestEvent(
         id="evt_requested",
         type="run.input_requested",
         at=SEEN_AT + 1,
@@ -95,7 +100,10 @@ def _asking(
     )
 
 
-def _reminded(event: Event, number: int, after: float) -> Event:
+E = TypeVar("E", RequestEvent, DigestEvent)
+
+
+def _reminded(event: E, number: int, after: float) -> E:
     return replace(
         event,
         id=f"evt_reminder_{number}",
@@ -105,13 +113,13 @@ def _reminded(event: Event, number: int, after: float) -> Event:
     )
 
 
-def _resolved(event: Event, outcome: Any, status: str | None, after: float) -> Event:
+def _resolved(event: RequestEvent, outcome: Any, status: str | None, after: float) -> RequestEvent:
     return replace(
         event,
         id="evt_resolved",
         type="run.input_resolved",
         at=SEEN_AT + after + 4,
-        run=replace(event.run, status=status or "awaiting_input") if event.run else None,
+        run=replace(event.run, status=status or "awaiting_input"),
         resolution=Resolution(outcome, status, SEEN_AT + after),
     )
 
@@ -134,7 +142,7 @@ def _digest(waiting: int, outcomes: tuple[tuple[Outcome, int], ...] = ()) -> Dig
     return Digest(40, waiting, outcomes, SEEN_AT, entries)
 
 
-def _ended(number: int, digest: Digest, after: float) -> Event:
+def _ended(number: int, digest: Digest, after: float) -> DigestEvent:
     return replace(
         _MANY, id=f"evt_ended_{number}", type="run.input_resolved", at=SEEN_AT + after, digest=digest
     )
@@ -151,21 +159,21 @@ class Sample:
 
 _APPROVAL: Final = _asking(_REFUND, _PARAMS)
 _EDITABLE: Final = _asking(_REFUND, _PARAMS, editable=("amount", "reason"))
-_FAILING: Final = Event(
+_FAILING: Final = AppEvent(
     "evt_failing",
     "watcher.app_failing",
     SEEN_AT + 120,
     app=App("support", "https://support.apps.example"),
     failure=Failure(401, "unauthorized", "Access key is invalid or has been revoked.", SEEN_AT, 2),
 )
-_SILENT: Final = Event(
+_SILENT: Final = NotifierEvent(
     "evt_silent",
     "watcher.notifier_failing",
     SEEN_AT + 120,
-    notifier_failure=NotifierFailure("audit", "HTTP 410: this address is no longer in use", SEEN_AT, 7),
+    failure=NotifierFailure("audit", "HTTP 410: this address is no longer in use", SEEN_AT, 7),
 )
 _PARKED: Final = _asking(None, kind="unknown")
-_MANY: Final = Event(
+_MANY: Final = DigestEvent(
     "evt_many",
     "run.input_requested",
     SEEN_AT + 1,
@@ -211,7 +219,7 @@ SAMPLES: Final = (
         "unknown-kind", (_asking("Take over the browser and sign in.", kind="browser_takeover", app="rpa"),)
     ),
     Sample("hidden", (_asking(None, kind="unknown"),)),
-    Sample("parked", (replace(_PARKED, run=replace(_PARKED.run, status="paused") if _PARKED.run else None),)),
+    Sample("parked", (replace(_PARKED, run=replace(_PARKED.run, status="paused")),)),
     Sample("reminder", (_APPROVAL, _reminded(_APPROVAL, 1, 1800))),
     Sample("digest", (_MANY,)),
     Sample("digest-reminder", (_MANY, _MANY_REMINDED)),
@@ -243,7 +251,7 @@ SAMPLES: Final = (
             replace(_SILENT, id="evt_heard", type="watcher.notifier_recovered", at=SEEN_AT + 3720),
         ),
     ),
-    Sample("test", (Event("evt_test", "watcher.test", SEEN_AT),)),
+    Sample("test", (SampleEvent("evt_test", SEEN_AT),)),
     Sample(
         "hostile",
         (

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.events import (
+    DIGEST,
     EVERY,
     FAILING,
     RECOVERED,
@@ -144,9 +145,7 @@ def test_no_markup_of_others_takes_effect(rest: str) -> None:
 def test_no_markup_of_others_takes_effect_in_a_digest() -> None:
     """The requests that a digest names are made harmless as one by itself is."""
     entry = DigestEntry("@run", "approval_request", "@everyone **b**", SEEN_AT, None, None, None)
-    event = replace(
-        REQUESTED, run=None, request=None, digest=Digest(30, 30, (), oldest=SEEN_AT, entries=(entry,))
-    )
+    event = replace(DIGEST, digest=Digest(30, 30, (), oldest=SEEN_AT, entries=(entry,)))
     shown = told(event)["message"]
     assert ("@" in shown, "*" in shown) == (False, False)
     assert "\N{FULLWIDTH COMMERCIAL AT}everyone" in shown

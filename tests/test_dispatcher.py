@@ -25,7 +25,7 @@ from tests.builders import (
 )
 from watcher import dispatcher
 from watcher.dispatcher import DeliverySettings, Dispatcher, after_failure
-from watcher.models import Delivery, Event, Receipt
+from watcher.models import Delivery, Receipt, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.secrets import SecretError
 from watcher.store import Dead, Retry, schema
@@ -65,9 +65,7 @@ def clock() -> Clock:
 
 def failed(attempt: int) -> Delivery:
     """Returns a delivery that was due at `NOW`."""
-    return Delivery(
-        id=7, notifier="slack", event=Event("evt", "watcher.test", NOW), attempt=attempt, due_at=NOW
-    )
+    return Delivery(id=7, notifier="slack", event=SampleEvent("evt", NOW), attempt=attempt, due_at=NOW)
 
 
 @pytest.mark.parametrize(

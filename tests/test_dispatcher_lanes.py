@@ -20,6 +20,7 @@ from tests.builders import (
     WatchedStore,
     damage,
     end,
+    event_of,
     hold,
     make_lane,
     make_sighting,
@@ -31,7 +32,7 @@ from tests.builders import (
 )
 from watcher import dispatcher
 from watcher.dispatcher import Dispatcher
-from watcher.models import Route
+from watcher.models import RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
 from watcher.pace import Pace
 from watcher.store import Claim, Result, StoreUnusable, Terms, schema
@@ -96,7 +97,7 @@ async def test_order_holds_for_each_request_and_a_failing_one_holds_up_no_other(
     clock.now = NOW + 1
     await lane.run(until_idle=True)
     attempts = [
-        (delivery.event.run.id, delivery.event.type) for delivery in notifier.attempts if delivery.event.run
+        (event_of(delivery, RequestEvent).run.id, delivery.event.type) for delivery in notifier.attempts
     ]
     assert [
         ("run-1", NEWS),

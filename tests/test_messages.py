@@ -46,7 +46,7 @@ from watcher.messages import (
     shortened,
     summary,
 )
-from watcher.models import Digest, Event, Outcome, Resolution
+from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
 from watcher.secrets import MASK
 
 ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -149,10 +149,8 @@ def test_what_is_over_keeps_its_question() -> None:
     assert [fact.label for fact in message.facts] == ["User", "Run", "Session"]
 
 
-def test_an_end_without_details() -> None:
-    """A resolved request of which little is known is told all the same."""
-    assert render(replace(RESOLVED, first_seen_at=None)).lead == "Answered; the run is now completed."
-    assert render(replace(RESOLVED, resolution=None)).lead == "Closed: the run no longer exists."
+def test_the_state_of_the_run_after_an_answer() -> None:
+    """It is told where it is known, however odd or long."""
     gone = replace(RESOLVED, resolution=Resolution("answered", None, SEEN_AT + 312))
     assert render(gone).lead == "Answered after 5 min 12 s."
     odd = render(replace(RESOLVED, resolution=Resolution("answered", "x\n" * 500, SEEN_AT + 312))).lead or ""
@@ -168,8 +166,6 @@ def test_a_reminder() -> None:
     assert (len(message.body), message.rows) == (500, ())
     assert message.body.endswith("… (1524 more characters)")
     assert message.facts[0] == Fact("Waiting since", SEEN_AT)
-    plain = render(replace(REMINDED, reminder=None, first_seen_at=None))
-    assert plain.lead == "It has waited for long."
 
 
 def test_the_notification_begins_with_title_and_question() -> None:
@@ -327,7 +323,7 @@ def test_what_waits_while_an_app_fails(known: int, words: str) -> None:
 )
 def test_a_silent_notifier(undelivered: int, words: str) -> None:
     """Readers of another notifier learn what is wrong, since when, and what waits meanwhile."""
-    event = replace(NOTIFIER_FAILING, notifier_failure=replace(SILENT, undelivered=undelivered))
+    event = replace(NOTIFIER_FAILING, failure=replace(SILENT, undelivered=undelivered))
     message = render(event)
     assert message.lead == f"Whoever reads it is told of nothing meanwhile. {words}"
     assert (message.body, message.quoted) == ("HTTP 503", True)
@@ -414,7 +410,9 @@ def test_a_shortened_digest() -> None:
 @pytest.mark.parametrize("event", EVERY)
 def test_never_a_word_on_how_to_answer(event: Event) -> None:
     """An empty reply approves and any text rejects, so nothing may suggest to reply anything."""
-    silent = replace(event, request=replace(REQUEST, prompt=None)) if event.request else event
+    silent = (
+        replace(event, request=replace(REQUEST, prompt=None)) if isinstance(event, RequestEvent) else event
+    )
     assert re.findall(r"(?i)\b(reply|replies|respond|yes|type|press|click)\b", summary(render(silent))) == []
 
 

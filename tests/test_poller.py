@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import MACHINE, NOW, claim, outbox, pending, records, soon
+from tests.builders import MACHINE, NOW, claim, event_of, outbox, pending, records, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher import poller as poller_module
-from watcher.models import Json
+from watcher.models import Json, RequestEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,9 @@ async def test_several_requests_of_a_run_say_which_of_how_many(bench: PollBench)
     """A run that asks two things at once gives two requests with their positions; one alone has none."""
     bench.api.lists(api_run("run-1", question("q1"), question("q2")), api_run("run-2", question()))
     await bench.poller().poll()
-    positions = [delivery.event.position for delivery in await claim(bench.store, "webhook")]
+    positions = [
+        event_of(delivery, RequestEvent).position for delivery in await claim(bench.store, "webhook")
+    ]
     assert [(1, 2), (2, 2), None] == positions
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.builders import MACHINE, PEOPLE, claim, hold, make_sighting, outbox, run_ids, sight, soon
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher import holding
-from watcher.models import Delivery
+from watcher.models import Delivery, DigestEvent
 from watcher.poller import Poller
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,9 @@ def runs(*numbers: int) -> list[object]:
 
 def told(deliveries: tuple[Delivery, ...]) -> list[str | int]:
     """Returns the run of each delivery, of a digest the number of its requests."""
-    digests = [delivery.event.digest.total for delivery in deliveries if delivery.event.digest]
+    digests = [
+        delivery.event.digest.total for delivery in deliveries if isinstance(delivery.event, DigestEvent)
+    ]
     return digests + run_ids(deliveries)
 
 

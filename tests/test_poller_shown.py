@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.builders import claim, outbox, pending, records
+from tests.builders import claim, event_of, outbox, pending, records
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher.models import UNKNOWN, Event, Json, Run
+from watcher.models import UNKNOWN, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs import parse_run
 from watcher.secrets import MASK, Redactor
@@ -90,9 +90,8 @@ async def test_a_paused_run_without_a_question_is_told_after_a_while(bench: Poll
         bench.clock.now += 15.0
     assert [0, 0, 0, 0, 1, 1] == told
     (delivery,) = await claim(bench.store, "webhook", now=bench.clock.now)
-    assert delivery.event.run is not None
-    assert delivery.event.request is not None
-    assert ("paused", UNKNOWN) == (delivery.event.run.status, delivery.event.request.type)
+    event = event_of(delivery, RequestEvent)
+    assert ("paused", UNKNOWN) == (event.run.status, event.request.type)
 
 
 async def test_a_run_that_goes_on_in_time_was_not_parked(bench: PollBench) -> None:
@@ -155,25 +154,21 @@ async def test_a_baseline_is_for_the_first_poll_ever(bench: PollBench) -> None:
 # What is shown of a request
 
 
-async def told(bench: PollBench, run: Json, **settings: Any) -> Event:
+async def shown_with(bench: PollBench, run: Json, **settings: Any) -> RequestEvent:
     """Returns the event by which a run that waits is told of."""
     bench.api.lists(run)
     await bench.poller(**settings).poll()
     (delivery,) = await claim(bench.store, "webhook")
-    return delivery.event
+    return event_of(delivery, RequestEvent)
 
 
 async def test_params_and_input_are_shown_as_configured(bench: PollBench) -> None:
     """Parameters are shown and the input is not, unless it is configured the other way round."""
     run = api_run("run-1", question(params={"amount": 620}), input={"text": "hello"})
-    by_default = await told(bench, run)
-    assert by_default.request is not None
-    assert by_default.run is not None
+    by_default = await shown_with(bench, run)
     assert ({"amount": 620}, None) == (by_default.request.params, by_default.run.input)
     run["id"] = "run-2"
-    other = await told(bench, run, include_params=False, include_input=True)
-    assert other.request is not None
-    assert other.run is not None
+    other = await shown_with(bench, run, include_params=False, include_input=True)
     assert (None, {"text": "hello"}) == (other.request.params, other.run.input)
 
 
@@ -182,11 +177,9 @@ async def test_what_is_left_out_is_masked_where_it_is_repeated(bench: PollBench,
     """A secret of parameters or input is masked in the prompt although neither is shown itself."""
     asked = question(prompt="Set hunter22 for fido-1999?", params={"password": "hunter22"})
     run = api_run("run-1", asked, input={"token": "fido-1999", "note": "hunter22"})
-    event = await told(
+    event = await shown_with(
         bench, run, redact=["*password*", "*token*"], include_params=shown, include_input=shown
     )
-    assert event.request is not None
-    assert event.run is not None
     assert f"Set {MASK} for {MASK}?" == event.request.prompt
     assert ({"token": MASK, "note": MASK} if shown else None) == event.run.input
 
@@ -199,9 +192,7 @@ async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> 
         prompt="Pay with hunter22? dynamiq_acc_secret", params={"Password": "hunter22", "amount": 1}
     )
     run = api_run("run-1", asked, input={"deep": [{"password": "hunter22"}]})
-    event = await told(bench, run, redactor=redactor, redact=["*password*"], include_input=True)
-    assert event.request is not None
-    assert event.run is not None
+    event = await shown_with(bench, run, redactor=redactor, redact=["*password*"], include_input=True)
     assert "Pay with [redacted]? [redacted]" == event.request.prompt
     assert {"Password": "[redacted]", "amount": 1} == event.request.params
     assert {"deep": [{"password": "[redacted]"}]} == event.run.input
@@ -233,9 +224,7 @@ async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:
     endless = "x" * 2_000_000
     asked = question(prompt=f"Send? {endless}", params={"body": endless, "rows": [0] * 10})
     run = api_run("run-1", asked, input={"text": endless})
-    event = await told(bench, run, include_input=True)
-    assert event.request is not None
-    assert event.run is not None
+    event = await shown_with(bench, run, include_input=True)
     assert event.request.prompt is not None
     assert (256 * 1024, 1000, 1000) == (
         len(event.request.prompt),
@@ -283,7 +272,7 @@ async def test_masking_makes_no_other_question(bench: PollBench) -> None:
 )
 async def test_a_link_leads_to_the_request(bench: PollBench, template: str | None, link: str | None) -> None:
     """The template's placeholders are filled in URL-encoded, everything else is kept."""
-    event = await told(bench, api_run("run/1?", question("q 1&")), link_template=template)
+    event = await shown_with(bench, api_run("run/1?", question("q 1&")), link_template=template)
     assert link == event.link
 
 

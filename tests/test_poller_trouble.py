@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.builders import BOTH, NOW, claim, damage, end, hold, outbox, soon
+from tests.builders import BOTH, NOW, claim, damage, end, event_of, hold, outbox, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
+from watcher.models import AppEvent
 from watcher.secrets import Redactor, Secret
 from watcher.store import Sent, StoreUnusable, schema
 
@@ -251,11 +252,11 @@ async def test_an_app_that_never_worked_is_told_from_the_start_of_the_process(be
     bench.clock.now = NOW + 120
     await poller.poll()
     (failing,) = await claim(bench.store, "webhook", now=bench.clock.now)
-    assert failing.event.failure is not None
+    failure = event_of(failing, AppEvent).failure
     assert (404, "not_found", NOW) == (
-        failing.event.failure.status,
-        failing.event.failure.code,
-        failing.event.failure.since,
+        failure.status,
+        failure.code,
+        failure.since,
     )
 
 
@@ -270,8 +271,8 @@ async def test_a_secret_that_the_api_echoes_reaches_nobody(bench: PollBench) -> 
     with capture_logs() as logs:
         await poller.poll()
     (failing,) = await claim(bench.store, "webhook", now=bench.clock.now)
-    assert failing.event.failure is not None
-    assert ("bad [redacted]", "no [redacted]") == (failing.event.failure.code, failing.event.failure.message)
+    failure = event_of(failing, AppEvent).failure
+    assert ("bad [redacted]", "no [redacted]") == (failure.code, failure.message)
     assert ["poll.failed", "app.failing"] == [entry["event"] for entry in logs]
     assert "0123456789" not in str(logs)
 

@@ -23,7 +23,17 @@ from tests.slack_html import Post, page
 from tests.slack_markup import formatted_date, mentions_fired, seen
 from tests.slack_rules import refused
 from watcher.messages import Message, facts, headline, moment, more_items, render, summary
-from watcher.models import App, DigestEntry, Event, Json
+from watcher.models import (
+    App,
+    AppEvent,
+    DigestEntry,
+    DigestEvent,
+    Event,
+    Json,
+    NotifierEvent,
+    RequestEvent,
+    SampleEvent,
+)
 from watcher.notifiers.slack_blocks import blocks, fallback, plain
 
 NOW: Final = 1781082940.0
@@ -74,14 +84,18 @@ def events(draw: st.DrawFn) -> Event:
     asked = asking(draw(_TEXTS), params, editable=editable)
     kind = draw(st.sampled_from(EVERY))
     run = replace(RUN, id=draw(_TEXTS), user_id=draw(_TEXTS), session_id=draw(_TEXTS))
-    app = App(draw(_TEXTS)[:100], "https://x.example") if kind.app else None
-    failure = replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)) if kind.failure else None
-    silent = replace(SILENT, notifier=draw(_TEXTS), message=draw(_TEXTS)) if kind.notifier_failure else None
-    if kind.digest:
-        return replace(kind, app=app, digest=replace(kind.digest, entries=draw(_ENTRIES)))
-    if kind.request is None:
-        return replace(kind, app=app, failure=failure, notifier_failure=silent)
-    return replace(kind, app=app, run=run, request=asked.request, link=draw(_LINKS))
+    app = App(draw(_TEXTS)[:100], "https://x.example")
+    match kind:
+        case RequestEvent():
+            return replace(kind, app=app, run=run, request=asked.request, link=draw(_LINKS))
+        case DigestEvent():
+            return replace(kind, app=app, digest=replace(kind.digest, entries=draw(_ENTRIES)))
+        case AppEvent():
+            return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
+        case NotifierEvent():
+            return replace(kind, failure=replace(SILENT, notifier=draw(_TEXTS), message=draw(_TEXTS)))
+        case SampleEvent():
+            return kind
 
 
 def bare(text: str) -> str:

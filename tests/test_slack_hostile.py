@@ -27,7 +27,7 @@ from tests.events import (
 from tests.slack_markup import acting, mentions_fired, shown
 from tests.slack_rules import refused
 from watcher.messages import render
-from watcher.models import App, Digest, DigestEntry, Event, Json, Resolution
+from watcher.models import App, Digest, DigestEntry, DigestEvent, Event, Json, Resolution
 from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
 
 OURS = re.compile(r"!date\^\d+\^\{date_short_pretty\} \{time\}\|[\dT:Z-]+")
@@ -99,7 +99,7 @@ def test_hostile_text_everywhere(text: str) -> None:
     run = replace(RUN, id=text, user_id=text, session_id=text)
     assert_harmless(replace(event, run=run, app=App(text, text), link=text))
     assert_harmless(replace(FAILING, failure=replace(FAILURE, code=text, message=text)))
-    assert_harmless(replace(NOTIFIER_FAILING, notifier_failure=replace(SILENT, notifier=text, message=text)))
+    assert_harmless(replace(NOTIFIER_FAILING, failure=replace(SILENT, notifier=text, message=text)))
     assert_harmless(replace(RESOLVED, resolution=Resolution("answered", text, SEEN_AT)))
     assert_harmless(asking(text, None, editable=(text,) * 50))
 
@@ -194,7 +194,7 @@ def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
     assert rows == listed + sum(map(int, dropped))
 
 
-def digest_of(entries: list[DigestEntry], *, waiting: bool = True, total: int = 0) -> Event:
+def digest_of(entries: list[DigestEntry], *, waiting: bool = True, total: int = 0) -> DigestEvent:
     """Returns the event of a digest of these requests and more that are not named."""
     total = total or len(entries)
     event = DIGEST if waiting else DIGEST_ENDED

@@ -15,6 +15,7 @@ from tests.builders import (
     PEOPLE,
     claim,
     end,
+    event_of,
     known,
     make_request,
     make_run,
@@ -25,7 +26,7 @@ from tests.builders import (
     records,
     sight,
 )
-from watcher.models import App, Change, Receipt, Route, Sighting
+from watcher.models import App, Change, Receipt, RequestEvent, Route, Sighting
 from watcher.store import Claim, Dead, Retry, Sent
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +62,7 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     async with open_store(path) as store:
         await sight(store, Sighting(run, request, "https://ui.example/run-1", (2, 3)))
         (delivery,) = await claim(store, "slack")
-    event = delivery.event
+    event = event_of(delivery, RequestEvent)
     assert (APP, run, request) == (event.app, event.run, event.request)
     assert (NEWS, NOW, NOW) == (event.type, event.at, event.first_seen_at)
     assert ("https://ui.example/run-1", (2, 3)) == (event.link, event.position)
@@ -159,15 +160,15 @@ async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) 
         await end(store, routes=[PEOPLE])
         (ended,) = await claim(store, "slack", now=NOW + 10)
     assert (END, receipt) == (ended.event.type, ended.first)
-    resolution = ended.event.resolution
+    event = event_of(ended, RequestEvent)
+    resolution = event.resolution
     assert resolution is not None
     assert ("answered", "completed", NOW + 10) == (
         resolution.outcome,
         resolution.run_status,
         resolution.resolved_at,
     )
-    assert ended.event.run is not None
-    assert "completed" == ended.event.run.status
+    assert "completed" == event.run.status
 
 
 async def test_a_request_ends_once(path: Path) -> None:

@@ -12,12 +12,13 @@ from tests.builders import (
     NOW,
     PEOPLE,
     claim,
+    event_of,
     open_store,
     outbox,
     records,
     sight,
 )
-from watcher.models import Failure, Route
+from watcher.models import AppEvent, Failure, Route
 from watcher.store import Health, Retry, Sent, Store
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +62,11 @@ async def test_a_failing_app_is_told_of_once(path: Path) -> None:
         (delivery,) = await claim(store, "slack", now=NOW + 120)
     failure = Failure(None, "timeout", "slow", NOW, pending_known=1)
     assert [None, None, failure, None, None] == [health.failure for health in told]
-    assert (FAILING, failure, APP) == (delivery.event.type, delivery.event.failure, delivery.event.app)
+    assert (FAILING, failure, APP) == (
+        delivery.event.type,
+        event_of(delivery, AppEvent).failure,
+        event_of(delivery, AppEvent).app,
+    )
     assert [("slack", FAILING, "pending"), ("webhook", FAILING, "pending")] == outbox(path)
     assert [("support", None, None)] * 2 == [
         (record.app, record.run_id, record.request_id) for record in records(path)
@@ -85,7 +90,7 @@ async def test_a_recovery_is_told_once_with_the_same_since_across_restarts(path:
         assert (NOW, "http_500") == (recovered.failure.since, recovered.failure.code)
         assert Health(None) == await succeed(store, now=NOW + 901)
         (delivery,) = await claim(store, "webhook", now=NOW + 900)
-    assert (RECOVERED, recovered.failure) == (delivery.event.type, delivery.event.failure)
+    assert (RECOVERED, recovered.failure) == (delivery.event.type, event_of(delivery, AppEvent).failure)
 
 
 async def test_who_was_not_told_of_a_failing_app_is_not_told_of_its_recovery(path: Path) -> None:

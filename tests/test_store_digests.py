@@ -14,15 +14,17 @@ from tests.builders import (
     NOW,
     PEOPLE,
     claim,
+    event_of,
     known,
     make_sighting,
     open_store,
     outbox,
     pending,
     records,
+    run_ids,
     sight,
 )
-from watcher.models import Change, Delivery, Digest, Outcome, Receipt, Route
+from watcher.models import Change, Delivery, Digest, DigestEvent, Outcome, Receipt, Reminder, Route
 from watcher.store import Dead, Retry, Sent, Store, Terms
 
 pytestmark = pytest.mark.anyio
@@ -80,8 +82,7 @@ async def accept_all(store: Store, *, now: float) -> None:
 
 def digest_of(delivery: Delivery) -> Digest:
     """Returns what a delivery tells of many requests."""
-    assert delivery.event.digest is not None
-    return delivery.event.digest
+    return event_of(delivery, DigestEvent).digest
 
 
 def counts(deliveries: Sequence[Delivery]) -> list[tuple[str, int, int]]:
@@ -101,8 +102,8 @@ async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(path: Pat
         assert await store.release(APP.name, digest_above=2, now=NOW + 1)
         released = await claim(store, "slack", now=NOW + 1)
         assert not await store.release(APP.name, digest_above=2, now=NOW + 2)
-    assert ([], ["run-1", "run-2"]) == (list(held), [one.event.run.id for one in at_once if one.event.run])
-    assert ["run-1", "run-2"] == [one.event.run.id for one in released if one.event.run]
+    assert ([], ["run-1", "run-2"]) == (list(held), run_ids(at_once))
+    assert ["run-1", "run-2"] == run_ids(released)
 
 
 async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
@@ -113,7 +114,7 @@ async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
         (delivery,) = await claim(store, "slack", now=NOW + 1)
         assert 3 == len(await claim(store, "webhook", now=NOW + 1))
     digest = digest_of(delivery)
-    assert (NEWS, APP, None) == (delivery.event.type, delivery.event.app, delivery.event.request)
+    assert (NEWS, APP) == (delivery.event.type, event_of(delivery, DigestEvent).app)
     assert (3, 3, (), NOW) == (digest.total, digest.waiting, digest.outcomes, digest.oldest)
     assert ["No. 1?", "No. 2?", "No. 3?"] == [entry.prompt for entry in digest.entries]
     assert ("support", None, None) == next(
@@ -235,7 +236,7 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
         await settle(store, Sent(update.id, None), now=NOW + 62)
         (reminder,) = await settle(store, now=NOW + 1800)
         assert [(REMINDER, 4, 3)] == counts([reminder])
-        assert reminder.event.reminder is not None
+        assert Reminder(1, 1) == event_of(reminder, DigestEvent).reminder
         await settle(store, Sent(reminder.id, Receipt({"channel": "C1", "ts": "3"})), now=NOW + 1801)
         await finish(store, 2, 3, 4, now=NOW + 1900)
         (last,) = await settle(store, now=NOW + 1901)

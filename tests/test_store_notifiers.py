@@ -4,8 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import MACHINE, NOW, PEOPLE, claim, end, make_sighting, open_store, outbox, records, sight
-from watcher.models import NotifierFailure
+from tests.builders import (
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    end,
+    event_of,
+    make_sighting,
+    open_store,
+    outbox,
+    records,
+    sight,
+)
+from watcher.models import NotifierEvent, NotifierFailure
 from watcher.store import Claim, Result, Retry, Sent, Store, Terms
 
 pytestmark = pytest.mark.anyio
@@ -41,11 +53,7 @@ async def test_a_notifier_that_accepts_nothing_is_told_of_once(path: Path) -> No
         (delivery,) = await claim(store, "slack", now=NOW + 120)
     failure = NotifierFailure("webhook", "HTTP 500", NOW, undelivered=1)
     assert [None, None, failure, None] == [one.failing for one in claims]
-    assert (FAILING, failure, None) == (
-        delivery.event.type,
-        delivery.event.notifier_failure,
-        delivery.event.app,
-    )
+    assert (FAILING, failure) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
     assert [None] == [record.app for record in records(path) if record.type == FAILING]
 
 
@@ -62,7 +70,7 @@ async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path
         assert recovered is not None
         assert NOW == recovered.since
         (delivery,) = await claim(store, "slack", now=NOW + 400)
-        assert (RECOVERED, recovered) == (delivery.event.type, delivery.event.notifier_failure)
+        assert (RECOVERED, recovered) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
         assert None is (await settle(store, now=NOW + 500)).recovered
 
 

@@ -15,6 +15,7 @@ from tests.builders import (
     PEOPLE,
     claim,
     end,
+    event_of,
     make_sighting,
     open_store,
     outbox,
@@ -24,7 +25,7 @@ from tests.builders import (
     sight,
 )
 from watcher import store as store_module
-from watcher.models import Route
+from watcher.models import RequestEvent, Route
 from watcher.store import Claim, Dead, Retry, Sent
 from watcher.store import outbox as outbox_work
 from watcher.store.schema import open_beside
@@ -59,7 +60,7 @@ async def test_the_longest_due_goes_first(path: Path) -> None:
         await sight(store, make_sighting("run-late"), routes=[replace(MACHINE, after=60.0)])
         await sight(store, make_sighting("run-early"), routes=[MACHINE], now=NOW + 1)
         claimed = await claim(store, "webhook", now=NOW + 61)
-    assert ["run-early", "run-late"] == [delivery.event.run.id for delivery in claimed if delivery.event.run]
+    assert ["run-early", "run-late"] == run_ids(claimed)
 
 
 async def test_a_clock_that_is_set_changes_no_wait(path: Path) -> None:
@@ -104,7 +105,7 @@ async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
         meanwhile = await store.settle_and_claim("webhook", (), limit=9, now=NOW + 11)
         later = await claim(store, "webhook", now=NOW + 60)
     assert (["run-2"], NOW + 60) == (
-        [delivery.event.run.id for delivery in meanwhile.deliveries if delivery.event.run],
+        run_ids(meanwhile.deliveries),
         meanwhile.wake_at,
     )
     assert [(news.event.id, 2)] == [(delivery.event.id, delivery.attempt) for delivery in later]
@@ -350,7 +351,7 @@ async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
         (at_once,) = await claim(store, "webhook")
         (later,) = await claim(store, "slack", now=NOW + 61)
     assert (NOW, NOW + 60) == (at_once.event.at, later.event.at)
-    assert NOW == later.event.first_seen_at
+    assert NOW == event_of(later, RequestEvent).first_seen_at
 
 
 @pytest.mark.parametrize("ended_first", [True, False])

@@ -15,13 +15,15 @@ from tests.builders import (
     NOW,
     PEOPLE,
     end,
+    event_of,
     make_sighting,
     open_store,
     outbox,
     records,
+    reminder_of,
     sight,
 )
-from watcher.models import Delivery, Receipt, Route
+from watcher.models import Delivery, Receipt, RequestEvent, Route
 from watcher.store import Dead, Retry, Sent, Store, Terms, reports
 from watcher.store.schema import open_reader
 
@@ -55,7 +57,7 @@ async def send(store: Store, now: float, notifier: str = "slack", terms: Terms =
 
 
 def _name(delivery: Delivery) -> str:
-    reminder = delivery.event.reminder
+    reminder = reminder_of(delivery.event)
     return f"{reminder.number} of {reminder.of}" if reminder else delivery.event.type
 
 
@@ -80,7 +82,7 @@ async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
     assert NOW + AGES[0] == claim.wake_at
     assert (NOW + AGES[0], NOW + AGES[0]) == (reminder.event.at, reminder.due_at)
     assert Receipt({"ts": "1"}) == reminder.first
-    assert reminder.event.request is not None
+    assert "run-1" == event_of(reminder, RequestEvent).run.id
 
 
 async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:

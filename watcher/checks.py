@@ -12,7 +12,7 @@ from watcher.api_errors import ApiError
 from watcher.config import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
-from watcher.models import Delivery, Event
+from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.parts import build_notifiers, open_session
 from watcher.secrets import SecretError
@@ -107,7 +107,7 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
 async def _notifier(notifier: Notifier, *, send: bool) -> Finding:
     subject = f"notifier {notifier.name}"
     now = time.time()
-    test = Event(event_id(now, os.urandom(10)), "watcher.test", now)
+    test = SampleEvent(event_id(now, os.urandom(10)), now)
     try:
         words = await notifier.check()
         if send:

@@ -15,7 +15,7 @@ import structlog
 from watcher.backoff import backoff
 from watcher.logs import log_superseded
 from watcher.messages import moment
-from watcher.models import Delivery, Receipt
+from watcher.models import Delivery, Receipt, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.observer import DeliveryOutcome, Observer
 from watcher.pace import Pace
@@ -235,8 +235,7 @@ class Lane:
 
     def _observe(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
         event = delivery.event
-        seen_at = event.first_seen_at
-        latency = None if seen_at is None else self._wall() - seen_at
+        latency = self._wall() - event.first_seen_at if isinstance(event, RequestEvent) else None
         self._observer.delivery_ended(self.name, event.type, outcome, latency)
 
 

@@ -20,16 +20,11 @@ FEEDBACK: Final = "human_feedback"
 UNKNOWN: Final = "unknown"
 """The type of a request that cannot be seen: the run waits, its question is not shown."""
 
-EventType = Literal[
-    "run.input_requested",
-    "run.input_reminder",
-    "run.input_resolved",
-    "watcher.app_failing",
-    "watcher.app_recovered",
-    "watcher.notifier_failing",
-    "watcher.notifier_recovered",
-    "watcher.test",
-]
+RequestEventType = Literal["run.input_requested", "run.input_reminder", "run.input_resolved"]
+AppEventType = Literal["watcher.app_failing", "watcher.app_recovered"]
+NotifierEventType = Literal["watcher.notifier_failing", "watcher.notifier_recovered"]
+SampleEventType = Literal["watcher.test"]
+EventType = RequestEventType | AppEventType | NotifierEventType | SampleEventType
 Outcome = Literal["answered", "canceled", "failed", "gone", "replaced"]
 DeliveryState = Literal["pending", "sent", "superseded", "dead"]
 
@@ -143,29 +138,69 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something worth telling; `id` is the same for every notifier and every attempt.
+class RequestEvent:
+    """A request waits, still waits (`reminder`), or has ended (`resolution`).
 
-    Which fields are set follows from `type`: the `run.*` events carry app, run, request, `first_seen_at`
-    (and `reminder` or `resolution`), or app and digest where they tell of many requests at once; the
-    `watcher.app_*` events app and failure, the `watcher.notifier_*` ones `notifier_failure`, `watcher.test`
-    none. `position` is (2, 3) for the second of three requests that wait in one run at once.
+    `position` is (2, 3) for the second of three requests that wait in one run at once.
     """
 
     id: str
-    type: EventType
+    type: RequestEventType
     at: float
-    app: App | None = None
-    run: Run | None = None
-    request: InputRequest | None = None
-    first_seen_at: float | None = None
+    app: App
+    run: Run
+    request: InputRequest
+    first_seen_at: float
     link: str | None = None
     position: tuple[int, int] | None = None
     reminder: Reminder | None = None
     resolution: Resolution | None = None
-    failure: Failure | None = None
-    notifier_failure: NotifierFailure | None = None
-    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DigestEvent:
+    """Many requests wait, still wait (`reminder`), or some or all of them have ended."""
+
+    id: str
+    type: RequestEventType
+    at: float
+    app: App
+    digest: Digest
+    reminder: Reminder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppEvent:
+    """An app cannot be polled, or can be polled again after this failure."""
+
+    id: str
+    type: AppEventType
+    at: float
+    app: App
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierEvent:
+    """A notifier accepts nothing, or accepts again after this failure."""
+
+    id: str
+    type: NotifierEventType
+    at: float
+    failure: NotifierFailure
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """Nothing happened; somebody tries whether a notifier works."""
+
+    id: str
+    at: float
+    type: SampleEventType = "watcher.test"
+
+
+Event = RequestEvent | DigestEvent | AppEvent | NotifierEvent | SampleEvent
+"""Something worth telling; `id` is the same for every notifier and every attempt."""
 
 
 @dataclass(frozen=True, slots=True)

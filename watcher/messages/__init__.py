@@ -21,16 +21,10 @@ from watcher.messages.model import (
     shortened,
     summary,
 )
-from watcher.messages.requests import NOT_VISIBLE, PARKED, kind, reminder, requested, resolved, web_link
+from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, web_link
 from watcher.messages.times import duration, moment
-from watcher.messages.trouble import (
-    ADVICE,
-    app_failing,
-    app_recovered,
-    notifier_failing,
-    notifier_recovered,
-)
-from watcher.models import Event
+from watcher.messages.trouble import ADVICE, about_app, about_notifier
+from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
 from watcher.secrets import MASK
 
 __all__ = [
@@ -57,16 +51,6 @@ __all__ = [
     "web_link",
 ]
 
-_RENDERERS = {
-    "run.input_requested": requested,
-    "run.input_reminder": reminder,
-    "run.input_resolved": resolved,
-    "watcher.app_failing": app_failing,
-    "watcher.app_recovered": app_recovered,
-    "watcher.notifier_failing": notifier_failing,
-    "watcher.notifier_recovered": notifier_recovered,
-}
-
 _SAMPLE = Message(
     tone="info",
     title="Test message, nothing waits",
@@ -83,6 +67,14 @@ _SAMPLE = Message(
 
 def render(event: Event) -> Message:
     """Returns the message for an event; for a test one that looks like a request and says that it is none."""
-    if event.digest is not None:
-        return about_digest(event, event.digest)
-    return _RENDERERS[event.type](event) if event.type in _RENDERERS else _SAMPLE
+    match event:
+        case RequestEvent():
+            return about_request(event)
+        case DigestEvent():
+            return about_digest(event)
+        case AppEvent():
+            return about_app(event)
+        case NotifierEvent():
+            return about_notifier(event)
+        case SampleEvent():
+            return _SAMPLE

@@ -2,23 +2,24 @@
 
 from collections.abc import Iterator
 
-from watcher.messages.model import Fact, Item, Message, Tone
-from watcher.messages.requests import ended, kind, web_link
+from watcher.messages.model import Fact, Item, Message, Tone, titled
+from watcher.messages.requests import ended, kind, web_link, which
 from watcher.messages.times import duration
-from watcher.models import Digest, DigestEntry, Event
+from watcher.models import DigestEntry, DigestEvent
 from watcher.text import cut, printable
 
 _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 """Characters, few enough to be never cut again."""
 
 
-def about_digest(event: Event, digest: Digest) -> Message:
+def about_digest(event: DigestEvent) -> Message:
     """Returns the message about many requests: what is new, what still waits, or that all are over."""
-    tone, title = _headline(event, digest)
+    digest = event.digest
+    tone, title = _headline(event)
     return Message(
         tone=tone,
-        title=f"{title} · {printable(event.app.name)}" if event.app else title,
-        lead=" ".join(_sentences(event, digest)) or None,
+        title=titled(title, event.app.name),
+        lead=" ".join(_sentences(event)) or None,
         body="",
         items=tuple(_item(entry) for entry in digest.entries),
         dropped_items=(digest.waiting or digest.total) - len(digest.entries),
@@ -26,7 +27,8 @@ def about_digest(event: Event, digest: Digest) -> Message:
     )
 
 
-def _headline(event: Event, digest: Digest) -> tuple[Tone, str]:
+def _headline(event: DigestEvent) -> tuple[Tone, str]:
+    digest = event.digest
     still = f"{digest.waiting} of {digest.total} requests still {_wait(digest.waiting)}"
     match event.type:
         case "run.input_requested":
@@ -40,10 +42,11 @@ def _headline(event: Event, digest: Digest) -> tuple[Tone, str]:
     return "done" if answered else "closed", f"All {digest.total} requests are closed"
 
 
-def _sentences(event: Event, digest: Digest) -> Iterator[str]:
+def _sentences(event: DigestEvent) -> Iterator[str]:
+    digest = event.digest
     if event.reminder:
         yield f"The oldest has waited for {duration(event.at - digest.oldest)}."
-        yield f"This is reminder {event.reminder.number} of {event.reminder.of}."
+        yield which(event.reminder)
     if digest.outcomes:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in digest.outcomes)
         yield f"So far {counts}." if digest.waiting else f"{counts}."

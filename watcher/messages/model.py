@@ -67,6 +67,11 @@ class Message:
     link: str | None = None
 
 
+def titled(title: str, name: str) -> str:
+    """Returns the title of a message about something of that name."""
+    return f"{title} · {printable(name)}"
+
+
 def headline(message: Message) -> str:
     """Returns title and question in one line, as a notification shows them; of many the first few."""
     question = printable(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])

@@ -5,9 +5,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from watcher.messages.model import Fact, Message, Row, Tone, briefly
+from watcher.messages.model import Fact, Message, Row, Tone, briefly, titled
 from watcher.messages.times import duration
-from watcher.models import APPROVAL, FEEDBACK, PAUSED, UNKNOWN, Event, InputRequest, Json, Outcome
+from watcher.models import (
+    APPROVAL,
+    FEEDBACK,
+    PAUSED,
+    UNKNOWN,
+    InputRequest,
+    Json,
+    Outcome,
+    Reminder,
+    RequestEvent,
+    Resolution,
+)
 from watcher.secrets import MASK
 from watcher.text import cut, multiline, printable
 
@@ -34,37 +45,24 @@ _REMINDED: Final = 500
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 
 
-def requested(event: Event) -> Message:
-    """Returns the message about a request that waits."""
-    return _about_request(event, "urgent", "needed")
-
-
-def reminder(event: Event) -> Message:
-    """Returns the message about a request that still waits; short, for the question was shown before."""
-    whole = _about_request(event, "reminder", "needed")
-    short = briefly(whole, _REMINDED)
-    waited = duration(event.at - event.first_seen_at) if event.first_seen_at is not None else "long"
-    number = f" This is reminder {event.reminder.number} of {event.reminder.of}." if event.reminder else ""
-    return replace(
-        short,
-        title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
-        lead=f"It has waited for {waited}.{number}",
-        facts=whole.facts,
-    )
-
-
-def resolved(event: Event) -> Message:
-    """Returns the message about a request that ended: the question is kept, with how it ended."""
-    outcome = event.resolution.outcome if event.resolution else "gone"
-    tone: Tone = "done" if outcome == "answered" else "closed"
-    message = _about_request(event, tone, _STATES[outcome])
-    return replace(message, lead=_ending(event, outcome), rows=tuple(_unmarked(message.rows)))
+def about_request(event: RequestEvent) -> Message:
+    """Returns the message about a request that waits, still waits, or has ended."""
+    if event.resolution is not None:
+        return _resolved(event, event.resolution)
+    if event.reminder is not None:
+        return _reminder(event, event.reminder)
+    return _message(event, "urgent", "needed")
 
 
 def ended(outcome: Outcome, waited: float | None) -> str:
     """Returns how a request ended and after how many seconds, as a part of a sentence."""
     state = _STATES[outcome] if waited is None else f"{_STATES[outcome]} after {duration(waited)}"
     return f"{state}: {_REASONS[outcome]}" if outcome in _REASONS else state
+
+
+def which(reminder: Reminder) -> str:
+    """Returns the sentence that says which of how many reminders this is."""
+    return f"This is reminder {reminder.number} of {reminder.of}."
 
 
 def kind(request_type: str) -> str:
@@ -78,34 +76,45 @@ def web_link(link: str | None) -> str | None:
     return shown if shown.startswith(("https://", "http://")) else None
 
 
-def _about_request(event: Event, tone: Tone, state: str) -> Message:
-    request = event.request
-    visible = request is not None and request.type != UNKNOWN
-    prompt = multiline(request.prompt or "") if request and visible else ""
-    unseen = PARKED if event.run and event.run.status == PAUSED and not visible else NOT_VISIBLE
-    place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
-    title = f"{kind(request.type if request else UNKNOWN)} {state}{place}"
-    return Message(
-        tone=tone,
-        title=f"{title} · {printable(event.app.name)}" if event.app else title,
-        body=prompt or unseen,
-        quoted=bool(prompt),
-        rows=tuple(_rows(request)) if request else (),
-        facts=tuple(_request_facts(event)),
-        link=web_link(event.link),
+def _reminder(event: RequestEvent, reminder: Reminder) -> Message:
+    """It is short, for the question was shown before."""
+    whole = _message(event, "reminder", "needed")
+    return replace(
+        briefly(whole, _REMINDED),
+        title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
+        lead=f"It has waited for {duration(event.at - event.first_seen_at)}. {which(reminder)}",
+        facts=whole.facts,
     )
 
 
-def _ending(event: Event, outcome: Outcome) -> str:
-    waited = status = None
-    if event.resolution:
-        status = event.resolution.run_status
-        if event.first_seen_at is not None:
-            waited = event.resolution.resolved_at - event.first_seen_at
-    words = ended(outcome, waited)
-    if outcome == "answered" and status:
-        words += f"; the run is now {cut(printable(status).replace('_', ' '), _STATUS_SHOWN)}"
-    return f"{words[0].upper()}{words[1:]}."
+def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
+    """The question is kept, with how it ended."""
+    outcome = resolution.outcome
+    tone: Tone = "done" if outcome == "answered" else "closed"
+    message = _message(event, tone, _STATES[outcome])
+    words = ended(outcome, resolution.resolved_at - event.first_seen_at)
+    if outcome == "answered" and resolution.run_status:
+        status = cut(printable(resolution.run_status).replace("_", " "), _STATUS_SHOWN)
+        words += f"; the run is now {status}"
+    lead = f"{words[0].upper()}{words[1:]}."
+    return replace(message, lead=lead, rows=tuple(_unmarked(message.rows)))
+
+
+def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
+    request = event.request
+    visible = request.type != UNKNOWN
+    prompt = multiline(request.prompt or "") if visible else ""
+    unseen = PARKED if event.run.status == PAUSED and not visible else NOT_VISIBLE
+    place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
+    return Message(
+        tone=tone,
+        title=titled(f"{kind(request.type)} {state}{place}", event.app.name),
+        body=prompt or unseen,
+        quoted=bool(prompt),
+        rows=tuple(_rows(request)),
+        facts=tuple(_facts(event)),
+        link=web_link(event.link),
+    )
 
 
 def _unmarked(rows: Iterable[Row]) -> Iterator[Row]:
@@ -139,15 +148,14 @@ def _shown(value: Json) -> str:
         return "(cannot be shown)"
 
 
-def _request_facts(event: Event) -> Iterator[Fact]:
-    if event.first_seen_at is not None and event.resolution is None:
+def _facts(event: RequestEvent) -> Iterator[Fact]:
+    run, request = event.run, event.request
+    if event.resolution is None:
         yield Fact("Waiting since", event.first_seen_at)
-    if event.request and event.request.params is None and event.request.editable_params:
-        yield Fact("Editable", printable(", ".join(event.request.editable_params)))
-    if event.run is None:
-        return
-    if event.run.user_id:
-        yield Fact("User", printable(event.run.user_id))
-    yield Fact("Run", printable(event.run.id))
-    if event.run.session_id:
-        yield Fact("Session", printable(event.run.session_id))
+    if request.params is None and request.editable_params:
+        yield Fact("Editable", printable(", ".join(request.editable_params)))
+    if run.user_id:
+        yield Fact("User", printable(run.user_id))
+    yield Fact("Run", printable(run.id))
+    if run.session_id:
+        yield Fact("Session", printable(run.session_id))

@@ -1,15 +1,15 @@
 """Apps that cannot be polled, notifiers that accept nothing, and that they are well again."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Final
 
-from watcher.messages.model import Fact, Message
+from watcher.messages.model import Fact, Message, titled
 from watcher.messages.times import duration
-from watcher.models import Event, Failure, NotifierFailure
+from watcher.models import AppEvent, Failure, NotifierEvent, NotifierFailure
 from watcher.text import cut, printable
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
-ADVICE: Final = {
+ADVICE: Final[Mapping[int | None, str]] = {
     401: "The access key is missing, wrong, expired or was rotated: give the app a valid one.",
     403: (
         "The access key belongs to another project or organization, or is a Personal Access Token: "
@@ -19,77 +19,73 @@ ADVICE: Final = {
 }
 
 
-def app_failing(event: Event) -> Message:
-    """Returns the message about an app that cannot be polled: what failed, since when, and what to do."""
+def about_app(event: AppEvent) -> Message:
+    """Returns the message about an app that cannot be polled, or can be polled again."""
+    return _app_failing(event) if event.type == "watcher.app_failing" else _app_recovered(event)
+
+
+def about_notifier(event: NotifierEvent) -> Message:
+    """Returns the message about a notifier that accepts nothing, or accepts again, for those of another."""
+    return (
+        _notifier_failing(event) if event.type == "watcher.notifier_failing" else _notifier_recovered(event)
+    )
+
+
+def _app_failing(event: AppEvent) -> Message:
     failure = event.failure
     return Message(
         tone="trouble",
-        title=_about(event.app.name if event.app else "", "App failing"),
-        lead=" ".join(["New requests of this app cannot be seen.", *_known(failure)]),
-        body=_what_failed(failure) if failure else "",
+        title=titled("App failing", event.app.name),
+        lead=f"New requests of this app cannot be seen. {_known(failure)}",
+        body=_what_failed(failure),
         quoted=True,
-        advice=ADVICE.get(failure.status or 0) if failure else None,
-        facts=_since("Failing since", failure),
+        advice=ADVICE.get(failure.status),
+        facts=(Fact("Failing since", failure.since),),
     )
 
 
-def app_recovered(event: Event) -> Message:
-    """Returns the message about an app that can be polled again."""
-    failed_for = duration(event.at - event.failure.since) if event.failure else "some time"
-    again = f"New requests of this app are seen again, after {failed_for}."
+def _app_recovered(event: AppEvent) -> Message:
+    failed_for = duration(event.at - event.failure.since)
     return Message(
         tone="good",
-        title=_about(event.app.name if event.app else "", "App recovered"),
-        body=" ".join([again, *_known(event.failure)]),
-        facts=_since("Failed since", event.failure),
+        title=titled("App recovered", event.app.name),
+        body=f"New requests of this app are seen again, after {failed_for}. {_known(event.failure)}",
+        facts=(Fact("Failed since", event.failure.since),),
     )
 
 
-def notifier_failing(event: Event) -> Message:
-    """Returns the message about a notifier that accepts nothing, for those who read another one."""
-    failure = event.notifier_failure
+def _notifier_failing(event: NotifierEvent) -> Message:
+    failure = event.failure
     return Message(
         tone="trouble",
-        title=_about(failure.notifier if failure else "", "Notifier failing"),
-        lead=" ".join(["Whoever reads it is told of nothing meanwhile.", *_undelivered(failure)]),
-        body=cut(printable(failure.message), _ERROR_SHOWN) if failure else "",
+        title=titled("Notifier failing", failure.notifier),
+        lead=f"Whoever reads it is told of nothing meanwhile. {_undelivered(failure)}",
+        body=cut(printable(failure.message), _ERROR_SHOWN),
         quoted=True,
-        facts=_since("Failing since", failure),
+        facts=(Fact("Failing since", failure.since),),
     )
 
 
-def notifier_recovered(event: Event) -> Message:
-    """Returns the message about a notifier that accepts again."""
-    failure = event.notifier_failure
-    failed_for = duration(event.at - failure.since) if failure else "some time"
+def _notifier_recovered(event: NotifierEvent) -> Message:
+    failure = event.failure
     return Message(
         tone="good",
-        title=_about(failure.notifier if failure else "", "Notifier recovered"),
-        body=f"It accepts messages again, after {failed_for}.",
-        facts=_since("Failed since", failure),
+        title=titled("Notifier recovered", failure.notifier),
+        body=f"It accepts messages again, after {duration(event.at - failure.since)}.",
+        facts=(Fact("Failed since", failure.since),),
     )
 
 
-def _about(name: str, title: str) -> str:
-    return f"{title} · {printable(name)}" if name else title
+def _known(failure: Failure) -> str:
+    if failure.pending_known == 1:
+        return "1 known request still waits."
+    return f"{failure.pending_known or 'No'} known requests still wait."
 
 
-def _since(label: str, failure: Failure | NotifierFailure | None) -> tuple[Fact, ...]:
-    return (Fact(label, failure.since),) if failure else ()
-
-
-def _known(failure: Failure | None) -> Iterator[str]:
-    if failure and failure.pending_known == 1:
-        yield "1 known request still waits."
-    elif failure:
-        yield f"{failure.pending_known or 'No'} known requests still wait."
-
-
-def _undelivered(failure: NotifierFailure | None) -> Iterator[str]:
-    if failure and failure.undelivered == 1:
-        yield "1 delivery waits for it."
-    elif failure:
-        yield f"{failure.undelivered or 'No'} deliveries wait for it."
+def _undelivered(failure: NotifierFailure) -> str:
+    if failure.undelivered == 1:
+        return "1 delivery waits for it."
+    return f"{failure.undelivered or 'No'} deliveries wait for it."
 
 
 def _what_failed(failure: Failure) -> str:

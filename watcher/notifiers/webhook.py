@@ -19,7 +19,19 @@ import aiohttp
 from watcher import __version__
 from watcher.config import WebhookConfig
 from watcher.messages import ADVICE, moment
-from watcher.models import Delivery, Event, Failure, InputRequest, Json, Receipt, Run
+from watcher.models import (
+    App,
+    AppEvent,
+    Delivery,
+    Event,
+    Failure,
+    InputRequest,
+    Json,
+    NotifierEvent,
+    Receipt,
+    RequestEvent,
+    Run,
+)
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import post, refusal
 from watcher.runs import tidy
@@ -120,48 +132,62 @@ class WebhookNotifier:
 
 def payload(event: Event) -> dict[str, Json]:
     """Returns the body of an event. Times are ISO 8601 in UTC, waits are whole seconds."""
-    data: dict[str, Json] = {}
-    if event.app:
-        data["app"] = {"name": event.app.name, "base_url": event.app.base_url}
-    if event.run:
-        data["run"] = _run(event.run, event.link)
-    if event.request and event.first_seen_at is not None:
-        data["request"] = _request(event.request, event.first_seen_at, event.at)
+    return {
+        "version": PAYLOAD_VERSION,
+        "id": event.id,
+        "type": event.type,
+        "timestamp": moment(event.at),
+        "data": _data(event),
+    }
+
+
+def _data(event: Event) -> dict[str, Json]:
+    match event:
+        case RequestEvent():
+            return {"app": _app(event.app), **_about_request(event)}
+        case AppEvent(failure=failure):
+            words = {
+                "status": failure.status,
+                "code": failure.code,
+                "message": _with_advice(failure),
+                "since": moment(failure.since),
+                "pending_known": failure.pending_known,
+            }
+            return {"app": _app(event.app), "failure": words}
+        case NotifierEvent(failure=failure):
+            words = {
+                "message": failure.message,
+                "since": moment(failure.since),
+                "undelivered": failure.undelivered,
+            }
+            return {"notifier": {"name": failure.notifier}, "failure": words}
+        case _:
+            return {}
+
+
+def _app(app: App) -> dict[str, Json]:
+    return {"name": app.name, "base_url": app.base_url}
+
+
+def _about_request(event: RequestEvent) -> dict[str, Json]:
+    data: dict[str, Json] = {
+        "run": _run(event.run, event.link),
+        "request": _request(event.request, event.first_seen_at, event.at),
+    }
     if event.reminder:
         data["reminder"] = {"number": event.reminder.number, "of": event.reminder.of}
-    if event.resolution and event.first_seen_at is not None:
+    if event.resolution:
         data["resolution"] = {
             "outcome": event.resolution.outcome,
             "run_status": event.resolution.run_status,
             "resolved_at": moment(event.resolution.resolved_at),
             "waited_seconds": _seconds(event.first_seen_at, event.resolution.resolved_at),
         }
-    if event.failure:
-        data["failure"] = {
-            "status": event.failure.status,
-            "code": event.failure.code,
-            "message": _with_advice(event.failure),
-            "since": moment(event.failure.since),
-            "pending_known": event.failure.pending_known,
-        }
-    if event.notifier_failure:
-        data["notifier"] = {"name": event.notifier_failure.notifier}
-        data["failure"] = {
-            "message": event.notifier_failure.message,
-            "since": moment(event.notifier_failure.since),
-            "undelivered": event.notifier_failure.undelivered,
-        }
-    return {
-        "version": PAYLOAD_VERSION,
-        "id": event.id,
-        "type": event.type,
-        "timestamp": moment(event.at),
-        "data": data,
-    }
+    return data
 
 
 def _with_advice(failure: Failure) -> str:
-    advice = ADVICE.get(failure.status or 0)
+    advice = ADVICE.get(failure.status)
     return f"{failure.message} (What to do: {advice})" if advice else failure.message
 
 

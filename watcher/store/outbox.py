@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from watcher.models import (
     App,
+    AppEvent,
     Delivery,
     DeliveryRecord,
+    DigestEvent,
     Event,
     Failure,
     InputRequest,
+    Json,
+    NotifierEvent,
     NotifierFailure,
     Receipt,
     Reminder,
+    RequestEvent,
     Resolution,
     Run,
 )
@@ -268,22 +273,21 @@ def _load(connection: sqlite3.Connection, number: int) -> Delivery:
 
 
 def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
+    at = max(row["at"], row["due_at"])  # an escalation happens when its time comes
     detail = json.loads(row["detail"])
-    common = {
-        "id": row["event"],
-        "type": row["event_type"],
-        "at": max(row["at"], row["due_at"]),  # an escalation happens when its time comes
-        "app": App(row["event_app"], row["event_base_url"]) if row["event_app"] else None,
-        "reminder": Reminder(**detail["reminder"]) if "reminder" in detail else None,
-    }
-    if row["key"] is None:
-        silent = detail.get("notifier_failure")
-        return Event(
-            **common,
-            failure=Failure(**detail["failure"]) if "failure" in detail else None,
-            notifier_failure=NotifierFailure(**silent) if silent else None,
-            digest=digests.load(connection, detail["digest"]) if "digest" in detail else None,
-        )
+    head = {"id": row["event"], "type": row["event_type"], "at": at}
+    if "notifier_failure" in detail:
+        return NotifierEvent(**head, failure=NotifierFailure(**detail["notifier_failure"]))
+    head["app"] = App(row["event_app"], row["event_base_url"])
+    if "failure" in detail:
+        return AppEvent(**head, failure=Failure(**detail["failure"]))
+    head["reminder"] = Reminder(**detail["reminder"]) if "reminder" in detail else None
+    if "digest" in detail:
+        return DigestEvent(**head, digest=digests.load(connection, detail["digest"]))
+    return _request_event(head, row)
+
+
+def _request_event(head: dict[str, Json], row: sqlite3.Row) -> RequestEvent:
     ended = row["event_type"] == "run.input_resolved"
     request = InputRequest(
         id=row["request_id"],
@@ -302,8 +306,8 @@ def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
         input=json.loads(row["run_input"]),
     )
     position = json.loads(row["position"])
-    return Event(
-        **common,
+    return RequestEvent(
+        **head,
         run=run,
         request=request,
         first_seen_at=row["first_seen_at"],
