@@ -182,6 +182,8 @@ def test_briefly() -> None:
     assert message.body == "p" * 77 + "… (123 more characters)"
     assert (message.rows, message.items, message.facts) == ((), (), ())
     assert message.lead == "Answered after 5 min 12 s; the run is now completed."
+    many = briefly(replace(render(DIGEST), dropped_rows=3), 100)
+    assert (many.items, many.dropped_items, many.dropped_rows) == ((), 0, 0)
 
 
 def test_a_digest() -> None:
@@ -199,6 +201,14 @@ def test_a_digest() -> None:
         facts=(Fact("The oldest waits since", SEEN_AT),),
     )
     assert expected == render(DIGEST)
+
+
+def test_a_digest_of_which_one_is_left() -> None:
+    """What is to be told of many at once may be about one by the time that it is sent."""
+    digest = Digest(25, 1, (("answered", 24),), SEEN_AT, (entry(run_id=""),))
+    message = render(replace(DIGEST, digest=digest))
+    assert (message.title, message.lead) == ("1 request needs input · support", "So far 24 answered.")
+    assert message.items == (Item("Approve the refund?", "Approval", "(no id)"),)
 
 
 def test_what_follows_on_a_digest() -> None:
@@ -261,6 +271,7 @@ def test_a_parked_run() -> None:
         ({"key": MASK}, (Row("key", MASK, masked=True),)),
         ({"": "", "\u202ex": "\x07"}, (Row("(no name)", "(empty)"), Row("x", "\ufffd"))),
         ({"n": float("nan"), "e": "é"}, (Row("n", "NaN"), Row("e", "é"))),
+        ({"names": ["Zoë"]}, (Row("names", '["Zoë"]', code=True),)),
         (["a", 1], (Row("params", '["a", 1]', code=True),)),
         (MASK, (Row("params", MASK, masked=True),)),
         ({"n": 10**5000}, (Row("n", "(cannot be shown)"),)),
@@ -276,9 +287,19 @@ def test_editable_without_params() -> None:
     assert Fact("Editable", "amount, note") in render(asking(editable=("amount", "note"))).facts
 
 
-def test_only_links_to_the_web() -> None:
-    """A link of any other scheme is left out."""
-    assert render(replace(REQUESTED, link="javascript:alert(1)")).link is None
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("https://x.example/1", "https://x.example/1"),
+        ("http://x.example/a b", "http://x.example/a%20b"),
+        ("javascript:alert(1)", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_links_to_the_web(link: str | None, expected: str | None) -> None:
+    """A link of any other scheme is left out, and a space does not cut one short."""
+    assert expected == render(replace(REQUESTED, link=link)).link
 
 
 @pytest.mark.parametrize(
@@ -290,7 +311,8 @@ def test_what_to_do(status: int | None, words: str | None) -> None:
     message = render(replace(FAILING, failure=replace(FAILURE, status=status)))
     assert (words is None) == (message.advice is None)
     assert words is None or words in (message.advice or "")
-    assert "unauthorized: invalid key" in message.body
+    expected = "unauthorized: invalid key" if status is None else f"HTTP {status} unauthorized: invalid key"
+    assert expected == message.body
     assert message.facts == (Fact("Failing since", FAILURE.since),)
 
 
@@ -331,8 +353,11 @@ def test_a_silent_notifier(undelivered: int, words: str) -> None:
 
 
 def test_a_notifier_that_recovered() -> None:
-    """The recovery says how long the notifier was silent."""
-    assert render(NOTIFIER_RECOVERED).body == "It accepts messages again, after 10 min."
+    """The recovery says how long the notifier was silent, and since when it had been."""
+    message = render(NOTIFIER_RECOVERED)
+    assert message.body == "It accepts messages again, after 10 min."
+    assert message.facts == (Fact("Failed since", SEEN_AT),)
+    assert "\nIt accepts" in summary(message)
 
 
 def test_the_test_message_looks_like_a_request() -> None:
@@ -398,6 +423,17 @@ def test_shortened_says_what_is_missing() -> None:
     assert (len(message.rows), message.dropped_rows) == (2, 3)
     assert message.rows[0].value == "v" * 27 + "… (173 more characters)"
     assert "  … 3 more parameters" in summary(message).splitlines()
+
+
+def test_shortened_by_another_measure() -> None:
+    """Body, values, names and facts are cut by the size that counts where they are shown; moments not."""
+    event = asking("p" * 100, {"n" * 100: "v" * 100})
+    message = render(replace(event, run=replace(RUN, id="r" * 100)))
+    double = shortened(message, body=60, value=60, rows=9, size=lambda text: 2 * len(text))
+    texts = [double.body, double.rows[0].name, double.rows[0].value, str(double.facts[2].value)]
+    assert [len(text) for text in texts] == [30] * 4
+    assert [fact.label for fact in double.facts] == [fact.label for fact in message.facts]
+    assert double.facts[0] == message.facts[0]
 
 
 def test_a_shortened_digest() -> None:

@@ -72,7 +72,9 @@ def kind(request_type: str) -> str:
 
 def web_link(link: str | None) -> str | None:
     """Returns the link if it is one to follow in a browser, so that no other scheme ever gets clickable."""
-    shown = printable(link or "").replace(" ", "%20")
+    if link is None:
+        return None
+    shown = printable(link).replace(" ", "%20")
     return shown if shown.startswith(("https://", "http://")) else None
 
 

@@ -15,7 +15,7 @@ def duration(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
         parts.append((count, unit))
-    while len(parts) > 1 and not parts[0][0]:
+    while parts and not parts[0][0]:
         parts.pop(0)
     shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
     return " ".join(shown) or "0 s"
