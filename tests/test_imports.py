@@ -29,7 +29,19 @@ LAYERS: Final = (
     {"api_errors", "config_sources", "messages", "runs"},
     {"config", "config_reading"},
     {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
-    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "threads", "vitals"},
+    {
+        "backoff",
+        "durations",
+        "ids",
+        "models",
+        "pace",
+        "proxies",
+        "secrets",
+        "text",
+        "threads",
+        "vitals",
+        "writing",
+    },
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 

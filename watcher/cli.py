@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from watcher.config import Config
     from watcher.models import DeliveryState
 
-USAGE_ERROR = 2
+USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 130
+"""As shells say it of a command that Ctrl-C ended: 128 and the number of the signal."""
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
 """As in `models`, which takes a third of the time of `--help` to import."""
 
@@ -265,12 +267,13 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except StoreError as error:
-        _fail(f"database: {error}")
+        _end(f"database: {error}", USAGE_ERROR)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
-        _fail(str(error))
+        _end(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
-        click.echo(f"watcher: {error}", err=True)
-        sys.exit(1)
+        _end(str(error), 1)
+    except KeyboardInterrupt:  # before the daemon takes care of it, or where there is none
+        _end("interrupted", INTERRUPTED)
 
 
 @contextmanager
@@ -288,6 +291,15 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
             yield connection
     except StoreError as error:
         _fail(f"database: {error}")
+
+
+def _end(words: str, status: int) -> NoReturn:
+    """Ends the process with a last line, after all that was logged, and be it that nobody reads that."""
+    from watcher import logs  # noqa: PLC0415
+
+    if not logs.say(f"watcher: {words}"):
+        click.echo(f"watcher: {words}", err=True)
+    sys.exit(status)
 
 
 def _fail(*problems: str) -> NoReturn:
