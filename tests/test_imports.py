@@ -27,6 +27,7 @@ LAYERS: Final = (
     {"api", "diff", "logs", "notifiers", "redaction", "store", "tables"},
     {"health", "pending"},
     {"api_errors", "config_sources", "messages", "runs"},
+    {"config_checking"},
     {"config", "config_reading"},
     {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
     {
@@ -47,7 +48,7 @@ LAYERS: Final = (
 
 A part is a module of the package or a whole subpackage.
 """
-LOADING: Final = {"config_sources", "config_reading", "config_schema"}
+LOADING: Final = {"config_sources", "config_checking", "config_reading", "config_schema"}
 """How a configuration comes together; everybody else is handed the section that concerns them."""
 WHOLE_CONFIGURATION: Final = {"cli", "checks", "demo", "daemon", "parts", "config_sources"}
 COMMANDS: Final = {"cli", "checks", "demo", "daemon", "parts"}

@@ -294,11 +294,12 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
 
 
 def _end(words: str, status: int) -> NoReturn:
-    """Ends the process with a last line, after all that was logged, and be it that nobody reads that."""
+    """Ends the process with last words, after all that was logged, and be it that nobody reads them."""
     from watcher import logs  # noqa: PLC0415
 
-    if not logs.say(f"watcher: {words}"):
-        click.echo(f"watcher: {words}", err=True)
+    for line in words.splitlines():
+        if not logs.say(f"watcher: {line}"):
+            click.echo(f"watcher: {line}", err=True)
     sys.exit(status)
 
 
