@@ -37,6 +37,7 @@ LAYERS: Final = (
         "models",
         "pace",
         "proxies",
+        "scenario_names",
         "secrets",
         "text",
         "threads",
@@ -136,7 +137,7 @@ def test_imports_go_downwards() -> None:
         ("dispatcher", {"metrics", "server", "monitor"}),
         ("messages", {"store", "api", "config"}),
         ("models", set(DEPTH) - {"models"}),
-        ("simulator", set(DEPTH) - {"simulator", "models"}),
+        ("simulator", set(DEPTH) - {"simulator", "scenario_names", "models"}),
     ],
 )
 def test_strangers(part: str, strangers: set[str]) -> None:
@@ -182,6 +183,13 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
     assert [] == loaded("import watcher.cli", (*HEAVY, "watcher.models"))
     assert get_args(DeliveryState) == cli.DELIVERY_STATES
+
+
+def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
+    """The list of scenarios is there without the simulator that plays them."""
+    run = "CliRunner().invoke(main, ['simulate', '-h'])"
+    code = f"from click.testing import CliRunner; from watcher.cli import main; {run}"
+    assert ["watcher.scenario_names"] == loaded(code, (*HEAVY, "watcher.simulator", "watcher.scenario_names"))
 
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:
