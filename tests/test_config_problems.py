@@ -50,6 +50,9 @@ remind_after = ["1h", "soon"]
 [notifiers.chat]
 type = "slak"
 
+[notifiers."e f"]
+type = "webhook"
+
 [notifiers.people]
 type = "slack"
 bot_token = "xoxb-0123456789"
@@ -68,7 +71,7 @@ redact: got 'password'; must be a list
 database: got 3; must be the path of a file
 log_level: got 'loud'; must be debug, info, warning or error
 apps.a.base_url: got 'ftp://a.example'; must be an http:// or https:// URL with a host
-apps.a.notify: got 'nobody'; must be of audit, people, chat
+apps.a.notify: got 'nobody'; must be of audit, e f, people, chat
 apps.b.base_url (WATCHER_APPS__B__BASE_URL): is missing
 apps.b.user_id: got 7; must be a text
 apps.b.session_id: got 's'; must be a UUID, such as 3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d
@@ -80,6 +83,8 @@ notifiers.audit.headers.X Team: must be header names of letters, digits and -
 notifiers.audit.headers.Host: must be headers that the watcher does not set itself, which Host is
 notifiers.audit.headers.X-Key: must be printable ASCII text that is not blank
 notifiers.chat.type: got 'slak'; must be slack, webhook, console or apprise
+notifiers.e f: got 'e f'; must be a name of letters, digits, '.', '_' and '-'
+notifiers.e f.url: is missing
 notifiers.people.channel: is missing beside bot_token
 notifiers.people.mention.1: got 'bob'; must be "here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)
 notifiers.people.mention.2: got 'eve'; must be "here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)
@@ -106,6 +111,8 @@ def test_all_problems_are_told_at_once(problems: Problems, tmp_path: Path) -> No
             "not TOML",
             {"WATCHER_APPS__A__NOTIFY": '["audit"]', "WATCHER_APPS__A__BASE_URL": "https://a.example"},
         ),
+        ("not TOML", {**APP, "WATCHER_SLACK_BOT_TOKEN": "xoxb-0", "WATCHER_SLACK_CHANNEL": "c"}),
+        ("not TOML", {**APP, "WATCHER_SLACK_BOT_TOKEN": "xoxb-0", "WATCHER_WEBHOOK_SECRET": "x"}),
         ("[app.a]\n", {}),
         ("[apps.a]\nbase_ur = 'https://a.example'\n", {}),
         (f"{NEEDED_APP}notify = ['b']\n[notifier.b]\ntype = 'console'\n", {}),

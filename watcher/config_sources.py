@@ -121,6 +121,8 @@ class _Loader:
         )
         if not apps and not self._problems.told_in("apps"):
             self._no_app(environ)
+        self._check_names("apps", settings.apps)  # the last, because it makes the whole table one told of
+        self._check_names("notifiers", settings.notifiers)
         values["redact"] = tuple(settings.redact)
         return Config(
             **values,
@@ -140,7 +142,6 @@ class _Loader:
 
     def _app(self, name: str, table: AppTable, notifiers: tuple[str, ...]) -> AppConfig:
         prefix = f"apps.{name}"
-        self._check_name(prefix, name)
         known = dict.fromkeys((*self._settings.notifiers, *self._problems.told_in("notifiers"))) or notifiers
         for unknown in [other for other in table.notify or () if other not in known and "" not in known]:
             self._problems.add(f"{prefix}.notify", f"got {unknown!r}; must be of {', '.join(known)}")
@@ -169,7 +170,6 @@ class _Loader:
 
     def _notifier(self, name: str, table: NotifierTable) -> NotifierConfig:
         prefix = f"notifiers.{name}"
-        self._check_name(prefix, name)
         self._show(prefix, table)
         common: dict[str, Any] = {
             "name": name,
@@ -190,9 +190,23 @@ class _Loader:
     def _slack(self, prefix: str, table: SlackTable, common: dict[str, Any]) -> SlackConfig:
         token = self._secret(prefix, table, "bot_token")
         url = self._secret(prefix, table, "webhook_url")
+        self._check_slack(prefix, {"bot_token": token, "webhook_url": url, "channel": table.channel})
+        api_url = self._settings.slack_api_url.rstrip("/") + "/"
+        return SlackConfig(
+            **common,
+            bot_token=token,
+            channel=table.channel,
+            webhook_url=url,
+            mention=tuple(table.mention),
+            api_url=api_url if api_url.endswith("/api/") else f"{api_url}api/",
+        )
+
+    def _check_slack(self, prefix: str, values: Mapping[str, object]) -> None:
+        if self._problems.told(prefix):  # the rest of it may stand in a file that cannot be read
+            return
         given = {
             key
-            for key, value in (("bot_token", token), ("webhook_url", url), ("channel", table.channel))
+            for key, value in values.items()
             if value or self._problems.told(f"{prefix}.{key}", f"{prefix}.{key}_file")
         }
         usual = prefix == "notifiers.slack"
@@ -204,15 +218,6 @@ class _Loader:
         elif not {"bot_token", "webhook_url"} & given:
             short = " (WATCHER_SLACK_BOT_TOKEN)" if usual else ""
             self._problems.add(prefix, f"give bot_token{short} with channel, or webhook_url")
-        api_url = self._settings.slack_api_url.rstrip("/") + "/"
-        return SlackConfig(
-            **common,
-            bot_token=token,
-            channel=table.channel,
-            webhook_url=url,
-            mention=tuple(table.mention),
-            api_url=api_url if api_url.endswith("/api/") else f"{api_url}api/",
-        )
 
     def _webhook(self, prefix: str, table: WebhookTable, common: dict[str, Any]) -> WebhookConfig:
         if table.ca_file is not None:
@@ -259,9 +264,11 @@ class _Loader:
             self._problems.add(source, f"must be {error.errors()[0]['ctx']['error']}")
         return secret
 
-    def _check_name(self, prefix: str, name: str) -> None:
-        if not _NAME.fullmatch(name):
-            self._problems.add(prefix, f"got {name!r}; must be a name of letters, digits, '.', '_' and '-'")
+    def _check_names(self, table: str, names: Iterable[str]) -> None:
+        for name in names:
+            if not _NAME.fullmatch(name):
+                words = f"got {name!r}; must be a name of letters, digits, '.', '_' and '-'"
+                self._problems.add(f"{table}.{name}", words)
 
     def _show(self, prefix: str, table: Table | Settings, skip: Iterable[str] = ()) -> None:
         for key in type(table).model_fields:
