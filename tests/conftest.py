@@ -1,7 +1,13 @@
 """What all tests share."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.settings import Load, Problems
+from watcher.config import Config
+from watcher.config_sources import ConfigError, load
 
 settings.register_profile(
     "long",
@@ -17,3 +23,27 @@ settings.register_profile(
 def anyio_backend() -> str:
     """Async tests run on asyncio, by the pytest plugin that comes with anyio (and anyio with httpx)."""
     return "asyncio"
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Load:
+    """Loads settings from a TOML text and variables, in a directory of its own."""
+
+    def loaded(toml: str | None = None, /, **environ: str) -> Config:
+        if toml is not None:
+            (tmp_path / "config.toml").write_text(toml, encoding="utf-8")
+        return load(None, environ=environ, directory=tmp_path)
+
+    return loaded
+
+
+@pytest.fixture
+def problems(loaded: Load) -> Problems:
+    """Loads settings that cannot be used and returns the problems."""
+
+    def problems(toml: str | None = None, /, **environ: str) -> tuple[str, ...]:
+        with pytest.raises(ConfigError) as raised:
+            loaded(toml, **environ)
+        return raised.value.problems
+
+    return problems

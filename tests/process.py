@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -49,6 +50,10 @@ class Process:
         async with asyncio.timeout(WITHIN), self._news:
             await self._news.wait_for(lambda: len(self.logged(event, **fields)) >= count)
         return self.logged(event, **fields)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._process.send_signal(number)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends a signal and returns the exit status."""
@@ -128,3 +133,12 @@ async def command(directory: Path, settings: Mapping[str, str], *arguments: str)
             await started.wait()
     assert started.returncode is not None
     return Ended(started.returncode, out.decode(), err.decode())
+
+
+def read_until(descriptor: int, last: bytes) -> list[bytes]:
+    """Reads lines up to one with these bytes in it."""
+    data = b""
+    while last not in data or not data.endswith(b"\n"):
+        assert select.select([descriptor], [], [], WITHIN)[0], "nothing more comes"
+        data += os.read(descriptor, 2**16)
+    return data.splitlines()

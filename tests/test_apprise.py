@@ -390,3 +390,14 @@ def test_without_the_extra(tmp_path: Path, arguments: tuple[str]) -> None:
     hint = "watcher: notifiers.phone.type: apprise needs Apprise: pip install 'dynamiq-watcher[apprise]'"
     assert (2, [hint]) == (ended.returncode, problems)
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("arguments", [("run",), ("check",)])
+async def test_every_url_that_cannot_be_used_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """All notifiers that cannot be used are told at once, a line each."""
+    second = {"WATCHER_NOTIFIERS__MAIL__TYPE": "apprise", "WATCHER_NOTIFIERS__MAIL__URL": "none://at all"}
+    ended = await command(tmp_path, {**settings_for("none://such"), **second}, *arguments)
+    lines = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
+    named = [line.split(": ")[1] for line in lines]
+    assert (2, ["notifiers.mail.url", "notifiers.phone.url"]) == (ended.status, sorted(named))

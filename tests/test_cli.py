@@ -11,6 +11,8 @@ import pytest
 from tests.process import environment
 from watcher import __version__, tables
 from watcher.models import DeliveryRecord, PendingRequest
+from watcher.scenario_names import DESCRIPTIONS
+from watcher.simulator import SCENARIOS
 
 COMMANDS = [
     "run",
@@ -72,6 +74,15 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], named: str) -> None:
     assert ended.returncode == 2
     assert named in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_scenarios_are_listed(tmp_path: Path) -> None:
+    """The help of the simulator, and what it says of a name that is none, name every scenario."""
+    shown = watcher(tmp_path, "simulate", "--help").stdout
+    listed = [line.split()[0] for line in shown.partition("Scenarios:\n")[2].splitlines() if line[2] != " "]
+    assert list(SCENARIOS) == list(DESCRIPTIONS) == listed
+    wrong = watcher(tmp_path, "simulate", "--scenario", "nothing").stderr
+    assert f"there are {', '.join(SCENARIOS)}\n" in wrong
 
 
 def test_lists_without_a_database(tmp_path: Path) -> None:

@@ -27,15 +27,29 @@ LAYERS: Final = (
     {"api", "diff", "logs", "notifiers", "redaction", "store", "tables"},
     {"health", "pending"},
     {"api_errors", "config_sources", "messages", "runs"},
+    {"config_checking"},
     {"config", "config_reading"},
     {"config_file", "config_schema", "documents", "observer", "simulator", "sizes"},
-    {"backoff", "durations", "ids", "models", "pace", "proxies", "secrets", "text", "threads", "vitals"},
+    {
+        "backoff",
+        "durations",
+        "ids",
+        "models",
+        "pace",
+        "proxies",
+        "scenario_names",
+        "secrets",
+        "text",
+        "threads",
+        "vitals",
+        "writing",
+    },
 )
 """From the top downwards: a part imports itself and what stands in a layer below its own, no other.
 
 A part is a module of the package or a whole subpackage.
 """
-LOADING: Final = {"config_sources", "config_reading", "config_schema"}
+LOADING: Final = {"config_sources", "config_checking", "config_reading", "config_schema"}
 """How a configuration comes together; everybody else is handed the section that concerns them."""
 WHOLE_CONFIGURATION: Final = {"cli", "checks", "demo", "daemon", "parts", "config_sources"}
 COMMANDS: Final = {"cli", "checks", "demo", "daemon", "parts"}
@@ -123,7 +137,7 @@ def test_imports_go_downwards() -> None:
         ("dispatcher", {"metrics", "server", "monitor"}),
         ("messages", {"store", "api", "config"}),
         ("models", set(DEPTH) - {"models"}),
-        ("simulator", set(DEPTH) - {"simulator", "models"}),
+        ("simulator", set(DEPTH) - {"simulator", "scenario_names", "models"}),
     ],
 )
 def test_strangers(part: str, strangers: set[str]) -> None:
@@ -169,6 +183,13 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
     assert [] == loaded("import watcher.cli", (*HEAVY, "watcher.models"))
     assert get_args(DeliveryState) == cli.DELIVERY_STATES
+
+
+def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
+    """The list of scenarios is there without the simulator that plays them."""
+    run = "CliRunner().invoke(main, ['simulate', '-h'])"
+    code = f"from click.testing import CliRunner; from watcher.cli import main; {run}"
+    assert ["watcher.scenario_names"] == loaded(code, (*HEAVY, "watcher.simulator", "watcher.scenario_names"))
 
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:

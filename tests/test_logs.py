@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -10,6 +13,8 @@ from typing import Any, Literal
 import pytest
 import structlog
 
+from tests.builders import BOUND
+from tests.process import read_until
 from watcher import logs
 from watcher.secrets import MASK, Redactor
 
@@ -260,3 +265,42 @@ def test_a_secret_that_was_broken_up_does_not_come_together() -> None:
     stream = configured("console")
     structlog.get_logger().info("a.b", text="\u200b".join(KEY))
     assert KEY not in stream.getvalue()
+
+
+def test_what_nobody_read_in_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where lines had to be dropped stands one that says how many, at every level."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        logs.configure(level="error", format="json", redactor=Redactor())
+        for number in range(100):
+            structlog.get_logger().error("a.b", number=number, text="x" * 100_000)
+        *lines, last = read_until(reading, b"log.dropped")
+        logs.flush(BOUND)
+    assert list(range(len(lines))) == [json.loads(line)["number"] for line in lines]
+    assert ("log.dropped", 100 - len(lines)) == (json.loads(last)["event"], json.loads(last)["lines"])
+
+
+CRASH = f"""
+import structlog
+from watcher import logs
+from watcher.secrets import Redactor
+redactor = Redactor()
+redactor.learn("{KEY}")
+logs.configure(level="info", format="json", redactor=redactor)
+for number in range(1000):
+    structlog.get_logger().info("a.b", number=number)
+raise ValueError("{KEY}")
+"""
+
+
+def test_a_crash_is_the_last_that_is_written() -> None:
+    """What was logged before the process came to its end is there, then the traceback, without secrets."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CRASH], capture_output=True, text=True, timeout=60, check=False
+    )
+    *lines, last = ended.stderr.splitlines()
+    numbers = [json.loads(line)["number"] for line in lines[:1000]]
+    assert (1, list(range(1000))) == (ended.returncode, numbers)
+    assert ("Traceback (most recent call last):", f"ValueError: {MASK}") == (lines[1000], last)

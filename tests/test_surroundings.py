@@ -2,18 +2,20 @@
 
 import asyncio
 import fcntl
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from asyncio.subprocess import Process as Child
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import WebhookReceiver, served
-from tests.process import WITHIN, command, environment
-from tests.test_process import a_world
+from tests.process import WITHIN, command, environment, read_until
+from tests.test_process import a_world, some_polls
 
 pytestmark = pytest.mark.anyio
 
@@ -21,15 +23,40 @@ NETRC = "machine 127.0.0.1 login somebody password of-somebody-else\n"
 
 
 @contextmanager
-def a_full_pipe() -> Iterator[int]:
-    """The writing end of a pipe that is full and never read."""
+def a_full_pipe() -> Iterator[tuple[int, int]]:
+    """The reading and the writing end of a pipe that is full."""
     reading, writing = os.pipe()
     try:
         os.write(writing, b"x" * fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ))
-        yield writing
+        yield reading, writing
     finally:
         os.close(reading)
         os.close(writing)
+
+
+@asynccontextmanager
+async def a_daemon(
+    directory: Path,
+    settings: dict[str, str],
+    *,
+    stdout: int = asyncio.subprocess.DEVNULL,
+    stderr: int = asyncio.subprocess.DEVNULL,
+) -> AsyncIterator[Child]:
+    """Runs `watcher run` with streams that somebody else reads, or nobody."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "watcher", "run"),
+        cwd=directory,
+        env=environment(settings),
+        stdout=stdout,
+        stderr=stderr,
+    )
+    try:
+        async with asyncio.timeout(2 * WITHIN):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_pipe_that_nobody_reads_keeps_nothing_from_ending(tmp_path: Path) -> None:
@@ -37,25 +64,58 @@ async def test_a_pipe_that_nobody_reads_keeps_nothing_from_ending(tmp_path: Path
     async with a_world(tmp_path) as world:
         console = {"WATCHER_NOTIFIERS__CONSOLE__TYPE": "console"}
         world.ask()
-        with a_full_pipe() as pipe:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "watcher", "run"),
-                cwd=tmp_path,
-                env=environment({**world.settings, **console}),
-                stdout=pipe,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            try:
-                async with asyncio.timeout(WITHIN):
-                    await world.api.wait_for_calls(5, within=WITHIN)
-                    process.send_signal(signal.SIGTERM)
-                    status = await process.wait()
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+        with a_full_pipe() as (_, pipe):
+            async with a_daemon(tmp_path, {**world.settings, **console}, stdout=pipe) as daemon:
+                await world.api.wait_for_calls(5, within=WITHIN)
+                daemon.send_signal(signal.SIGTERM)
+                status = await daemon.wait()
         (left,) = await world.deliveries(notifier="console")
         assert (0, "pending") == (status, left["state"])
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+async def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, form: str) -> None:
+    """With a standard error that is full, polls and deliveries go on, and a signal is a clean end."""
+    async with a_world(tmp_path) as world:
+        settings = {**world.settings, "WATCHER_LOG_LEVEL": "debug", "WATCHER_LOG_FORMAT": form}
+        with a_full_pipe() as (_, pipe):
+            async with a_daemon(tmp_path, settings, stderr=pipe) as daemon:
+                await some_polls(world)
+                world.ask()
+                await world.api.wait_for(lambda: bool(world.events()), within=WITHIN)
+                await some_polls(world)
+                daemon.send_signal(signal.SIGTERM)
+                assert await daemon.wait() == 0
+        assert {"sent"} == {item["state"] for item in await world.deliveries(type="run.input_requested")}
+
+
+async def test_last_words_that_nobody_reads(tmp_path: Path) -> None:
+    """A daemon that cannot go on ends with its status, though its reason finds no reader."""
+    async with a_world(tmp_path) as world:
+        taken = world.api.url.rpartition(":")[2].partition("/")[0]
+        with a_full_pipe() as (_, pipe):
+            async with a_daemon(
+                tmp_path, {**world.settings, "WATCHER_HTTP_PORT": taken}, stderr=pipe
+            ) as daemon:
+                assert await daemon.wait() == 2
+
+
+async def test_a_log_that_is_read_late_is_whole(tmp_path: Path) -> None:
+    """What was logged while nobody read comes, in order and up to the end, when somebody does."""
+    async with a_world(tmp_path) as world:
+        settings = {**world.settings, "WATCHER_LOG_LEVEL": "debug", "WATCHER_LOG_FORMAT": "json"}
+        with a_full_pipe() as (reading, pipe):
+            async with a_daemon(tmp_path, settings, stderr=pipe) as daemon:
+                await some_polls(world, 5)
+                reader = asyncio.create_task(asyncio.to_thread(read_until, reading, b"daemon.stopped"))
+                daemon.send_signal(signal.SIGTERM)
+                lines = await reader
+                assert await daemon.wait() == 0
+    records = [json.loads(line.lstrip(b"x")) for line in lines]
+    events = [record["event"] for record in records]
+    assert (1, "daemon.stopped") == (events.count("daemon.started"), events[-1])
+    assert 4 <= events.count("poll.succeeded")  # one may have been under way
+    assert sorted(records, key=lambda record: record["timestamp"]) == records
 
 
 @pytest.mark.parametrize("variable", ["HOME", "NETRC"])

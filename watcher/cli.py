@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from watcher.config import Config
-    from watcher.models import DeliveryState
+    from watcher.models import DeliveryRecord, DeliveryState
 
-USAGE_ERROR = 2
+USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 130
+"""As shells say it of a command that Ctrl-C ended: 128 and the number of the signal."""
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
 """As in `models`, which takes a third of the time of `--help` to import."""
+
+NEWEST_SHOWN: Final = 50
+"""Deliveries in the table, unless told otherwise: what a person looks through."""
 
 T = TypeVar("T")
 
@@ -129,15 +134,38 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
 @config_option
 @json_option
 @click.option("--state", type=click.Choice(DELIVERY_STATES), help="Only those in this state.")
-def deliveries(config_file: Path | None, *, as_json: bool, state: "DeliveryState | None") -> None:
-    """List the deliveries: what was sent, what waits, what was given up."""
+@click.option("--notifier", metavar="NAME", help="Only those to this notifier.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Only the newest N, 0: all [default: {NEWEST_SHOWN}; with --json all]",
+)
+def deliveries(
+    config_file: Path | None,
+    *,
+    as_json: bool,
+    state: "DeliveryState | None",
+    notifier: str | None,
+    limit: int | None,
+) -> None:
+    """List the deliveries, the newest last: what was sent, what waits, what was given up."""
     from watcher import tables  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
 
-    with _reading(_load(config_file, need_secrets=False)) as connection:
-        tables.show_deliveries(
-            reports.deliveries(connection, state, now=time.time()) if connection else [], as_json=as_json
-        )
+    config = _load(config_file, need_secrets=False)
+    most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
+    found: list[DeliveryRecord] = []
+    with _reading(config) as connection:
+        if connection is not None:
+            newest = most + 1 if most else -1  # one more tells whether there are more
+            found = reports.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
+        tables.show_deliveries(found[-most:], as_json=as_json)
+    if limit is None and 0 < most < len(found):
+        click.echo(f"watcher: only the newest {most} are shown; all with --limit 0", err=True)
+    names = [section.name for section in config.notifiers]
+    if notifier is not None and notifier not in names and not found:
+        click.echo(f"watcher: there is no notifier {notifier!r}; configured: {', '.join(names)}", err=True)
 
 
 @main.command()
@@ -205,24 +233,43 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     _until_done(show.run(seconds, announce=click.echo))
 
 
-@main.command()
+class _WithScenarios(click.Command):
+    """Lists the scenarios below its options."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list."""
+        from watcher.scenario_names import DESCRIPTIONS  # noqa: PLC0415
+
+        del ctx
+        with formatter.section("Scenarios"):
+            formatter.write_dl(list(DESCRIPTIONS.items()))
+
+
+@main.command(cls=_WithScenarios)
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=4010, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
 )
-@click.option("--scenario", default="demo", show_default=True, metavar="NAME", help="What happens in it.")
+@click.option(
+    "--scenario",
+    default="demo",
+    show_default=True,
+    metavar="NAME",
+    help="What happens in it: one of those below.",
+)
 def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> None:
     """Run the Runs API simulator by itself, to develop against.
 
     --config is accepted and not used.
     """
     del config_file
+    from watcher.scenario_names import DESCRIPTIONS  # noqa: PLC0415
+
+    if scenario not in DESCRIPTIONS:
+        _fail(f"--scenario: there is no {scenario!r}; there are {', '.join(DESCRIPTIONS)}")
     from watcher import simulator  # noqa: PLC0415
 
-    if scenario not in simulator.SCENARIOS:
-        known = "\n".join(f"  {name:20} {what.description}" for name, what in simulator.SCENARIOS.items())
-        _fail(f"--scenario: there is no {scenario!r}; there are\n{known}")
     try:
         _until_done(simulator.run(host, port, scenario, announce=click.echo))
     except OSError as error:
@@ -265,12 +312,13 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except StoreError as error:
-        _fail(f"database: {error}")
+        _end(f"database: {error}", USAGE_ERROR)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
-        _fail(str(error))
+        _end(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
-        click.echo(f"watcher: {error}", err=True)
-        sys.exit(1)
+        _end(str(error), 1)
+    except KeyboardInterrupt:  # before the daemon takes care of it, or where there is none
+        _end("interrupted", INTERRUPTED)
 
 
 @contextmanager
@@ -288,6 +336,16 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
             yield connection
     except StoreError as error:
         _fail(f"database: {error}")
+
+
+def _end(words: str, status: int) -> NoReturn:
+    """Ends the process with last words, after all that was logged, and be it that nobody reads them."""
+    from watcher import logs  # noqa: PLC0415
+
+    for line in words.splitlines():
+        if not logs.say(f"watcher: {line}"):
+            click.echo(f"watcher: {line}", err=True)
+    sys.exit(status)
 
 
 def _fail(*problems: str) -> NoReturn:

@@ -11,7 +11,8 @@ from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from watcher import config_file
-from watcher.config_schema import NOTIFIER_TABLES, AppTable, Settings
+from watcher.config_schema import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
+from watcher.text import cut
 
 PREFIX: Final = "WATCHER_"
 APP_SHORTCUTS: Final = ("base_url", "access_key", "access_key_file", "user_id", "session_id")
@@ -28,6 +29,9 @@ NOTIFIER_SHORTCUTS: Final = {
 }
 OTHER_VARIABLES: Final = ("config", "app_name")
 
+_LONGEST_GIVEN: Final = 100
+"""Characters of a value in a problem: enough to recognize it."""
+
 _KUBERNETES: Final = re.compile(
     r"WATCHER_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
@@ -38,11 +42,15 @@ Tree = dict[str, Any]
 
 @dataclass(slots=True)
 class Source:
-    """One source: nested tables, and the variable of each value, by dotted name, if it has one."""
+    """One source: nested tables, and the variable of each value, by dotted name, if it has one.
+
+    `told` are the settings that a problem is about, so that their absence is not another one.
+    """
 
     tree: Tree = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -63,6 +71,8 @@ def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -
         source.problems.append(f"{path}: it is not UTF-8 text")
     except ValueError as error:  # a NUL in the path
         source.problems.append(f"{origin}: cannot read {path}: {error}")
+    if source.problems:
+        source.told |= {"apps", "notifiers"}  # nobody knows which there are
     _refuse_unknown(source, path)
     return source
 
@@ -81,19 +91,34 @@ def read_environment(environ: Mapping[str, str]) -> Source:
         path = _path(name, app)
         known = _annotation(path)
         if known is None:
-            source.warnings.append(f"{variable}: unknown setting{_suggestion(variable, _variables(path))}")
+            hint = _hint(_closest(variable, _variables(path)))
+            source.warnings.append(f"{variable}: unknown setting{hint}")
             continue
         try:
             value.encode()
             _put(source, path, variable, json.loads(value) if _is_structure(known) else value.strip())
         except UnicodeEncodeError:
-            source.problems.append(f"{variable}: it is not UTF-8 text")
+            _refuse_value(source, path, variable, "must be UTF-8 text")
         except (ValueError, RecursionError):
-            source.problems.append(
-                f'{variable}: not JSON; a list is written as JSON here, for example ["a", "b"]'
-            )
+            example = '{"a": "b"}' if path[-1] == "headers" else '["a", "b"]'
+            _refuse_value(source, path, variable, f"{given(path, value)}must be JSON, such as {example}")
     _add_common_key(source, app, environ)
     return source
+
+
+def given(path: Iterable[str], value: Any) -> str:
+    """Says what was given, unless a secret may stand in it: by its name, or before the @ of a URL."""
+    if any(step in SECRET_TYPES or step == "headers" for step in path):
+        return ""
+    match value:
+        case dict():
+            return "got a table; "
+        case list():
+            return "got a list; "
+        case bool():
+            return f"got {str(value).lower()}; "
+        case _:
+            return "" if "@" in str(value) else f"got {cut(repr(value), _LONGEST_GIVEN)}; "
 
 
 def drop_twins(stronger: Tree, weaker: Tree) -> None:
@@ -191,28 +216,39 @@ def _put(source: Source, path: tuple[str, ...], variable: str, value: Any) -> No
         table.setdefault("type", path[1])
 
 
+def _refuse_value(source: Source, path: tuple[str, ...], variable: str, words: str) -> None:
+    name = ".".join(path)
+    source.problems.append(f"{name} ({variable}): {words}")
+    source.told.add(name)
+
+
 def _refuse_unknown(source: Source, path: Path) -> None:
     """Unknown keys are taken out, so that each is one problem."""
-    for name in [key for key in source.tree if key not in Settings.model_fields]:
-        hint = _suggestion(name, Settings.model_fields)
-        source.problems.append(f"{name}: unknown setting in {path}{hint}")
-        del source.tree[name]
+
+    def refuse(table: Tree, prefix: str, allowed: Iterable[str]) -> None:
+        for name in [key for key in table if key not in allowed]:
+            close = _closest(name, allowed)
+            source.problems.append(f"{prefix}{name}: unknown setting in {path}{_hint(close)}")
+            source.told.update(f"{prefix}{meant}" for meant in close)
+            del table[name]
+
+    refuse(source.tree, "", Settings.model_fields)
     for table in ("apps", "notifiers"):
         if not _holds_tables(source.tree.get(table, {})):
             source.problems.append(f"{table}: must be tables by name, [{table}.NAME], in {path}")
+            source.told.add(table)
             del source.tree[table]
         for entry, values in source.tree.get(table, {}).items():
-            allowed = list(fields_of(source.tree, table, entry))
-            for name in [key for key in values if key not in allowed]:
-                hint = _suggestion(name, allowed)
-                source.problems.append(f"{table}.{entry}.{name}: unknown setting in {path}{hint}")
-                del values[name]
+            refuse(values, f"{table}.{entry}.", list(fields_of(source.tree, table, entry)))
 
 
 def _holds_tables(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
 
 
-def _suggestion(name: str, allowed: Iterable[str]) -> str:
-    close = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+def _closest(name: str, allowed: Iterable[str]) -> list[str]:
+    return get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+
+
+def _hint(close: Iterable[str]) -> str:
+    return "".join(f"; did you mean {meant}?" for meant in close)

@@ -36,6 +36,21 @@ def _between(least: str, most: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _whole(least: int, most: int | None = None) -> BeforeValidator:
+    """A whole number; one that no setting can mean is none."""
+    allowed = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+
+    def check(value: Any) -> int:
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}", str(whole).strip(), re.ASCII):
+            raise ValueError(allowed)
+        if int(whole) < least or (most is not None and int(whole) > most):
+            raise ValueError(allowed)
+        return int(whole)
+
+    return BeforeValidator(check)
+
+
 def _app_url(value: str) -> str:
     parts = _split_url(value)
     if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
@@ -109,18 +124,15 @@ def _file(value: Path) -> Path:
 
 
 def _ages(values: list[float]) -> list[float]:
-    if any(value <= 0 for value in values):
-        raise ValueError("ages above 0")
     return sorted(set(values))
 
 
-def _headers(values: dict[str, str]) -> dict[str, str]:
-    for name in values:
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ValueError("header names of letters, digits and -")
-        if name.lower() in {"content-type", "content-length", "host"} or name.lower().startswith("webhook-"):
-            raise ValueError(f"headers that the watcher does not set itself, which {name} is")
-    return values
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError("header names of letters, digits and -")
+    if name.lower() in {"content-type", "content-length", "host"} or name.lower().startswith("webhook-"):
+        raise ValueError(f"headers that the watcher does not set itself, which {name} is")
+    return name
 
 
 def _lower(value: Any) -> Any:
@@ -135,6 +147,7 @@ Timeout = Annotated[_Duration, _between("1ms", "1h")]
 Retention = Annotated[_Duration, _between("1ms", "3650d")]
 SessionId = Annotated[str, AfterValidator(_session_id)]
 AccessKey = Annotated[str, AfterValidator(_access_key)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderSafe = Annotated[str, AfterValidator(_header_value)]
 NotBlank = Annotated[str, AfterValidator(_not_blank)]
 AppUrl = Annotated[str, AfterValidator(_not_blank), AfterValidator(_app_url)]
@@ -203,7 +216,7 @@ class WebhookTable(NotifierTable):
     url_file: File | None = None
     secret: NotBlank | None = None
     secret_file: File | None = None
-    headers: Annotated[dict[str, HeaderSafe], AfterValidator(_headers)] = {}
+    headers: dict[HeaderName, HeaderSafe] = {}
     ca_file: File | None = None
 
 
@@ -231,14 +244,14 @@ class Settings(BaseSettings):
 
     database: File = Path("watcher.db")
     poll_interval: PollInterval = 15.0
-    page_size: Annotated[int, Field(ge=1, le=500)] = 100
+    page_size: Annotated[int, _whole(1, 500)] = 100
     request_timeout: Timeout = 10.0
     backoff_max: SomeTime = 300.0
     app_alert_after: Delay = 120.0
     give_up_after: SomeTime = 86400.0
     retention: Retention = 30 * 86400.0
     backlog: Literal["notify", "baseline"] = "notify"
-    digest_above: Annotated[int, Field(ge=0)] = 20
+    digest_above: Annotated[int, _whole(0)] = 20
     include_params: bool = True
     include_input: bool = False
     redact: list[str] = list(DEFAULT_REDACT)
@@ -246,7 +259,7 @@ class Settings(BaseSettings):
     heartbeat_url: Url | None = None
     heartbeat_url_file: File | None = None
     http_host: NotBlank = "127.0.0.1"
-    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    http_port: Annotated[int, _whole(0, 65535)] = 8080
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = "auto"
     slack_api_url: Url = "https://slack.com/api/"

@@ -4,13 +4,12 @@ Every problem is found at once and is one line that names the setting; no line s
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from watcher.config import (
     AppConfig,
@@ -21,14 +20,8 @@ from watcher.config import (
     SlackConfig,
     WebhookConfig,
 )
-from watcher.config_reading import (
-    APP_SHORTCUTS,
-    Source,
-    drop_twins,
-    read_environment,
-    read_toml,
-    set_aside_misplaced,
-)
+from watcher.config_checking import Problems, checked
+from watcher.config_reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
 from watcher.config_schema import (
     LOOPBACK,
     SECRET_TYPES,
@@ -44,12 +37,9 @@ from watcher.config_schema import (
 from watcher.durations import format_duration
 from watcher.proxies import proxy_problems
 from watcher.secrets import Redactor, Secret, SecretError
-from watcher.text import cut, printable
+from watcher.text import printable
 
 MASKED: Final = "********"
-_LONGEST_GIVEN: Final = 100
-"""Characters of a value in a problem: enough to recognize it."""
-
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _WITH_DEFAULTS: Final = ("poll_interval", "link_template", "include_params", "include_input")
 """What an app takes from the top level if it has none of its own."""
@@ -77,16 +67,12 @@ def load(
     environment = read_environment(environ)
     set_aside_misplaced(environment, file)
     drop_twins(environment.tree, file.tree)
-    problems = [*file.problems, *environment.problems]
-    try:
-        settings = _validate(environment, file)
-    except ValidationError as error:
-        raise ConfigError([*problems, *_words(error, environment)]) from None
-    loader = _Loader(settings, environment, file, need_secrets=need_secrets)
-    config = loader.config(environ)
-    problems += [*loader.problems, *proxy_problems(environ)]
-    if problems:
-        raise ConfigError(problems)
+    problems = Problems(environment, file)
+    settings = checked(environment, file, problems)
+    config = _Loader(settings, environment, file, problems, need_secrets=need_secrets).config(environ)
+    problems.lines += proxy_problems(environ)
+    if problems.lines:
+        raise ConfigError(problems.lines)
     return config
 
 
@@ -95,78 +81,18 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
     return list(config.shown)
 
 
-def _validate(environment: Source, file: Source) -> Settings:
-    class Given(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: object, **__: object
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (
-                InitSettingsSource(settings_cls, environment.tree),
-                InitSettingsSource(settings_cls, file.tree),
-            )
-
-    return Given()
-
-
-def _words(error: ValidationError, environment: Source) -> Iterator[str]:
-    for item in error.errors(include_url=False):
-        path = [str(step) for step in item["loc"]]
-        if path[0] == "notifiers" and len(path) > 2:  # noqa: PLR2004 - after the name stands the type
-            del path[2]
-        name = ".".join(path)
-        message = str(item["msg"]).removeprefix("Value error, ")
-        if item["type"].startswith("union_tag"):
-            name += ".type"
-            message = "must be slack, webhook, console or apprise"
-        elif item["type"] == "value_error":
-            message = f"must be {message}"
-        label = _label(name, environment)
-        if item["type"] == "missing" and path[0] == "apps" and path[-1] in APP_SHORTCUTS:
-            label = f"{name} ({_variable(path, environment)})"
-        if item["type"] in {"missing", "union_tag_not_found"}:
-            yield f"{label}: is missing" + (f"; {message}" if item["type"] != "missing" else "")
-        elif _is_secret(path):
-            yield f"{label}: {message}"
-        else:
-            given = item["input"].get("type") if item["type"].startswith("union_tag") else item["input"]
-            yield f"{label}: {_given(given)}{message}"
-
-
-def _label(name: str, environment: Source) -> str:
-    """Names a setting, with its variable if it came from one (a list's items came with the list)."""
-    for prefix in (name, name.rpartition(".")[0]):
-        if prefix in environment.variables:
-            return f"{name} ({environment.variables[prefix]})"
-    return name
-
-
-def _variable(path: list[str], environment: Source) -> str:
-    """Names the variable of an app's setting: the short one for an app that short ones make."""
-    short = [f"WATCHER_{name.upper()}" for name in APP_SHORTCUTS]
-    used = [
-        variable for name, variable in environment.variables.items() if name.startswith(f"apps.{path[1]}.")
-    ]
-    if any(variable in short for variable in used):
-        return f"WATCHER_{path[-1].upper()}"
-    return "WATCHER_" + "__".join(path).upper()
-
-
-def _given(value: Any) -> str:
-    """Says what was given, unless a secret may stand in it: in a table, or before the @ of a URL."""
-    if isinstance(value, dict | list) or "@" in str(value):
-        return ""
-    return f"got {cut(repr(value), _LONGEST_GIVEN)}; "
-
-
-def _is_secret(path: Iterable[str]) -> bool:
-    return any(step in SECRET_TYPES or step == "headers" for step in path)
-
-
 class _Loader:
     """Resolves validated settings, collecting problems and warnings on the way."""
 
-    def __init__(self, settings: Settings, environment: Source, file: Source, *, need_secrets: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Source,
+        file: Source,
+        problems: Problems,
+        *,
+        need_secrets: bool,
+    ) -> None:
         self._need_secrets = need_secrets
         self._settings = settings
         self._environment = environment
@@ -174,7 +100,7 @@ class _Loader:
         self._redactor = Redactor()
         self._warnings = list(environment.warnings)
         self._shown: list[tuple[str, str, str]] = []
-        self.problems: list[str] = []
+        self._problems = problems
 
     def config(self, environ: Mapping[str, str]) -> Config:
         """Returns the configuration, to be used only if there are no problems."""
@@ -189,10 +115,14 @@ class _Loader:
         if not notifiers:
             notifiers = (ConsoleConfig(name="console"),)
             self._warnings.append("no notifier is configured: requests are only shown on the console")
-        known = tuple(notifier.name for notifier in notifiers)
-        apps = tuple(self._app(name, table, known) for name, table in settings.apps.items())
-        if not apps and not self._file.problems:
+        apps = tuple(
+            self._app(name, table, tuple(notifier.name for notifier in notifiers))
+            for name, table in settings.apps.items()
+        )
+        if not apps and not self._problems.told_in("apps"):
             self._no_app(environ)
+        self._check_names("apps", settings.apps)  # the last, because it makes the whole table one told of
+        self._check_names("notifiers", settings.notifiers)
         values["redact"] = tuple(settings.redact)
         return Config(
             **values,
@@ -206,16 +136,15 @@ class _Loader:
 
     def _no_app(self, environ: Mapping[str, str]) -> None:
         if environ.get("WATCHER_ACCESS_KEY") or environ.get("WATCHER_ACCESS_KEY_FILE"):
-            self.problems.append("WATCHER_BASE_URL: is missing; WATCHER_ACCESS_KEY alone makes no app")
+            self._problems.add("WATCHER_BASE_URL", "is missing; WATCHER_ACCESS_KEY alone makes no app")
         else:
-            self.problems.append("apps: there is none; set WATCHER_BASE_URL, or [apps.NAME] in the file")
+            self._problems.add("apps", "there is none; set WATCHER_BASE_URL, or [apps.NAME] in the file")
 
     def _app(self, name: str, table: AppTable, notifiers: tuple[str, ...]) -> AppConfig:
         prefix = f"apps.{name}"
-        self._check_name(prefix, name)
-        for unknown in [other for other in table.notify or () if other not in notifiers]:
-            label = _label(f"{prefix}.notify", self._environment)
-            self.problems.append(f"{label}: got {unknown!r}; must be of {', '.join(notifiers)}")
+        known = dict.fromkeys((*self._settings.notifiers, *self._problems.told_in("notifiers"))) or notifiers
+        for unknown in [other for other in table.notify or () if other not in known and "" not in known]:
+            self._problems.add(f"{prefix}.notify", f"got {unknown!r}; must be of {', '.join(known)}")
         host = urlsplit(table.base_url)
         if host.scheme == "http" and not LOOPBACK.fullmatch(host.hostname or ""):
             self._warnings.append(f"{prefix}.base_url: http:// sends the access key in clear")
@@ -241,7 +170,6 @@ class _Loader:
 
     def _notifier(self, name: str, table: NotifierTable) -> NotifierConfig:
         prefix = f"notifiers.{name}"
-        self._check_name(prefix, name)
         self._show(prefix, table)
         common: dict[str, Any] = {
             "name": name,
@@ -262,14 +190,7 @@ class _Loader:
     def _slack(self, prefix: str, table: SlackTable, common: dict[str, Any]) -> SlackConfig:
         token = self._secret(prefix, table, "bot_token")
         url = self._secret(prefix, table, "webhook_url")
-        if token and url:
-            self.problems.append(f"{prefix}: give bot_token with channel, or webhook_url, not both")
-        elif token and not table.channel:
-            short = " (WATCHER_SLACK_CHANNEL)" if prefix == "notifiers.slack" else ""
-            self.problems.append(f"{prefix}.channel{short}: is missing beside bot_token")
-        elif not token and not url:
-            short = " (WATCHER_SLACK_BOT_TOKEN)" if prefix == "notifiers.slack" else ""
-            self.problems.append(f"{prefix}: give bot_token{short} with channel, or webhook_url")
+        self._check_slack(prefix, {"bot_token": token, "webhook_url": url, "channel": table.channel})
         api_url = self._settings.slack_api_url.rstrip("/") + "/"
         return SlackConfig(
             **common,
@@ -280,12 +201,30 @@ class _Loader:
             api_url=api_url if api_url.endswith("/api/") else f"{api_url}api/",
         )
 
+    def _check_slack(self, prefix: str, values: Mapping[str, object]) -> None:
+        if self._problems.told(prefix):  # the rest of it may stand in a file that cannot be read
+            return
+        given = {
+            key
+            for key, value in values.items()
+            if value or self._problems.told(f"{prefix}.{key}", f"{prefix}.{key}_file")
+        }
+        usual = prefix == "notifiers.slack"
+        if {"bot_token", "webhook_url"} <= given:
+            self._problems.add(prefix, "give bot_token with channel, or webhook_url, not both")
+        elif "bot_token" in given and "channel" not in given:
+            variable = "WATCHER_SLACK_CHANNEL" if usual else None
+            self._problems.add(f"{prefix}.channel", "is missing beside bot_token", variable=variable)
+        elif not {"bot_token", "webhook_url"} & given:
+            short = " (WATCHER_SLACK_BOT_TOKEN)" if usual else ""
+            self._problems.add(prefix, f"give bot_token{short} with channel, or webhook_url")
+
     def _webhook(self, prefix: str, table: WebhookTable, common: dict[str, Any]) -> WebhookConfig:
         if table.ca_file is not None:
             try:
                 table.ca_file.read_bytes()
             except OSError as error:
-                self.problems.append(f"{prefix}.ca_file: cannot read {table.ca_file}: {error.strerror}")
+                self._problems.add(f"{prefix}.ca_file", f"cannot read {table.ca_file}: {error.strerror}")
         return WebhookConfig(
             **common,
             url=self._needed(prefix, table, "url", Url),
@@ -299,9 +238,9 @@ class _Loader:
 
     def _needed(self, prefix: str, table: Table, key: str, allowed: Any = None) -> Secret:
         secret = self._secret(prefix, table, key, allowed)
-        if secret is None and getattr(table, f"{key}_file") is None:
-            short = " (WATCHER_WEBHOOK_URL)" if prefix == "notifiers.webhook" else ""
-            self.problems.append(f"{prefix}.{key}{short}: is missing")
+        if secret is None and not self._problems.told(f"{prefix}.{key}", f"{prefix}.{key}_file"):
+            variable = "WATCHER_WEBHOOK_URL" if prefix == "notifiers.webhook" else None
+            self._problems.add(f"{prefix}.{key}", "is missing", variable=variable)
         return secret or Secret(f"{prefix}.{key}", self._redactor, value="")
 
     def _secret(self, prefix: str, table: Table | Settings, key: str, allowed: Any = None) -> Secret | None:
@@ -310,25 +249,26 @@ class _Loader:
         file: Path | None = getattr(table, f"{key}_file")
         name = f"{prefix}.{key}" if prefix else key
         if value is not None and file is not None:
-            self.problems.append(f"{_label(name, self._environment)}: give either {key} or {key}_file")
+            self._problems.add(name, f"give either {key} or {key}_file")
             return None
         if value is None and file is None:
             return None
         secret = Secret(name, self._redactor, value=value, file=file)
-        label = _label(f"{name}_file" if file else name, self._environment)
+        source = f"{name}_file" if file else name
         try:
             TypeAdapter(allowed or SECRET_TYPES[key]).validate_python(secret.read())
         except SecretError as error:
             if self._need_secrets:
-                self.problems.append(f"{label}: {str(error).removeprefix(f'{name}: ')}")
+                self._problems.add(source, str(error).removeprefix(f"{name}: "))
         except ValidationError as error:
-            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            self.problems.append(f"{label}: must be {reason}")
+            self._problems.add(source, f"must be {error.errors()[0]['ctx']['error']}")
         return secret
 
-    def _check_name(self, prefix: str, name: str) -> None:
-        if not _NAME.fullmatch(name):
-            self.problems.append(f"{prefix}: got {name!r}; a name has letters, digits, '.', '_' and '-'")
+    def _check_names(self, table: str, names: Iterable[str]) -> None:
+        for name in names:
+            if not _NAME.fullmatch(name):
+                words = f"got {name!r}; must be a name of letters, digits, '.', '_' and '-'"
+                self._problems.add(f"{table}.{name}", words)
 
     def _show(self, prefix: str, table: Table | Settings, skip: Iterable[str] = ()) -> None:
         for key in type(table).model_fields:

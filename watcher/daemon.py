@@ -8,14 +8,14 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
 from watcher import __version__
 from watcher.config import Config
 from watcher.holding import HOLD_SECONDS
-from watcher.logs import log_superseded
+from watcher.logs import flush, log_superseded
 from watcher.observer import Observer
 from watcher.parts import Parts, open_parts, terms
 from watcher.poller import DEADLINE_TIMEOUTS, OUTCOMES
@@ -24,6 +24,9 @@ from watcher.store import StoreError, StoreUnusable
 
 DRAIN_SECONDS: Final = 10.0
 """How long sends under way may take after a signal."""
+
+ABORT_SECONDS: Final = 0.5
+"""How long the last line may take after a second one."""
 
 log = structlog.get_logger()
 
@@ -202,12 +205,19 @@ def _end_by_signal() -> asyncio.Event:
     def stop(number: signal.Signals) -> None:
         log.info("daemon.stopping", reason=number.name)
         for other in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(other)
+            loop.add_signal_handler(other, _abort, other)
         end.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
     return end
+
+
+def _abort(number: signal.Signals) -> NoReturn:
+    """Ends the process without waiting for anything: what was not sent is in the outbox, as after a crash."""
+    log.warning("daemon.aborted", reason=number.name)
+    flush(ABORT_SECONDS)
+    os._exit(128 + number)
 
 
 def _log_warnings(config: Config) -> None:

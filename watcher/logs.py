@@ -1,7 +1,8 @@
 """Structured logs on one handler: ours and every library's, with secrets taken out last.
 
 One line per happening. `event` is constant for our own; what varies stands in fields. Our own lines take the
-short way, without a record of the standard library in between, which would double what a line costs.
+short way, without a record of the standard library in between, which would double what a line costs. A thread
+writes them, so that a standard error that nobody reads holds up neither polling nor delivering.
 """
 
 import logging
@@ -9,7 +10,10 @@ import math
 import os
 import re
 import sys
+import threading
+import traceback
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Final, Literal, TextIO
@@ -20,6 +24,7 @@ from structlog.typing import EventDict, Processor
 from watcher.models import DeliveryRecord
 from watcher.secrets import Redactor
 from watcher.text import multiline, printable
+from watcher.writing import LineWriter
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
 """Libraries that say at info what we say ourselves."""
@@ -27,6 +32,9 @@ CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
 _UNSHOWABLE: Final = "a log record that cannot be shown"
 _CONSTANT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 """The names of our own events, which stay whole even if a secret is spelled like one."""
+
+_FLUSH_SECONDS: Final = 2.0
+"""How long the end of the process waits for whoever reads the log."""
 
 _DEEPEST: Final = 20
 """How deep a value is followed; it may hold itself."""
@@ -39,9 +47,10 @@ def configure(
     redactor: Redactor,
     stream: TextIO | None = None,
 ) -> None:
-    """Sends all logs of this process to a stream (None: standard error), as lines for people or as JSON.
+    """Sends all logs of this process, and its last traceback, as lines for people or as JSON.
 
-    `auto` is lines for people on a terminal, else JSON.
+    They go to a stream at once, or (None) to standard error by way of a thread, so that nobody waits for a
+    reader. `auto` is lines for people on a terminal, else JSON.
     """
     # A process may be started without standard error; what it does matters more than what it says.
     target = stream or sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for good
@@ -56,7 +65,7 @@ def configure(
         if for_people
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
-    handler = _Handler(target)
+    handler = _Handler(target, in_thread=stream is None and _has_descriptor(target))
     handler.setLevel(level.upper())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -87,6 +96,10 @@ def configure(
         logger_factory=lambda *_: _Lines(handler),
         cache_logger_on_first_use=False,
     )
+    if stream is None:
+        sys.excepthook = lambda _, error, __: handler.write(
+            redactor.scrub("".join(traceback.format_exception(error)).rstrip())
+        )
 
 
 def log_superseded(deliveries: Iterable[DeliveryRecord]) -> None:
@@ -101,21 +114,63 @@ def log_superseded(deliveries: Iterable[DeliveryRecord]) -> None:
         )
 
 
-class _Handler(logging.StreamHandler[TextIO]):
+def say(line: str) -> bool:
+    """Writes a line as it stands, after all that was logged; returns False where no logs are configured."""
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, _Handler)]
+    for handler in handlers:
+        handler.write(line)
+    return bool(handlers)
+
+
+def flush(within: float) -> None:
+    """Waits until what was logged is written, so many seconds at most."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.wait(within)
+
+
+def _has_descriptor(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except (OSError, ValueError):
+        return False
+
+
+class _Handler(logging.Handler):
     """Writes lines; one that cannot be written is lost, because logging must never stop the daemon."""
+
+    def __init__(self, stream: TextIO, *, in_thread: bool) -> None:
+        super().__init__()
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._writer: LineWriter | None = None
+        self._stream = stream
+        self._writing = threading.Lock()
+        if in_thread:
+            # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
+            self._writer = LineWriter(stream.fileno(), _log_dropped)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write(self.format(record))
 
     def write(self, text: str) -> None:
-        """Writes one line."""
-        try:
-            line = text + self.terminator
-            encoding = getattr(self.stream, "encoding", None) or "utf-8"
-            self.stream.write(line.encode(encoding, "backslashreplace").decode(encoding))
-            self.flush()
-        except Exception:  # noqa: BLE001 - not even a broken stream may stop what is reported on
+        """Writes one line, whichever thread it comes from."""
+        line = f"{text}\n".encode(self._encoding, "backslashreplace")
+        if self._writer is not None:
+            self._writer.write(line)
             return
+        # Not even a broken stream may stop what is reported on.
+        with self._writing, suppress(Exception):
+            self._stream.write(line.decode(self._encoding))
+            self._stream.flush()
+
+    def wait(self, within: float) -> None:
+        """Waits until all is written, so many seconds at most."""
+        if self._writer is not None:
+            self._writer.flush(within)
+
+    def flush(self) -> None:
+        """Waits a while; the standard library calls it at the end of the process."""
+        self.wait(_FLUSH_SECONDS)
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -128,21 +183,16 @@ class _Handler(logging.StreamHandler[TextIO]):
             )
 
 
+def _log_dropped(lines: int) -> None:
+    # An error, because at every level it has to be known that something is missing.
+    structlog.get_logger().error("log.dropped", lines=lines)
+
+
 class _Lines:
     """What our own loggers write to, with a method for each level as structlog wants it."""
 
     def __init__(self, handler: _Handler) -> None:
-        self._handler = handler
-
-    def info(self, line: str) -> None:
-        """Writes a line, whichever thread it comes from."""
-        self._handler.acquire()
-        try:
-            self._handler.write(line)
-        finally:
-            self._handler.release()
-
-    debug = warning = error = info
+        self.info = self.debug = self.warning = self.error = handler.write
 
 
 class _Shown:

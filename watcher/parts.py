@@ -20,7 +20,7 @@ from watcher.ids import event_id
 from watcher.models import Route
 from watcher.monitor import Monitor
 from watcher.notifiers import build
-from watcher.notifiers.base import Notifier
+from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.outgoing import ProxiedRequest
 from watcher.observer import Observer
 from watcher.pace import Pace
@@ -94,17 +94,28 @@ async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aio
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
-    """Returns the configured notifiers."""
-    return [
-        build(
-            section,
-            session=session,
-            request_timeout=config.request_timeout,
-            clock=time.time,
-            stream=sys.stdout,
-        )
-        for section in config.notifiers
-    ]
+    """Returns the configured notifiers.
+
+    Raises:
+        NotifierUnusable: some cannot be used as they are configured; a line for each.
+    """
+    built, unusable = [], []
+    for section in config.notifiers:
+        try:
+            notifier = build(
+                section,
+                session=session,
+                request_timeout=config.request_timeout,
+                clock=time.time,
+                stream=sys.stdout,
+            )
+        except NotifierUnusable as error:
+            unusable.append(str(error))
+        else:
+            built.append(notifier)
+    if unusable:
+        raise NotifierUnusable("\n".join(unusable))
+    return built
 
 
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:

@@ -5,7 +5,9 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +19,11 @@ from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
+ERROR_SHOWN = 200
+RUN_SHOWN = 9
+"""Characters of a run's id on a narrow terminal, with the sign that it is cut: enough to tell runs apart."""
+GAP = "  "
+INDENT = "    "
 
 
 def warn_of_failing(failures: Mapping[str, Failure | None]) -> None:
@@ -60,28 +67,49 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
     if not records:
         sys.stdout.write("No deliveries.\n")
         return
-    _print_table(
-        ["id", "type", "notifier", "state", "attempts", "next attempt", "app", "run", "last error"],
-        [
-            [
-                str(record.id),
-                record.type,
-                record.notifier,
-                record.state,
-                str(record.attempts),
-                moment(record.next_attempt_at) if record.next_attempt_at is not None else "-",
-                record.app or "-",
-                record.run_id or "-",
-                cut(printable(record.last_error or "-"), PROMPT_SHOWN),
-            ]
-            for record in records
-        ],
-    )
+    now = time.time()
+    titles = ["id", "type", "notifier", "state", "app", "run"]
+    rows = [
+        [str(record.id), record.type, record.notifier, record.state, record.app or "-", record.run_id or "-"]
+        for record in records
+    ]
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
+    console = Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH)
+    if sys.stdout.isatty():  # whoever reads on has the runs whole
+        room = console.width - sum(widths[:-1]) - len(GAP) * len(widths[:-1])
+        widths[-1] = max(min(widths[-1], room), RUN_SHOWN)
+    console.print(Text(_aligned(titles, widths), style="bold"), soft_wrap=True)
+    for record, row in zip(records, rows, strict=True):
+        console.print(Text(_aligned(row, widths)), soft_wrap=True)
+        if told := _attempts(record, now):
+            lines = wrap(told, console.width, initial_indent=INDENT, subsequent_indent=INDENT)
+            console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def show_settings(settings: Iterable[tuple[str, str, str]]) -> None:
     """Prints settings with their values and origins."""
     _print_table(["setting", "value", "from"], [[printable(cell) for cell in row] for row in settings])
+
+
+def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
+    return GAP.join(
+        set_cell_size(cell, width) if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
+        for cell, width in zip(cells, widths, strict=True)
+    ).rstrip()
+
+
+def _attempts(record: DeliveryRecord, now: float) -> str:
+    """Says what is left to be said of a delivery that was not accepted at the first attempt."""
+    left = 0.0 if record.next_attempt_at is None else max(record.next_attempt_at - now, 0.0)
+    if record.state == "pending" and not record.attempts:
+        return f"first attempt in {duration(left)}" if left else ""
+    if record.last_error is None and record.attempts <= 1:
+        return ""
+    count = f"{record.attempts} attempt{'s' * (record.attempts != 1)}"
+    coming = "" if record.next_attempt_at is None else f", next in {duration(left)}" if left else ", next now"
+    error = f": {cut(printable(record.last_error), ERROR_SHOWN)}" if record.last_error else ""
+    return f"{count}{coming}{error}"
 
 
 def _delivery_json(record: DeliveryRecord) -> dict[str, Json]:

@@ -1,7 +1,5 @@
 """The console notifier: standard output, for trying things out and for logs that people read."""
 
-import os
-import select
 from typing import Final, TextIO
 
 from watcher.config import ConsoleConfig
@@ -9,6 +7,7 @@ from watcher.messages import Message, Tone, facts, more_rows, render, shortened,
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
 from watcher.threads import blocking
+from watcher.writing import write_whole
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
 """What fits a screen; whoever needs more has the API."""
@@ -56,21 +55,9 @@ class ConsoleNotifier:
             text = _panel(message, self._stream) if self._stream.isatty() else f"{summary(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"
             # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
-            _write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))
+            write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))
         except (OSError, ValueError) as error:
             raise _closed(str(error)) from None
-
-
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Writes all of it, however little is taken at once, also where somebody made the pipe non-blocking."""
-    left = memoryview(data)
-    while left:
-        try:
-            left = left[os.write(descriptor, left) :]
-        except BlockingIOError:
-            room = select.poll()
-            room.register(descriptor, select.POLLOUT)
-            room.poll()
 
 
 def _closed(reason: str) -> DeliveryError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from watcher.scenario_names import DESCRIPTIONS
 from watcher.simulator.knobs import Json, Refusal
 from watcher.simulator.stage import (
     Stage,
@@ -257,30 +258,32 @@ def _hostile_questions() -> list[tuple[Json, Json]]:
     ]
 
 
+_SCRIPTS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
+    "demo": _demo,
+    "quiet": _quiet,
+    "approval": _approval,
+    "feedback": _feedback,
+    "two_at_once": _two_at_once,
+    "asked_again": _asked_again,
+    "rejected_asked_again": _rejected_asked_again,
+    "completed": _completed,
+    "canceled": _canceled,
+    "failed": _failed,
+    "expired": _expired,
+    "hidden": _hidden,
+    "backlog": _backlog,
+    "outage": _outage,
+    "gone": _gone,
+    "app_gone": _app_gone,
+    "busy": _busy,
+    "pages_none": _pages(0),
+    "pages_one": _pages(1),
+    "pages_exact": _pages(_PAGE),
+    "pages_one_more": _pages(_PAGE + 1),
+    "pages_three": _pages(2 * _PAGE + _PAGE // 2),
+    "hostile": _hostile,
+}
+
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "demo": Scenario("half a minute with a bit of everything, then gentle churn", _demo),
-    "quiet": Scenario("runs, but nobody is asked anything", _quiet),
-    "approval": Scenario("one approval with parameters", _approval),
-    "feedback": Scenario("one question to be answered in words", _feedback),
-    "two_at_once": Scenario("one run that asks two things at once", _two_at_once),
-    "asked_again": Scenario("answered, and the same node asks something else at once", _asked_again),
-    "rejected_asked_again": Scenario("rejected, and the agent tries again", _rejected_asked_again),
-    "completed": Scenario("answered, then the run completes", _completed),
-    "canceled": Scenario("canceled while it waits", _canceled),
-    "failed": Scenario("fails while it waits", _failed),
-    "expired": Scenario("two go unanswered: one is parked and still waits, one fails", _expired),
-    "hidden": Scenario("awaits input without showing its question", _hidden),
-    "backlog": Scenario("thirty wait from the start", _backlog),
-    "outage": Scenario("every key is refused for a minute", _outage),
-    "gone": Scenario("a waiting run is deleted", _gone),
-    "app_gone": Scenario("the app is deleted for a minute, then back", _app_gone),
-    "busy": Scenario("one new question a second, five waiting, forever", _busy),
-    "pages_none": Scenario("nothing waits", _pages(0)),
-    "pages_one": Scenario("one run waits", _pages(1)),
-    "pages_exact": Scenario("exactly one page of 100 waits", _pages(_PAGE)),
-    "pages_one_more": Scenario("one more than a page of 100 waits", _pages(_PAGE + 1)),
-    "pages_three": Scenario(
-        "three pages of 100 wait, the last one half full", _pages(2 * _PAGE + _PAGE // 2)
-    ),
-    "hostile": Scenario("mentions, markup, control characters, huge and deep parameters", _hostile),
+    name: Scenario(DESCRIPTIONS[name], script) for name, script in _SCRIPTS.items()
 }

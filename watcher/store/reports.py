@@ -45,14 +45,23 @@ def pending_requests(
 
 
 def deliveries(
-    connection: sqlite3.Connection, state: DeliveryState | None = None, *, now: float
+    connection: sqlite3.Connection,
+    state: DeliveryState | None = None,
+    *,
+    now: float,
+    notifier: str | None = None,
+    newest: int = -1,
 ) -> list[DeliveryRecord]:
-    """Returns the deliveries, or those in one state, the oldest first; reminders once their time has come."""
+    """Returns the deliveries, or those in one state or to one notifier, or the newest of them.
+
+    The oldest comes first. Reminders are among them once their time has come.
+    """
     rows = connection.execute(
-        f"{RECORD_COLUMNS} WHERE NOT ({TO_COME}) AND (? IS NULL OR d.state = ?) ORDER BY d.id",
-        (now, state, state),
+        f"{RECORD_COLUMNS} WHERE NOT ({TO_COME}) AND (? IS NULL OR d.state = ?)"
+        " AND (? IS NULL OR d.notifier = ?) ORDER BY d.id DESC LIMIT ?",
+        (now, state, state, notifier, notifier, newest),
     )
-    return [to_record(row) for row in rows]
+    return [to_record(row) for row in rows][::-1]
 
 
 def apps(connection: sqlite3.Connection) -> dict[str, AppStanding]:
