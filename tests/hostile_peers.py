@@ -24,10 +24,11 @@ _COMPRESSED: Final = b"Content-Type: application/json\r\nContent-Encoding: gzip\
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it came in, and the connection to answer it on."""
+    """One request as it came in, the state that the server was in, and the connection to answer it on."""
 
     head: bytes
     body: bytes
+    ill: bool
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
@@ -227,7 +228,7 @@ def _bomb() -> bytes:
 
 
 class Peer:
-    """A server that misbehaves while it is ill, and keeps the calls that it got.
+    """A server that misbehaves on connections of the time when it is ill, and keeps the calls that it got.
 
     `ill` and `well` are how it behaves; `tls` says with which context it shakes hands in either state, if at
     all. A greeting in TLS to a server that speaks none counts as a call.
@@ -264,13 +265,14 @@ class Peer:
         try:
             # Whatever the other side does to the connection is not this side's failure, and so is the end.
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                context = self._tls[0 if self.is_ill else 1]
-                if context:
+                ill = self.is_ill
+                if context := self._tls[0 if ill else 1]:
                     await writer.start_tls(context)
                 while not writer.is_closing():
-                    call = await _next(reader, writer)
+                    head, body = await _request(reader)
+                    call = Call(head, body, ill, reader, writer)
                     self.calls.append(call)
-                    await (self.ill if self.is_ill else self._well)(call)
+                    await (self.ill if ill else self._well)(call)
         finally:
             self._talks.discard(talk)
             writer.close()
@@ -283,13 +285,13 @@ class Peer:
         await asyncio.gather(*talks, return_exceptions=True)
 
 
-async def _next(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
+async def _request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     first = await reader.readexactly(1)
     if first == _TLS_HELLO:
-        return Call(first, b"", reader, writer)
+        return first, b""
     head = first + await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"(?im)^content-length: *(\d+)", head)
-    return Call(head, await reader.readexactly(int(length[1])) if length else b"", reader, writer)
+    return head, await reader.readexactly(int(length[1])) if length else b""
 
 
 @asynccontextmanager

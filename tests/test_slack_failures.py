@@ -13,6 +13,7 @@ from tests.hostile_peers import (
     explodes,
     floods,
     is_another_site,
+    is_busy_and_drips,
     is_busy_and_floods,
     listening,
     names_no_charset,
@@ -262,6 +263,12 @@ def test_answers_that_slack_would_not_give(behaviour: Behaviour) -> None:
     expected = ("Slack: HTTP 503", False) if busy else ("the answer is not one of Slack's", True)
     assert expected == (str(error), error.fix is not None)
     assert 1 == len(peer.calls)
+
+
+def test_a_refusal_whose_words_never_end() -> None:
+    """A refusal is told by its status although the timeout comes before the end of its body."""
+    error, _ = misbehaving(is_busy_and_drips, within=0.5)
+    assert "Slack: HTTP 503" == str(error)
 
 
 @pytest.mark.parametrize("elsewhere", ["/elsewhere", "http://127.0.0.1:{port}/elsewhere"])

@@ -1,6 +1,5 @@
 """The Slack notifier: messages through a bot token or an incoming webhook."""
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -245,30 +244,17 @@ class SlackNotifier:
             raise _Refusal(answer.body, error)
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
-        client = self._client()
+        token = self._read(self._config.bot_token) if self._config.bot_token else None
+        client = WaryClient(
+            token, base_url=self._config.api_url, session=self._session, timeout=self._timeout
+        )
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await client.api_call(method, json=dict(arguments))
+            answer = await client.api_call(method, json=dict(arguments))
         except SlackApiError as error:
             raise self._refused(error.response) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise trouble(error, self._timeout) from None
         return answer.data if isinstance(answer.data, dict) else {}
-
-    def _client(self) -> WaryClient:
-        """Returns a client with the token of this moment.
-
-        No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
-        The session knows the proxy variables, NO_PROXY among them, which the client reads without it.
-        """
-        client = WaryClient(
-            token=self._read(self._config.bot_token) if self._config.bot_token else None,
-            base_url=self._config.api_url,
-            session=self._session,
-            retry_handlers=[],
-        )
-        client.proxy = None
-        return client
 
     def _refused(self, response: AsyncSlackResponse) -> _Refusal:
         """Translates an answer that is no consent; where it is no JSON object, its data are empty."""

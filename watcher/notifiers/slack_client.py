@@ -17,11 +17,27 @@ ANSWER_MAX: Final = 1024 * 1024
 class WaryClient(AsyncWebClient):
     """Follows no redirect, which would carry messages to another host, and reads no answer without end."""
 
+    def __init__(
+        self, token: str | None, *, base_url: str, session: aiohttp.ClientSession, timeout: float
+    ) -> None:
+        """No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
+
+        The session knows the proxy variables, NO_PROXY among them, which the base reads without it.
+        """
+        super().__init__(token=token, base_url=base_url, session=session, retry_handlers=[])
+        self.proxy = None
+        self._session = session
+        self._within = aiohttp.ClientTimeout(total=timeout)
+
     async def _request(self, *, http_verb: str, api_url: str, req_args: Mapping[str, Any]) -> dict[str, Any]:
         """Calls once; an answer that is no JSON object counts as an empty one. Replaces that of the base."""
-        assert self.session is not None
-        async with self.session.request(
-            http_verb, api_url, **req_args, allow_redirects=False, auto_decompress=False
+        async with self._session.request(
+            http_verb,
+            api_url,
+            **req_args,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=self._within,
         ) as response:
             good = response.status == 200  # noqa: PLR2004 - what Slack answers when it answers
             body = await _whole(response) if good else await beginning(response, ANSWER_MAX)
