@@ -55,8 +55,8 @@ class Way:
 
 
 def ways(elsewhere: Peer, *, late: bool) -> dict[str, Way]:
-    """Returns the ways that end by a timeout, or all others; `elsewhere` is where a redirect leads."""
-    return {name: way for name, way in _all_ways(elsewhere).items() if late == (way.app == _fails("timeout"))}
+    """Returns the ways that may end by a timeout, or all others; `elsewhere` is where a redirect leads."""
+    return {name: way for name, way in _all_ways(elsewhere).items() if late == (way.app >= _fails("timeout"))}
 
 
 def _all_ways(elsewhere: Peer) -> dict[str, Way]:
@@ -170,7 +170,7 @@ class World:
         The app that is well is always among them; with `destinations` it is told of to all there are.
         """
         shared = {
-            "WATCHER_POLL_INTERVAL": "500ms",
+            "WATCHER_POLL_INTERVAL": "1s",
             "WATCHER_BACKOFF_MAX": "1s",
             "WATCHER_REQUEST_TIMEOUT": f"{self.timeout:g}s",
             "WATCHER_HTTP_PORT": "0",
@@ -203,7 +203,7 @@ class World:
 async def a_hostile_world(directory: Path, *, late: bool) -> AsyncIterator[World]:
     """Serves apps and destinations, each with its own way to misbehave, and one of each that is well.
 
-    The ways are those that end by a timeout, or all others.
+    The ways are those that may end by a timeout, or all others.
     """
     authority, elsewhere, asked = Authority(directory), Peer(peers.answers), ["first?"]
     named = ways(elsewhere, late=late)
