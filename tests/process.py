@@ -40,6 +40,12 @@ class Process:
         """The process id."""
         return self._process.pid
 
+    def memory_peak(self) -> int:
+        """Returns the most bytes that it has had in memory so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """Returns the log records of an event so far in which these fields have these values."""
         return [
@@ -53,12 +59,6 @@ class Process:
         async with asyncio.timeout(WITHIN), self._news:
             await self._news.wait_for(lambda: len(self.logged(event, **fields)) >= count)
         return self.logged(event, **fields)
-
-    def memory_peak(self) -> int:
-        """Returns the most bytes that it has had in memory so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends a signal and returns the exit status."""
