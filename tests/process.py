@@ -32,6 +32,7 @@ class Process:
         self._process = process
         self.lines: list[str] = []
         self.out = ""
+        self._records: list[dict[str, Any]] = []
         self._news = asyncio.Condition()
         self._readers = [asyncio.create_task(self._read_logs()), asyncio.create_task(self._read_out())]
 
@@ -40,10 +41,19 @@ class Process:
         """The process id."""
         return self._process.pid
 
+    def memory_peak(self) -> int:
+        """Returns the most bytes that it has had in memory so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) * 1024
+
     def logged(self, event: str, **fields: Any) -> list[dict[str, Any]]:
         """Returns the log records of an event so far in which these fields have these values."""
-        records = [json.loads(line) for line in self.lines if line.startswith("{")]
-        return [record for record in records if record["event"] == event and fields.items() <= record.items()]
+        return [
+            record
+            for record in self._records
+            if record["event"] == event and fields.items() <= record.items()
+        ]
 
     async def log(self, event: str, *, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
         """Waits until an event was logged so many times and returns those records."""
@@ -73,6 +83,8 @@ class Process:
         async for line in self._process.stderr:
             async with self._news:
                 self.lines.append(line.decode())
+                if line.startswith(b"{"):
+                    self._records.append(json.loads(line))
                 self._news.notify_all()
 
     async def _read_out(self) -> None:

@@ -1,26 +1,35 @@
 """The client of the Runs API on real sockets: connections that break, stall, or lead through a proxy."""
 
-import asyncio
 import socket
 import ssl
-import struct
-from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
-from typing import Final, TypeVar
+from contextlib import closing
 
 import certifi
 import pytest
 
 from tests.api_fakes import KEY, bounded, key_of
+from tests.hostile_peers import (
+    Behaviour,
+    Call,
+    Peer,
+    answers,
+    babbles,
+    drips,
+    drips_its_head,
+    hangs_up,
+    hangs_up_in_its_head,
+    is_busy_and_drips,
+    is_busy_and_floods,
+    is_busy_and_truncates,
+    listening,
+    resets,
+    says_nothing,
+    stalls,
+    truncates,
+)
 from watcher.api import RunsClient, tls_context
-from watcher.api_errors import ApiError, ConnectionFailed, TimedOut
+from watcher.api_errors import ApiError, ConnectionFailed, ServerError, TimedOut
 from watcher.models import Run
-
-T = TypeVar("T")
-Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-BODY: Final = b'{"data": {"id": "r1", "status": "started"}}'
-HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 
 
 @pytest.fixture(autouse=True)
@@ -31,33 +40,17 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def exchange(peer: Peer, *, timeout: float = 5, calls: int = 1) -> tuple[list[Run | ApiError], list[bytes]]:
-    """What becomes of calls to a server that treats each connection like that, and the heads it was sent."""
-    heads: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await _head(reader):
-                heads.append(head)
-                await peer(reader, writer)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+def exchange(
+    behaviour: Behaviour, *, timeout: float = 5, calls: int = 1
+) -> tuple[list[Run | ApiError], Peer]:
+    """What becomes of calls to a server that behaves like that, and the server."""
+    peer = Peer(behaviour)
 
     async def run() -> list[Run | ApiError]:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            return await _outcomes(f"http://127.0.0.1:{port}", timeout, calls)
+        async with listening([peer]):
+            return await _outcomes(peer.url, timeout, calls)
 
-    return bounded(run()), heads
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError:
-        return b""
+    return bounded(run()), peer
 
 
 async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | ApiError]:  # noqa: ASYNC109 - the client's
@@ -74,91 +67,44 @@ async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | Api
     return outcomes
 
 
-async def answers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers as it should."""
-    writer.write(HEAD + BODY)
-    await writer.drain()
-
-
-async def resets(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Resets the connection instead of answering."""
-    raw = writer.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-async def hangs_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Closes the connection instead of answering."""
-    writer.close()
-
-
-async def truncates(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Closes the connection in the middle of the body."""
-    writer.write(HEAD + BODY[:10])
-    await writer.drain()
-    writer.close()
-
-
-async def babbles(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Speaks something that is not HTTP."""
-    writer.write(b"220 mail.example ESMTP\r\n\r\n")
-    await writer.drain()
-    writer.close()
-
-
-async def stalls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Stops in the middle of the body, until the other side gives up."""
-    writer.write(HEAD + BODY[:10])
-    await writer.drain()
-    await reader.read(1)
-
-
-async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Takes the request and answers nothing, until the other side gives up."""
-    await reader.read(1)
-
-
 def test_a_call_on_the_wire() -> None:
     """A call is one GET that carries the key, and the next one uses the same connection."""
-    outcomes, heads = exchange(answers, calls=2)
+    outcomes, peer = exchange(answers, calls=2)
     assert [Run("r1", "started")] * 2 == outcomes
-    assert [head.split(b"\r\n")[0] for head in heads] == [b"GET /v1/runs/r1 HTTP/1.1"] * 2
-    assert f"Authorization: Bearer {KEY}\r\n".encode() in heads[0]
+    assert [call.head.split(b"\r\n")[0] for call in peer.calls] == [b"GET /v1/runs/r1 HTTP/1.1"] * 2
+    assert f"Bearer {KEY}" == peer.calls[0].header("Authorization")
+    assert peer.calls[0].writer is peer.calls[1].writer
 
 
-@pytest.mark.parametrize("peer", [resets, hangs_up, truncates, babbles])
-def test_connections_that_break(peer: Peer) -> None:
+@pytest.mark.parametrize("behaviour", [resets, hangs_up, hangs_up_in_its_head, truncates, babbles])
+def test_connections_that_break(behaviour: Behaviour) -> None:
     """A connection that breaks before the whole answer is a failed call, and the key is not in its words."""
-    (error,), _ = exchange(peer)
-    assert isinstance(error, ConnectionFailed)
+    (error,), _ = exchange(behaviour)
     assert (ConnectionFailed, False) == (type(error), KEY in str(error))
 
 
-async def drips(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends a body without an end, each piece in time, until the other side gives up."""
-    writer.write(HEAD.replace(b"%d" % len(BODY), b"1000000"))
-    with suppress(ConnectionError):
-        while not writer.is_closing():
-            writer.write(b" ")
-            await writer.drain()
-            await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("peer", [stalls, says_nothing, drips])
-def test_connections_that_stall(peer: Peer) -> None:
+@pytest.mark.parametrize("behaviour", [stalls, says_nothing, drips_its_head, drips])
+def test_connections_that_stall(behaviour: Behaviour) -> None:
     """A server that does not begin, stops in the middle, or never ends is given up after the timeout."""
-    (error,), _ = exchange(peer, timeout=0.1)
+    (error,), _ = exchange(behaviour, timeout=0.1)
     assert TimedOut is type(error)
+
+
+@pytest.mark.parametrize("behaviour", [is_busy_and_drips, is_busy_and_truncates, is_busy_and_floods])
+def test_a_refusal_whose_body_cannot_be_read(behaviour: Behaviour) -> None:
+    """A refusal is told by its status though its body never ends, or breaks off."""
+    (error,), _ = exchange(behaviour)
+    assert (ServerError, 503) == (type(error), getattr(error, "status", None))
 
 
 def test_a_client_recovers() -> None:
     """After a connection that broke the next call makes a new one and succeeds."""
     turns = iter([hangs_up, answers])
 
-    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await next(turns)(reader, writer)
+    async def in_turn(call: Call) -> None:
+        await next(turns)(call)
 
-    (failed, succeeded), _ = exchange(peer, calls=2)
+    (failed, succeeded), _ = exchange(in_turn, calls=2)
     assert (ConnectionFailed, Run("r1", "started")) == (type(failed), succeeded)
 
 
@@ -181,20 +127,15 @@ def test_a_base_url_that_cannot_be_called(base_url: str) -> None:
 
 def test_a_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """The standard variable for a proxy sends the call there."""
-    heads: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await _head(reader))
-        await answers(reader, writer)
-        writer.close()
+    proxy = Peer(answers)
 
     async def run() -> list[Run | ApiError]:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
-            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        async with listening([proxy]):
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
             return await _outcomes("http://app.test", 5, 1)
 
     assert [Run("r1", "started")] == bounded(run())
-    assert [head.split(b"\r\n")[0] for head in heads] == [b"GET http://app.test/v1/runs/r1 HTTP/1.1"]
+    assert ["http://app.test/v1/runs/r1"] == [call.path for call in proxy.calls]
 
 
 def test_certificates_are_checked() -> None:

@@ -6,6 +6,21 @@ import json
 import pytest
 
 from tests.fakes import FakeSlack, Reply, WebhookReceiver, served
+from tests.hostile_peers import (
+    Behaviour,
+    Call,
+    Peer,
+    explodes,
+    floods,
+    is_another_site,
+    is_busy_and_drips,
+    is_busy_and_floods,
+    listening,
+    names_no_charset,
+    nests,
+    redirects_to,
+    sends_noise,
+)
 from tests.sending import (
     JSON_TYPE,
     KINDS,
@@ -223,3 +238,47 @@ def test_no_failure_leaks_a_secret(kind: str, reply: Reply) -> None:
     }[kind]
     said = f"{caught.value} {caught.value.fix} {caught.value!r}"
     assert [part for part in ours if part in said] == []
+
+
+def misbehaving(behaviour: Behaviour, within: float = 5.0) -> tuple[DeliveryError, Peer]:
+    """Returns the error that a post with a bot token ends with at a server that behaves like that."""
+    peer = Peer(behaviour)
+
+    async def scenario() -> None:
+        async with listening([peer]):
+            await using(section(peer.url), sending(), within)
+
+    with pytest.raises(DeliveryError) as caught:
+        asyncio.run(scenario())
+    return caught.value, peer
+
+
+@pytest.mark.parametrize(
+    "behaviour", [is_another_site, sends_noise, names_no_charset, nests, explodes, floods, is_busy_and_floods]
+)
+def test_answers_that_slack_would_not_give(behaviour: Behaviour) -> None:
+    """No page, noise, or body that would fill the memory is more than a failure that says what it is."""
+    error, peer = misbehaving(behaviour)
+    busy = behaviour is is_busy_and_floods
+    expected = ("Slack: HTTP 503", False) if busy else ("the answer is not one of Slack's", True)
+    assert expected == (str(error), error.fix is not None)
+    assert 1 == len(peer.calls)
+
+
+def test_a_refusal_whose_words_never_end() -> None:
+    """A refusal is told by its status although the timeout comes before the end of its body."""
+    error, _ = misbehaving(is_busy_and_drips, within=0.5)
+    assert "Slack: HTTP 503" == str(error)
+
+
+@pytest.mark.parametrize("elsewhere", ["/elsewhere", "http://127.0.0.1:{port}/elsewhere"])
+def test_a_message_does_not_follow_a_redirect(elsewhere: str) -> None:
+    """A redirect, which would take token or message along, is a failure with a fix, and one call."""
+
+    async def redirects(call: Call) -> None:
+        port = call.writer.get_extra_info("sockname")[1]
+        await redirects_to(elsewhere.format(port=port))(call)
+
+    error, peer = misbehaving(redirects)
+    assert ("Slack: HTTP 307", True) == (str(error), error.fix is not None)
+    assert ["/api/chat.postMessage"] == [call.path for call in peer.calls]

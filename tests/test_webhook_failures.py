@@ -2,8 +2,6 @@
 
 import asyncio
 import gzip
-import ssl
-import subprocess
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.client_reqrep import ConnectionKey
 
+from tests.certificates import Authority
 from tests.fakes import Reply, WebhookReceiver, served
+from tests.hostile_peers import Peer, answers, babbles, listening
 from tests.sending import (
     config,
     failure,
@@ -124,17 +124,11 @@ def test_what_the_client_raises(error: Exception, words: str) -> None:
 
 def test_not_http() -> None:
     """A server that speaks something else is a failure."""
-
-    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.example ESMTP\r\n\r\n")
-        await writer.drain()
-        writer.close()
+    peer = Peer(babbles)
 
     async def scenario() -> None:
-        server = await asyncio.start_server(speak, "127.0.0.1", 0)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            await send(config(f"http://127.0.0.1:{port}/"))
+        async with listening([peer]):
+            await send(config(peer.url))
 
     assert str(failure(scenario)) == "the answer is not valid HTTP"
 
@@ -168,60 +162,18 @@ def test_answers_are_read_within_bounds() -> None:
     assert expected == asyncio.run(scenario())
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a file with a certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "certificate.pem",
-        ],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "certificate.pem").read_text())
-    return both
-
-
-def test_a_private_authority(certificate: Path) -> None:
+def test_a_private_authority(tmp_path: Path) -> None:
     """A certificate is trusted with its authority's file, and refused with a reason and a fix without."""
-
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response()
+    authority = Authority(tmp_path)
 
     async def scenario(ca_file: Path | None) -> None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate)
-        app = web.Application()
-        app.router.add_post("/", answer)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-            await send(config(f"https://127.0.0.1:{runner.addresses[0][1]}/", ca_file=ca_file))
-        finally:
-            await runner.cleanup()
+        peer = Peer(answers, tls=(authority.right, None), secure=True)
+        async with listening([peer]):
+            await send(config(peer.url, ca_file=ca_file))
 
-    asyncio.run(scenario(certificate))
+    asyncio.run(scenario(authority.file))
     error = failure(lambda: scenario(None))
-    assert str(error) == "TLS: the certificate was refused: self-signed certificate"
+    assert str(error) == "TLS: the certificate was refused: unable to get local issuer certificate"
     assert error.fix is not None
 
 

@@ -47,6 +47,8 @@ RESPONSE_MAX: Final = 32 * 1024 * 1024
 KEPT_MAX: Final = 1024 * 1024
 """Bytes: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
+REFUSAL_PATIENCE: Final = 1.0
+"""Seconds that the words of a refusal are waited for once its status is known."""
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API sends with an error."""
 SORT: Final = "started_at"
@@ -194,8 +196,9 @@ class RunsClient:
                 if response.is_redirect:
                     raise Redirected("a redirect, which is not followed", status=response.status_code)
                 if response.status_code != httpx.codes.OK:
-                    raise self._refusal(response, await _read_refusal(response))
-                body = await _read(response)
+                    patience = min(REFUSAL_PATIENCE, self._timeout / 2)
+                    raise self._refusal(response, await _read_refusal(response, patience))
+                body = await _read(response, RESPONSE_MAX)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
         return await computing(partial(read, body)) if len(body) > LARGE else read(body)
@@ -323,7 +326,7 @@ def _more(pagination: Json, page: int, listed: int) -> bool:
     return any(claims) if claims else True
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, most: int) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
         message = "the answer is compressed, which was not asked for"
@@ -331,24 +334,23 @@ async def _read(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk
-        if len(body) > RESPONSE_MAX:
+        if len(body) > most:
             raise ResponseTooLarge(
-                f"the answer has more than {RESPONSE_MAX // 1024**2} MiB", status=response.status_code
+                f"the answer has more than {most // 1024**2} MiB", status=response.status_code
             )
     return bytes(body)
 
 
-async def _read_refusal(response: httpx.Response) -> bytes:
-    """A refusal is told by its status, whether or not its body can be read."""
+async def _read_refusal(response: httpx.Response, patience: float) -> bytes:
+    """A refusal is told by its status, whether or not its body can be read; `patience` is in seconds."""
     try:
-        return await _read(response)
-    except InvalidResponse:
+        async with asyncio.timeout(patience):
+            return await _read(response, LARGE)
+    except (InvalidResponse, httpx.HTTPError, TimeoutError):
         return b""
 
 
 def _error_object(body: bytes) -> dict[str, Json]:
-    if len(body) > LARGE:
-        return {}
     try:
         document = parse_json(body)
     except ValueError:

@@ -99,7 +99,8 @@ async def post(
             timeout=aiohttp.ClientTimeout(total=timeout),
             ssl=context or True,
         ) as response:
-            text = await _beginning(response)
+            # A little of the body, for the error text and so that the connection can be used again.
+            text = _words(response, await beginning(response, _READ_AT_MOST))
             retry_after = backoff.retry_after(response.headers.get("Retry-After"), now=clock())
             return Answer(response.status, retry_after, text)
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -136,19 +137,26 @@ def refusal(
     return DeliveryError(words, retry_after=answer.retry_after, fix=fix)
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """Reads a little of the body, for the error text and so that the connection can be used again.
+async def beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Returns what soon comes of the body, at most so many bytes.
 
-    The answer's status is known by now, so a body that is late, broken or compressed changes nothing.
+    The answer's status is known by now, so a body that is late or broken changes nothing.
     """
     received = b""
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(_WAIT_FOR_BODY):
-            while len(received) < _READ_AT_MOST and (chunk := await response.content.read(_READ_AT_MOST)):
+            while left := most - len(received):
+                if not (chunk := await response.content.read(left)):
+                    break
                 received += chunk
+    return received
+
+
+def _words(response: aiohttp.ClientResponse, body: bytes) -> str:
+    """Returns what a body says to a person; a compressed one says nothing."""
     if "Content-Encoding" in response.headers:
         return ""
-    return printable(received[:_READ_AT_MOST].decode("utf-8", "replace"))
+    return printable(body.decode("utf-8", "replace"))
 
 
 def _detail(error: Exception) -> str:

@@ -1,14 +1,12 @@
 """The Slack notifier: messages through a bot token or an incoming webhook."""
 
-import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from watcher import backoff
@@ -18,6 +16,7 @@ from watcher.models import Delivery, Json, Receipt
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import WORTH_WAITING, post, refusal, trouble
 from watcher.notifiers.slack_blocks import blocks, fallback, plain
+from watcher.notifiers.slack_client import WaryClient
 from watcher.secrets import Redactor, Secret
 from watcher.text import cut, printable
 
@@ -245,46 +244,29 @@ class SlackNotifier:
             raise _Refusal(answer.body, error)
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
-        client = self._client()
+        token = self._read(self._config.bot_token) if self._config.bot_token else None
+        client = WaryClient(
+            token, base_url=self._config.api_url, session=self._session, timeout=self._timeout
+        )
         try:
-            async with asyncio.timeout(self._timeout):
-                answer = await client.api_call(method, json=dict(arguments))
+            answer = await client.api_call(method, json=dict(arguments))
         except SlackApiError as error:
             raise self._refused(error.response) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise trouble(error, self._timeout) from None
-        except (SlackClientError, AttributeError, ValueError):
-            # What the client raises when the answer is not the JSON object that it expects.
-            raise DeliveryError("the answer is not one of Slack's", fix=_ADDRESS) from None
         return answer.data if isinstance(answer.data, dict) else {}
 
-    def _client(self) -> AsyncWebClient:
-        """Returns a client with the token of this moment.
-
-        No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
-        The session knows the proxy variables, NO_PROXY among them, which the client reads without it.
-        """
-        client = AsyncWebClient(
-            token=self._read(self._config.bot_token) if self._config.bot_token else None,
-            base_url=self._config.api_url,
-            session=self._session,
-            retry_handlers=[],
-        )
-        client.proxy = None
-        return client
-
-    def _refused(self, response: object) -> _Refusal:
-        """Translates an error response, which is a bare HTTP response where its body is not JSON."""
-        if isinstance(response, AsyncSlackResponse):
-            status, headers, data = response.status_code, response.headers, response.data
-        else:
-            status, headers, data = getattr(response, "status", 0), getattr(response, "headers", {}), None
-        said = data if isinstance(data, dict) else {}
+    def _refused(self, response: AsyncSlackResponse) -> _Refusal:
+        """Translates an answer that is no consent; where it is no JSON object, its data are empty."""
+        status = response.status_code
+        said = response.data if isinstance(response.data, dict) else {}
         code = self._quoted(said.get("error", ""))
+        if not code and status < 300:  # noqa: PLR2004 - HTTP's own classes
+            return _Refusal("", DeliveryError("the answer is not one of Slack's", fix=_ADDRESS))
         words = f"Slack: {code or f'HTTP {status}'}"
         if "needed" in said:
             words += f" (needed: {self._quoted(said['needed'])})"
-        wait = backoff.retry_after(headers.get("Retry-After"), now=self._clock())
+        wait = backoff.retry_after(response.headers.get("Retry-After"), now=self._clock())
         return _Refusal(code, DeliveryError(words, retry_after=wait, fix=_fix(code, status)))
 
     def _quoted(self, said: object) -> str:
@@ -311,7 +293,7 @@ def _fix(code: str, status: int) -> str | None:
         return None
     if code:
         return _LOOK_UP
-    return _ADDRESS if status >= 300 else None  # noqa: PLR2004 - as above
+    return _ADDRESS
 
 
 def _metadata(delivery: Delivery) -> dict[str, Json]:

@@ -1,0 +1,62 @@
+"""Slack's own client, made wary of whatever answers in Slack's place."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import aiohttp
+from slack_sdk.web.async_client import AsyncWebClient
+
+from watcher.documents import parse_json
+from watcher.models import Json
+from watcher.notifiers.outgoing import beginning
+
+ANSWER_MAX: Final = 1024 * 1024
+"""Bytes: an answer repeats the message, which is a tenth of that."""
+
+
+class WaryClient(AsyncWebClient):
+    """Follows no redirect, which would carry messages to another host, and reads no answer without end."""
+
+    def __init__(
+        self, token: str | None, *, base_url: str, session: aiohttp.ClientSession, timeout: float
+    ) -> None:
+        """No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
+
+        The session knows the proxy variables, NO_PROXY among them, which the base reads without it.
+        """
+        super().__init__(token=token, base_url=base_url, session=session, retry_handlers=[])
+        self.proxy = None
+        self._session = session
+        self._within = aiohttp.ClientTimeout(total=timeout)
+
+    async def _request(self, *, http_verb: str, api_url: str, req_args: Mapping[str, Any]) -> dict[str, Any]:
+        """Calls once; an answer that is no JSON object counts as an empty one. Replaces that of the base."""
+        async with self._session.request(
+            http_verb,
+            api_url,
+            **req_args,
+            allow_redirects=False,
+            auto_decompress=False,
+            timeout=self._within,
+        ) as response:
+            good = response.status == 200  # noqa: PLR2004 - what Slack answers when it answers
+            body = await _whole(response) if good else await beginning(response, ANSWER_MAX)
+            return {"data": _document(body), "headers": response.headers, "status_code": response.status}
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """Returns the whole body, or nothing if it is too large."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_MAX:
+            return b""
+    return bytes(body)
+
+
+def _document(body: bytes) -> dict[str, Json]:
+    try:
+        document = parse_json(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
