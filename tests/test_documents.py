@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher import documents
-from watcher.documents import LARGE, parse_json
+from watcher.documents import ITEMS_MAX, LARGE, parse_json
 from watcher.models import Json
 
 PADDING: Final = b" " * (LARGE + 1)
@@ -73,6 +73,14 @@ def test_steps_make_no_difference(value: Json, indent: int | None) -> None:
     """Whatever a document holds, and however it is laid out, it is read alike in steps and at once."""
     body = json.dumps({"data": value, "rest": [value]}, indent=indent).encode()
     assert json.loads(body) == parse_json(large(body))
+
+
+def test_an_endless_list_is_not_read_to_its_end() -> None:
+    """A list of more items than any page has is refused at once, and one that is as long is read."""
+    longest = b'{"data": [' + b",".join([b"{}"] * ITEMS_MAX)
+    assert ITEMS_MAX == len(parse_json(longest + b"]}")["data"])
+    with pytest.raises(ValueError, match="more than 100000 items"):
+        parse_json(longest + b",{}" + b" what follows is not even looked at")
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:

@@ -11,6 +11,9 @@ from watcher.models import Json
 LARGE: Final = 256 * 1024
 """Bytes from which on reading a document takes so long that others notice."""
 
+ITEMS_MAX: Final = 100_000
+"""Items of a list directly in a large document: 32 MiB of `{},` would take seconds and gigabytes."""
+
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -22,7 +25,7 @@ def parse_json(body: bytes) -> Json:
     steps, between which other threads run.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or its list is too long to be one of runs.
     """
     try:
         if len(body) > LARGE:
@@ -82,6 +85,8 @@ def _list(text: str, start: int) -> tuple[list[Json], int]:
     while True:
         item, index = _value(text, index)
         items.append(item)
+        if len(items) > ITEMS_MAX:
+            raise ValueError(f"a list of more than {ITEMS_MAX} items")
         index = _next(text, index)
         if text.startswith("]", index):
             return items, index + 1
