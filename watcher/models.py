@@ -24,7 +24,7 @@ RequestEventType = Literal["run.input_requested", "run.input_reminder", "run.inp
 AppEventType = Literal["watcher.app_failing", "watcher.app_recovered"]
 NotifierEventType = Literal["watcher.notifier_failing", "watcher.notifier_recovered"]
 SampleEventType = Literal["watcher.test"]
-EventType = RequestEventType | AppEventType | NotifierEventType | SampleEventType
+EventType = Literal[RequestEventType, AppEventType, NotifierEventType, SampleEventType]
 Outcome = Literal["answered", "canceled", "failed", "gone", "replaced"]
 DeliveryState = Literal["pending", "sent", "superseded", "dead"]
 
