@@ -303,7 +303,9 @@ async def _reply(request: web.Request, reply: Reply) -> web.StreamResponse:
     if reply.drop:
         assert request.transport is not None
         request.transport.abort()
-    return web.Response(status=reply.status, text=reply.body, headers=reply.headers)
+    response = web.Response(status=reply.status, text=reply.body, headers=reply.headers)
+    response.enable_compression()  # as real ones do for whoever says that it can read it
+    return response
 
 
 async def _as_list(destination: Destination) -> web.Response:

@@ -1,8 +1,10 @@
 """Notifiers with their destinations, and what the tests do with them."""
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from watcher.config import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.models import Event, Receipt
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.notifiers.outgoing import open_session
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.secrets import Redactor, Secret
 
@@ -52,9 +55,14 @@ def section(url: str, kind: str = "bot", token: str = "xoxb-made-up-token", **se
     return SlackConfig(name="approvals", bot_token=secret(token), api_url=f"{url}/api/", **settings)
 
 
+def outgoing(within: float = 5.0) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+    """Opens a session as the daemon's is."""
+    return open_session(ssl.create_default_context(), within)
+
+
 async def using(config: NotifierConfig, use: Use, within: float = 5.0) -> Any:
     """Builds the notifier and uses it once."""
-    async with aiohttp.ClientSession() as session:
+    async with outgoing(within) as session:
         notifier = build(
             config, session=session, request_timeout=within, clock=lambda: NOW, stream=sys.stdout
         )
@@ -108,7 +116,7 @@ def config(
 
 async def send(section: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:
     """Sends one event with a session of its own."""
-    async with aiohttp.ClientSession() as session:
+    async with outgoing(within) as session:
         notifier = WebhookNotifier(section, session=session, request_timeout=within, clock=lambda: NOW)
         assert await notifier.send(delivery(event)) is None
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import aiohttp
-
 from tests.events import delivery
 from tests.fakes import FakeSlack, served
-from tests.sending import section
+from tests.sending import outgoing, section
 from tests.slack_html import Post
 from watcher.models import (
     App,
@@ -276,7 +274,7 @@ SAMPLES: Final = (
 async def said(sample: Sample) -> FakeSlack:
     """Lets the notifier say it all and returns the Slack that heard it."""
     slack = FakeSlack()
-    async with served(slack) as url, aiohttp.ClientSession() as session:
+    async with served(slack) as url, outgoing() as session:
         notifier = SlackNotifier(
             section(url, mention=sample.mention), session=session, request_timeout=5, clock=lambda: slack.now
         )

@@ -32,14 +32,6 @@ from watcher.api_errors import ApiError, ConnectionFailed, ServerError, TimedOut
 from watcher.models import Run
 
 
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls go where they are sent, whatever the environment of the tests says."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 def exchange(
     behaviour: Behaviour, *, timeout: float = 5, calls: int = 1
 ) -> tuple[list[Run | ApiError], Peer]:

@@ -49,9 +49,6 @@ main()
 def _environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, "")
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 def notifier(url: str | Secret, within: float = 5.0) -> AppriseNotifier:

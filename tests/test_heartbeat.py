@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.builders import BOUND
 from tests.fakes import Reply, WebhookReceiver, served
+from tests.sending import outgoing
 from watcher.health import Problem, Verdict
 from watcher.heartbeat import Heartbeat
 from watcher.secrets import Redactor, Secret
@@ -59,7 +60,7 @@ async def beating(file: Path | None = None) -> AsyncIterator[Bench]:
     receiver = WebhookReceiver()
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(receiver))
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        session = await stack.enter_async_context(outgoing())
         value = None if file else f"{url}/ping/0123456789abcdef"
         if file:
             put(file, f"{url}/first")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tests.events import (
@@ -30,6 +29,7 @@ from tests.sending import (
     MENTION,
     NOW,
     failing,
+    outgoing,
     posted,
     secret,
     section,
@@ -301,7 +301,7 @@ def test_a_rotated_token(tmp_path: Path) -> None:
     file = tmp_path / "token"
 
     async def scenario() -> None:
-        async with served(slack) as url, aiohttp.ClientSession() as session:
+        async with served(slack) as url, outgoing() as session:
             token = Secret("notifiers.approvals.bot_token", Redactor(), file=file)
             config = replace(section(url), bot_token=token)
             notifier = SlackNotifier(config, session=session, request_timeout=5, clock=lambda: NOW)
@@ -320,6 +320,7 @@ def test_proxy_variables_are_the_sessions(monkeypatch: pytest.MonkeyPatch) -> No
     """The client does not take a proxy from the environment past NO_PROXY, which only the session knows."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     slack = FakeSlack()
     with_slack(slack, sending())
     assert len(slack.messages) == 1

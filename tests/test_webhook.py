@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import time_machine
 from standardwebhooks import Webhook
@@ -30,6 +29,7 @@ from tests.sending import (
     NOW,
     SIGNING_SECRET,
     config,
+    outgoing,
     send,
 )
 from watcher import __version__
@@ -209,7 +209,7 @@ def test_secrets_are_read_afresh(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[list[str], str]:
         receiver = WebhookReceiver()
-        async with served(receiver) as url, aiohttp.ClientSession() as session:
+        async with served(receiver) as url, outgoing() as session:
             section = WebhookConfig(name="audit", url=Secret("notifiers.audit.url", Redactor(), file=file))
             notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
             for path in ("/first", "/second"):
@@ -229,7 +229,7 @@ def test_check_sends_nothing() -> None:
     """The check reads the secrets and says what a real test needs."""
 
     async def scenario() -> str:
-        async with aiohttp.ClientSession() as session:
+        async with outgoing() as session:
             section = config("http://127.0.0.1:1/", key=SIGNING_SECRET)
             notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
             return await notifier.check()

@@ -14,7 +14,8 @@ from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.parts import build_notifiers, open_session
+from watcher.notifiers.outgoing import open_session
+from watcher.parts import build_notifiers
 from watcher.secrets import SecretError
 from watcher.store.errors import StoreError
 from watcher.store.schema import open_reader, translated
@@ -42,7 +43,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     yield Finding(good=True, subject="configuration", words=counts)
     yield _database(config)
     tls = tls_context()
-    async with open_session(config, tls) as session:
+    async with open_session(tls, config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
         tries = [
             _app(

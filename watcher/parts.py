@@ -21,7 +21,7 @@ from watcher.models import Route
 from watcher.monitor import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
-from watcher.notifiers.outgoing import ProxiedRequest
+from watcher.notifiers.outgoing import open_session
 from watcher.observer import Observer
 from watcher.pace import Pace
 from watcher.poller import Poller, PollSettings
@@ -55,7 +55,7 @@ async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]
         store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
         tls = tls_context()
-        session = await stack.enter_async_context(open_session(config, tls))
+        session = await stack.enter_async_context(open_session(tls, config.request_timeout))
         notifiers = build_notifiers(config, session)
         dispatcher = Dispatcher(_build_lanes(config, store, notifiers, observer))
         pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer, tls=tls)
@@ -76,21 +76,6 @@ async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]
         if heartbeat is not None:
             stack.push_async_callback(heartbeat.close)
         yield Parts(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
-
-
-@asynccontextmanager
-async def open_session(config: Config, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
-    """The one session that carries everything that goes out to destinations."""
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0)
-    timeout = aiohttp.ClientTimeout(total=config.request_timeout)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        request_class=ProxiedRequest,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-    ) as session:
-        yield session
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,6 +70,24 @@ class ProxiedRequest(aiohttp.ClientRequest):
         if proxy is not None and arguments.get("proxy") is None:
             arguments["proxy"] = URL(proxy)
         super().__init__(method, url, **arguments)
+
+
+@asynccontextmanager
+async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aiohttp.ClientSession]:  # noqa: ASYNC109 - the client's own
+    """Opens the one session for everything that goes out to destinations; `timeout` is for each call.
+
+    A small body can inflate to gigabytes, so none that is compressed is asked for, and one that comes all
+    the same stays as it is.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        request_class=ProxiedRequest,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,
+    ) as session:
+        yield session
 
 
 async def post(

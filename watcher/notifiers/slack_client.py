@@ -36,7 +36,6 @@ class WaryClient(AsyncWebClient):
             api_url,
             **req_args,
             allow_redirects=False,
-            auto_decompress=False,
             timeout=self._within,
         ) as response:
             good = response.status == 200  # noqa: PLR2004 - what Slack answers when it answers
