@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes import FakeSlack, WebhookReceiver, served
+from tests.fakes import Destination, FakeSlack, WebhookReceiver, served
 from tests.process import WITHIN, Process, command, running
 from watcher.simulator import Simulation, SimulatorServer, serve
 
@@ -53,30 +53,19 @@ class Call:
     outcome: str | None = None
 
 
-class Hook(WebhookReceiver):
-    """A webhook that tells of each call before it is answered."""
+class Telling:
+    """A destination that tells of each call before it answers."""
 
-    def __init__(self, heard: Heard) -> None:
-        super().__init__()
+    def __init__(self, destination: Destination, heard: Heard) -> None:
+        self.received = destination.received
+        self.replies = destination.replies
+        self._destination = destination
         self._heard = heard
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Tells, and answers."""
         await self._heard(request.path, json.loads(await request.read()))
-        return await super().handle(request)
-
-
-class Slack(FakeSlack):
-    """A Slack that tells of each call before it is answered."""
-
-    def __init__(self, heard: Heard) -> None:
-        super().__init__()
-        self._heard = heard
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Tells, and answers."""
-        await self._heard(request.path, json.loads(await request.read()))
-        return await super().handle(request)
+        return await self._destination.handle(request)
 
 
 class Bursts:
@@ -92,8 +81,8 @@ class Bursts:
         self._api = api
         self._chance = chance
         self._news = asyncio.Condition()
-        self._hook = Hook(self._hear_webhook)
-        self._slack = Slack(self._hear_slack)
+        self._hook = WebhookReceiver()
+        self._slack = FakeSlack()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Process]:
@@ -234,7 +223,8 @@ class Bursts:
 
     @asynccontextmanager
     async def _settings(self) -> AsyncIterator[dict[str, str]]:
-        async with served(self._hook) as hook, served(self._slack) as slack:
+        hook_told, slack_told = Telling(self._hook, self._hear_hook), Telling(self._slack, self._hear_slack)
+        async with served(hook_told) as hook, served(slack_told) as slack:
             yield {
                 "COVERAGE_PROCESS_CONFIG": "",  # a killed process measures nothing, but is slowed down by it
                 "WATCHER_POLL_INTERVAL": "100ms",
@@ -249,7 +239,7 @@ class Bursts:
                 "WATCHER_SLACK_API_URL": f"{slack}/api/",
             }
 
-    async def _hear_webhook(self, _: str, body: Any) -> None:
+    async def _hear_hook(self, _: str, body: Any) -> None:
         data = body["data"]
         outcome = data.get("resolution", {}).get("outcome")
         call = Call(self.life, body["id"], body["type"], data["request"]["prompt"], outcome)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.bursts import POSTED, Bursts, Hook, Slack, a_scene, ids, repeats
-from tests.fakes import Reply, served
+from tests.bursts import POSTED, Bursts, Telling, a_scene, ids, repeats
+from tests.fakes import FakeSlack, Reply, WebhookReceiver, served
 from tests.process import WITHIN
 from tests.test_process import a_world
 
@@ -59,10 +59,14 @@ async def test_destinations_that_hang_are_not_waited_for_long(tmp_path: Path) ->
     async def heard(path: str, _: Any) -> None:
         calls.put_nowait(path)
 
-    hook, slack = Hook(heard), Slack(heard)
+    hook, slack = WebhookReceiver(), FakeSlack()
     hook.replies.append(Reply(silent=True))
     slack.replies.append(Reply(silent=True))
-    async with a_world(tmp_path) as world, served(hook) as hook_url, served(slack) as slack_url:
+    async with (
+        a_world(tmp_path) as world,
+        served(Telling(hook, heard)) as hook_url,
+        served(Telling(slack, heard)) as slack_url,
+    ):
         world.ask()
         settings = {
             "WATCHER_WEBHOOK_URL": f"{hook_url}/hook",
