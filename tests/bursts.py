@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from tests.fakes import Destination, FakeSlack, WebhookReceiver, served
@@ -25,6 +26,9 @@ PATIENCE = 3 * WITHIN
 """Seconds that a burst may take: a bound, as there."""
 REQUESTED, RESOLVED = "run.input_requested", "run.input_resolved"
 POSTED, EDITED = "/api/chat.postMessage", "/api/chat.update"
+
+JITTER = 0.01
+"""Seconds within which a webhook is claimed, sent, and recorded; any instant of that will do."""
 
 Heard = Callable[[str, Any], Awaitable[None]]
 """What is told of the path and the body of each call."""
@@ -99,9 +103,9 @@ class Bursts:
         """One life in which requests come and go, ended by a signal at some instant; returns its status."""
         self._ask_many()
         async with self.running() as daemon:
-            await self._moment()
+            await self._moment(daemon)
             self._change()
-            await self._moment()
+            await self._moment(daemon)
             if number is signal.SIGKILL:
                 self.killed.add(self.life)
             return await daemon.end(number)
@@ -110,8 +114,7 @@ class Bursts:
         """Lets the watcher live until all is told, and then look once more; returns the status of that."""
         async with self.running() as daemon:
             # One message a second is what Slack gets.
-            async with asyncio.timeout(PATIENCE + 2 * len(self.questions)), self._news:
-                await self._news.wait_for(lambda: not self.lost())
+            await self._until(lambda: not self.lost(), within=PATIENCE + 2 * len(self.questions))
             await self._some_polls(2)
             assert 0 == await daemon.end()
         self.life += 1
@@ -178,15 +181,18 @@ class Bursts:
                 self._ask(app, run_id, again=True)
         question.outcome = outcome
 
-    async def _moment(self) -> None:
-        """Waits for a random instant, told by what a destination or the API is asked."""
+    async def _moment(self, daemon: Process) -> None:
+        """Waits for a random instant: around a call of the API or of a destination, or what was recorded."""
         choice = self._chance.random()
         if choice < 0.2:
             await self._some_polls(self._chance.randint(1, 3))
-        elif choice < 0.4 and self._unposted():
+        elif choice < 0.4:
+            await daemon.log("request.new", count=self._chance.randint(1, BURST))
+        elif choice < 0.6 and self._unposted():
             await self._more_calls(self.slacked, 1)
         else:
             await self._more_calls(self.hooked, self._chance.randint(0, len(self._unheard())))
+        await asyncio.sleep(self._chance.uniform(0, JITTER))
 
     def _waiting(self) -> list[Question]:
         return [question for question in self.questions if question.outcome is None]
@@ -214,8 +220,14 @@ class Bursts:
     async def _more_calls(self, calls: list[Call], more: int) -> None:
         """Waits until a destination was called so many more times."""
         target = len(calls) + more
-        async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: len(calls) >= target)
+        await self._until(lambda: len(calls) >= target, within=PATIENCE)
+
+    async def _until(self, condition: Callable[[], bool], *, within: float) -> None:
+        try:
+            async with asyncio.timeout(within), self._news:
+                await self._news.wait_for(condition)
+        except TimeoutError:
+            pytest.fail(f"still untold: {sorted(self.lost())}")
 
     async def _some_polls(self, more: int) -> None:
         for name in self._api.apps:
