@@ -30,6 +30,17 @@ def no_proxies() -> Iterator[None]:
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what only some tests take."""
+    parser.addoption("--kills", type=int, default=20, help="how often tests/test_kill.py ends the watcher")
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often the watcher is ended."""
+    return int(request.config.getoption("--kills"))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Async tests run on asyncio, by the pytest plugin that comes with anyio (and anyio with httpx)."""

@@ -1,98 +1,116 @@
-"""The process is killed again and again in the middle of a burst: nothing is lost, little is repeated."""
+"""The process is ended again and again in the middle of bursts: nothing is lost, little is repeated.
+
+`--kills N` says how often; `--log-cli-level=info` shows the figures.
+"""
 
 import asyncio
+import logging
 import random
 import signal
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiohttp import web
 
-from tests.fakes import WebhookReceiver, served
-from tests.process import WITHIN, running
-from watcher.simulator import Simulation, serve
+from tests.bursts import POSTED, Bursts, Telling, a_scene, ids, repeats
+from tests.fakes import FakeSlack, Reply, WebhookReceiver, served
+from tests.process import WITHIN
+from tests.test_process import a_world
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
-REQUESTS = 200
-KILLS = 50
 SLOTS = 8
-"""How many sends to one webhook are under way at most."""
+"""How many sends to one webhook are under way at most; to a Slack channel it is one."""
+
+log = logging.getLogger(__name__)
 
 
-class Counting(WebhookReceiver):
-    """A receiver that tells of every receipt before it is answered."""
-
-    def __init__(self, news: asyncio.Condition) -> None:
-        super().__init__()
-        self._news = news
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Keeps the request, says so, and answers."""
-        response = await super().handle(request)
-        async with self._news:
-            self._news.notify_all()
-        return response
+async def test_kills_in_bursts_lose_nothing(tmp_path: Path, kills: int) -> None:
+    """Killed at random instants nothing is lost, and each kill repeats at most what was under way."""
+    began = time.monotonic()
+    async with a_scene(tmp_path, random.Random(20260610)) as scene:
+        for _ in range(kills):
+            await scene.live(signal.SIGKILL)
+        status = await scene.finish()
+    report(scene, kills, began)
+    check(scene, status)
+    assert SLOTS >= most_at_once(repeats(scene.hooked))
+    assert 1 >= most_at_once(repeats(scene.slacked))
 
 
-async def test_fifty_kills_in_a_burst_lose_nothing(tmp_path: Path) -> None:
-    """Killed at 50 random instants, nothing is lost; each kill repeats at most 8 sends to each webhook."""
-    chance = random.Random(20260610)
-    app = Simulation(time.time)
-    for number in range(REQUESTS):
-        app.ask(app.start_run(), prompt=f"Approve number {number}?")
-    news = asyncio.Condition()
-    first, second = Counting(news), Counting(news)
+async def test_signals_in_bursts_lose_and_repeat_nothing(tmp_path: Path, kills: int) -> None:
+    """Asked to end at random instants the exit is clean each time, nothing is lost and nothing repeated."""
+    began = time.monotonic()
+    async with a_scene(tmp_path, random.Random(20260611)) as scene:
+        for number in range(kills):
+            assert 0 == await scene.live((signal.SIGTERM, signal.SIGINT)[number % 2])
+        status = await scene.finish()
+    report(scene, kills, began)
+    check(scene, status)
+    assert ({}, {}) == (repeats(scene.hooked), repeats(scene.slacked))
 
-    def received() -> int:
-        return len(first.received) + len(second.received)
 
-    async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(serve({"default": app}))
+async def test_destinations_that_hang_are_not_waited_for_long(tmp_path: Path) -> None:
+    """Asked to end while every destination hangs the exit is clean, and what they did not take is kept."""
+    calls: asyncio.Queue[str] = asyncio.Queue()
+
+    async def heard(path: str, _: Any) -> None:
+        calls.put_nowait(path)
+
+    hook, slack = WebhookReceiver(), FakeSlack()
+    hook.replies.append(Reply(silent=True))
+    slack.replies.append(Reply(silent=True))
+    async with (
+        a_world(tmp_path) as world,
+        served(Telling(hook, heard)) as hook_url,
+        served(Telling(slack, heard)) as slack_url,
+    ):
+        world.ask()
         settings = {
-            "WATCHER_BASE_URL": api.url,
-            "WATCHER_POLL_INTERVAL": "100ms",
-            "COVERAGE_PROCESS_CONFIG": "",  # a killed process measures nothing, but is slowed down by it
-            "WATCHER_HTTP_PORT": "0",
-            "WATCHER_NOTIFIERS__ONE__TYPE": "webhook",
-            "WATCHER_NOTIFIERS__ONE__URL": await stack.enter_async_context(served(first)),
-            "WATCHER_NOTIFIERS__TWO__TYPE": "webhook",
-            "WATCHER_NOTIFIERS__TWO__URL": await stack.enter_async_context(served(second)),
+            "WATCHER_WEBHOOK_URL": f"{hook_url}/hook",
+            "WATCHER_SLACK_API_URL": f"{slack_url}/api/",
+            "WATCHER_REQUEST_TIMEOUT": f"{10 * WITHIN}s",  # longer than the end is waited for
         }
-        kills = 0
-        while kills < KILLS:
-            left = 2 * REQUESTS - received()
-            target = received() + chance.randint(0, max(left // (KILLS - kills), 1))
-            async with running(tmp_path, settings) as daemon:
-                await daemon.log("daemon.started")
-                async with asyncio.timeout(WITHIN), news:
-                    await news.wait_for(lambda: received() >= target)  # noqa: B023 - awaited right here
-                await daemon.end(signal.SIGKILL)
-            kills += 1
-        async with running(tmp_path, settings) as daemon:
-            await daemon.log("daemon.started")
-            async with asyncio.timeout(WITHIN), news:
-                await news.wait_for(lambda: all(len(ids(hook)) == REQUESTS for hook in (first, second)))
-            await api.wait_for_calls(api.finished() + 2, within=WITHIN)
-            assert await daemon.end() == 0
-    for hook in (first, second):
-        assert len(ids(hook)) == REQUESTS
-        assert prompts(hook) == {f"Approve number {number}?": 1 for number in range(REQUESTS)}
-        assert len(hook.received) - REQUESTS <= KILLS * SLOTS
+        async with world.running(**settings) as daemon:
+            called = {await asyncio.wait_for(calls.get(), WITHIN) for _ in range(2)}
+            assert 0 == await daemon.end()
+        kept = {(item["notifier"], item["state"]) for item in await world.deliveries()}
+        assert 0 == (await world.command("once", **settings)).status
+    assert {"/hook", POSTED} == called
+    assert {("slack", "pending"), ("webhook", "pending")} == kept
+    assert 1 == len({received.headers["webhook-id"] for received in hook.received})
+    assert [2, 1] == [len(hook.received), len(slack.messages)]
 
 
-def ids(hook: WebhookReceiver) -> set[str]:
-    """Returns the webhook ids that a receiver has seen."""
-    return {received.headers["webhook-id"] for received in hook.received}
+def check(scene: Bursts, status: int) -> None:
+    """What holds however the watcher was ended."""
+    assert (0, set()) == (status, scene.lost())
+    assert [] == scene.misreported()
+    assert set() == scene.disordered()
+    assert {1} == set(ids(scene.hooked).values()) | set(ids(scene.slacked).values())
 
 
-def prompts(hook: WebhookReceiver) -> Counter[str]:
-    """Returns under how many different ids each question was received."""
-    asked = {
-        (received.headers["webhook-id"], received.json()["data"]["request"]["prompt"])
-        for received in hook.received
-    }
-    return Counter(prompt for _, prompt in asked)
+def most_at_once(repeated: Counter[tuple[int, int]]) -> int:
+    """Returns how many calls one kill made be repeated, at most."""
+    by_kill: Counter[int] = Counter()
+    for (life, again), times in repeated.items():
+        assert life != again, "repeated without a kill"
+        by_kill[life] += times
+    return max(by_kill.values(), default=0)
+
+
+def report(scene: Bursts, kills: int, began: float) -> None:
+    """Logs the figures."""
+    log.info(
+        "ended %d times in %.0f s: %d requests, %d lost; webhook: %d calls, %d repeated; Slack: %d, %d",
+        kills,
+        time.monotonic() - began,
+        len(scene.questions),
+        len(scene.lost()),
+        len(scene.hooked),
+        repeats(scene.hooked).total(),
+        len(scene.slacked),
+        repeats(scene.slacked).total(),
+    )

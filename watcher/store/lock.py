@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from watcher.store.errors import StoreInUse, StoreUnusable
+from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
 
 
 class DatabaseLock:
@@ -15,7 +15,8 @@ class DatabaseLock:
 
         Raises:
             StoreInUse: another process has it; the message names its process id.
-            StoreUnusable: the lock file cannot be written.
+            StoreUnusable: the lock file cannot be opened.
+            StoreError: the disk is full.
         """
         database = database.resolve()  # under whatever name, it is the same database
         path = database.with_name(database.name + ".lock")
@@ -29,8 +30,12 @@ class DatabaseLock:
             holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise StoreInUse(f"{database} is in use by process {holder}") from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
     def release(self) -> None:
         """Gives the lock back. The file stays: removing it would race with who takes it next."""

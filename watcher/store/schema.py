@@ -1,5 +1,6 @@
 """The SQLite database: how it is opened, its tables, and the steps from one version to the next."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +124,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreUnusable(f"cannot open {path}: {error}") from None
     try:
+        # SQLite opens what it cannot write, and says so only when it has something to write.
+        if path.exists() and not os.access(path, os.W_OK):
+            raise StoreUnusable(f"cannot write {path}: it is read-only")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -211,7 +215,9 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
     }
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     kind = StoreUnusable if code in hopeless else StoreError
-    return kind(f"database {path}: {error}")
+    # While a database is being opened that is all that SQLite says of a full disk.
+    hint = " (the disk may be full)" if code == sqlite3.SQLITE_IOERR else ""
+    return kind(f"database {path}: {error}{hint}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
