@@ -307,12 +307,13 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
     from watcher.daemon import CannotListenError, DaemonDiedError  # noqa: PLC0415
     from watcher.notifiers.base import NotifierUnusable  # noqa: PLC0415
     from watcher.secrets import SecretError  # noqa: PLC0415
-    from watcher.store.errors import StoreError  # noqa: PLC0415
+    from watcher.store.errors import StoreError, StoreUnusable  # noqa: PLC0415
 
     try:
         return asyncio.run(work)
     except StoreError as error:
-        _end(f"database: {error}", USAGE_ERROR)
+        # What may pass, a full disk or a lock, is no fault of the settings: a supervisor is to try again.
+        _end(f"database: {error}", USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
         _end(str(error), USAGE_ERROR)
     except DaemonDiedError as error:

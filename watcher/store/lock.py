@@ -1,5 +1,6 @@
 """One daemon per database: a lock file beside it, held as long as the process lives."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -15,7 +16,7 @@ class DatabaseLock:
 
         Raises:
             StoreInUse: another process has it; the message names its process id.
-            StoreUnusable: the lock file cannot be opened.
+            StoreUnusable: the lock file cannot be written, and no waiting mends that.
             StoreError: the disk is full.
         """
         database = database.resolve()  # under whatever name, it is the same database
@@ -23,7 +24,8 @@ class DatabaseLock:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreUnusable(f"cannot write {path}: {error.strerror}") from None
+            kind = StoreError if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreUnusable
+            raise kind(f"cannot write {path}: {error.strerror}") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
