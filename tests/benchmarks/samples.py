@@ -5,9 +5,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from tests.benchmarks.processes import MIB, Watched
 from watcher.store.schema import open_reader
+
+DATABASE: Final = "watcher.db"
+"""The name that a watcher gives it by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Sample:
 
 def sample(at: float, watcher: Watched, directory: Path) -> Sample:
     """Looks at a watcher and its database now."""
-    files = (directory / name for name in ("watcher.db", "watcher.db-wal"))
+    files = (directory / name for name in (DATABASE, f"{DATABASE}-wal"))
     size = sum(file.stat().st_size for file in files if file.exists())
     return Sample(
         at=at,

@@ -9,20 +9,23 @@ Slack, and pruning once a minute.
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.benchmarks import ledger as book
 from tests.benchmarks.beside import COMMAND_EVERY, SCRAPE_EVERY, Commands, Scrapes, again_and_again
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.ledger import Ledger
 from tests.benchmarks.processes import PATIENCE, Watched, free_port
-from tests.benchmarks.samples import Sample, growth, rows, sample
+from tests.benchmarks.samples import DATABASE, Sample, growth, rows, sample
 from tests.benchmarks.scene import Scene
 from tests.benchmarks.traffic import TURN, Traffic, Weather, api_outages, destination_outages
+from watcher.store import reports
+from watcher.store.schema import open_reader
 
 SPEED: Final = 150
 MINUTES: Final = 10.0
@@ -89,7 +92,7 @@ class Soaked:
     rows: list[dict[str, int]]
     outages: dict[str, int]
     ledger: Ledger
-    pending: list[dict[str, object]]
+    pending: list[dict[str, Any]]
     undelivered: int
     scrapes: Scrapes
     commands: Commands
@@ -147,10 +150,11 @@ def figures(soaked: Soaked, seconds: float) -> Iterator[Figure]:
     yield Figure(
         "… share of a core, points", growth(cores), "%", 3.0, note=f"{_share(samples):.0f}% of a core"
     )
-    yield from _consistency(soaked)
+    yield from consistency(soaked)
 
 
-def _consistency(soaked: Soaked) -> Iterator[Figure]:
+def consistency(soaked: Soaked) -> Iterator[Figure]:
+    """Returns how often something was lost, told wrongly or refused; nothing of it is to happen."""
     ledger = soaked.ledger
     outages = f"{sum(soaked.outages.values())} outages of {len(soaked.outages)} kinds"
     questions = f"of {len(ledger.shown)}; {len(ledger.receipts)} events accepted; {outages}"
@@ -185,24 +189,38 @@ def _go_on(
             each.turn(time.monotonic())
         if number % SAMPLE_EVERY == 0:
             samples.append(sample(time.monotonic(), watcher, scene.directory))
-            counts.append(rows(scene.directory / "watcher.db"))
+            counts.append(rows(scene.directory / DATABASE))
         time.sleep(max(began + (number + 1) * TURN - time.monotonic(), 0.0))
     for each in weather:
         each.clear()
     return samples, counts, {name: number for each in weather for name, number in each.passed.items()}
 
 
-def _come_to_rest(scene: Scene, commands: Commands) -> tuple[list[dict[str, object]], int]:
+def _come_to_rest(scene: Scene, commands: Commands) -> tuple[list[dict[str, Any]], int]:
     """Waits until all is told and known; returns what then waits, and how many deliveries are left."""
     give_up = time.monotonic() + PATIENCE
     while True:
-        commands.call("retry", "--all-dead")
-        left = len(commands.json("deliveries", "--state", "pending"))
-        left += len(commands.json("deliveries", "--state", "dead"))
-        pending = commands.json("pending")
-        known = {book.question(item["run_id"], item["prompt"]) for item in pending}
-        if (not left and known == set(scene.servers.ledger().waiting)) or time.monotonic() > give_up:
-            return pending, left
+        dead, left, known = _left(scene.directory / DATABASE)
+        if dead:
+            commands.call("retry", "--all-dead")
+        at_rest = not left and known == set(scene.servers.ledger().waiting)
+        if at_rest or time.monotonic() > give_up:
+            return commands.json("pending"), left
+        time.sleep(0.5)
+
+
+def _left(database: Path) -> tuple[int, int, set[str]]:
+    """Returns how many deliveries are dead, how many are not made, and which questions are known to wait.
+
+    Reminders that are due do not count among those that are not made: there are always some.
+    """
+    with closing(open_reader(database)) as connection:
+        dead = reports.deliveries(connection, "dead", now=time.time())
+        pending = reports.deliveries(connection, "pending", now=time.time())
+        waiting = reports.pending_requests(connection, list(NOTIFY))
+    news = [each for each in pending if each.type != "run.input_reminder"]
+    known = {book.question(each.run_id, each.prompt) for each in waiting}
+    return len(dead), len(dead) + len(news), known
 
 
 def _complaints(log: Path) -> list[str]:

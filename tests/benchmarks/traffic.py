@@ -33,7 +33,7 @@ class Stream:
 STREAMS: Final = (
     Stream("busy", 60, 1),
     Stream("fetched", 20, 8, carried=False),
-    Stream("people", 10, 40),
+    Stream("people", 5, 40),
     Stream("parked", 5, 40, carried=False, hidden=True),
     Stream("still", 30, 0),
 )
