@@ -74,6 +74,12 @@ def test_growth_is_what_stays() -> None:
     assert 3 == growth([number / 10 for number in range(90)])
 
 
+def test_growth_is_no_rise_that_is_followed_by_a_fall() -> None:
+    """Where values rise and fall with a known period, whole periods are compared."""
+    saw = [number % 20 for number in range(150)]
+    assert (-3, 0) == (growth(saw), growth(saw, 20))
+
+
 def test_the_ledger_tells_what_is_wrong() -> None:
     """What was shown twice or waits must be told, what ended must be told to have, nothing else, and once."""
     kept = Ledger(

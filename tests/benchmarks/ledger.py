@@ -7,10 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-SLACK = "api"
-"""Where Slack's Web API is."""
+SLACK: Final = "slack"
+"""How the path of Slack's Web API begins."""
 
 
 def question(run_id: str, prompt: str | None) -> str:
@@ -41,9 +41,9 @@ class Ledger:
         """Takes note of what a destination accepted; an edit in Slack is none of it."""
         document = json.loads(body)
         if to == SLACK:
-            if method == "chat.postMessage":
+            if method == "api/chat.postMessage":
                 event = document.get("metadata", {}).get("event_payload", {}).get("event_id", "")
-                self.receipts.append(Receipt(to, event, method, ""))
+                self.receipts.append(Receipt(to, event, "", ""))
             return
         run, request = document["data"].get("run"), document["data"].get("request")
         about = question(run["id"], request["prompt"]) if run else ""

@@ -38,7 +38,7 @@ def memory(scene: Scene) -> Iterator[Figure]:
         ("resident memory, a webhook", {}, 62.0, 55.0),
         ("resident memory, a webhook and Slack", SLACK, 70.0, 60.0),
     ):
-        slack = {"WATCHER_SLACK_API_URL": f"{scene.servers.url}/api/"}
+        slack = {"WATCHER_SLACK_API_URL": f"{scene.servers.url}/slack/api/"}
         with scene.watcher(**settings, **slack, WATCHER_DATABASE=f"{len(settings)}.db") as watcher:
             scene.servers.publish(KNOWN)
             scene.servers.wait_for_polls(QUIET_POLLS)

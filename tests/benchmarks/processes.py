@@ -94,9 +94,9 @@ class Servers:
         """
         self._do("publish", app=app, count=count, carried=carried, hidden=hidden)
 
-    def ask_again(self, count: int, *, app: str, carried: bool) -> None:
-        """Lets the newest runs that wait ask something else."""
-        self._do("ask_again", app=app, count=count, carried=carried)
+    def ask_again(self, *, app: str, carried: bool) -> None:
+        """Lets a run that has waited for a while ask something else."""
+        self._do("ask_again", app=app, carried=carried)
 
     def finish(self, count: int, *, app: str = BENCH, status: str = "completed") -> None:
         """Lets the oldest waiting runs end; `deleted` leaves nothing of them."""

@@ -53,10 +53,12 @@ def rows(database: Path) -> dict[str, int]:
         return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for (name,) in tables}
 
 
-def growth(values: Sequence[float]) -> float:
-    """Returns by how much the last third exceeds the middle one; the first is the time to warm up.
+def growth(values: Sequence[float], period: int = 1) -> float:
+    """Returns by how much the last third of values exceeds the one before; the first is the time to warm up.
 
-    Of each third the median counts, which no burst and no outage moves.
+    Of each third the median counts, which no burst and no outage moves. Where it can, it is of whole periods
+    of so many values, in which they rise and fall again.
     """
     third = len(values) // 3
-    return median(values[-third:]) - median(values[third : 2 * third])
+    length = third // period * period or third
+    return median(values[-length:]) - median(values[-2 * length : -length])

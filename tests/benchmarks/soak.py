@@ -30,7 +30,7 @@ from watcher.store.schema import open_reader
 SPEED: Final = 150
 MINUTES: Final = 10.0
 SAMPLE_EVERY: Final = 8
-"""Turns."""
+"""Turns between two samples: a second."""
 NOTIFY: Final = {
     "busy": ("hook", "later"),
     "fetched": ("hook", "later"),
@@ -38,6 +38,8 @@ NOTIFY: Final = {
     "parked": ("hook", "later"),
     "still": ("hook", "later", "slack"),
 }
+PRUNED_EVERY: Final = 60
+"""Samples."""
 EXPECTED: Final = frozenset({"delivery.dead", "notifier.failing", "app.failing"})
 """The errors that outages are to bring into the log."""
 
@@ -50,7 +52,7 @@ give_up_after = "10s"
 retention = "20s"
 heartbeat_url = "{url}/heartbeat"
 link_template = "{url}/approvals/{{app}}/{{run_id}}"
-slack_api_url = "{url}/api/"
+slack_api_url = "{url}/slack/api/"
 
 [notifiers.hook]
 type = "webhook"
@@ -141,9 +143,8 @@ def figures(soaked: Soaked, seconds: float) -> Iterator[Figure]:
         "… database and write-ahead log", growth(files), "MiB", 1.0, note=f"at most {max(files):.1f}"
     )
     totals = [sum(each.values()) for each in soaked.rows]
-    yield Figure(
-        "… rows, per cent", 100 * growth(totals) / max(totals), "%", 5.0, note=f"at most {max(totals)}"
-    )
+    rows_grew = 100 * growth(totals, PRUNED_EVERY) / max(totals)
+    yield Figure("… rows, per cent", rows_grew, "%", 5.0, note=f"at most {max(totals)}")
     lines = soaked.scrapes.lines
     yield Figure("… lines of metrics", growth(lines), "", 0.0, note=f"{max(lines)}")
     cores = [100 * (b.cpu - a.cpu) / (b.at - a.at) for a, b in pairwise(samples)]

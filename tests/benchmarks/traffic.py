@@ -70,7 +70,7 @@ class Traffic:
         self._servers.publish(1, app=stream.app, carried=stream.carried, hidden=stream.hidden)
         self._servers.finish(1, app=stream.app, status=self._chance.choice(ENDINGS))
         if not stream.hidden and self._chance.random() < ASK_AGAIN:
-            self._servers.ask_again(1, app=stream.app, carried=stream.carried)
+            self._servers.ask_again(app=stream.app, carried=stream.carried)
 
 
 def _error(code: str) -> str:
@@ -131,7 +131,7 @@ def api_outages(chance: Random) -> Iterator[Outage]:
     while True:
         for name, fault in chance.sample(sorted(API.items()), len(API)):
             one = [chance.choice(apps)]
-            yield Outage(f"api {name}", chance.choice((apps, one)), fault, 4.0)
+            yield Outage(f"apps {name}", chance.choice((apps, one)), fault, 4.0)
 
 
 def destination_outages(chance: Random) -> Iterator[Outage]:
