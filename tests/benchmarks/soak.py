@@ -124,6 +124,8 @@ def run(scene: Scene, seconds: float) -> Soaked:
             pending, undelivered = _come_to_rest(scene, commands)
         ledger = scene.servers.ledger()
     complaints = _complaints(scene.directory / "watcher.log")
+    if watcher.process.returncode:
+        complaints.append(f"exit status {watcher.process.returncode}")
     return Soaked(samples, counts, outages, ledger, pending, undelivered, scrapes, commands, complaints)
 
 
