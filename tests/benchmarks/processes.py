@@ -20,6 +20,8 @@ from tests.process import environment
 PATIENCE: Final = 300.0
 """Seconds that anything may take before a benchmark gives up."""
 MIB: Final = 1024 * 1024
+LOG: Final = "watcher.log"
+"""What a watcher says, in the directory of the scene."""
 BENCH: Final = "bench"
 """The app of all benchmarks that need but one."""
 
@@ -234,7 +236,7 @@ def watched(
 ) -> Iterator[Watched]:
     """Runs `watcher run` on a core; its log goes to a file in the directory."""
     settings = {"WATCHER_HTTP_PORT": str(free_port()), "WATCHER_LOG_FORMAT": "json", **settings}
-    with (directory / "watcher.log").open("ab") as log:
+    with (directory / LOG).open("ab") as log:
         started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "watcher", *arguments],
