@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -219,8 +219,11 @@ class Watched:
         return next(int(line.split()[1]) for line in lines if line.startswith(label))
 
     def _schedule(self, column: int) -> float:
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[column]) for task in tasks) / 1e9
+        nanoseconds = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                nanoseconds += int(task.read_text().split()[column])
+        return nanoseconds / 1e9
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
