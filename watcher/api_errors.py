@@ -18,6 +18,8 @@
 Everything httpx raises is translated to these in `api`, once.
 """
 
+from typing import Self
+
 from watcher.models import Json
 
 
@@ -45,6 +47,11 @@ class ApiError(Exception):
         self.code = code or self.code
         self.details = details
         self.retry_after = retry_after
+
+    def bare(self) -> Self:
+        """Returns it without where it was raised and because of what: that would keep a whole call alive."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
 
 class ConnectionFailed(ApiError):

@@ -78,7 +78,8 @@ class AppAlert:
             self._alarm.set(max(self._due_at - self._wall(), 0.0))
 
     async def _tell(self) -> None:
-        assert self._due_at is not None
+        if self._due_at is None:  # it was told while this waited for its turn
+            return
         error = self._failure or TimedOut("the poll has not ended yet")
         try:
             await self._record(error, max(self._wall(), self._due_at))
@@ -135,4 +136,9 @@ class _Alarm:
 
     def _start(self) -> None:
         self._timer = None
-        self._acting = asyncio.ensure_future(self._act())
+        self._acting = asyncio.ensure_future(self._act_after(self._acting))
+
+    async def _act_after(self, before: asyncio.Future[None] | None) -> None:
+        if before is not None:
+            await before
+        await self._act()

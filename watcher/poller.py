@@ -179,7 +179,7 @@ class Poller:
         except TimeoutError:
             return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
-            return error
+            return error.bare()
         except StoreUnusable:
             raise
         except StoreError as error:
@@ -268,9 +268,9 @@ class Poller:
                 try:
                     return await self._client.run(run_id)
                 except NotFound as error:
-                    return None if error.from_api else error
+                    return None if error.from_api else error.bare()
                 except ApiError as error:
-                    return error
+                    return error.bare()
 
         for start in range(0, len(run_ids), DETAIL_BATCH):
             batch = run_ids[start : start + DETAIL_BATCH]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from tests.benchmarks import bursts, long_runs, starting
+from tests.benchmarks import bursts, long_runs, soak, starting
 from tests.benchmarks.figures import Figure, as_json, table
 from tests.benchmarks.processes import cores, pin
 from tests.benchmarks.scene import Scene, scene
@@ -23,11 +23,13 @@ BENCHMARKS: Final[Mapping[str, Callable[[Scene], Iterator[Figure]]]] = {
     "start": starting.start,
     "churn": long_runs.churn,
     "kill": bursts.kill,
+    "soak": soak.soak,
 }
+ONLY_BY_NAME: Final = frozenset({"soak"})
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """Returns what the command line asks for: `names` and `json`."""
+    """Returns what the command line asks for: `names`, `json` and `minutes`."""
     known = "\n".join(f"  {name:10} {run.__doc__}" for name, run in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
@@ -35,13 +37,16 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=f"benchmarks:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="some of them; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="some of them; all but soak by default")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--minutes", type=float, default=soak.MINUTES, help="how long soak lasts; %(default)g by default"
+    )
     chosen = parser.parse_args(given)
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    chosen.names = chosen.names or list(BENCHMARKS)
+    chosen.names = chosen.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]
     return chosen
 
 
@@ -52,7 +57,7 @@ def main() -> None:
     pin(0, available.others)
     figures: list[Figure] = []
     for name in chosen.names:
-        with scene(available) as surroundings:
+        with scene(available, chosen.minutes) as surroundings:
             figures += BENCHMARKS[name](surroundings)
         sys.stderr.write(f"{name}: done, load average {os.getloadavg()[0]:.1f}\n")
     sys.stdout.write((as_json(figures) if chosen.json else table(figures)) + "\n")

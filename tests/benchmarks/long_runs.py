@@ -4,11 +4,10 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.figures import Figure, percentile
-from tests.benchmarks.processes import MIB, Watched
+from tests.benchmarks.samples import Sample, growth, sample
 from tests.benchmarks.scene import Costs, Scene
 
 KNOWN: Final = 5
@@ -18,7 +17,6 @@ EVERY: Final = 30.0
 ROUNDS: Final = 3
 WAITING: Final = 10_000
 CHURN_SECONDS: Final = 120
-WARM_UP: Final = 40
 PER_SECOND: Final = 20
 PENDING: Final = 100
 SLACK: Final = {
@@ -40,7 +38,7 @@ def memory(scene: Scene) -> Iterator[Figure]:
         ("resident memory, a webhook", {}, 62.0, 55.0),
         ("resident memory, a webhook and Slack", SLACK, 70.0, 60.0),
     ):
-        slack = {"WATCHER_SLACK_API_URL": f"{scene.servers.url}/api/"}
+        slack = {"WATCHER_SLACK_API_URL": f"{scene.servers.url}/slack/api/"}
         with scene.watcher(**settings, **slack, WATCHER_DATABASE=f"{len(settings)}.db") as watcher:
             scene.servers.publish(KNOWN)
             scene.servers.wait_for_polls(QUIET_POLLS)
@@ -95,24 +93,22 @@ def churn(scene: Scene) -> Iterator[Figure]:
     """Two minutes in which every 50 ms a request comes and another is answered; what is old is pruned."""
     with scene.watcher(WATCHER_POLL_INTERVAL="1s", WATCHER_RETENTION="20s") as watcher:
         scene.servers.publish(PENDING)
-        samples: list[tuple[float, int, float]] = []
+        samples: list[Sample] = []
         began = time.monotonic()
         costs = Costs(watcher)
         for turn in range(CHURN_SECONDS * PER_SECOND):
             scene.servers.publish(1)
             scene.servers.finish(1)
             if turn % PER_SECOND == 0:
-                samples.append(_sample(scene.directory, watcher))
+                samples.append(sample(time.monotonic(), watcher, scene.directory))
             time.sleep(max(began + (turn + 1) / PER_SECOND - time.monotonic(), 0.0))
         note, core = costs.note(), costs.core
-    early, late = samples[WARM_UP : WARM_UP + 20], samples[-20:]
-    memory_grew, descriptors_grew = (
-        max(sample[place] for sample in late) - max(sample[place] for sample in early) for place in (0, 1)
-    )
+    grew = growth([each.resident for each in samples])
     what = "two minutes of churn at 20 a second: memory that grew after 40 s"
-    yield Figure(what, memory_grew, "MiB", 3.0, 1.0, f"to {late[-1][0]:.0f} MiB; {core:.0f}% of the core")
-    yield Figure("… descriptors that grew", descriptors_grew, "", 0.0, note=f"to {late[-1][1]}")
-    largest = max(sample[2] for sample in samples)
+    yield Figure(what, grew, "MiB", 3.0, 1.0, f"to {samples[-1].resident:.0f} MiB; {core:.0f}% of the core")
+    descriptors = [each.descriptors for each in samples]
+    yield Figure("… descriptors that grew", growth(descriptors), "", 0.0, note=f"to {descriptors[-1]}")
+    largest = max(each.files for each in samples)
     yield Figure("… database and write-ahead log, at most", largest, "MiB", 32.0, 16.0, note)
 
 
@@ -127,9 +123,3 @@ def _quiet(
         costs = Costs(watcher)
         scene.servers.wait_for_polls(QUIET_POLLS)
         return Figure(what, 1000 * costs.cpu / QUIET_POLLS, "ms", goal, stretch, costs.note())
-
-
-def _sample(directory: Path, watcher: Watched) -> tuple[float, int, float]:
-    files = (directory / name for name in ("watcher.db", "watcher.db-wal"))
-    size = sum(file.stat().st_size for file in files if file.exists())
-    return watcher.memory(), watcher.descriptors(), size / MIB

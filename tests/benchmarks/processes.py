@@ -8,16 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.benchmarks.faults import Fault
+from tests.benchmarks.ledger import Ledger
 from tests.process import environment
 
 PATIENCE: Final = 300.0
 """Seconds that anything may take before a benchmark gives up."""
 MIB: Final = 1024 * 1024
+LOG: Final = "watcher.log"
+"""What a watcher says, in the directory of the scene."""
+BENCH: Final = "bench"
+"""The app of all benchmarks that need but one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +87,30 @@ class Servers:
     @property
     def app(self) -> str:
         """The base URL of the app in which runs are published."""
-        return f"{self.url}/bench"
+        return f"{self.url}/{BENCH}"
 
-    def publish(self, count: int, *, carried: bool = True) -> None:
-        """Lets so many new runs wait; their requests are in the list if `carried`, else only in each run."""
-        self._do("publish", count=count, carried=carried)
+    def publish(self, count: int, *, app: str = BENCH, carried: bool = True, hidden: bool = False) -> None:
+        """Lets so many new runs of an app wait.
 
-    def finish(self, count: int) -> None:
-        """Lets the oldest waiting runs end."""
-        self._do("finish", count=count)
+        Their requests are in the list if `carried`, else only in each run, and nowhere if `hidden`.
+        """
+        self._do("publish", app=app, count=count, carried=carried, hidden=hidden)
+
+    def ask_again(self, *, app: str, carried: bool) -> None:
+        """Lets a run that has waited for a while ask something else."""
+        self._do("ask_again", app=app, carried=carried)
+
+    def finish(self, count: int, *, app: str = BENCH, status: str = "completed") -> None:
+        """Lets the oldest waiting runs end; `deleted` leaves nothing of them."""
+        self._do("finish", app=app, count=count, status=status)
+
+    def misbehave(self, places: Sequence[str], fault: Fault) -> None:
+        """Calls whose path begins with one of these places are answered wrongly from now on."""
+        self._do("fault", places=places, fault=asdict(fault))
+
+    def behave(self, places: Sequence[str]) -> None:
+        """Calls to these places are answered as they should be."""
+        self._do("fault", places=places, fault=None)
 
     def wait(self, what: str, count: int = 1, seconds: float = PATIENCE) -> None:
         """Waits until there were so many `polls` or `posts`.
@@ -126,6 +147,14 @@ class Servers:
             told["answers"],
             [Post(at, event) for at, event in told["posts"]],
         )
+
+    def keep_ledger(self) -> None:
+        """Keeps book of questions and of what was accepted, and not of posts, from here on."""
+        self._do("keep_ledger")
+
+    def ledger(self) -> Ledger:
+        """Returns the book, with what waits now."""
+        return Ledger.of(self._do("ledger"))
 
     def _do(self, command: str, **arguments: Any) -> Any:
         assert self._process.stdin is not None
@@ -177,9 +206,31 @@ class Watched:
         """Returns how many file descriptors are open."""
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
+    def own_memory(self) -> float:
+        """Returns the part of it that is no file's, in MiB."""
+        return self._number("smaps_rollup", "Anonymous:") / 1024
+
+    def threads(self) -> int:
+        """Returns how many threads there are."""
+        return self._number("status", "Threads:")
+
+    def _number(self, file: str, label: str) -> int:
+        lines = Path(f"/proc/{self.pid}/{file}").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(label))
+
     def _schedule(self, column: int) -> float:
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[column]) for task in tasks) / 1e9
+        nanoseconds = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                nanoseconds += int(task.read_text().split()[column])
+        return nanoseconds / 1e9
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment of a watcher with these settings."""
+    clean = environment(settings)
+    del clean["PYTHONWARNINGS"]  # warnings are what the tests look at; showing them costs time
+    return clean
 
 
 @contextmanager
@@ -187,14 +238,13 @@ def watched(
     directory: Path, settings: Mapping[str, str], core: int | None, arguments: Sequence[str] = ("run",)
 ) -> Iterator[Watched]:
     """Runs `watcher run` on a core; its log goes to a file in the directory."""
-    clean = environment({"WATCHER_HTTP_PORT": str(free_port()), "WATCHER_LOG_FORMAT": "json", **settings})
-    del clean["PYTHONWARNINGS"]  # warnings are what the tests look at; showing them costs time
-    with (directory / "watcher.log").open("ab") as log:
+    settings = {"WATCHER_HTTP_PORT": str(free_port()), "WATCHER_LOG_FORMAT": "json", **settings}
+    with (directory / LOG).open("ab") as log:
         started = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-m", "watcher", *arguments],
             cwd=directory,
-            env=clean,
+            env=clean_environment(settings),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

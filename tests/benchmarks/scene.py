@@ -12,11 +12,12 @@ from tests.benchmarks.processes import Cores, Servers, Watched, servers, watched
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The surroundings of one benchmark."""
+    """The surroundings of one benchmark; `minutes` is how long one lasts that may take any time."""
 
     cores: Cores
     servers: Servers
     directory: Path
+    minutes: float
 
     @contextmanager
     def watcher(self, **settings: str) -> Iterator[Watched]:
@@ -39,10 +40,10 @@ class Scene:
 
 
 @contextmanager
-def scene(chosen: Cores) -> Iterator[Scene]:
+def scene(chosen: Cores, minutes: float) -> Iterator[Scene]:
     """Opens a scene of its own for a benchmark."""
     with TemporaryDirectory(prefix="watcher-benchmark-") as directory, servers(chosen.others) as served:
-        yield Scene(chosen, served, Path(directory))
+        yield Scene(chosen, served, Path(directory), minutes)
 
 
 class Costs:

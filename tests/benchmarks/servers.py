@@ -13,43 +13,77 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+from tests.benchmarks.faults import Fault
+from tests.benchmarks.ledger import SLACK, Ledger, question
+
 _SLACK: Final = b'{"ok":true,"channel":"C0123456789","ts":"1781082921.000100"}'
 _NOT_FOUND: Final = b'{"error":{"code":"not_found","message":"no such run"}}'
+HEARTBEAT: Final = "heartbeat"
 _EMPTY: Final = b'{"data":[],"pagination":{"page":1,"page_size":100,"page_count":0,"total_count":0}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of the list, the ids of the runs on it, and the questions that it shows."""
+
+    body: bytes
+    runs: list[str]
+    questions: list[str]
 
 
 @dataclass(slots=True)
 class App:
-    """The runs of an app, as bytes: how the list shows each that waits, and what each shows by itself."""
+    """The runs of an app, as bytes: how the list shows each that waits, and what each shows by itself.
+
+    `asked` holds the prompt of each that waits, None where it shows none.
+    """
 
     listed: dict[str, bytes] = field(default_factory=dict)
     details: dict[str, bytes] = field(default_factory=dict)
-    pages: dict[tuple[int, int], tuple[bytes, list[str]]] = field(default_factory=dict)
+    asked: dict[str, str | None] = field(default_factory=dict)
+    pages: dict[tuple[int, int], Page] = field(default_factory=dict)
+    questions: int = 0
 
-    def publish(self, count: int, *, carried: bool) -> None:
-        """Makes so many new runs wait; their requests are in the list only if `carried`."""
+    def publish(self, count: int, *, carried: bool, hidden: bool = False) -> None:
+        """Makes so many new runs wait; their requests are in the list only if `carried`, or nowhere."""
         for _ in range(count):
-            run_id = str(uuid.uuid4())
-            run = _run(run_id, "awaiting_input")
-            asked = run | {"input_requests": [_question(len(self.details))]}
-            self.listed[run_id] = json.dumps(asked if carried else run).encode()
-            self.details[run_id] = json.dumps({"data": asked}).encode()
-        self.pages.clear()
+            self._ask(str(uuid.uuid4()), self._question(), carried=carried, hidden=hidden)
 
-    def finish(self, count: int) -> None:
-        """Lets the oldest of those that wait come to their end."""
+    def ask_again(self, *, carried: bool) -> None:
+        """Lets a run that has waited for a while ask something else under the same id."""
+        run_id = list(self.listed)[len(self.listed) // 2]
+        known = json.loads(self.details[run_id])["data"]["input_requests"][0]
+        self._ask(run_id, self._question() | {"id": known["id"]}, carried=carried)
+
+    def finish(self, count: int, *, status: str = "completed") -> None:
+        """Lets the oldest of those that wait come to their end; `deleted` leaves nothing of them."""
         for run_id in list(self.listed)[:count]:
-            del self.listed[run_id]
-            self.details[run_id] = json.dumps({"data": _run(run_id, "completed")}).encode()
+            del self.listed[run_id], self.asked[run_id]
+            if status == "deleted":
+                del self.details[run_id]
+            else:
+                self.details[run_id] = json.dumps({"data": _run(run_id, status)}).encode()
         self.pages.clear()
 
-    def page(self, number: int, size: int) -> tuple[bytes, list[str]]:
-        """Returns a page and the ids of the runs on it."""
+    def _question(self) -> dict[str, Any]:
+        self.questions += 1
+        return _question(self.questions - 1)
+
+    def _ask(self, run_id: str, asked: dict[str, Any], *, carried: bool, hidden: bool = False) -> None:
+        run = _run(run_id, "awaiting_input")
+        asking = run if hidden else run | {"input_requests": [asked]}
+        self.listed[run_id] = json.dumps(asking if carried else run).encode()
+        self.details[run_id] = json.dumps({"data": asking}).encode()
+        self.asked[run_id] = None if hidden else asked["prompt"]
+        self.pages.clear()
+
+    def page(self, number: int, size: int) -> Page:
+        """Returns a page."""
         if (number, size) not in self.pages:
             ids = list(self.listed)[(number - 1) * size : number * size]
             pagination = {
@@ -60,7 +94,10 @@ class App:
             }
             items = b",".join(self.listed[run_id] for run_id in ids)
             body = b'{"data":[%b],"pagination":%b}' % (items, json.dumps(pagination).encode())
-            self.pages[number, size] = body, ids
+            carried = [run_id for run_id in ids if b'"input_requests"' in self.listed[run_id]]
+            self.pages[number, size] = Page(
+                body, ids, [question(run_id, self.asked[run_id]) for run_id in carried]
+            )
         return self.pages[number, size]
 
 
@@ -75,53 +112,75 @@ class Records:
 
 
 class Stage:
-    """All that is served."""
+    """All that is served, and what goes wrong where, by the first part of the path."""
 
     def __init__(self) -> None:
         self.apps: dict[str, App] = {}
         self.records = Records()
+        self.ledger: Ledger | None = None
         self.kill: tuple[int, int] | None = None
+        self.faults: dict[str, Fault] = {}
         self._news = asyncio.Event()
+
+    def fault(self, target: str, call: bytes) -> Fault | None:
+        """Returns what is to be done to a call instead of answering it."""
+        fault = self.faults.get(_place(target))
+        return fault if fault is not None and fault.befalls(call) else None
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes, Callable[[], None]]:
         """Returns status and body of an answer, and what is to be called once it was written."""
         path = urlsplit(target)
         if method == "POST":
             return self._take(path.path, body)
+        if _place(target) == HEARTBEAT:
+            return 200, b"", self._beaten
         name, _, rest = path.path.lstrip("/").partition("/v1/runs")
-        app = self.apps.get(name)
+        app = self.apps.get(name, App())
         if rest:
-            detail = app.details.get(rest.lstrip("/")) if app else None
-            return (404, _NOT_FOUND, self._answered) if detail is None else (200, detail, self._answered)
+            run_id = rest.lstrip("/")
+            if run_id not in app.details:
+                return 404, _NOT_FOUND, self._answered
+            asked = app.asked.get(run_id)
+            return (
+                200,
+                app.details[run_id],
+                lambda: self._answered([question(run_id, asked)] if asked else ()),
+            )
         query = parse_qs(path.query)
         number, size = int(query["page"][0]), int(query["page_size"][0])
         if number == 1:
             self.records.polls.append((time.monotonic(), name))
             self._news.set()
-        if app is None:
+        if not app.listed:
             return 200, _EMPTY, self._answered
-        content, ids = app.page(number, size)
+        page = app.page(number, size)
 
         def written() -> None:
             now = time.monotonic()
-            for run_id in ids:
+            for run_id in page.runs:
                 self.records.served.setdefault(run_id, now)
-            self._answered()
+            self._answered(page.questions)
 
-        return 200, content, written
+        return 200, page.body, written
 
-    def _answered(self) -> None:
+    def _answered(self, questions: Sequence[str] = ()) -> None:
         self.records.answers.append(time.monotonic())
+        if self.ledger is not None:
+            self.ledger.shown.update(questions)
+
+    def _beaten(self) -> None:
+        if self.ledger is not None:
+            self.ledger.beats += 1
 
     def _take(self, path: str, body: bytes) -> tuple[int, bytes, Callable[[], None]]:
-        if path.startswith("/api/"):
-            return 200, _SLACK, lambda: None
-        received = time.monotonic()
-        posts = self.records.posts
-        posts.append((received, body))
-        if self.kill is not None and len(posts) == self.kill[0]:
-            os.kill(self.kill[1], signal.SIGKILL)
-        return 200, b"", self._news.set
+        place, _, method = path.lstrip("/").partition("/")
+        if self.ledger is not None:
+            self.ledger.accept(place, method, body)
+        elif place != SLACK:
+            self.records.posts.append((time.monotonic(), body))
+            if self.kill is not None and len(self.records.posts) == self.kill[0]:
+                os.kill(self.kill[1], signal.SIGKILL)
+        return 200, _SLACK if place == SLACK else b"", self._news.set
 
     async def wait(self, what: str, count: int, seconds: float) -> bool:
         """Waits until there are so many polls or posts; returns whether there are."""
@@ -136,12 +195,12 @@ class Stage:
 
     async def do(self, command: str, arguments: dict[str, Any]) -> Any:
         """Does what a line of standard input says and returns what is answered."""
-        app = self.apps.setdefault(arguments.pop("app", "bench"), App())
         match command:
-            case "publish":
-                app.publish(**arguments)
-            case "finish":
-                app.finish(**arguments)
+            case "publish" | "ask_again" | "finish":
+                app = self.apps.setdefault(arguments.pop("app"), App())
+                getattr(app, command)(**arguments)
+            case "fault":
+                self._misbehave(**arguments)
             case "wait":
                 return await self.wait(**arguments)
             case "count":
@@ -153,7 +212,26 @@ class Stage:
             case "forget":
                 self.records = Records()
                 self.kill = None
+            case "keep_ledger":
+                self.ledger = Ledger()
+            case "ledger":
+                return self._told_ledger()
         return None
+
+    def _misbehave(self, places: Sequence[str], fault: dict[str, Any] | None) -> None:
+        for place in places:
+            self.faults.pop(place, None)
+            if fault is not None:
+                self.faults[place] = Fault(**fault)
+
+    def _told_ledger(self) -> dict[str, Any]:
+        assert self.ledger is not None
+        self.ledger.waiting = {
+            question(run_id, prompt): name
+            for name, app in self.apps.items()
+            for run_id, prompt in app.asked.items()
+        }
+        return self.ledger.as_json()
 
 
 class Connection(asyncio.Protocol):
@@ -178,7 +256,12 @@ class Connection(asyncio.Protocol):
             if len(self._received) < whole:
                 return
             method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
-            body, self._received = self._received[end + 4 : whole], self._received[whole:]
+            call, self._received = self._received[:whole], self._received[whole:]
+            if fault := self._stage.fault(target, call):
+                if not fault.commit(self._transport):
+                    return
+                continue
+            body = call[end + 4 :]
             status, content, written = self._stage.answer(method, target, body)
             self._transport.write(
                 b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -198,6 +281,10 @@ async def main() -> None:
     async for line in commands:
         command, arguments = json.loads(line)
         _say(await stage.do(command, arguments))
+
+
+def _place(target: str) -> str:
+    return target.split("/", 2)[1]
 
 
 def _say(answer: Any) -> None:
