@@ -1,4 +1,4 @@
-"""The model's book of promises: who is to be told of a request, and from when, by the configuration of its time.
+"""The model's book of promises: who is to be told of a request, and from when, as was configured at its time.
 
 What is promised when a request is first seen stays, whatever is configured later.
 """
@@ -26,7 +26,7 @@ class Book:
     worked: set[str] = field(default_factory=set)
 
     def first_seen(self, key: int, app: str, config: Config, now: float) -> None:
-        """A request was recorded in a poll: everybody is to be told, unless that is the backlog to pass over."""
+        """A request was recorded: everybody is to be told, unless it is of the backlog to be passed over."""
         silent = config.backlog == "baseline" and app not in self.worked
         told = {} if silent else told_of(config, app)
         self.promises[key] = Promise({name: now + section.after for name, section in told.items()}, now)

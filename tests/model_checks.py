@@ -141,9 +141,16 @@ def check_beginnings(
 ) -> Iterator[str]:
     """Nothing begins but what was shown, and what is not visible only after it was so before.
 
-    In `silent` apps the backlog is being recorded, what is not visible too.
+    What has just ended is no news, if it is shown once more. In `silent` apps the backlog is being recorded,
+    what is not visible too.
     """
     for request in begun_between(before, after):
+        if any(
+            each.resolved_at is not None and abs(request.first_seen_at - each.resolved_at) < ECHO_SECONDS
+            for each in before.requests.values()
+            if (each.app, each.run_id, each.identity) == (request.app, request.run_id, request.identity)
+        ):
+            yield f"{request} is an echo"
         exchange = exchanges.get(request.app, Exchange())
         looked = exchange.looked.get(request.run_id, Shown(None))
         if request.identity[1] == UNSEEN.fingerprint:
@@ -213,7 +220,7 @@ def _others_wait(database: sqlite3.Connection, subject: str) -> bool:
 
 
 def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
-    """Everybody to whom that was promised is told, or was told, of everything that waits, once; nobody else."""
+    """Everybody to whom that was promised is told, or will be, of what waits, once; and nobody else."""
     openings: dict[tuple[int, str], list[str]] = {}
     for row in database.execute(OPENINGS):
         openings.setdefault((row["key"], row["notifier"]), []).append(row["state"])
@@ -269,7 +276,7 @@ def check_reminders(
 def check_digest(
     database: sqlite3.Connection, config: Config, app: str, begun: Collection[int], notifier: str
 ) -> Iterator[str]:
-    """More than so many new requests of a poll in which nothing was held before are one digest, fewer none."""
+    """More than so many new requests of a poll before which nothing was held are one digest, fewer none."""
     if notifier not in told_of(config, app) or not begun:
         return
     rows = [row for row in database.execute(OPENINGS) if row["key"] in begun and row["notifier"] == notifier]
@@ -284,7 +291,7 @@ def check_digest(
 def check_all_sent(
     database: sqlite3.Connection, notifier: str, *, newest: int, due_by: float, polled: Collection[str]
 ) -> Iterator[str]:
-    """A notifier that was always well has been sent all that was due, of apps that were polled or of notifiers.
+    """A notifier that was always well has been sent all that was due, of apps that were polled or of none.
 
     What came after the delivery `newest` came while lanes went round.
     """

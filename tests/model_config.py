@@ -1,8 +1,8 @@
 """The model's configuration: two apps and three notifiers, each of which can be taken out and put back.
 
-`slack` and `leads` are read by people and may be one place, where messages have their pace; `slack` gets digests.
-`webhook` is a machine's. The notifiers that hear of `sales` can be fewer. A configuration holds for one life of
-the watcher; the next life may have another.
+`slack` and `leads` are read by people and may be one place, where messages have their pace; `slack` gets
+digests. `webhook` is a machine's. The notifiers that hear of `sales` can be fewer. A configuration holds for
+one life of the watcher; the next life may have another.
 """
 
 from collections.abc import Collection, Sequence

@@ -43,8 +43,10 @@ class Witness:
     def accepted(self, destination: "Destination", delivery: Delivery, *, reply_lost: bool = False) -> None:
         """A destination accepts a delivery, whether or not the watcher gets to know it."""
 
-    def ended(self, destination: "Destination", delivery: Delivery, *, well: bool | None) -> None:
-        """An attempt is over, well or not; with None nobody learns how."""
+    def ended(
+        self, destination: "Destination", delivery: Delivery, *, well: bool | None, pause: float = 0.0
+    ) -> None:
+        """An attempt is over, well or not; with None nobody learns how. A pause may be asked for, in seconds."""
 
 
 class Destination(ScriptedNotifier):
@@ -83,14 +85,16 @@ class Destination(ScriptedNotifier):
         mood = self.script.pop(0) if self.script else self.mood
         self._witness.began(self, delivery)
         well: bool | None = None
+        pause = 0.0
         try:
             receipt = await self._answer(mood, delivery)
             well = True
-        except Exception:
+        except Exception as error:
             well = False
+            pause = getattr(error, "retry_after", None) or 0.0
             raise
         finally:
-            self._witness.ended(self, delivery, well=well)
+            self._witness.ended(self, delivery, well=well, pause=pause)
         return receipt
 
     async def _answer(self, mood: Mood, delivery: Delivery) -> Receipt | None:

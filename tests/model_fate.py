@@ -1,13 +1,13 @@
 """The model's time, and how its process is struck: at this commit or that, in one way or another.
 
-Nothing here depends on real time: clock and event loop have the model's time, and units of work run where they
-are asked for.
+Nothing here depends on real time: clock and event loop have the model's time, and units of work run where
+they are asked for.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -63,7 +63,7 @@ class ModelLoop(asyncio.SelectorEventLoop):
 class Fate:
     """When the process is struck by what; `turns` counts what it does, `commits` its units of work.
 
-    Only `polls` can be cut short.
+    `wrote` are the numbers of those that changed something. Only `polls` can be cut short.
     """
 
     blow: Blow | None = None
@@ -72,6 +72,7 @@ class Fate:
     refused: bool = False
     turns: int = 0
     commits: int = 0
+    wrote: list[int] = field(default_factory=list)
     polls: Collection[asyncio.Task[Any]] = ()
 
     def arm(self, blow: Blow, commits: int) -> None:
@@ -122,6 +123,7 @@ class MortalStore(Store):
         self._fate = fate
 
     def _transaction(self, work: Any, then: Any) -> Any:
+        number, changes = self._fate.commits, self._connection.total_changes
         blow = self._fate.strike()
         if blow == "killed before":
             self._fate.dead = True
@@ -130,6 +132,8 @@ class MortalStore(Store):
             self._fate.refused = True
             raise StoreError("the disk is full")
         result = super()._transaction(work, then)
+        if self._connection.total_changes > changes:
+            self._fate.wrote.append(number)
         if blow == "killed after":
             self._fate.dead = True
             raise Killed

@@ -1,7 +1,8 @@
 """What destinations see, and what they should never see, checked at every attempt.
 
-Nobody is told twice unless a crash or a lost reply made that uncertain, nor out of order, too early, of what is
-over, or of an app that is not watched; no destination gets more at a time or faster than it takes.
+Nobody is told twice unless a crash or a lost reply made that uncertain, nor out of order, too early, of what
+is over, or of an app that is not watched; no destination gets more at a time or faster than it takes,
+nor anything in a pause that it asked for.
 """
 
 import sqlite3
@@ -84,6 +85,7 @@ class Ledger(Witness):
     under_way: dict[int, Attempt] = field(default_factory=dict)
     interrupted: set[int] = field(default_factory=set)
     put_back: set[str] = field(default_factory=set)
+    paused: dict[str, float] = field(default_factory=dict)
     life: Life | None = None
     _told: dict[tuple[str, str], Telling] = field(default_factory=dict)
     _heard: dict[tuple[str, str], list[Heard]] = field(default_factory=dict)
@@ -131,9 +133,13 @@ class Ledger(Witness):
         over = event.type == "run.input_resolved" and (event.digest is None or not event.digest.waiting)
         heard.append(Heard(delivery.id, event.type, row["age"] or 0.0, over))
 
-    def ended(self, destination: Destination, delivery: Delivery, *, well: bool | None) -> None:
+    def ended(
+        self, destination: Destination, delivery: Delivery, *, well: bool | None, pause: float = 0.0
+    ) -> None:
         """An attempt is over."""
         self.under_way.pop(delivery.id, None)
+        if pause:
+            self.paused[destination.name] = self.clock.elapsed + pause
         self.news.attempted(destination.name, well=well)
 
     def killed(self) -> None:
@@ -153,6 +159,8 @@ class Ledger(Witness):
             telling.delivery for telling in self._told.values() if telling.delivery in open_ones
         }
         self.life = None
+        recorded = {row["name"] for row in self._rows("SELECT name FROM notifiers WHERE paused_until > 0")}
+        self.paused = {name: until for name, until in self.paused.items() if name in recorded}
         self.news.unsure()
 
     def knows_told(self, notifier: str, event: str) -> bool:
@@ -174,6 +182,8 @@ class Ledger(Witness):
         if sum(each.notifier == name for each in attempts) >= SLOTS[name]:
             self._fail(delivery, "is one too many at a time")
         assert self.life is not None
+        if self.clock.elapsed < self.paused.get(name, 0.0) - A_LITTLE:
+            self._fail(delivery, "is sent in a pause that was asked for")
         if destination.spacing:
             if any(each.place == place for each in attempts):
                 self._fail(delivery, "is sent beside another to its place")

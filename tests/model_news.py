@@ -1,8 +1,8 @@
 """What is told of failing apps and of failing notifiers, and of their recovery, checked after every step.
 
 An outage of an app lasts from when it was last known to be well to its next whole poll; one of a notifier
-from its first failure to what it next accepts. Of each that lasts long enough those concerned are told once, in
-time and no earlier; of its end once those who were told, or may have been.
+from its first failure to what it next accepts. Of each that lasts long enough those concerned are told once,
+in time and no earlier; of its end once those who were told, or may have been.
 """
 
 import json
@@ -29,10 +29,10 @@ class Moment:
 
 @dataclass(slots=True)
 class Outage:
-    """Since when something may fail, and the event, if any, by which that was told, and when.
+    """Since when something may fail, and the event, if any, by which that was told, and from when.
 
-    `before` is when the outage before began. `lasting` says of an app that a restart does not make it forget, and
-    `sure` of a notifier that the watcher knows what its sends came to.
+    `before` is when the outage before began. `lasting` says of an app that a restart does not make it forget,
+    and `sure` of a notifier that the watcher knows what its sends came to.
     """
 
     since: Moment | None = None
@@ -55,6 +55,7 @@ class News:
     accepted_at: dict[str, float] = field(default_factory=dict)
     _events: set[str] = field(default_factory=set)
     _reached: set[int] = field(default_factory=set)
+    _looked_at: float = 0.0
 
     def started(self, config: Config) -> None:
         """A process starts; how long an app has failed is remembered if it ever worked, or was told of."""
@@ -80,7 +81,8 @@ class News:
         """A send has ended."""
         outage = self.notifiers.setdefault(notifier, Outage())
         if well:
-            outage.since, outage.before = None, outage.since or outage.before
+            outage.before = outage.since or outage.before
+            outage.since = None
             self.accepted_at[notifier] = self.clock.elapsed
         elif well is False and outage.since is None:
             outage.since, outage.sure = self._now(), True
@@ -129,6 +131,7 @@ class News:
             row["id"]
             for row in self.database.execute("SELECT id FROM deliveries WHERE state = 'sent' OR doubtful")
         }
+        self._looked_at = self.clock.elapsed
 
     def check_apps_told(self, config: Config, app: str) -> Iterator[str]:
         """After a failed poll: an outage that has lasted long enough is told of."""
@@ -177,7 +180,7 @@ class News:
             yield f"{name} fails since {outage.since.wall}, told is {detail['since']}"
         if sorted(event["hearers"].split(",")) != sorted(hearers):
             yield f"that {name} fails is told to {event['hearers']}, not to {hearers}"
-        outage.told, outage.told_at, outage.told_since = event["id"], self.clock.elapsed, detail["since"]
+        outage.told, outage.told_at, outage.told_since = event["id"], self._looked_at, detail["since"]
 
     def _check_end(
         self,

@@ -1,4 +1,4 @@
-"""The model's process: the real pollers, store and lanes, put together as the daemon does, in life after life.
+"""The model's process: the real pollers, store and lanes, put together as by the daemon, in life after life.
 
 A life has one configuration. What begins it is the daemon's own `_adopt`, and how news is routed is
 what `watcher.parts` says.
@@ -163,7 +163,10 @@ class Process:
         """Deletes what is over for so long."""
         await self.start()
         assert self.store is not None
-        await self.store.prune(before=before)
+        try:
+            await self.store.prune(before=before)
+        except Killed:
+            await self.kill()
 
     async def clock_set(self, seconds: float) -> None:
         """Does what the daemon does when it sees that the clock was set."""

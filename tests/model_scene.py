@@ -1,4 +1,4 @@
-"""The scene of the model: worlds, process, destinations, and what is checked after each thing that happens."""
+"""The scene of the model: worlds, process, destinations, and what is checked after each happening."""
 
 import asyncio
 import sqlite3
@@ -20,7 +20,7 @@ from tests.model_ledger import Ledger
 from tests.model_news import News
 from tests.model_process import Process
 from tests.model_world import Exchange, World, identities
-from watcher import sightings
+from watcher import daemon, sightings
 from watcher.config import Config
 from watcher.models import AWAITING
 from watcher.store import outbox
@@ -40,6 +40,7 @@ class Scene:
         patched = self.stack.enter_context(pytest.MonkeyPatch.context())
         patched.setattr(sightings, "computing", at_once)
         self.clock = ModelClock()
+        patched.setattr(daemon, "time", self.clock)
         self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))
         # What a killed process did not look at any more is of no interest.
         self.runner.get_loop().set_exception_handler(lambda *_: None)
@@ -95,7 +96,7 @@ class Scene:
         for app in watched:
             self.worlds[app].begin()
         exchanges = {app: self.worlds[app].exchange for app in watched}
-        struck = self.fate.blow is not None
+        struck = self.fate.blow is not None or self.fate.dead
         outcomes = self.runner.run(self.process.poll(watched))
         for app in watched:
             self.worlds[app].end()
@@ -250,18 +251,8 @@ class Scene:
             )
 
     def come_to_an_end(self) -> None:
-        """Heals everything but who is ill, puts back what was taken out, and lets time pass until all is over."""
-        self.fate.blow = None
-        config = self.process.config
-        if (len(config.apps), len(config.notifiers)) != (len(APPS), len(NOTIFIERS)):
-            self.configure(make_config(remind_after=(REMINDERS[2],) * 3, digest_above=1))
-        for world in self.worlds.values():
-            world.trouble.clear()
-        for destination in self.destinations:
-            if destination.mood in {"well", "hangs", "replies late"}:
-                destination.mood = "well"
-            destination.script = []
-            destination.gate.set()
+        """Heals all but who is ill, puts back what was taken out, and lets time pass until all is over."""
+        self._heal()
         self.deliver()
         for _ in range(3):
             self.poll_once()
@@ -282,6 +273,19 @@ class Scene:
         for destination in self.destinations:
             if destination.spotless:
                 self.hold(*checks.check_delivered(self.database, self.ledger, destination.name))
+
+    def _heal(self) -> None:
+        self.fate.blow = None
+        config = self.process.config
+        if (len(config.apps), len(config.notifiers)) != (len(APPS), len(NOTIFIERS)):
+            self.configure(make_config(remind_after=(REMINDERS[2],) * 3, digest_above=1))
+        for world in self.worlds.values():
+            world.trouble.clear()
+        for destination in self.destinations:
+            if destination.mood in {"well", "hangs", "replies late"}:
+                destination.mood = "well"
+            destination.script = []
+            destination.gate.set()
 
     def hold(self, *wrong: str) -> None:
         """Fails if anything is wrong."""

@@ -1,7 +1,7 @@
 """The model's world: runs of an app that ask, answered or not, and a Runs API that shows them well or badly.
 
 Each app has a world of its own, with runs of the same ids that ask the same. The truth is in `World.runs`.
-`World.exchange` is what the API really showed since the last poll began, which is all that a watcher can know.
+`World.exchange` is what the API really showed since the last poll began, and all that a watcher can know.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,8 +1,8 @@
 """A model of apps, runs and requests against the real pollers, store and lanes, by Hypothesis.
 
-Two apps are watched for three notifiers. Runs ask and are answered, calls and sends fail in every way, the process
-is killed at any commit and started again, with the same configuration or another, and time passes or the clock is
-set. After each step everything is checked that must hold:
+Two apps are watched for three notifiers. Runs ask and are answered, calls and sends fail in every way, the
+process is killed at any commit and started again, with the same configuration or another, and time passes or
+the clock is set. After each step everything is checked that must hold:
 
 - `model_world`: runs, and the API that shows them; `model_config`: what can be configured;
 - `model_fate`: time, and blows at commits; `model_destination`: what can become of a send;

@@ -42,8 +42,8 @@ def plan_next(
     """Puts the reminder that follows a delivery into the outbox, if there is one and somebody still waits.
 
     Nothing is put there twice: an age that has a reminder already, sent or not, is over. `ages` are all those
-    at which its notifier reminds, ascending, of these `apps` (None: of all). What is long past is left out, so
-    that a notifier that was away for hours is not flooded.
+    at which its notifier reminds, ascending, and `apps` those of which it does (None: all). What is long past
+    is left out, so that a notifier that was away for hours is not flooded.
     """
     row = connection.execute(
         f"{_SUBJECTS} WHERE d.id = ? AND e.type IN ('run.input_requested', 'run.input_reminder')", (delivery,)
