@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.model_book import Book
-from tests.model_config import PEOPLE, ages, app_config, told_of
+from tests.model_config import PEOPLE, ages, app_config, notifier_config, told_of
 from tests.model_ledger import OPENINGS, Ledger
 from tests.model_world import Exchange, Identity, Shown
 from watcher.config import Config
@@ -181,7 +181,7 @@ def check_seen(
 
 
 def check_end_told(
-    database: sqlite3.Connection, before: Memory, after: Memory, config: Config
+    database: sqlite3.Connection, before: Memory, after: Memory, config: Config, ledger: Ledger
 ) -> Iterator[str]:
     """Who was told of what has ended now hears of its end, if configured so, and nobody else does."""
     ended = {each.key: each for each in ended_between(before, after) if each.key in before.requests}
@@ -197,7 +197,7 @@ def check_end_told(
         ).fetchall()
         told = any(each["id"] not in before.in_flight for each in on_their_way)
         reached = (
-            row["state"] == "sent" or row["doubtful"] or row["id"] in before.in_flight
+            row["state"] == "sent" or row["doubtful"] or ledger.doubts(row) or row["id"] in before.in_flight
         ) or database.execute(
             "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND (state = 'sent' OR doubtful)",
             (row["subject"], row["notifier"]),
@@ -314,6 +314,13 @@ def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str)
     for row in database.execute("SELECT key FROM requests WHERE resolved_at IS NULL"):
         if notifier in ledger.book.promises[row["key"]].due and not told.get(row["key"]):
             yield f"{notifier} was always well, and never accepted request {row['key']}"
+
+
+def check_retired(database: sqlite3.Connection, config: Config, put_back: Collection[str]) -> Iterator[str]:
+    """Nothing waits for a notifier that was taken out, but what was put back since."""
+    for row in database.execute("SELECT id, notifier, subject FROM deliveries WHERE state = 'pending'"):
+        if notifier_config(config, row["notifier"]) is None and row["subject"] not in put_back:
+            yield f"{row['id']} waits for {row['notifier']}, which was taken out"
 
 
 def check_all_ended(database: sqlite3.Connection, config: Config) -> Iterator[str]:

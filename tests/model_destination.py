@@ -46,7 +46,7 @@ class Witness:
     def ended(
         self, destination: "Destination", delivery: Delivery, *, well: bool | None, pause: float = 0.0
     ) -> None:
-        """An attempt is over, well or not; with None nobody learns how. A pause may be asked for, in seconds."""
+        """An attempt is over, well or not; with None nobody learns how. A `pause` is of so many seconds."""
 
 
 class Destination(ScriptedNotifier):

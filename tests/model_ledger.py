@@ -85,7 +85,8 @@ class Ledger(Witness):
     under_way: dict[int, Attempt] = field(default_factory=dict)
     interrupted: set[int] = field(default_factory=set)
     put_back: set[str] = field(default_factory=set)
-    paused: dict[str, float] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
+    paused: dict[str, tuple[float, float]] = field(default_factory=dict)
     life: Life | None = None
     _told: dict[tuple[str, str], Telling] = field(default_factory=dict)
     _heard: dict[tuple[str, str], list[Heard]] = field(default_factory=dict)
@@ -127,6 +128,8 @@ class Ledger(Witness):
         if told is not None and told.certain:
             self._fail(delivery, "is told twice")
         self._told[destination.name, event.id] = Telling(delivery.id, not reply_lost)
+        if reply_lost:
+            self.lost[delivery.id] = delivery.attempt
         heard = self._heard.setdefault((destination.name, row["subject"]), [])
         if row["subject"] not in self.put_back:
             self._check_order(destination, delivery, row["age"], heard)
@@ -139,11 +142,13 @@ class Ledger(Witness):
         """An attempt is over."""
         self.under_way.pop(delivery.id, None)
         if pause:
-            self.paused[destination.name] = self.clock.elapsed + pause
+            self.paused[destination.name] = (self.clock.elapsed, self.clock.elapsed + pause)
         self.news.attempted(destination.name, well=well)
 
     def killed(self) -> None:
         """What was under way may be repeated, and no more than there are slots."""
+        attempts = {row["id"]: row["attempts"] for row in self._rows("SELECT * FROM deliveries")}
+        self.lost = {id_: attempt for id_, attempt in self.lost.items() if attempts.get(id_, 0) >= attempt}
         open_ones = {row["id"] for row in self._rows("SELECT id FROM deliveries WHERE state = 'pending'")}
         lost: Counter[str] = Counter()
         for (name, _), telling in self._told.items():
@@ -168,6 +173,10 @@ class Ledger(Witness):
         told = self._told.get((notifier, event))
         return told is not None and told.certain
 
+    def doubts(self, row: sqlite3.Row) -> bool:
+        """Returns whether the watcher knows that a delivery was accepted, may be, and the reply lost."""
+        return row["id"] in self.lost and row["attempts"] >= self.lost[row["id"]]
+
     def forget(self) -> None:
         """Forgets subjects that were pruned, for their keys may be given out again."""
         subjects = {row["subject"] for row in self._rows("SELECT subject FROM deliveries")}
@@ -182,7 +191,8 @@ class Ledger(Witness):
         if sum(each.notifier == name for each in attempts) >= SLOTS[name]:
             self._fail(delivery, "is one too many at a time")
         assert self.life is not None
-        if self.clock.elapsed < self.paused.get(name, 0.0) - A_LITTLE:
+        since, until = self.paused.get(name, (0.0, 0.0))
+        if since < self.clock.elapsed < until - A_LITTLE:  # others of that instant were under way
             self._fail(delivery, "is sent in a pause that was asked for")
         if destination.spacing:
             if any(each.place == place for each in attempts):

@@ -199,7 +199,7 @@ class News:
             yield f"the outage of {name} ends for no reason"
         ends = self._deliveries(f"{kind}:{outage.told}", f"watcher.{kind}_recovered")
         for each in self._deliveries(f"{kind}:{outage.told}", f"watcher.{kind}_failing"):
-            told = sum(end["notifier"] == each["notifier"] for end in ends)
+            told = sum(end["notifier"] == each["notifier"] and end["state"] != "superseded" for end in ends)
             knows = each["id"] in self._reached
             may_know = knows or each["state"] == "sent" or each["doubtful"] or each["id"] in in_flight
             machine = not each["for_people"] and each["state"] != "superseded"

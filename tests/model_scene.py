@@ -112,7 +112,7 @@ class Scene:
             *checks.check_beginnings(before, after, exchanges, silent),
         )
         if self.clock.now == began or self.process.idle():
-            self.hold(*checks.check_end_told(self.database, before, after, config))
+            self.hold(*checks.check_end_told(self.database, before, after, config, self.ledger))
         for app, outcome in outcomes.items():
             self._check_poll(app, outcome, before, after, exchanges[app], took=self.clock.now - began)
             if not struck and not (exchanges[app].troubled or exchanges[app].stirred):
@@ -245,9 +245,10 @@ class Scene:
         self.hold(*checks.check_told(self.database, self.book))
         if self.process.store is not None:  # else the outbox may still fit another configuration
             self.hold(
+                *checks.check_retired(self.database, self.process.config, self.ledger.put_back),
                 *checks.check_reminders(
                     self.database, self.process.config, self.ledger.put_back, self.clock.latest
-                )
+                ),
             )
 
     def come_to_an_end(self) -> None:

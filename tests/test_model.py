@@ -142,6 +142,19 @@ class Watching(Scene, RuleBasedStateMachine):
         happens(world, answer, midway)
 
     @precondition(lambda self: self.somebody_waits())
+    @step(data=st.data())
+    def answer_echoes(self, data: st.DataObject) -> None:
+        """A request is answered, and shown once more when its run resumes."""
+        world, run = self.a_run(data, waiting=True)
+        asked = list(run.questions)
+        run.questions.clear()
+        run.settle()
+        self.poll_once()
+        if run.id in world.runs and asked:
+            run.status, run.questions = AWAITING, asked
+        self.poll_once()
+
+    @precondition(lambda self: self.somebody_waits())
     @step(
         data=st.data(),
         how=st.sampled_from(("completed", "failed", "canceled", "started", "deleted", "curious")),
@@ -194,10 +207,21 @@ class Watching(Scene, RuleBasedStateMachine):
         for app in apps:
             self.worlds[app].trouble.clear()
 
-    @step(app=AN_APP, times=st.integers(1, 3))
-    def app_is_down(self, *, app: str, times: int) -> None:
-        """An app answers nothing for minutes; the other is well or not."""
+    @precondition(lambda self: self.somebody_waits())
+    @step(data=st.data(), kind=st.sampled_from(sorted(BAD)))
+    def run_is_lost_sight_of(self, *, data: st.DataObject, kind: str) -> None:
+        """A run is missing in the next listing, and cannot be looked at either."""
+        world, run = self.a_run(data, waiting=True)
+        world.missing.add(run.id)
+        world.trouble[run.id] = (kind, 1)
+        self.poll_once()
+
+    @step(app=AN_APP, times=st.integers(1, 3), seconds=st.sampled_from((0.0, 0.0, *SEEN_SETS)))
+    def app_is_down(self, *, app: str, times: int, seconds: float) -> None:
+        """An app answers nothing for minutes, just when the clock is set or not; the other is well or not."""
         self.worlds[app].trouble["app"] = ("broken", 100)
+        if seconds:
+            self.clock_is_set(seconds)
         for _ in range(times):
             self.poll_once()
             self.deliver()
@@ -296,11 +320,18 @@ class Watching(Scene, RuleBasedStateMachine):
         """A destination does something else from now on."""
         self.destinations[number].feels(mood, script)
 
-    @step(number=st.integers(0, len(NOTIFIERS) - 1), times=st.integers(1, 3))
-    def notifier_is_down(self, *, number: int, times: int) -> None:
-        """A destination refuses everything for minutes."""
-        self.destinations[number].feels("refuses", [])
-        for _ in range(times):
+    @step(
+        number=st.integers(0, len(NOTIFIERS) - 1),
+        mood=st.sampled_from(("refuses", "says when", "loses replies")),
+        times=st.integers(1, 3),
+    )
+    def notifier_is_down(self, *, number: int, mood: Mood, times: int) -> None:
+        """A destination accepts nothing for minutes, while runs ask."""
+        self.destinations[number].feels(mood, [])
+        for time in range(times):
+            world = self.worlds[APPS[time % len(APPS)]]
+            if len(world.runs) < RUNS_MAX:
+                world.new_run(1)
             self.poll_once()
             self.deliver()
             self.clock.passes(70.0)
