@@ -7,6 +7,7 @@ deliveries: everybody was told, or will be, of what was promised, and nobody of 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tests.model_book import Book
 from tests.model_config import PEOPLE, ages, app_config, notifier_config, told_of
@@ -15,8 +16,11 @@ from tests.model_world import Exchange, Identity, Shown
 from watcher.config import Config
 from watcher.diff import UNSEEN
 from watcher.models import AWAITING, TERMINAL
-from watcher.store.recording import ECHO_SECONDS
-from watcher.store.reminders import CATCH_UP
+
+ECHO_SECONDS: Final = 5.0
+"""For so long after it ended a request that is shown unchanged is no news."""
+CATCH_UP: Final = 30.0
+"""A reminder that is due for longer may be left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,8 +164,15 @@ class Ledger(Witness):
             telling.delivery for telling in self._told.values() if telling.delivery in open_ones
         }
         self.life = None
-        recorded = {row["name"] for row in self._rows("SELECT name FROM notifiers WHERE paused_until > 0")}
-        self.paused = {name: until for name, until in self.paused.items() if name in recorded}
+        recorded = {
+            row["name"]: row["paused_until"] - self.clock.now + self.clock.elapsed
+            for row in self._rows("SELECT name, paused_until FROM notifiers")
+        }
+        self.paused = {
+            name: (since, until)
+            for name, (since, until) in self.paused.items()
+            if recorded.get(name, 0.0) >= until - A_LITTLE
+        }
         self.news.unsure()
 
     def knows_told(self, notifier: str, event: str) -> bool:

@@ -288,6 +288,10 @@ class Scene:
             destination.script = []
             destination.gate.set()
 
+    def somebody_waits(self) -> bool:
+        """Returns whether a run of any app waits."""
+        return any(world.waiting() for world in self.worlds.values())
+
     def hold(self, *wrong: str) -> None:
         """Fails if anything is wrong."""
         assert not wrong, "\n".join(wrong)

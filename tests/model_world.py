@@ -146,6 +146,13 @@ class World:
         wanted = {AWAITING, PAUSED} if self.watch_paused else {AWAITING}
         return [run for run in self.runs.values() if run.status in wanted]
 
+    def happens(self, what: Callable[[], None], midway: int) -> None:
+        """Lets something happen now, or at the so-manieth call of the next poll."""
+        if midway:
+            self.midway[midway] = what
+        else:
+            what()
+
     def begin(self) -> None:
         """A poll begins."""
         self.exchange = Exchange(

@@ -44,6 +44,7 @@ THEN: Final = ("poll all, send", "poll all, send", "poll all", *ONE, "send", "no
 RUNS_MAX: Final = 40
 """So many runs of an app are all looked at in one poll."""
 QUESTIONS: Final = st.lists(st.sampled_from((1, 1, 2, 3, 0)), min_size=1, max_size=4)
+LOOKS_FAIL: Final = ("a proxy's 404", "a proxy's 404", "another run", "no answer", "null data", "unavailable")
 AN_APP: Final = st.sampled_from(APPS)
 
 
@@ -126,7 +127,7 @@ class Watching(Scene, RuleBasedStateMachine):
             prompt = old[0].prompt if same and old else None
             world.ask(run, request_id, prompt or (f"{request_id} as ever" if same else None))
 
-        happens(world, ask, midway)
+        world.happens(ask, midway)
 
     @precondition(lambda self: self.somebody_waits())
     @step(data=st.data(), midway=st.integers(0, 4))
@@ -139,7 +140,7 @@ class Watching(Scene, RuleBasedStateMachine):
             del run.questions[place : place + 1]
             run.settle()
 
-        happens(world, answer, midway)
+        world.happens(answer, midway)
 
     @precondition(lambda self: self.somebody_waits())
     @step(data=st.data())
@@ -170,7 +171,7 @@ class Watching(Scene, RuleBasedStateMachine):
             if how == "deleted":
                 world.runs.pop(run.id, None)
 
-        happens(world, end, midway)
+        world.happens(end, midway)
 
     @precondition(lambda self: self.somebody_waits())
     @step(data=st.data(), how=st.sampled_from(("hidden", "shown", "paused", "parked")))
@@ -208,7 +209,7 @@ class Watching(Scene, RuleBasedStateMachine):
             self.worlds[app].trouble.clear()
 
     @precondition(lambda self: self.somebody_waits())
-    @step(data=st.data(), kind=st.sampled_from(sorted(BAD)))
+    @step(data=st.data(), kind=st.sampled_from(LOOKS_FAIL))
     def run_is_lost_sight_of(self, *, data: st.DataObject, kind: str) -> None:
         """A run is missing in the next listing, and cannot be looked at either."""
         world, run = self.a_run(data, waiting=True)
@@ -266,6 +267,17 @@ class Watching(Scene, RuleBasedStateMachine):
         self.clock.passes(seconds)
         self.prune()
 
+    @step()
+    def something_comes_due(self) -> None:
+        """Time passes until the next delivery that waits for its time."""
+        (row,) = self.rows(
+            "SELECT min(next_attempt_at) AS at FROM deliveries WHERE state = 'pending'"
+            f" AND next_attempt_at > {self.clock.now}"
+        )
+        if row["at"] is not None:
+            self.clock.passes(row["at"] - self.clock.now)
+            self.deliver()
+
     @step(seconds=st.sampled_from(UNSEEN_SETS))
     def clock_is_set_unseen(self, seconds: float) -> None:
         """The clock is set back a little, and the watcher has not noticed yet."""
@@ -288,6 +300,8 @@ class Watching(Scene, RuleBasedStateMachine):
         """While it polls or delivers the process is killed at a commit, or cannot commit, or is stopped."""
         if asks is not None:
             self.worlds[asks].new_run(1)
+        if delivering:
+            self.poll_once()  # so that there is something to send
         if blow == "cut short":
             self.run(self.process.start())
         self.fate.arm("killed after" if delivering and blow == "cut short" else blow, commits)
@@ -324,17 +338,20 @@ class Watching(Scene, RuleBasedStateMachine):
         number=st.integers(0, len(NOTIFIERS) - 1),
         mood=st.sampled_from(("refuses", "says when", "loses replies")),
         times=st.integers(1, 3),
+        answered=st.booleans(),
     )
-    def notifier_is_down(self, *, number: int, mood: Mood, times: int) -> None:
-        """A destination accepts nothing for minutes, while runs ask."""
+    def notifier_is_down(self, *, number: int, mood: Mood, times: int, answered: bool) -> None:
+        """A destination accepts nothing for minutes, while runs ask and are answered or not."""
         self.destinations[number].feels(mood, [])
         for time in range(times):
             world = self.worlds[APPS[time % len(APPS)]]
-            if len(world.runs) < RUNS_MAX:
-                world.new_run(1)
+            run = world.new_run(1)
             self.poll_once()
             self.deliver()
             self.clock.passes(70.0)
+            if answered:
+                run.questions.clear()
+                run.settle()
 
     @step(number=st.integers(0, len(NOTIFIERS) - 1))
     def reply_comes(self, number: int) -> None:
@@ -355,10 +372,6 @@ class Watching(Scene, RuleBasedStateMachine):
         """Everybody is to be told of everything that waits."""
         self.check_outbox()
 
-    def somebody_waits(self) -> bool:
-        """Returns whether a run of any app waits."""
-        return any(world.waiting() for world in self.worlds.values())
-
     def a_run(self, data: st.DataObject, *, waiting: bool = False) -> tuple[World, ModelRun]:
         """Returns one of the runs, and its world."""
         runs = [
@@ -370,20 +383,12 @@ class Watching(Scene, RuleBasedStateMachine):
         return self.worlds[app], self.worlds[app].runs[run_id]
 
 
-def happens(world: World, what: Callable[[], None], midway: int) -> None:
-    """Lets something happen now, or at a call in the midst of the next poll."""
-    if midway:
-        world.midway[midway] = what
-    else:
-        what()
-
-
 TestWatching = Watching.TestCase
 TestWatching.settings = (
     settings()
     if LONG
     else settings(
-        max_examples=40,
+        max_examples=50,
         stateful_step_count=30,
         derandomize=True,
         database=None,

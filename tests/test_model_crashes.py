@@ -33,6 +33,7 @@ class Played(Scene):
         try:
             self.open(worlds, FIRST, spacing=1.0, shared=True)
             self._begin()
+            self._doubt()
             self._fail()
             self._change()
             self.told = {row["type"] for row in self.rows("SELECT DISTINCT type FROM events")}
@@ -53,6 +54,22 @@ class Played(Scene):
         support.ask(first, "q1")
         first.questions.pop(0)
         self._step(100.0)
+
+    def _doubt(self) -> None:
+        """A run is missing, and a proxy answers for it; a reply is lost, and its request answered."""
+        support, slack = self.worlds["support"], self.destinations[0]
+        missing = support.new_run(1)
+        self._step()
+        support.missing.add(missing.id)
+        support.trouble[missing.id] = ("a proxy's 404", 1)
+        slack.feels("loses replies", [])
+        told = support.new_run(1)
+        self._step()
+        told.questions.clear()
+        told.settle()
+        self._step()
+        slack.feels("well", [])
+        self._step()
 
     def _fail(self) -> None:
         """An app and a notifier fail for minutes, while one is answered and one deleted; hours pass."""
