@@ -173,7 +173,9 @@ class News:
         detail = json.loads(event["detail"])["failure" if kind == "app" else "notifier_failure"]
         if outage.told is not None:
             yield f"that {name} fails is told again"
-        since = outage.since or outage.before  # it may have been told just before the attempt that went well
+        since = outage.since or outage.before
+        if outage.before and self.accepted_at.get(name, -1.0) >= self._looked_at:
+            since = outage.before  # it may have been told just before the attempt that went well
         if since is None or self.clock.elapsed < since.elapsed + ALERT_AFTER - A_LITTLE:
             yield f"that {name} fails is told at {self.clock.elapsed}, too early for {since}"
         if kind == "app" and outage.since is not None and abs(detail["since"] - outage.since.wall) > A_LITTLE:
