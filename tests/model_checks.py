@@ -1,16 +1,26 @@
-"""What must hold, whatever happens, of what the database says after each step."""
+"""What must hold, whatever happens, of what the database says after each step.
+
+The first half is about requests: what begins and what ends, and who hears of that. The second half is about
+deliveries: everybody was told, or will be, of what was promised, and nobody of anything else.
+"""
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from tests.model_book import Book
+from tests.model_config import PEOPLE, ages, app_config, notifier_config, told_of
 from tests.model_ledger import OPENINGS, Ledger
-from tests.model_process import Destination
 from tests.model_world import Exchange, Identity, Shown
+from watcher.config import Config
 from watcher.diff import UNSEEN
 from watcher.models import AWAITING, TERMINAL
-from watcher.store.recording import ECHO_SECONDS
-from watcher.store.reminders import CATCH_UP
+
+ECHO_SECONDS: Final = 5.0
+"""For so long after it ended a request that is shown unchanged is no news."""
+CATCH_UP: Final = 30.0
+"""A reminder that is due for longer may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +28,30 @@ class Known:
     """A request in the database."""
 
     key: int
+    app: str
     run_id: str
     identity: Identity
+    first_seen_at: float
     resolved_at: float | None
     outcome: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the database says before a poll; `in_flight` was given out to lanes by then."""
+    """What the database says at a time; `in_flight` was given out to lanes by then."""
 
     requests: dict[int, Known]
-    hidden: frozenset[str]
+    hidden: frozenset[tuple[str, str]]
+    held: frozenset[str]
     in_flight: frozenset[int]
-    openings: dict[tuple[int, str], tuple[int, str]]
 
-    def waiting(self) -> set[tuple[str, Identity]]:
-        """Returns what is known to wait."""
-        return {(each.run_id, each.identity) for each in self.requests.values() if each.resolved_at is None}
+    def waiting(self, app: str) -> set[tuple[str, Identity]]:
+        """Returns what is known to wait in an app."""
+        return {
+            (each.run_id, each.identity)
+            for each in self.requests.values()
+            if each.app == app and each.resolved_at is None
+        }
 
 
 def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory:
@@ -45,27 +61,47 @@ def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory
         {
             row["key"]: Known(
                 row["key"],
+                row["app"],
                 row["run_id"],
                 (row["request_id"], row["fingerprint"]),
+                row["first_seen_at"],
                 row["resolved_at"],
                 row["outcome"],
             )
             for row in rows
         },
-        frozenset(row["run_id"] for row in database.execute("SELECT run_id FROM hidden_runs")),
+        frozenset((row["app"], row["run_id"]) for row in database.execute("SELECT * FROM hidden_runs")),
+        frozenset(
+            row["app"]
+            for row in database.execute(
+                "SELECT e.app FROM deliveries d JOIN events e ON e.id = d.event WHERE d.held"
+            )
+        ),
         frozenset(in_flight),
-        {(row["key"], row["notifier"]): (row["id"], row["state"]) for row in database.execute(OPENINGS)},
     )
 
 
-def check_ends(before: Memory, after: Memory, exchange: Exchange) -> Iterator[str]:
-    """Nothing ends but what a look at its run showed to have ended, and as it showed it."""
-    for key, request in after.requests.items():
-        was = before.requests.get(key)
-        if request.resolved_at is None or (was is not None and was.resolved_at is not None):
-            continue
+def ended_between(before: Memory, after: Memory) -> list[Known]:
+    """Returns the requests that ended."""
+    return [
+        each
+        for key, each in after.requests.items()
+        if each.resolved_at is not None
+        and ((was := before.requests.get(key)) is None or was.resolved_at is None)
+    ]
+
+
+def begun_between(before: Memory, after: Memory) -> list[Known]:
+    """Returns the requests that were recorded."""
+    return [each for key, each in after.requests.items() if key not in before.requests]
+
+
+def check_ends(before: Memory, after: Memory, exchanges: Mapping[str, Exchange]) -> Iterator[str]:
+    """Nothing ends but what a successful look at its run showed to have ended, and as it showed it."""
+    for request in ended_between(before, after):
+        exchange = exchanges.get(request.app, Exchange())
         shown = exchange.looked.get(request.run_id)
-        words = f"request {key} of {request.run_id} ended as {request.outcome}, shown was {shown}"
+        words = f"{request} ended, shown was {shown}"
         if (
             shown is None
             or request.identity in shown.asks
@@ -76,6 +112,21 @@ def check_ends(before: Memory, after: Memory, exchange: Exchange) -> Iterator[st
             yield f"{words}; nobody looked whether the app is there"
         elif shown.status is None and request.run_id in exchange.listed:
             yield f"{words}; it is listed"
+
+
+def check_nothing_ends_in_silence(
+    before: Memory, after: Memory, exchanges: Mapping[str, Exchange]
+) -> Iterator[str]:
+    """Of an app that answered no call, or was not polled, nothing begins, ends or is forgotten."""
+    for app in {each.app for each in (*before.requests.values(), *after.requests.values())}:
+        exchange = exchanges.get(app, Exchange())
+        if exchange.list_seen or exchange.looked:
+            continue
+        was, now = (
+            {each for each in memory.requests.values() if each.app == app} for memory in (before, after)
+        )
+        if was != now:
+            yield f"{app} said nothing, and {was ^ now} changed"
 
 
 def _outcomes(request: Known, shown: Shown) -> set[str]:
@@ -89,66 +140,59 @@ def _outcomes(request: Known, shown: Shown) -> set[str]:
     return {"replaced"} if same or request.identity[1] == UNSEEN.fingerprint else {"answered"}
 
 
-def check_beginnings(before: Memory, after: Memory, exchange: Exchange) -> Iterator[str]:
-    """Nothing begins but what was shown, and what is not visible only after it was so before."""
-    for key in after.requests.keys() - before.requests.keys():
-        request = after.requests[key]
+def check_beginnings(
+    before: Memory, after: Memory, exchanges: Mapping[str, Exchange], silent: Collection[str]
+) -> Iterator[str]:
+    """Nothing begins but what was shown, and what is not visible only after it was so before.
+
+    What has just ended is no news, if it is shown once more. In `silent` apps the backlog is being recorded,
+    what is not visible too.
+    """
+    for request in begun_between(before, after):
+        if any(
+            each.resolved_at is not None and abs(request.first_seen_at - each.resolved_at) < ECHO_SECONDS
+            for each in before.requests.values()
+            if (each.app, each.run_id, each.identity) == (request.app, request.run_id, request.identity)
+        ):
+            yield f"{request} is an echo"
+        exchange = exchanges.get(request.app, Exchange())
         looked = exchange.looked.get(request.run_id, Shown(None))
         if request.identity[1] == UNSEEN.fingerprint:
-            if request.run_id not in before.hidden or request.run_id not in exchange.listed:
+            twice = (request.app, request.run_id) in before.hidden or request.app in silent
+            if not twice or request.run_id not in exchange.listed:
                 yield f"{request.run_id} is told of as not visible at first sight"
         elif request.identity not in looked.asks | exchange.listed.get(request.run_id, frozenset()):
-            yield f"request {key} of {request.run_id} was never shown"
+            yield f"{request} was never shown"
 
 
-def check_seen(after: Memory, exchange: Exchange, now: float, *, whole: bool) -> Iterator[str]:
-    """What was shown is known, at once; only its own echo is let pass."""
-    waiting = after.waiting()
+def check_seen(
+    after: Memory, app: str, exchange: Exchange, now: float, *, took: float, whole: bool
+) -> Iterator[str]:
+    """What was shown is known, at once; only its own echo is let pass. `took` are the seconds of the poll."""
+    waiting = after.waiting(app)
     for run_id, listed in exchange.listed.items():
         looked = exchange.looked.get(run_id)
         shown = listed if looked is None else listed & looked.asks
         shown |= looked.asks if whole and looked is not None else frozenset()
         for identity in shown:
             echo = any(
-                each.resolved_at is not None and abs(now - each.resolved_at) < ECHO_SECONDS
+                each.resolved_at is not None and abs(now - each.resolved_at) < ECHO_SECONDS + took
                 for each in after.requests.values()
-                if (each.run_id, each.identity) == (run_id, identity)
+                if (each.app, each.run_id, each.identity) == (app, run_id, identity)
             )
             if (run_id, identity) not in waiting and not echo:
-                yield f"{run_id} showed {identity}, which is not known"
-
-
-def check_told(database: sqlite3.Connection, destinations: Sequence[Destination]) -> Iterator[str]:
-    """Everybody is to be told, or was told, of everything that waits, once."""
-    openings: dict[tuple[int, str], list[str]] = {}
-    for row in database.execute(OPENINGS):
-        openings.setdefault((row["key"], row["notifier"]), []).append(row["state"])
-    for (key, name), states in openings.items():
-        if len(states) > 1:
-            yield f"request {key} is told of {len(states)} times to {name}"
-    for row in database.execute("SELECT key FROM requests WHERE resolved_at IS NULL"):
-        for destination in destinations:
-            states = openings.get((row["key"], destination.name), [])
-            if states in ([], ["superseded"]):
-                yield f"request {row['key']} waits and {destination.name} is not told: {states}"
+                yield f"{run_id} of {app} showed {identity}, which is not known"
 
 
 def check_end_told(
-    database: sqlite3.Connection,
-    before: Memory,
-    after: Memory,
-    destinations: Sequence[Destination],
+    database: sqlite3.Connection, before: Memory, after: Memory, config: Config, ledger: Ledger
 ) -> Iterator[str]:
-    """Who was told of what has ended now hears of its end, and nobody else does."""
-    ended = [
-        key
-        for key, each in after.requests.items()
-        if each.resolved_at is not None and (was := before.requests.get(key)) and was.resolved_at is None
-    ]
+    """Who was told of what has ended now hears of its end, if configured so, and nobody else does."""
+    ended = {each.key: each for each in ended_between(before, after) if each.key in before.requests}
     for row in database.execute(OPENINGS).fetchall():
-        if row["key"] not in ended:
+        if row["key"] not in ended or row["id"] in before.in_flight ^ after.in_flight:
             continue
-        (destination,) = [each for each in destinations if each.name == row["notifier"]]
+        section = told_of(config, row["app"]).get(row["notifier"])
         where = f"of request {row['key']} to {row['notifier']}"
         on_their_way = database.execute(
             "SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event WHERE d.subject = ?"
@@ -156,23 +200,21 @@ def check_end_told(
             (row["subject"], row["notifier"]),
         ).fetchall()
         told = any(each["id"] not in before.in_flight for each in on_their_way)
+        reached = (
+            row["state"] == "sent" or row["doubtful"] or ledger.doubts(row) or row["id"] in before.in_flight
+        ) or database.execute(
+            "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND (state = 'sent' OR doubtful)",
+            (row["subject"], row["notifier"]),
+        ).fetchone()
         due = row["due_at"] <= row["resolved_at"] or row["attempts"] > 0
-        reached = row["state"] == "sent" or row["id"] in before.in_flight
-        if destination.for_people:
-            wanted = (
-                reached
-                or database.execute(
-                    "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'sent'",
-                    (row["subject"], row["notifier"]),
-                ).fetchone()
-            )
-        else:
-            wanted = reached or row["state"] == "dead" or due
-        if wanted and destination.route.resolved and not told:
+        in_turn = row["notifier"] not in PEOPLE and (row["state"] == "dead" or due)
+        wanted = section is not None and section.resolved and (reached or in_turn)
+        if wanted and not told:
             yield f"the end {where} is not told"
-        if told and not (wanted and destination.route.resolved):
+        if told and not wanted:
             yield f"the end {where} is told"
-        if row["state"] == "pending" and not wanted and not _others_wait(database, row["subject"]):
+        stays = reached or in_turn or _others_wait(database, row["subject"])
+        if row["state"] == "pending" and not stays:
             yield f"the beginning {where} is still to be told"
 
 
@@ -181,24 +223,34 @@ def _others_wait(database: sqlite3.Connection, subject: str) -> bool:
     return database.execute(query, (subject,)).fetchone() is not None
 
 
-def check_recovery(database: sqlite3.Connection, ledger: Ledger) -> Iterator[str]:
-    """Who was told that the app fails is told, once it was polled whole, that it is well."""
-    for name, subject in ledger.alarms:
-        told = database.execute(
-            "SELECT count(*) FROM deliveries d JOIN events e ON e.id = d.event WHERE d.subject = ?"
-            " AND d.notifier = ? AND e.type = 'watcher.app_recovered'",
-            (subject, name),
-        ).fetchone()[0]
-        if told != 1:
-            yield f"{name} is told {told} times that {subject} is over"
-    ledger.alarms.clear()
+def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
+    """Everybody to whom that was promised is told, or will be, of what waits, once; and nobody else."""
+    openings: dict[tuple[int, str], list[str]] = {}
+    for row in database.execute(OPENINGS):
+        openings.setdefault((row["key"], row["notifier"]), []).append(row["state"])
+    for (key, name), states in openings.items():
+        if len(states) > 1:
+            yield f"request {key} is told of {len(states)} times to {name}"
+    for row in database.execute("SELECT key FROM requests WHERE resolved_at IS NULL"):
+        for name in book.promises[row["key"]].due:
+            states = openings.get((row["key"], name), [])
+            if states in ([], ["superseded"]):
+                yield f"request {row['key']} waits and {name} is not told: {states}"
+    for row in database.execute(
+        "SELECT DISTINCT e.request AS key, d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
+        f" WHERE e.request IS NOT NULL UNION SELECT key, notifier FROM ({OPENINGS})"
+    ):
+        if row["notifier"] not in book.promises[row["key"]].due:
+            yield f"{row['notifier']} hears of request {row['key']}, which it was not to be told of"
 
 
 def check_reminders(
-    database: sqlite3.Connection, destinations: Sequence[Destination], put_back: Collection[str], now: float
+    database: sqlite3.Connection, config: Config, put_back: Collection[str], latest: float
 ) -> Iterator[str]:
-    """Of what waits and was told the next reminder waits, and one only; of what is over none."""
-    ages = {each.name: each.ages for each in destinations}
+    """Of what waits and was told the next reminder waits, and one only; each age has one at most.
+
+    `latest` is the latest time that the wall clock has ever shown.
+    """
     rows = database.execute(
         "SELECT d.subject, d.notifier, d.state, json_extract(e.detail, '$.age') AS age"
         " FROM deliveries d JOIN events e ON e.id = d.event WHERE e.type = 'run.input_reminder'"
@@ -214,20 +266,72 @@ def check_reminders(
             yield f"two reminders of {subject} wait for {name}"
     since: dict[tuple[str, str], float] = {}
     for row in database.execute(f"{OPENINGS} WHERE r.resolved_at IS NULL AND d.state = 'sent'"):
-        pair = (row["subject"], row["notifier"])
-        since[pair] = min(since.get(pair, row["first_seen_at"]), row["first_seen_at"])
+        if row["notifier"] in told_of(config, row["app"]):
+            pair = (row["subject"], row["notifier"])
+            since[pair] = min(since.get(pair, row["first_seen_at"]), row["first_seen_at"])
     for (subject, name), seen in since.items():
         known = planned.get((subject, name), [])
         last = max((age for age, _ in known), default=0.0)
-        ahead = [age for age in ages[name] if age > last and seen + age > now + CATCH_UP]
+        ahead = [age for age in ages(config, name) if age > last and seen + age > latest + CATCH_UP]
         if ahead and not any(state == "pending" for _, state in known):
             yield f"nobody will remind {name} of {subject}"
 
 
-def check_digests(database: sqlite3.Connection, above: int) -> Iterator[str]:
-    """A digest tells of more than so many."""
+def check_digest(
+    database: sqlite3.Connection, config: Config, app: str, begun: Collection[int], notifier: str
+) -> Iterator[str]:
+    """More than so many new requests of a poll before which nothing was held are one digest, fewer none."""
+    if notifier not in told_of(config, app) or not begun:
+        return
+    rows = [row for row in database.execute(OPENINGS) if row["key"] in begun and row["notifier"] == notifier]
+    digests = {row["subject"] for row in rows if row["subject"].startswith("digest:")}
+    many = 0 < config.digest_above < len(begun)
+    if many and (len(digests) != 1 or len({row["subject"] for row in rows}) != 1):
+        yield f"{len(begun)} new requests of {app} are no digest for {notifier}"
+    if not many and digests:
+        yield f"{len(begun)} new requests of {app} are a digest for {notifier}"
+
+
+def check_all_sent(
+    database: sqlite3.Connection, notifier: str, *, newest: int, due_by: float, polled: Collection[str]
+) -> Iterator[str]:
+    """A notifier that was always well has been sent all that was due, of apps that were polled or of none.
+
+    What came after the delivery `newest` came while lanes went round.
+    """
     for row in database.execute(
-        "SELECT m.digest, count(*) AS members FROM digest_members m GROUP BY m.digest"
+        "SELECT d.id, e.type, e.app FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE d.notifier = ? AND d.state = 'pending' AND NOT d.held AND d.due_at <= ? AND d.id <= ?",
+        (notifier, due_by, newest),
     ):
-        if not above or row["members"] <= above:
-            yield f"a digest of {row['members']}"
+        if not row["app"] or row["app"] in polled:
+            yield f"{notifier} is well, and delivery {row['id']} ({row['type']}) is not sent"
+
+
+def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str) -> Iterator[str]:
+    """In the end a notifier that was always well has accepted what was promised to it of all that waits."""
+    told = {
+        row["key"]: ledger.knows_told(notifier, row["event"])
+        for row in database.execute(OPENINGS)
+        if row["notifier"] == notifier
+    }
+    for row in database.execute("SELECT key FROM requests WHERE resolved_at IS NULL"):
+        if notifier in ledger.book.promises[row["key"]].due and not told.get(row["key"]):
+            yield f"{notifier} was always well, and never accepted request {row['key']}"
+
+
+def check_retired(database: sqlite3.Connection, config: Config, put_back: Collection[str]) -> Iterator[str]:
+    """Nothing waits for a notifier that was taken out, but what was put back since."""
+    for row in database.execute("SELECT id, notifier, subject FROM deliveries WHERE state = 'pending'"):
+        if notifier_config(config, row["notifier"]) is None and row["subject"] not in put_back:
+            yield f"{row['id']} waits for {row['notifier']}, which was taken out"
+
+
+def check_all_ended(database: sqlite3.Connection, config: Config) -> Iterator[str]:
+    """In the end every delivery about what is watched is sent, superseded or dead."""
+    for row in database.execute(
+        "SELECT d.id, d.notifier, e.type, e.app FROM deliveries d JOIN events e ON e.id = d.event"
+        " WHERE d.state NOT IN ('sent', 'superseded', 'dead')"
+    ):
+        if not row["app"] or app_config(config, row["app"]) is not None:
+            yield f"{row['id']} {row['type']} for {row['notifier']} never ends"

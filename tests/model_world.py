@@ -1,11 +1,12 @@
-"""The model's world: runs that ask, answered or not, and a Runs API that shows them well or badly.
+"""The model's world: runs of an app that ask, answered or not, and a Runs API that shows them well or badly.
 
-The truth is in `World.runs`. `World.exchange` is what the API really showed since the last poll began, which
-is all that a watcher can know.
+Each app has a world of its own, with runs of the same ids that ask the same. The truth is in `World.runs`.
+`World.exchange` is what the API really showed since the last poll began, and all that a watcher can know.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Final, Literal
 
@@ -59,6 +60,7 @@ class Question:
         """Returns it as the API writes it."""
         return question(self.request_id, self.prompt)
 
+    @cache  # noqa: B019 - a question is small and frozen
     def identity(self) -> Identity:
         """Returns what tells it from others of its run."""
         return self.request_id, fingerprint(self.item())
@@ -108,11 +110,11 @@ class Exchange:
 class World:
     """All runs of one app, and the API that shows them."""
 
-    def __init__(self, *, watch_paused: bool, page_size: int, form: Form) -> None:
+    def __init__(self, *, page_size: int, form: Form) -> None:
         self.api = ScriptedApi()
         self.api.before = self._before
         self.runs: dict[str, ModelRun] = {}
-        self.watch_paused = watch_paused
+        self.watch_paused = False
         self.form = form
         self.trouble: dict[str, tuple[str, int]] = {}
         self.missing: set[str] = set()
@@ -143,6 +145,13 @@ class World:
         """Returns the runs that the list is to show, the oldest first."""
         wanted = {AWAITING, PAUSED} if self.watch_paused else {AWAITING}
         return [run for run in self.runs.values() if run.status in wanted]
+
+    def happens(self, what: Callable[[], None], midway: int) -> None:
+        """Lets something happen now, or at the so-manieth call of the next poll."""
+        if midway:
+            self.midway[midway] = what
+        else:
+            what()
 
     def begin(self) -> None:
         """A poll begins."""

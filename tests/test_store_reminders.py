@@ -243,6 +243,16 @@ async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> No
         assert [] == await send(store, NOW + 9 * HOUR)
 
 
+async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_reminded(path: Path) -> None:
+    """What waited for a notifier while it was taken off an app is told, and no reminder follows."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        assert [] == await plan(store, NOW + 5, AGES, notifiers=())
+        elsewhere = replace(TERMS, apps=frozenset({"another"}))
+        assert [NEWS] == await send(store, NOW + 10, terms=elsewhere)
+    assert [("slack", NEWS, "sent")] == outbox(path)
+
+
 async def test_reminders_start_where_there_were_none(path: Path) -> None:
     """Who configures reminders gets them for what waits already, but only for what was told."""
     async with open_store(path) as store:

@@ -124,6 +124,7 @@ def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
     return {
         section.name: Terms(
             remind_after=tuple(age for age in section.remind_after if age > section.after),
+            apps=frozenset(app.name for app in config.apps if section.name in app.notify),
             alert_after=config.app_alert_after,
             others=tuple(
                 Route(other.name, other.for_people) for other in notifiers if other.name != section.name

@@ -206,9 +206,7 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> Claim:
             in_flight = self._in_flight - settled
-            stale = outbox.settle(
-                connection, results, remind_after=terms.remind_after, now=now, new_id=self._new_id
-            )
+            stale = outbox.settle(connection, results, terms, now=now, new_id=self._new_id)
             recovered, over = notifier_health.note(
                 connection, notifier, results, terms, in_flight=in_flight, now=now, new_id=self._new_id
             )

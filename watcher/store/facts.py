@@ -56,10 +56,12 @@ class Health:
 class Terms:
     """What holds for a notifier whatever the app: ages at which it reminds, ascending, and who watches it.
 
-    When it has accepted nothing for `alert_after` seconds, `others` are told.
+    It reminds of `apps` only (None: of all). When it has accepted nothing for `alert_after` seconds, `others`
+    are told.
     """
 
     remind_after: tuple[float, ...] = ()
+    apps: frozenset[str] | None = None
     alert_after: float = math.inf
     others: tuple[Route, ...] = ()
 

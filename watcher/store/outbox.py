@@ -24,7 +24,7 @@ from watcher.models import (
     Run,
 )
 from watcher.store import digests, reminders
-from watcher.store.facts import Claim, Dead, Result, Retry, Sent
+from watcher.store.facts import Claim, Dead, Result, Retry, Sent, Terms
 from watcher.store.telling import NewId, drop, record, supersede
 
 
@@ -49,8 +49,8 @@ def left_over(connection: sqlite3.Connection) -> tuple[int, set[str]]:
 def settle(
     connection: sqlite3.Connection,
     results: Iterable[Result],
+    terms: Terms,
     *,
-    remind_after: Sequence[float],
     now: float,
     new_id: NewId,
 ) -> list[DeliveryRecord]:
@@ -85,8 +85,10 @@ def settle(
                     " WHERE id = ? AND state = 'pending'",
                     (now, delivery),
                 )
-        if remind_after and not isinstance(result, Retry):
-            reminders.plan_next(connection, delivery, remind_after, now=now, new_id=new_id)
+        if terms.remind_after and not isinstance(result, Retry):
+            reminders.plan_next(
+                connection, delivery, terms.remind_after, apps=terms.apps, now=now, new_id=new_id
+            )
     return stale
 
 

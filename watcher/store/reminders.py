@@ -35,19 +35,22 @@ def plan_next(
     delivery: int,
     ages: Sequence[float],
     *,
+    apps: Collection[str] | None = None,
     now: float,
     new_id: NewId,
 ) -> None:
     """Puts the reminder that follows a delivery into the outbox, if there is one and somebody still waits.
 
     Nothing is put there twice: an age that has a reminder already, sent or not, is over. `ages` are all those
-    at which its notifier reminds, ascending. What is long past is left out, so that a notifier that was away
-    for hours is not flooded.
+    at which its notifier reminds, ascending, and `apps` those of which it does (None: all). What is long past
+    is left out, so that a notifier that was away for hours is not flooded.
     """
     row = connection.execute(
         f"{_SUBJECTS} WHERE d.id = ? AND e.type IN ('run.input_requested', 'run.input_reminder')", (delivery,)
     ).fetchone()
-    since = _waiting_since(connection, row) if row is not None else None
+    if row is None or (apps is not None and row["app"] not in apps):
+        return
+    since = _waiting_since(connection, row)
     if since is None or _one_waits(connection, row["subject"], row["notifier"]):
         return
     last = _last_age(connection, row["subject"], row["notifier"])
