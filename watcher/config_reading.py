@@ -62,14 +62,14 @@ def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -
         return source
     path, origin = found.path, found.origin
     try:
-        source.tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        source.tree = config_file.read(path)
     except OSError as error:
         source.problems.append(f"{origin}: cannot read {path}: {error.strerror}")
     except tomllib.TOMLDecodeError as error:
         source.problems.append(f"{path}: it is not TOML: {error}")
     except UnicodeDecodeError:
         source.problems.append(f"{path}: it is not UTF-8 text")
-    except ValueError as error:  # a NUL in the path
+    except ValueError as error:  # what it holds is too much, or a NUL is in the path
         source.problems.append(f"{origin}: cannot read {path}: {error}")
     if source.problems:
         source.told |= {"apps", "notifiers"}  # nobody knows which there are
