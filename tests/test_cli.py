@@ -167,3 +167,11 @@ def test_python_m_watcher_is_the_console_script() -> None:
         [sys.executable, "-m", "watcher", "--help"], capture_output=True, text=True, check=True
     )
     assert ended.stdout.split("\n", 1)[1] == module.stdout.split("\n", 1)[1]
+
+
+def test_any_character_in_any_locale(tmp_path: Path) -> None:
+    """What the encoding of the output does not know is written in a way that it does."""
+    user = {"WATCHER_BASE_URL": "https://x.example", "WATCHER_USER_ID": "\N{BELL}é"}
+    ended = watcher(tmp_path, "config", PYTHONIOENCODING="ascii", **user)
+    assert 0 == ended.returncode, ended.stderr
+    assert "\\U0001f514\\xe9" in ended.stdout

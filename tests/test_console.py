@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.events import EVERY, FAILING, REQUESTED, asking, delivery
+from tests.strategies import any_text
 from watcher.config import ConsoleConfig
 from watcher.models import Event
 from watcher.notifiers.base import DeliveryError
@@ -130,7 +130,7 @@ def test_no_markup_of_others_takes_effect(*, terminal: bool) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(codec=None, exclude_categories=())))
+@given(any_text)
 def test_any_prompt_can_be_shown(prompt: str) -> None:
     """Whatever is asked, only our own styles act on a terminal."""
     shown = _STYLES.sub("", show(Output(terminal=True), asking(prompt)))

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import any_text
 from watcher import documents
 from watcher.documents import ITEMS_MAX, LARGE, parse_json
 from watcher.models import Json
 
 PADDING: Final = b" " * (LARGE + 1)
 
-texts = st.text(st.characters(exclude_categories=()))
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
-    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | any_text,
+    lambda inner: st.lists(inner) | st.dictionaries(any_text, inner),
     max_leaves=20,
 )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.strategies import json_values, questions, run_items
 from watcher.documents import parse_json
 from watcher.messages import moment
 from watcher.models import UNKNOWN, InputRequest, Json, Run
@@ -22,26 +23,6 @@ QUESTION: Final[dict[str, Json]] = {
     "editable_params": ["amount", "to"],
 }
 ABSENT: Final = object()
-
-texts = st.text(st.characters(exclude_categories=()))  # lone surrogates too
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | texts,
-    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
-    max_leaves=20,
-)
-questions = json_values | st.fixed_dictionaries(
-    {}, optional=dict.fromkeys((*QUESTION, "questions", "action"), json_values)
-)
-items = json_values | st.fixed_dictionaries(
-    {"id": texts | st.integers(), "status": texts},
-    optional={
-        "started_at": json_values,
-        "user_id": json_values,
-        "session_id": json_values,
-        "input": json_values,
-        "input_requests": json_values | st.lists(questions),
-    },
-)
 
 
 def run_of(**fields: Json) -> Run:
@@ -389,7 +370,7 @@ def test_ids_and_statuses_are_tidied() -> None:
     assert Run("r\ufffd", "s\ufffd", user_id="u\ufffd") == run
 
 
-@given(items)
+@given(run_items)
 def test_no_item_fails(item: Json) -> None:
     """Whatever a list item is, it is a run or skipped, and all of it but the raw input can be stored."""
     run = parse_run(item)

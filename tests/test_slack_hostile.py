@@ -24,19 +24,15 @@ from tests.events import (
     asking,
     entry,
 )
-from tests.slack_markup import acting, mentions_fired, shown
+from tests.harmless import assert_harmless, message
+from tests.slack_markup import mentions_fired, shown
 from tests.slack_rules import refused
+from tests.strategies import any_text, json_values, markup, nested
 from watcher.messages import render
 from watcher.models import App, Digest, DigestEntry, DigestEvent, Event, Json, Resolution
 from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
 
-OURS = re.compile(r"!date\^\d+\^\{date_short_pretty\} \{time\}\|[\dT:Z-]+")
-
-PIECES = ("here", "channel", "https://", "evil.example", "<!here>", "&lt;", "\u202e", "\x1b", "😀", ":tada:")
-
-DEEP: Json = "bottom"
-for _ in range(64):
-    DEEP = {"level": [DEEP]}
+DEEP: Json = nested(128)
 
 HOSTILE = {
     "mentions": "<!channel> <!here> <!everyone> <@U123> <!subteam^S1|x> @here @channel #general",
@@ -67,29 +63,6 @@ PARAMS: dict[str, Json] = {
     "a list": [HOSTILE["mentions"]] * 3000,
     "a text": HOSTILE["mentions"],
 }
-
-
-def message(event: Event) -> dict[str, Any]:
-    """Returns what goes to Slack for an event, without mentions of ours."""
-    rendered = render(event)
-    return {"text": fallback(rendered), "blocks": blocks(rendered), "mrkdwn": False}
-
-
-def assert_harmless(event: Event) -> None:
-    """Fails if Slack would refuse the message, or if anything in it that is not ours would act.
-
-    Of a digest, the links of the requests are ours: they are made from the configured template.
-    """
-    links = {item.link for item in render(event).items}
-    for form in (message(event), {"text": plain(render(event))}):
-        assert refused(form) == ""
-        assert mentions_fired(form) == []
-        found = [found for found in acting(form) if not OURS.fullmatch(found)]
-        assert [found for found in found if "blocks" not in form or found not in links] == []
-        assert len(form["text"]) <= TEXT_MAX
-    everything = message(event)
-    total = len(json.dumps(everything["blocks"], ensure_ascii=False)) + len(everything["text"])
-    assert total <= 13_000
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -160,17 +133,8 @@ def test_ordinary_characters_stay_where_they_do_not_act() -> None:
     assert text == inert(text)
 
 
-_MARKUP = st.lists(st.sampled_from([*"<>&!@#|*_~`:\n /.^x", *PIECES]), max_size=40).map("".join)
-_ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | _MARKUP | _ANY,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_MARKUP, inner, max_size=4),
-    max_leaves=12,
-)
-
-
 @settings(deadline=None)
-@given(prompt=_MARKUP | _ANY, params=_JSON, identifier=_MARKUP)
+@given(prompt=markup | any_text, params=json_values, identifier=markup)
 def test_any_content_is_harmless(prompt: str, params: Json, identifier: str) -> None:
     """No prompt, parameter or id makes active markup or a message that Slack refuses."""
     event = asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ())
@@ -241,9 +205,9 @@ def test_long_links_in_a_digest(character: str) -> None:
     st.lists(
         st.builds(
             entry,
-            _MARKUP | _ANY,
-            run_id=_MARKUP | _ANY,
-            link=st.none() | _MARKUP.map("https://x.example/{}".format),
+            markup | any_text,
+            run_id=markup | any_text,
+            link=st.none() | markup.map("https://x.example/{}".format),
             outcome=st.none() | st.just("answered"),
         ),
         min_size=1,

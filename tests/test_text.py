@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.strategies import any_text
 from watcher.text import cut, multiline, printable
-
-_ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ def test_printable(given: str, expected: str) -> None:
 
 
 @settings(deadline=None)
-@given(_ANY_TEXT)
+@given(any_text)
 def test_printable_is_one_harmless_line(text: str) -> None:
     """Whatever comes in, nothing that controls, formats or breaks a line comes out."""
     shown = printable(text)

@@ -50,7 +50,7 @@ PAGES_MAX: Final = 10_000
 REFUSAL_PATIENCE: Final = 1.0
 """Seconds that the words of a refusal are waited for once its status is known."""
 MESSAGE_MAX: Final = 500
-"""Characters kept of a message that the API sends with an error."""
+"""Characters kept of a message that the API, or whatever answers instead, sends with an error."""
 SORT: Final = "started_at"
 """Oldest first: a run that starts while pages are read lands behind them and shifts none."""
 
@@ -215,7 +215,9 @@ class RunsClient:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             # A ValueError is what the rules for international host names raise.
             host = self._base_url.partition("://")[2].partition("/")[0]
-            raise ConnectionFailed(f"cannot connect to {host}: {_words(error)}") from None
+            # What is no HTTP is quoted whole by the library.
+            words = self._text(_words(error))
+            raise ConnectionFailed(f"cannot connect to {host}: {words}") from None
 
     def _authorization(self) -> dict[str, str]:
         if self._access_key is None:
@@ -233,7 +235,7 @@ class RunsClient:
         kind = ServerError if status >= httpx.codes.INTERNAL_SERVER_ERROR else _BY_STATUS.get(status, Refused)
         error = _error_object(body)
         refusal = kind(
-            self._text(error.get("message")) or response.reason_phrase or "no reason given",
+            self._text(error.get("message")) or self._text(response.reason_phrase) or "no reason given",
             status=status,
             code=self._text(error.get("code")) or None,
             details=error.get("details"),

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Coroutine
 from contextlib import closing, contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -62,6 +63,8 @@ def main() -> None:
 
     Settings come from WATCHER_… environment variables and a TOML file.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # not every locale knows every character
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @main.command()

@@ -62,14 +62,14 @@ def read_toml(named: Path | None, environ: Mapping[str, str], directory: Path) -
         return source
     path, origin = found.path, found.origin
     try:
-        source.tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        source.tree = config_file.read(path)
     except OSError as error:
         source.problems.append(f"{origin}: cannot read {path}: {error.strerror}")
     except tomllib.TOMLDecodeError as error:
         source.problems.append(f"{path}: it is not TOML: {error}")
     except UnicodeDecodeError:
         source.problems.append(f"{path}: it is not UTF-8 text")
-    except ValueError as error:  # a NUL in the path
+    except ValueError as error:  # what it holds is too much, or a NUL is in the path
         source.problems.append(f"{origin}: cannot read {path}: {error}")
     if source.problems:
         source.told |= {"apps", "notifiers"}  # nobody knows which there are
@@ -89,21 +89,30 @@ def read_environment(environ: Mapping[str, str]) -> Source:
         if name in OTHER_VARIABLES:
             continue
         path = _path(name, app)
-        known = _annotation(path)
+        known = _annotation(path) if _is_text("".join(path)) else None
         if known is None:
             hint = _hint(_closest(variable, _variables(path)))
             source.warnings.append(f"{variable}: unknown setting{hint}")
             continue
         try:
-            value.encode()
-            _put(source, path, variable, json.loads(value) if _is_structure(known) else value.strip())
-        except UnicodeEncodeError:
-            _refuse_value(source, path, variable, "must be UTF-8 text")
+            found = json.loads(value) if _is_structure(known) else value.strip()
+            if _is_text(found):
+                _put(source, path, variable, found)
+            else:
+                _refuse_value(source, path, variable, "must be UTF-8 text")
         except (ValueError, RecursionError):
             example = '{"a": "b"}' if path[-1] == "headers" else '["a", "b"]'
             _refuse_value(source, path, variable, f"{given(path, value)}must be JSON, such as {example}")
     _add_common_key(source, app, environ)
     return source
+
+
+def _is_text(value: Any) -> bool:
+    """Tells whether no lone surrogate is in a value: pydantic would not call a key with one by its name."""
+    try:
+        return bool(json.dumps(value, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def given(path: Iterable[str], value: Any) -> str:

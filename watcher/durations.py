@@ -7,6 +7,8 @@ from typing import Final
 ALLOWED: Final = "a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds"
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_ENDLESS: Final = 1e15
+"""Seconds that nobody means; an integer may even be too large for a float."""
 _WRITTEN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
 
 
@@ -16,7 +18,7 @@ def parse_duration(value: object) -> float:
     Raises:
         ValueError: it is no duration; the message says what is one.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _ENDLESS:
         seconds = float(value)
     elif isinstance(value, str) and (match := _WRITTEN.fullmatch(value.strip())):
         seconds = float(match[1]) * _UNITS[match[2] or "s"]
@@ -33,4 +35,4 @@ def format_duration(seconds: float) -> str:
         count = seconds / _UNITS[unit]
         if count >= 1 and count == int(count):
             return f"{int(count)}{unit}"
-    return f"{round(seconds * 1000)}ms" if seconds and seconds < 1 else f"{seconds:g}s"
+    return f"{round(seconds * 1000)}ms" if seconds and seconds < 1 else f"{seconds:.15g}s"

@@ -6,8 +6,8 @@ listens: a secret that is missing here is not its business.
 
 import http.client
 import json
-import tomllib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,36 +45,44 @@ def address(named: Path | None, *, environ: Mapping[str, str], directory: Path) 
     for name in DEFAULTS:
         if given := environ.get(f"WATCHER_{name.upper()}", "").strip():
             settings[name] = given
-    port = str(settings["http_port"])
-    if not port.isdecimal() or int(port) not in range(65536):
-        raise UnusableError(f"http_port: got {cut(repr(port), 100)}; must be a port, or 0")
-    return str(settings["http_host"]), int(port)
+    return str(settings["http_host"]), _port(settings["http_port"])
 
 
 def ask(host: str, port: int) -> Answer:
     """Asks `/readyz`; what cannot be reached is not ready."""
     if port == 0:
         return Answer(ready=False, words="http_port is 0, so there is nobody to ask")
-    connection = http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=TIMEOUT)
     try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read(_READ_AT_MOST)
-    except (OSError, http.client.HTTPException) as error:
+        with closing(
+            http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=TIMEOUT)
+        ) as connection:
+            connection.request("GET", "/readyz")
+            response = connection.getresponse()
+            body = response.read(_READ_AT_MOST)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # a ValueError is a host that is none
         why = str(error) or type(error).__name__
-        return Answer(ready=False, words=f"cannot ask {host} port {port}: {printable(why)}")
-    finally:
-        connection.close()
+        words = printable(f"cannot ask {host} port {port}: {why}")
+        return Answer(ready=False, words=cut(words, _SHOWN))
     if response.status == http.client.OK:
         return Answer(ready=True, words="ready")
     return Answer(ready=False, words=cut(_problems(body) or f"HTTP {response.status}", _SHOWN))
+
+
+def _port(value: Any) -> int:
+    try:
+        written = str(value)
+        if written.isdecimal() and int(written) in range(65536):
+            return int(written)
+    except ValueError:  # Python writes and reads no more digits than a limit
+        written = "a number without end"
+    raise UnusableError(f"http_port: got {cut(repr(written), 100)}; must be a port, or 0")
 
 
 def _from_file(found: config_file.ConfigFile | None) -> dict[str, Any]:
     if found is None:
         return {}
     try:
-        tree = tomllib.loads(found.path.read_text(encoding="utf-8"))
+        tree = config_file.read(found.path)
     except (OSError, ValueError) as error:
         raise UnusableError(f"{found.origin}: cannot read {found.path}: {error}") from None
     return {name: tree[name] for name in DEFAULTS if name in tree}
@@ -89,6 +97,6 @@ def _problems(body: bytes) -> str:
             + f": {problem['reason']}"
             for problem in problems
         ]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
     return printable("; ".join(reasons))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _PROXY: Final = re.compile(
     r"(?:(?P<scheme>https?)://)?"
-    r"(?P<user>[^\s/@?#\x00-\x1f\x7f]+@)?"
+    r"(?P<user>[^\s/@?#\x00-\x1f\x7f\ud800-\udfff]+@)?"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
     r"(?P<port>:\d{1,5})?"
     r"(?:/\S*)?",
@@ -90,6 +90,6 @@ def _matches(entry: str, host: str, port: int | None) -> bool:
         return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
     name, _, wanted = entry.rpartition(":")
     if name and wanted.isdecimal():
-        return int(wanted) == port and _matches(name, host, port)
+        return wanted == str(port) and not name.endswith(f":{port}") and _matches(name, host, port)
     domain = entry.lower().removeprefix("*").removeprefix(".")
     return bool(domain) and (host == domain or host.endswith(f".{domain}"))

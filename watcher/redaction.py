@@ -151,7 +151,7 @@ class _Walk:
         """Returns a key as it is shown, and whether what it names is masked."""
         if key not in self._keys:
             covers = self._pattern is not None and self._pattern.match(key.lower()) is not None
-            self._keys[key] = (self._redactor.scrub(key), covers)
+            self._keys[key] = (self._redactor.scrub(self._hidden.mask(key)), covers)
         return self._keys[key]
 
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Final
+from typing import Final, TypeVar
+
+from pydantic import TypeAdapter, validate_call
 
 from watcher.simulator.faults import Fault
-from watcher.simulator.knobs import Json, Refusal
+from watcher.simulator.knobs import Json, Knobs, Refusal
 from watcher.simulator.state import Simulation
+
+T = TypeVar("T")
 
 
 def control(simulation: Simulation, verb: str, arguments: Mapping[str, Json]) -> Json:
@@ -34,7 +38,7 @@ def describe(simulation: Simulation) -> Json:
 
 
 def _add_fault(simulation: Simulation, **fields: Json) -> None:
-    simulation.faults.add(Fault(**fields))
+    simulation.faults.add(_checked(Fault, fields))
 
 
 def _clear_faults(simulation: Simulation) -> None:
@@ -42,13 +46,19 @@ def _clear_faults(simulation: Simulation) -> None:
 
 
 def _turn_knobs(simulation: Simulation, **values: Json) -> None:
-    simulation.knobs = replace(simulation.knobs, **values)
+    simulation.knobs = _checked(Knobs, asdict(replace(simulation.knobs, **values)))
+
+
+def _checked(kind: type[T], fields: Mapping[str, Json]) -> T:
+    """Builds what the types of its fields allow, and nothing of which a later call would fail."""
+    kind(**fields)  # a name that is none is an error only here
+    return TypeAdapter(kind).validate_python(fields)
 
 
 VERBS: Final[Mapping[str, Callable[..., Json]]] = {
-    "start_run": Simulation.start_run,
-    "ask": Simulation.ask,
-    "answer": Simulation.answer,
+    "start_run": validate_call(Simulation.start_run),
+    "ask": validate_call(Simulation.ask),
+    "answer": validate_call(Simulation.answer),
     "pause": Simulation.pause,
     "cancel": Simulation.cancel,
     "fail": Simulation.fail,
@@ -57,10 +67,10 @@ VERBS: Final[Mapping[str, Callable[..., Json]]] = {
     "hide": Simulation.hide,
     "reveal": Simulation.reveal,
     "make_zombie": Simulation.make_zombie,
-    "override": Simulation.override,
+    "override": validate_call(Simulation.override),
     "inject": Simulation.inject,
-    "shift_next_page": Simulation.shift_next_page,
-    "keys": Simulation.rotate_keys,
+    "shift_next_page": validate_call(Simulation.shift_next_page),
+    "keys": validate_call(Simulation.rotate_keys),
     "delete_app": Simulation.delete_app,
     "restore_app": Simulation.restore_app,
     "reset": Simulation.reset,

@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
 
 from watcher.simulator.knobs import Json
 
 Call = Literal["list", "get", "input", "cancel", "other"]
+_Status = Annotated[int, Field(ge=200, le=599)]
+_Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+_Header = Annotated[str, Field(pattern=r"^[ -~]*$")]
+_Seconds = Annotated[float, Field(ge=0, le=10**9)]
 FaultKind = Literal[
     "status",
     "shape",
@@ -51,14 +57,14 @@ class Fault:
     times: int | None = 1
     page: int | None = None
     run_id: str | None = None
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    status: _Status | None = None
+    headers: Mapping[_Token, _Header] = field(default_factory=dict)
     body: Json = None
-    location: str = "/elsewhere"
-    retry_after: float | None = None
+    location: _Header = "/elsewhere"
+    retry_after: _Seconds | None = None
     retry_after_form: Literal["seconds", "date"] = "seconds"
-    seconds: float = 0.0
-    size: int = 0
+    seconds: _Seconds = 0.0
+    size: Annotated[int, Field(ge=0, le=2**30)] = 0
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

@@ -2,13 +2,19 @@
 
 from dataclasses import dataclass, fields
 from http import HTTPStatus
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 Json = Any
 """What a JSON document can hold."""
 
+_STATUSES = frozenset(HTTPStatus)
 Blank = Literal["absent", "null", "empty"]
 TimeFormat = Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "offset"]
+Count = Annotated[int, Field(ge=0, le=100_000)]
+Moment = Annotated[float, Field(ge=0, le=253402300799)]
+"""Unix time up to the year 9999: later ones cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +41,8 @@ class Knobs:
         ValueError: a value is not one of the choices.
     """
 
-    default_page_size: int = 25
-    page_size_limit: int = 500
+    default_page_size: Annotated[int, Field(ge=1)] = 25
+    page_size_limit: Annotated[int, Field(ge=1)] = 500
     over_limit: Literal["reject", "clamp"] = "reject"
     wrong_params: Literal["reject", "ignore", "empty"] = "reject"
     past_the_end: Literal["empty", "not_found"] = "empty"
@@ -80,7 +86,7 @@ class Refusal(Exception):
 
 def error_body(status: int, details: Json = None, *, message: str | None = None) -> dict[str, Json]:
     """Returns the API's error envelope for an HTTP status; without details the field is left out."""
-    phrase = HTTPStatus(status).phrase
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else f"Status {status}"
     error: dict[str, Json] = {"code": phrase.lower().replace(" ", "_"), "message": message or phrase}
     if details is not None:
         error["details"] = details

@@ -13,6 +13,8 @@ SORT_FIELDS: Final = frozenset({"started_at", "ended_at", "status"})
 """Assumed: the documentation names no sort field but `started_at`, in a sample."""
 _NUMBER: Final = re.compile(r"[0-9]{1,1000}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DEEPEST: Final = 300
+"""Levels that can be copied and written again wherever they are put."""
 _DECISIONS: Final = ("is_approved", "approved", "approve", "decision", "confirmed")
 
 
@@ -85,16 +87,20 @@ def parse_json(content_type: str, text: str) -> Json:
     """Reads a JSON body.
 
     Raises:
-        Refusal: 400 for no body and for what is no JSON, 415 for another content type.
+        Refusal: 400 for no body, for what is no JSON and for what is nested too deeply, 415 for another
+            content type.
     """
     if not text:
         raise Refusal(400, {"body": "cannot be blank"})
     if content_type != "application/json":
         raise Refusal(415)
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        document = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise Refusal(400, {"body": "must be valid JSON"}) from None
+    if _depth(document) > _DEEPEST:
+        raise Refusal(400, {"body": f"must not be nested deeper than {_DEEPEST} levels"})
+    return document
 
 
 def parse_input(body: Json, knobs: Knobs) -> InputBody:
@@ -148,6 +154,14 @@ def _sort(text: str, wrong: dict[str, str]) -> tuple[tuple[str, bool], ...]:
         return tuple(parts)
     wrong["sort"] = f"must name one of {', '.join(sorted(SORT_FIELDS))}"
     return ListQuery().sort
+
+
+def _depth(document: Json) -> int:
+    depth, level = 0, [document]
+    while level := [item for item in level if isinstance(item, (dict, list))]:
+        depth += 1
+        level = [item for outer in level for item in (outer.values() if isinstance(outer, dict) else outer)]
+    return depth
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -11,7 +11,7 @@ from itertools import count, islice
 from typing import Final
 
 from watcher.simulator.faults import Faults
-from watcher.simulator.knobs import Json, Knobs, Refusal
+from watcher.simulator.knobs import Count, Json, Knobs, Moment, Refusal
 from watcher.simulator.listing import Row, select
 from watcher.simulator.parsing import InputBody, ListQuery
 from watcher.simulator.runs import OPEN, TERMINAL, Answer, Ask, Base, SimulatedRun, View, render
@@ -81,7 +81,7 @@ class Simulation:
         user_id: str | None = None,
         session_id: str | None = None,
         base: Base = "started",
-        started_at: float | None = None,
+        started_at: Moment | None = None,
     ) -> str:
         """Starts a run and returns its id; `started_at` defaults to now."""
         run = SimulatedRun(
@@ -226,7 +226,7 @@ class Simulation:
         """Puts any JSON value before the runs of every list, whatever the filters."""
         self._injected.append(item)
 
-    def shift_next_page(self, insert: int = 0, remove: int = 0) -> None:
+    def shift_next_page(self, insert: Count = 0, remove: Count = 0) -> None:
         """Moves runs across pages once, right after a page that others follow has been read.
 
         `insert` new runs ask something, and the first `remove` awaiting runs of the page read are answered.
