@@ -25,7 +25,6 @@ BURST = 12
 PATIENCE = 3 * WITHIN
 """Seconds that a burst may take: a bound, as there."""
 REQUESTED, RESOLVED = "run.input_requested", "run.input_resolved"
-POSTED, EDITED = "/api/chat.postMessage", "/api/chat.update"
 
 JITTER = 0.01
 """Seconds within which a webhook is claimed, sent, and recorded; any instant of that will do."""
@@ -80,7 +79,6 @@ class Bursts:
         self.hooked: list[Call] = []
         self.slacked: list[Call] = []
         self.life = 0
-        self.killed: set[int] = set()
         self._directory = directory
         self._api = api
         self._chance = chance
@@ -106,8 +104,6 @@ class Bursts:
             await self._moment(daemon)
             self._change()
             await self._moment(daemon)
-            if number is signal.SIGKILL:
-                self.killed.add(self.life)
             return await daemon.end(number)
 
     async def finish(self) -> int:
@@ -128,11 +124,12 @@ class Bursts:
     def misreported(self) -> list[Call]:
         """Returns what was told of an end that was none, or another."""
         ended = {question.prompt: question.outcome for question in self.questions}
+        ends = [call for call in (*self.hooked, *self.slacked) if call.kind == RESOLVED]
+        # In Slack it is only seen that there is an end.
         return [
             call
-            for call in (*self.hooked, *self.slacked)
-            if (call.kind == RESOLVED and call.outcome != ended[call.prompt])
-            or (call.kind == EDITED and ended[call.prompt] is None)
+            for call in ends
+            if ended[call.prompt] is None or call.outcome not in {None, ended[call.prompt]}
         ]
 
     def disordered(self) -> set[str]:
@@ -209,13 +206,11 @@ class Bursts:
     def _unposted(self) -> set[str]:
         """Returns what waits and is not in Slack."""
         few = {question.prompt for question in self._waiting() if question.app is self._api.apps["few"]}
-        return few - prompts(self.slacked, POSTED)
+        return few - prompts(self.slacked, REQUESTED)
 
     def _looks_open(self) -> set[str]:
-        """Returns what looks in Slack as if it still waited; a message that was under way at a kill may."""
-        last = {call.life: call for call in self.slacked}
-        kept = [call for call in self.slacked if call.life not in self.killed or call is not last[call.life]]
-        return (prompts(kept, POSTED) & self._ended()) - prompts(self.slacked, EDITED)
+        """Returns what looks in Slack as if it still waited."""
+        return (prompts(self.slacked, REQUESTED) & self._ended()) - prompts(self.slacked, RESOLVED)
 
     async def _more_calls(self, calls: list[Call], more: int) -> None:
         """Waits until a destination was called so many more times."""
@@ -257,10 +252,11 @@ class Bursts:
         call = Call(self.life, body["id"], body["type"], data["request"]["prompt"], outcome)
         await self._hear(self.hooked, call)
 
-    async def _hear_slack(self, path: str, body: Any) -> None:
+    async def _hear_slack(self, _: str, body: Any) -> None:
         (prompt,) = set(re.findall(r"Approve number \d+\?", json.dumps(body)))
         event_id = body["metadata"]["event_payload"]["event_id"]
-        await self._hear(self.slacked, Call(self.life, event_id, path, prompt))
+        kind = REQUESTED if "needed" in body["text"] else RESOLVED  # an edit, or another message
+        await self._hear(self.slacked, Call(self.life, event_id, kind, prompt))
 
     async def _hear(self, calls: list[Call], call: Call) -> None:
         calls.append(call)

@@ -149,7 +149,13 @@ class Ledger(Witness):
 
     def killed(self) -> None:
         """What was under way may be repeated, and no more than there are slots."""
-        attempts = {row["id"]: row["attempts"] for row in self._rows("SELECT * FROM deliveries")}
+        rows = {row["id"]: row for row in self._rows("SELECT * FROM deliveries")}
+        self.violations += [
+            f"{each.notifier}: a crash forgets that delivery {id_} may have been accepted"
+            for id_, each in self.under_way.items()
+            if rows[id_]["for_people"] and not rows[id_]["doubtful"]
+        ]
+        attempts = {id_: row["attempts"] for id_, row in rows.items()}
         self.lost = {id_: attempt for id_, attempt in self.lost.items() if attempts.get(id_, 0) >= attempt}
         open_ones = {row["id"] for row in self._rows("SELECT id FROM deliveries WHERE state = 'pending'")}
         lost: Counter[str] = Counter()
@@ -192,6 +198,13 @@ class Ledger(Witness):
         self._heard = {key: heard for key, heard in self._heard.items() if key[1] in subjects}
         self.put_back &= subjects
         self.book.forget(self.database)
+
+    def _doubted(self, subject: str, notifier: str) -> bool:
+        """Returns whether a notifier may have been told of a subject when a crash cut that short."""
+        rows = self._rows(
+            f"SELECT doubtful FROM deliveries WHERE subject = '{subject}' AND notifier = '{notifier}'"
+        )
+        return any(row["doubtful"] for row in rows)
 
     def _check_pace(self, destination: Destination, delivery: Delivery, subject: str) -> None:
         attempts, name, place = list(self.under_way.values()), destination.name, destination.place
@@ -255,7 +268,8 @@ class Ledger(Witness):
         if age is not None and any(each.age >= age for each in others):
             self._fail(delivery, "reminds again")
         opened = any(each.type in {"run.input_requested", "run.input_reminder"} for each in others)
-        if destination.for_people and event.type == "run.input_resolved" and not opened:
+        may_know = opened or self._doubted(self._row(delivery.id)["subject"], destination.name)
+        if destination.for_people and event.type == "run.input_resolved" and not may_know:
             self._fail(delivery, "ends what nobody was told of")
 
     def _row(self, delivery: int) -> sqlite3.Row:

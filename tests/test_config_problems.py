@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, Load, Problems
+from watcher import config_checking
 from watcher.config_schema import NOTIFIER_TABLES, AppTable, Settings
 from watcher.config_sources import ConfigError, load
 
@@ -317,3 +318,12 @@ def test_a_variable_of_another_type_is_a_warning(loaded: Load) -> None:
     """A variable for what this type of notifier does not have is as harmless as any unknown one."""
     config = loaded(CONSOLE, **APP, WATCHER_NOTIFIERS__C__CHANNEL="c")
     assert [warning.partition(":")[0] for warning in config.warnings] == ["WATCHER_NOTIFIERS__C__CHANNEL"]
+
+
+def test_what_cannot_be_taken_out_is_no_endless_check(
+    problems: Problems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A problem that stays wherever it stands is told, and checking ends."""
+    monkeypatch.setattr(config_checking, "_take_out", lambda *_: None)
+    told = problems(WATCHER_PAGE_SIZE="0", **APP)
+    assert "page_size (WATCHER_PAGE_SIZE): got '0'; must be a whole number from 1 to 500" in told

@@ -354,6 +354,34 @@ async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
     assert NOW == event_of(later, RequestEvent).first_seen_at
 
 
+async def test_who_was_being_told_in_a_crash_hears_the_end(path: Path) -> None:
+    """What was given out when the process died may stand in the channel; what was refused before does not."""
+    async with open_store(path) as store:
+        await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+        refused, _ = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Retry(refused.id, "no", NOW + 60)], limit=0, now=NOW)
+    async with open_store(path) as store:
+        for run_id in ("run-1", "run-2"):
+            await end(store, run_id, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert [("run.input_resolved", "run-2")] == [
+        (delivery.event.type, event_of(delivery, RequestEvent).run.id) for delivery in told
+    ]
+
+
+async def test_a_doubt_of_before_a_crash_stays(path: Path) -> None:
+    """That a later attempt is refused does not tell what became of the one that the crash cut short."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await claim(store, "slack")
+    async with open_store(path) as store:
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
+        await end(store, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
+
+
 @pytest.mark.parametrize("ended_first", [True, False])
 async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: bool) -> None:
     """A message whose answer was lost may stand in the channel: it is not repeated, and its end is told."""

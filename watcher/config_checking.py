@@ -23,6 +23,10 @@ _STAND_IN: Final = "https://stand-in.invalid"
 """Instead of a base URL that is missing or wrong, so that the rest of its app can be checked."""
 
 
+_ROUNDS: Final = 10
+"""How often checking goes on after something was taken out; each round finds all that it can see."""
+
+
 class Problems:
     """What is wrong with the settings, a line each, and which settings that was said of."""
 
@@ -57,9 +61,9 @@ class Problems:
 def checked(environment: Source, file: Source, problems: Problems) -> Settings:
     """Returns the settings without what is wrong with them, which is added to the problems.
 
-    What is wrong is taken out of both sources.
+    What is wrong is taken out of both sources. What could not be taken out takes all with it, in the end.
     """
-    while True:
+    for _ in range(_ROUNDS):
         try:
             return _validate(environment.tree, file.tree)
         except ValidationError as error:
@@ -71,6 +75,7 @@ def checked(environment: Source, file: Source, problems: Problems) -> Settings:
                 _take_out(tree, path)
             if path[0] == "apps" and path[2:] == ["base_url"]:
                 file.tree.setdefault("apps", {}).setdefault(path[1], {})["base_url"] = _STAND_IN
+    return _validate({}, {})
 
 
 def _validate(environment: Tree, file: Tree) -> Settings:

@@ -70,13 +70,14 @@ def settle(
             case Retry(delivery, error, at, doubtful):
                 connection.execute(
                     "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, next_attempt_at = ?,"
-                    " doubtful = doubtful OR ? WHERE id = ?",
+                    " doubtful = (doubtful & 1) | ? WHERE id = ?",
                     (error, at, doubtful, delivery),
                 )
                 stale += _supersede_if_stale(connection, delivery, now=now)
             case Dead(delivery, error):
                 connection.execute(
-                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ? WHERE id = ?",
+                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, doubtful = doubtful & 1"
+                    " WHERE id = ?",
                     (error, delivery),
                 )
                 stale += _supersede_if_stale(connection, delivery, now=now)
@@ -136,12 +137,26 @@ def claim(
         ),
     )
     ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
+    _mark_given_out(connection, ids)
     wake = connection.execute(
         "SELECT min(next_attempt_at) FROM deliveries WHERE notifier = ? AND state = 'pending'"
         " AND next_attempt_at > ?",
         (notifier, now),
     ).fetchone()
     return Claim(tuple(_load(connection, number) for number in ids), wake[0])
+
+
+def _mark_given_out(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Lets it be known after a crash that a person may have been told.
+
+    2 stands for that while nothing is known of what became of it, 1 for an earlier attempt of that kind.
+    Machines hear of everything anyway, so it is not worth a write of theirs.
+    """
+    connection.execute(
+        "UPDATE deliveries SET doubtful = 2 + (doubtful <> 0)"
+        " WHERE for_people AND id IN (SELECT value FROM json_each(?))",
+        (json.dumps(numbers),),
+    )
 
 
 def undelivered(
