@@ -80,9 +80,9 @@ def make_sighting(run_id: str = "run-1", request_id: str = "q1", prompt: str = "
     return Sighting(make_run(run_id), make_request(request_id, prompt))
 
 
-def new_id(_: float) -> str:
-    """Returns an id of an event that no other has."""
-    return f"evt_{next(_numbers)}"
+def new_id(at: float) -> str:
+    """Returns an id of an event that no other has, with its time in it as real ones have."""
+    return f"evt_{at:.0f}_{next(_numbers)}"
 
 
 @asynccontextmanager
@@ -132,8 +132,13 @@ def outbox(path: Path) -> list[tuple[str, str, str]]:
 
 
 def records(path: Path) -> list[DeliveryRecord]:
-    """Returns every delivery, planned ones too, the oldest first, as a second process would read it."""
+    """Returns every delivery, planned ones too, the oldest first, as a second process would read it.
+
+    Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
+    """
     with closing(open_reader(path)) as connection:
+        odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
+        assert [] == connection.execute(odd).fetchall()
         return reports.deliveries(connection, now=math.inf)
 
 

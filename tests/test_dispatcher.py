@@ -197,6 +197,22 @@ async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, c
     assert ["sent"] * 4 == [state for _, _, state in outbox(store.path)]
 
 
+async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: WatchedStore, clock: Clock) -> None:
+    """That a delivery is given up does not mean that the destination takes the next one at once."""
+    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
+    lane = make_lane(notifier, store, clock)
+    clock.now = NOW + DAY
+    await lane.run(until_idle=True)
+    assert (["run-1"], ["dead", "pending"]) == (
+        run_ids(notifier.attempts),
+        [state for _, _, state in outbox(store.path)],
+    )
+    clock.now = NOW + DAY + 30
+    await lane.run(until_idle=True)
+    assert ["run-2"] == run_ids(notifier.accepted)
+
+
 async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock: Clock) -> None:
     """After `give_up_after`, and a last attempt then, a delivery is dead and logged as an error."""
     await sight(store, routes=[PEOPLE])

@@ -1,5 +1,6 @@
 """The store's record of apps: what is told when one fails and recovers, and what is known of each."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from tests.builders import (
     sight,
 )
 from watcher.models import AppEvent, Failure, Route
-from watcher.store import Health, Retry, Sent, Store
+from watcher.store import Health, Retry, Sent, Store, reports
+from watcher.store.facts import AppStanding
+from watcher.store.schema import open_reader
 
 pytestmark = pytest.mark.anyio
 
@@ -199,3 +202,61 @@ async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
         assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).hidden
         await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-9"}), now=NOW + 5)
         assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).hidden
+
+
+async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> None:
+    """That a quiet success is not written down within a minute does not hide the end of a failure."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW)
+        await store.record_failure(
+            APP, BOTH, status=503, code="x", message="y", since=NOW, alert_after=1.0, now=NOW + 5
+        )
+        (failing,) = await claim(store, "webhook", now=NOW + 5)
+        await store.settle_and_claim("webhook", [Sent(failing.id, None)], limit=0, now=NOW + 6)
+        assert (await succeed(store, now=NOW + 10)).failure is not None
+        (recovered,) = await claim(store, "webhook", now=NOW + 10)
+    assert (RECOVERED, APP) == (recovered.event.type, event_of(recovered, AppEvent).app)
+
+
+async def test_how_an_app_is(path: Path) -> None:
+    """A list shows why it fails and since when, what waits, and to the minute when it was last well."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW)
+        quiet = [await last_success(store, path, NOW + later) for later in (59.9, 60.0, 100.0, 60.0 - 120.0)]
+        await sight(store, routes=())
+        await fail(store, since=NOW + 100, now=NOW + 130)
+        await fail(store, since=NOW + 100, now=NOW + 140, code="http_503")
+    failure = Failure(None, "http_503", "slow", NOW + 100, pending_known=1)
+    assert [NOW, NOW + 60, NOW + 60, NOW - 60] == quiet
+    assert {
+        "support": AppStanding(
+            worked=True, failure=failure, pending=1, oldest_pending_since=NOW, last_success_at=NOW - 60
+        )
+    } == standings(path)
+
+
+async def last_success(store: Store, path: Path, now: float) -> float | None:
+    """Records a success and returns when the last one was, as it is written down."""
+    await succeed(store, now=now)
+    return standings(path)["support"].last_success_at
+
+
+def standings(path: Path) -> dict[str, AppStanding]:
+    """Returns how each app is, as a second process reads it."""
+    with closing(open_reader(path)) as connection:
+        return reports.apps(connection)
+
+
+async def test_an_app_that_never_worked_fails_since_the_start(path: Path) -> None:
+    """What an earlier process recorded of one that never worked is no beginning of what is told."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 10)
+        assert NOW + 120 == (await fail(store, since=NOW, now=NOW + 20)).alert_at
+    async with open_store(path) as store:
+        assert NOW + 220 == (await fail(store, since=NOW + 100, now=NOW + 130)).alert_at
+    failure = Failure(None, "timeout", "slow", NOW + 100, pending_known=0)
+    assert {
+        "support": AppStanding(
+            worked=False, failure=failure, pending=0, oldest_pending_since=None, last_success_at=None
+        )
+    } == standings(path)

@@ -24,7 +24,18 @@ from tests.builders import (
     run_ids,
     sight,
 )
-from watcher.models import Change, Delivery, Digest, DigestEvent, Outcome, Receipt, Reminder, Route
+from watcher.models import (
+    APPROVAL,
+    Change,
+    Delivery,
+    Digest,
+    DigestEntry,
+    DigestEvent,
+    Outcome,
+    Receipt,
+    Reminder,
+    Route,
+)
 from watcher.store import Dead, Retry, Sent, Store, Terms
 
 pytestmark = pytest.mark.anyio
@@ -333,3 +344,58 @@ async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
         await settle(store, Retry(digest.id, "no answer", NOW + 500, doubtful=True), now=NOW + 2)
         await finish(store, 1, 2, 3)
         assert [(END, 3, 0)] == counts(await settle(store, now=NOW + 61))
+
+
+async def test_one_message_that_waits_tells_of_all_ends(path: Path) -> None:
+    """Two that end one after the other are one update, and a third after that was sent is another."""
+    async with open_store(path) as store:
+        await gathered(store)
+        await finish(store, 1)
+        await finish(store, 2, now=NOW + 61)
+        (update,) = await settle(store, now=NOW + 62)
+        await settle(store, Sent(update.id, None), now=NOW + 63)
+        await finish(store, 3, now=NOW + 64)
+        (another,) = await settle(store, now=NOW + 65)
+    assert [(END, 4, 2), (END, 4, 1)] == counts([update, another])
+
+
+async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(path: Path) -> None:
+    """All that is due now goes together, whenever it became due, and leaves nothing of its own behind."""
+    async with open_store(path) as store:
+        await many(store, 2, routes=[GATHERED])
+        await sight(store, make_sighting("run-3"), routes=[GATHERED], now=NOW + 9)
+        await store.release(APP.name, digest_above=2, now=NOW + 9)
+        (digest,) = await claim(store, "slack", now=NOW + 9)
+    with closing(sqlite3.connect(path)) as connection:
+        alone = (
+            "SELECT count(*) FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)"
+        )
+        assert (0,) == connection.execute(alone).fetchone()
+    assert [(NEWS, 3, 3)] == counts([digest])
+
+
+async def test_what_a_digest_says_of_a_request(path: Path) -> None:
+    """Each is named with its run, type, question and link, since when it waits, and how it ended."""
+    sightings = [replace(make_sighting(f"run-{number}"), link=f"https://x/{number}") for number in (1, 2, 3)]
+    async with open_store(path) as store:
+        await sight(store, *sightings, routes=[GATHERED])
+        await store.release(APP.name, digest_above=2, now=NOW)
+        (digest,) = await claim(store, "slack")
+        await settle(store, Sent(digest.id, None), now=NOW)
+        await finish(store, 1, 2, 3)
+        (ended,) = await settle(store, now=NOW + 61)
+    waiting = DigestEntry("run-1", APPROVAL, "Approve?", NOW, "https://x/1", None, None)
+    assert waiting == digest_of(digest).entries[0]
+    assert replace(waiting, outcome="answered", waited=60.0) == digest_of(ended).entries[0]
+
+
+async def test_nobody_is_reminded_of_a_digest_that_is_over(path: Path) -> None:
+    """A digest that was under way when all of it ended is followed by its end and by no reminder."""
+    async with open_store(path) as store:
+        await many(store, 3, routes=[GATHERED])
+        await store.release(APP.name, digest_above=2, now=NOW)
+        (digest,) = await settle(store, now=NOW)
+        await finish(store, 1, 2, 3)
+        (ended,) = await settle(store, Sent(digest.id, None), now=NOW + 61)
+        await settle(store, Sent(ended.id, None), now=NOW + 62)
+    assert [("slack", NEWS, "sent"), ("slack", END, "sent")] == outbox(path)

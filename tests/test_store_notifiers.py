@@ -68,7 +68,7 @@ async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path
         assert None is (await settle(store, now=NOW + 300)).failing
         recovered = (await settle(store, Sent(number, None), now=NOW + 400)).recovered
         assert recovered is not None
-        assert NOW == recovered.since
+        assert (NOW, 0) == (recovered.since, recovered.undelivered)
         (delivery,) = await claim(store, "slack", now=NOW + 400)
         assert (RECOVERED, recovered) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
         assert None is (await settle(store, now=NOW + 500)).recovered

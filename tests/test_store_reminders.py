@@ -281,3 +281,24 @@ async def test_an_escalation_that_is_not_due_is_reminded_of_by_nobody(path: Path
         await sight(store, routes=[replace(route, after=HOUR)])
         await end(store, routes=[replace(route, after=HOUR)], now=NOW + MINUTE)
         assert [] == await send(store, NOW + 9 * HOUR, route.notifier)
+
+
+async def test_reminders_of_what_is_not_configured_any_more_are_dropped(path: Path) -> None:
+    """All that are planned for a notifier, or about an app, that is gone, and none of the others."""
+    async with open_store(path) as store:
+        await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=BOTH)
+        for notifier in ("slack", "webhook"):
+            await send(store, NOW + 5, notifier)
+        assert [] == await store.plan_reminders({"webhook": AGES}, {APP.name: ["slack", "webhook"]}, now=NOW)
+        assert [NEWS, NEWS] == [record.type for record in records(path) if record.notifier == "slack"]
+        assert [] == await store.plan_reminders({"webhook": AGES}, {}, now=NOW + 6)
+    assert [NEWS] * 4 == [record.type for record in records(path)]
+
+
+async def test_no_reminder_is_planned_of_what_was_not_told(path: Path) -> None:
+    """While news is tried in vain no reminder waits behind it."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await take(store, NOW)
+        await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW, terms=TERMS)
+    assert [("slack", NEWS, "pending")] == outbox(path)

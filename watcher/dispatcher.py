@@ -225,9 +225,9 @@ class Lane:
         if isinstance(result, Dead):
             note.error("delivery.dead", error=words, **fix)
             self._observe(delivery, "dead")
-            return _Outcome(result)
-        note.warning("delivery.retry", error=words, next_attempt_in=round(result.at - now, 3), **fix)
-        self._observe(delivery, "retry")
+        else:
+            note.warning("delivery.retry", error=words, next_attempt_in=round(result.at - now, 3), **fix)
+            self._observe(delivery, "retry")
         if error.retry_after is None:
             return _Outcome(result)
         self._log.warning("notifier.paused", seconds=round(error.retry_after, 3))

@@ -1,0 +1,80 @@
+"""Settling and claiming in one transaction: what a claim says beside the deliveries that it gives out."""
+
+import math
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.builders import APP, MACHINE, NOW, PEOPLE, claim, end, make_sighting, open_store, records, sight
+from watcher.store import Dead, Retry, StoreError, StoreUnusable
+from watcher.store.schema import translate
+
+pytestmark = pytest.mark.anyio
+
+NEWS = "run.input_requested"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database of a test is."""
+    return tmp_path / "watcher.db"
+
+
+async def test_every_delivery_that_became_stale_is_said(path: Path) -> None:
+    """Failures and last failures of one call, of requests that ended meanwhile, are all superseded."""
+    async with open_store(path) as store:
+        await sight(store, *(make_sighting(f"run-{number}") for number in range(4)), routes=[PEOPLE])
+        first, second, third, fourth = await claim(store, "slack")
+        for number in range(4):
+            await end(store, f"run-{number}", routes=[])
+        results = [
+            Retry(first.id, "no", NOW + 60),
+            Retry(second.id, "no", NOW + 60),
+            Dead(third.id, "no"),
+            Dead(fourth.id, "no"),
+        ]
+        claimed = await store.settle_and_claim("slack", results, limit=0, now=NOW + 20)
+    stale = [(record.event_id, record.request_id, record.state) for record in claimed.superseded]
+    assert [(each.event.id, "q1", "superseded") for each in (first, second, third, fourth)] == stale
+    assert {("superseded", 1)} == {(record.state, record.attempts) for record in records(path)}
+
+
+async def test_a_delivery_knows_whose_it_is(path: Path) -> None:
+    """What is given out names its notifier and the event that the outbox shows."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+    assert [(news.notifier, news.event.id)] == [
+        (record.notifier, record.event_id) for record in records(path)
+    ]
+
+
+@pytest.mark.parametrize(("due_by", "wake_at"), [(math.inf, NOW + 60), (NOW, None)])
+async def test_when_to_ask_again(path: Path, due_by: float, wake_at: float | None) -> None:
+    """A claim says when something comes due next, but for whoever wants nothing that comes later."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        claimed = await store.settle_and_claim(
+            "webhook", [Retry(news.id, "no", NOW + 60)], limit=1, now=NOW, due_by=due_by
+        )
+    assert wake_at == claimed.wake_at
+
+
+async def test_what_was_tried_is_undelivered_too(path: Path) -> None:
+    """Unless only what was not even tried is asked for, a delivery that failed counts."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        await store.settle_and_claim("webhook", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
+        asked = {"apps": [APP.name], "notifiers": ["webhook"], "now": NOW}
+        counts = [await store.undelivered(**asked), await store.undelivered(**asked, untried=True)]
+    assert [1, 0] == counts
+
+
+def test_an_error_without_a_code_may_pass(path: Path) -> None:
+    """What SQLite's own module raises carries no code, and is no proof that the database cannot be used."""
+    error = translate(sqlite3.ProgrammingError("Cannot operate on a closed database."), path)
+    assert (StoreError, False) == (type(error), isinstance(error, StoreUnusable))
+    assert f"database {path}: Cannot operate on a closed database." == str(error)
