@@ -28,7 +28,7 @@ async def test_every_delivery_that_became_stale_is_said(path: Path) -> None:
         first, second, third, fourth = await claim(store, "slack")
         for number in range(4):
             await end(store, f"run-{number}", routes=[])
-        results = [
+        results: list[Retry | Dead] = [
             Retry(first.id, "no", NOW + 60),
             Retry(second.id, "no", NOW + 60),
             Dead(third.id, "no"),
@@ -68,9 +68,9 @@ async def test_what_was_tried_is_undelivered_too(path: Path) -> None:
         await sight(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
-        asked = {"apps": [APP.name], "notifiers": ["webhook"], "now": NOW}
-        counts = [await store.undelivered(**asked), await store.undelivered(**asked, untried=True)]
-    assert [1, 0] == counts
+        tried = await store.undelivered([APP.name], ["webhook"], now=NOW)
+        untried = await store.undelivered([APP.name], ["webhook"], now=NOW, untried=True)
+    assert (1, 0) == (tried, untried)
 
 
 def test_an_error_without_a_code_may_pass(path: Path) -> None:
