@@ -31,6 +31,15 @@ class Book:
         told = {} if silent else told_of(config, app)
         self.promises[key] = Promise({name: now + section.after for name, section in told.items()}, now)
 
+    def started(self, database: sqlite3.Connection, config: Config, now: float) -> None:
+        """A life of the process has begun: whoever is new is to be told of what waits and was announced."""
+        for row in database.execute("SELECT key, app, first_seen_at FROM requests WHERE resolved_at IS NULL"):
+            promise = self.promises.get(row["key"])
+            if promise is None or not promise.due:
+                continue
+            for name, section in told_of(config, row["app"]).items():
+                promise.due.setdefault(name, max(now, row["first_seen_at"] + section.after))
+
     def clock_set(self, seconds: float) -> None:
         """What waits is moved by as much as the clock was set."""
         for promise in self.promises.values():

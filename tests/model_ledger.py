@@ -96,6 +96,7 @@ class Ledger(Witness):
         (row,) = self._rows("SELECT coalesce(max(id), 0) AS newest FROM deliveries")
         self.life = Life(config, self.clock.elapsed, row["newest"])
         self.news.started(config)
+        self.book.started(self.database, config, self.clock.now)
 
     def polled(self, app: str) -> None:
         """What was left over about an app may be sent from now on."""

@@ -317,3 +317,16 @@ def test_no_known_secret_survives(secrets: list[str], before: str, after: str) -
         redactor.learn(secret)
     shown = redactor.scrub("".join(f"{before}{secret}{after}" for secret in secrets))
     assert not [secret for secret in secrets if secret in shown]
+
+
+def test_masked_names_stay_apart() -> None:
+    """A name that is another's masked value is masked as well, and takes no other's place."""
+    params = {"auth_token": "user", "max_tokens": "amount", "user": 17, "amount": 620, f"{MASK} (2)": 1}
+    shown = masker("*token*").request(request(None, params)).params
+    assert {
+        "auth_token": MASK,
+        "max_tokens": MASK,
+        MASK: 17,
+        f"{MASK} (2)": 620,
+        f"{MASK} (2) (2)": 1,
+    } == shown

@@ -1,12 +1,13 @@
 """Signals to the real daemon: the first lets it finish, the second does not."""
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import Reply
-from tests.process import running
+from tests.process import WITHIN, running
 from tests.test_process import a_world, sent
 from watcher.simulator import Fault
 
@@ -30,6 +31,9 @@ async def test_a_second_signal_is_the_end(
         world.ask()
         async with world.running(WATCHER_REQUEST_TIMEOUT="1h") as daemon:
             await sent(daemon, "slack", "run.input_requested")
+            async with asyncio.timeout(WITHIN):  # it is said before it is recorded
+                while await world.deliveries(state="pending", notifier="slack"):
+                    pass
             await world.api.wait_for(lambda: bool(world.hook.received), within=20)
             daemon.send(first)
             await daemon.log("daemon.stopping", reason=first.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.events import (
     DIGEST,
@@ -363,3 +364,17 @@ def test_what_to_do_is_shown() -> None:
     slack = FakeSlack()
     with_slack(slack, sending(FAILING))
     assert "What to do: \nThe access key is missing" in shown(posted(slack))
+
+
+def test_an_answer_that_is_compressed_unasked() -> None:
+    """A proxy that compresses all the same is understood: else the message would be posted anew for ever."""
+
+    class Compressing(FakeSlack):
+        async def handle(self, request: web.Request) -> web.StreamResponse:
+            answer = await super().handle(request)
+            answer.enable_compression(web.ContentCoding.gzip)
+            return answer
+
+    slack = Compressing()
+    assert with_slack(slack, sending()) is not None
+    assert len(slack.messages) == 1

@@ -282,3 +282,11 @@ def test_a_message_does_not_follow_a_redirect(elsewhere: str) -> None:
     error, peer = misbehaving(redirects)
     assert ("Slack: HTTP 307", True) == (str(error), error.fix is not None)
     assert ["/api/chat.postMessage"] == [call.path for call in peer.calls]
+
+
+@pytest.mark.parametrize(("code", "doubtful"), [("internal_error", True), ("ratelimited", False)])
+def test_what_may_have_been_done(code: str, *, doubtful: bool) -> None:
+    """Of some errors Slack says that a part may have been done: then the message may stand in the channel."""
+    slack = FakeSlack()
+    slack.failures.append(code)
+    assert doubtful == failing(slack).doubtful

@@ -1,4 +1,4 @@
-"""Settling and claiming in one transaction: what a claim says beside the deliveries that it gives out."""
+"""Settling and claiming in one transaction: what a claim says, and who may have been told."""
 
 import math
 import sqlite3
@@ -6,7 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import APP, MACHINE, NOW, PEOPLE, claim, end, make_sighting, open_store, records, sight
+from tests.builders import (
+    APP,
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    end,
+    event_of,
+    make_sighting,
+    open_store,
+    outbox,
+    records,
+    sight,
+)
+from watcher.models import RequestEvent
 from watcher.store import Dead, Retry, StoreError, StoreUnusable
 from watcher.store.schema import translate
 
@@ -71,6 +85,55 @@ async def test_what_was_tried_is_undelivered_too(path: Path) -> None:
         tried = await store.undelivered([APP.name], ["webhook"], now=NOW)
         untried = await store.undelivered([APP.name], ["webhook"], now=NOW, untried=True)
     assert (1, 0) == (tried, untried)
+
+
+async def test_who_was_being_told_in_a_crash_hears_the_end(path: Path) -> None:
+    """What was given out when the process died may stand in the channel; what was refused before does not."""
+    async with open_store(path) as store:
+        await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+        refused, _ = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Retry(refused.id, "no", NOW + 60)], limit=0, now=NOW)
+    async with open_store(path) as store:
+        for run_id in ("run-1", "run-2"):
+            await end(store, run_id, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert [("run.input_resolved", "run-2")] == [
+        (delivery.event.type, event_of(delivery, RequestEvent).run.id) for delivery in told
+    ]
+
+
+async def test_a_doubt_of_before_a_crash_stays(path: Path) -> None:
+    """That a later attempt is refused does not tell what became of the one that the crash cut short."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        await claim(store, "slack")
+    async with open_store(path) as store:
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
+        await end(store, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
+
+
+@pytest.mark.parametrize("ended_first", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: bool, last: bool) -> None:
+    """A message whose answer was lost may stand in the channel: it is not repeated, and its end is told."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        lost: list[Retry | Dead] = [Retry(news.id, "no answer", NOW + 60, doubtful=True)]
+        if last:
+            lost = [Dead(news.id, "no answer", doubtful=True)]
+        if ended_first:
+            await end(store, routes=[PEOPLE])
+        await store.settle_and_claim("slack", lost, limit=0, now=NOW + 10)
+        if not ended_first:
+            await end(store, routes=[PEOPLE])
+        told = await claim(store, "slack", now=NOW + 60)
+    assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
+    state = "dead" if last and not ended_first else "superseded"
+    assert [("slack", NEWS, state), ("slack", "run.input_resolved", "pending")] == outbox(path)
 
 
 def test_an_error_without_a_code_may_pass(path: Path) -> None:

@@ -47,8 +47,6 @@ RESPONSE_MAX: Final = 32 * 1024 * 1024
 KEPT_MAX: Final = 1024 * 1024
 """Bytes: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
-REFUSAL_PATIENCE: Final = 1.0
-"""Seconds that the words of a refusal are waited for once its status is known."""
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API, or whatever answers instead, sends with an error."""
 SORT: Final = "started_at"
@@ -196,8 +194,7 @@ class RunsClient:
                 if response.is_redirect:
                     raise Redirected("a redirect, which is not followed", status=response.status_code)
                 if response.status_code != httpx.codes.OK:
-                    patience = min(REFUSAL_PATIENCE, self._timeout / 2)
-                    raise self._refusal(response, await _read_refusal(response, patience))
+                    raise self._refusal(response, await _read_refusal(response, self._timeout / 2))
                 body = await _read(response, RESPONSE_MAX)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None

@@ -16,8 +16,9 @@ from watcher import __version__
 from watcher.config import Config
 from watcher.holding import HOLD_SECONDS
 from watcher.logs import flush, log_superseded
+from watcher.models import App
 from watcher.observer import Observer
-from watcher.parts import Parts, open_parts, terms
+from watcher.parts import Parts, open_parts, routes, terms
 from watcher.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.schedule import Schedule, poll
 from watcher.store import StoreError, StoreUnusable
@@ -231,6 +232,11 @@ async def _adopt(parts: Parts) -> None:
     ages = {name: kept.remind_after for name, kept in terms(parts.config, parts.notifiers).items()}
     apps = {app.name: app.notify for app in parts.config.apps}
     log_superseded(await parts.store.plan_reminders(ages, apps, now=time.time()))
+    audiences = [
+        (App(app.name, app.base_url), routes(parts.config, app, parts.notifiers)) for app in parts.config.apps
+    ]
+    for notifier, requests in (await parts.store.welcome(audiences, now=time.time())).items():
+        log.info("notifier.new", notifier=notifier, requests=requests)
     await parts.store.withhold(list(apps))
     for delivery in await parts.store.retire(names, now=time.time()):
         log.error(

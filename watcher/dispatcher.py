@@ -61,7 +61,7 @@ def after_failure(
     """
     give_up_at = delivery.due_at + settings.give_up_after
     if now >= give_up_at:
-        return Dead(delivery.id, words)
+        return Dead(delivery.id, words, error.doubtful)
     failures = LONGEST if error.fix else delivery.attempt
     wait = error.retry_after or backoff(
         failures,

@@ -149,6 +149,12 @@ class _Handler(logging.Handler):
             # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
             self._writer = LineWriter(stream.fileno(), _log_dropped)
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Writes a record without the lock of the base: writing has one, and two could be taken crosswise."""
+        if self.filter(record):
+            self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         self.write(self.format(record))
 

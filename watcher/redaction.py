@@ -128,10 +128,15 @@ class _Walk:
         match value:
             case dict():
                 self._add(len(value))
-                return {
-                    shown: MASK if covered and item is not None else self._masked(item)
-                    for (shown, covered), item in zip(map(self._key, value), value.values(), strict=True)
-                }
+                masked: dict[str, Json] = {}
+                for key, item in value.items():
+                    shown, covered = self._key(key)
+                    name, number = shown, 1
+                    while name in masked:  # names that were masked may be alike, and none may hide another
+                        number += 1
+                        name = f"{shown} ({number})"
+                    masked[name] = MASK if covered and item is not None else self._masked(item)
+                return masked
             case list():
                 self._add(len(value))
                 return [self._masked(item) for item in value]

@@ -36,7 +36,7 @@ class Redactor:
         self._learned: set[str] = set()
         self._known: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # a finalizer may log while it is held
 
     def learn(self, value: str) -> None:
         """Makes a value, and the forms in which it may be echoed, known as secret."""

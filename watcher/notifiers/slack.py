@@ -104,6 +104,9 @@ _PASSING: Final = frozenset({
 })  # fmt: skip
 """Error codes that may pass by themselves; of any other a person has to think."""
 
+_MAYBE_DONE: Final = frozenset({"internal_error", "fatal_error"})
+"""Of these Slack says that some of what was asked for may have been done."""
+
 _LOOK_UP: Final = "look up Slack's error code, and mend the app, its token or the channel"
 _ADDRESS: Final = "check Slack's address: the configured one is not Slack's"
 
@@ -267,7 +270,8 @@ class SlackNotifier:
         if "needed" in said:
             words += f" (needed: {self._quoted(said['needed'])})"
         wait = backoff.retry_after(response.headers.get("Retry-After"), now=self._clock())
-        return _Refusal(code, DeliveryError(words, retry_after=wait, fix=_fix(code, status)))
+        error = DeliveryError(words, retry_after=wait, fix=_fix(code, status), doubtful=code in _MAYBE_DONE)
+        return _Refusal(code, error)
 
     def _quoted(self, said: object) -> str:
         return cut(self._redactor.scrub(printable(str(said))), _QUOTED_AT_MOST)

@@ -1,5 +1,6 @@
 """Slack's own client, made wary of whatever answers in Slack's place."""
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from watcher.notifiers.outgoing import beginning
 
 ANSWER_MAX: Final = 1024 * 1024
 """Bytes: an answer repeats the message, which is a tenth of that."""
+_ANY_FORMAT: Final = 32 + zlib.MAX_WBITS
+"""For zlib: gzip or deflate, whichever it is."""
 
 
 class WaryClient(AsyncWebClient):
@@ -50,7 +53,13 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
         body += chunk
         if len(body) > ANSWER_MAX:
             return b""
-    return bytes(body)
+    if "Content-Encoding" not in response.headers:
+        return bytes(body)
+    # It was not asked for, but what is not understood would be posted again and again.
+    try:
+        return zlib.decompressobj(_ANY_FORMAT).decompress(body, ANSWER_MAX)
+    except zlib.error:
+        return b""
 
 
 def _document(body: bytes) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from watcher.models import App, Change, DeliveryRecord, Route, Sighting
-from watcher.store import digests, notifier_health, outbox, recording, reminders
+from watcher.store import digests, newcomers, notifier_health, outbox, recording, reminders
 from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
 from watcher.store.facts import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent, Terms
 from watcher.store.lock import DatabaseLock
@@ -130,6 +130,16 @@ class Store:
         return await self._run(
             partial(digests.release, app=app, above=digest_above, now=now, new_id=self._new_id)
         )
+
+    async def welcome(
+        self, audiences: Sequence[tuple[App, Sequence[Route]]], *, now: float
+    ) -> dict[str, int]:
+        """Lets those be told of what waits who were configured after it was seen.
+
+        `audiences` are the apps, each with how its notifiers are told. Returns of how many requests, by
+        notifier.
+        """
+        return await self._run(partial(newcomers.welcome, audiences=audiences, now=now, new_id=self._new_id))
 
     async def plan_reminders(
         self, ages: Mapping[str, Sequence[float]], apps: Mapping[str, Collection[str]], *, now: float

@@ -89,10 +89,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """The destination did not accept a delivery for so long that it is given up."""
+    """The destination did not accept a delivery for so long that it is given up; `doubtful` as of `Retry`."""
 
     delivery: int
     error: str
+    doubtful: bool = False
 
 
 Result = Sent | Retry | Dead

@@ -74,11 +74,11 @@ def settle(
                     (error, at, doubtful, delivery),
                 )
                 stale += _supersede_if_stale(connection, delivery, now=now)
-            case Dead(delivery, error):
+            case Dead(delivery, error, doubtful):
                 connection.execute(
-                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, doubtful = doubtful & 1"
-                    " WHERE id = ?",
-                    (error, delivery),
+                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?,"
+                    " doubtful = (doubtful & 1) | ? WHERE id = ?",
+                    (error, doubtful, delivery),
                 )
                 stale += _supersede_if_stale(connection, delivery, now=now)
                 connection.execute(
