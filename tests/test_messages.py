@@ -39,6 +39,7 @@ from watcher.messages import (
     Message,
     Row,
     briefly,
+    changed,
     duration,
     headline,
     moment,
@@ -423,6 +424,26 @@ def test_shortened_says_what_is_missing() -> None:
     assert (len(message.rows), message.dropped_rows) == (2, 3)
     assert message.rows[0].value == "v" * 27 + "… (173 more characters)"
     assert "  … 3 more parameters" in summary(message).splitlines()
+
+
+def test_every_text_of_others_can_be_changed() -> None:
+    """What a service's markup wants changed is changed everywhere but in titles, links and moments."""
+    event = replace(
+        asking("ask", {"name": "value"}), link="https://x.example/1", run=replace(RUN, session_id=None)
+    )
+    message = changed(replace(render(event), lead="lead"), str.upper)
+    assert (message.title, message.lead, message.body) == ("Approval needed · support", "LEAD", "ASK")
+    assert message.rows == (Row("NAME", "VALUE"),)
+    assert message.link == "https://x.example/1"
+    assert message.facts == (
+        Fact("Waiting since", SEEN_AT),
+        Fact("User", "CUSTOMER-7421"),
+        Fact("Run", "8C2C"),
+    )
+    (first, _) = changed(render(DIGEST), str.upper).items
+    assert first == Item("APPROVE THE REFUND?", "APPROVAL", "8C2C", "https://console.example/r/8c2c")
+    assert changed(render(TEST), str.upper).lead is not None
+    assert changed(replace(render(event), lead=None), str.upper).lead is None
 
 
 def test_shortened_by_another_measure() -> None:
