@@ -48,6 +48,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database of a test is."""
+    return tmp_path / "watcher.db"
+
+
+@pytest.fixture
 def loaded(tmp_path: Path) -> Load:
     """Loads settings from a TOML text and variables, in a directory of its own."""
 

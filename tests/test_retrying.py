@@ -19,7 +19,7 @@ async def database(tmp_path: Path) -> Path:
     async with open_store(path) as store:
         await sight(store, *(make_sighting(f"run-{number}") for number in range(4)), routes=[MACHINE])
         await claim(store, "webhook")
-        results = [Dead(1, "no"), Dead(2, "no"), Sent(3, None)]
+        results: list[Dead | Sent] = [Dead(1, "no"), Dead(2, "no"), Sent(3, None)]
         await store.settle_and_claim("webhook", results, limit=0, now=NOW)
     return path
 

@@ -34,12 +34,6 @@ pytestmark = pytest.mark.anyio
 NEWS, END = "run.input_requested", "run.input_resolved"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 # What is new
 
 

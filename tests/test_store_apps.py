@@ -30,12 +30,6 @@ DAY = 86_400.0
 FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 # Apps that fail
 
 

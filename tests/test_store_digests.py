@@ -47,12 +47,6 @@ TABLES = ("requests", "events", "deliveries", "digest_members")
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 async def many(store: Store, count: int, *, routes: Iterable[Route] = (GATHERED, MACHINE)) -> None:
     """Records requests of `run-1`, `run-2`, …, as one poll does."""
     sightings = [make_sighting(f"run-{number}", prompt=f"No. {number}?") for number in range(1, count + 1)]

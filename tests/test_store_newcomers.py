@@ -29,12 +29,6 @@ NEWS = "run.input_requested"
 OTHER = App("sales", "https://sales.example")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 async def welcome(store: Store, *routes: Route, now: float = NOW + 100) -> dict[str, int]:
     """Starts with these notifiers for the app."""
     return await store.welcome([(APP, routes), (OTHER, routes)], now=now)

@@ -26,12 +26,6 @@ FAILING, RECOVERED = "watcher.notifier_failing", "watcher.notifier_recovered"
 TERMS = Terms(alert_after=120.0, others=(PEOPLE,))
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 async def settle(store: Store, *results: Result, now: float) -> Claim:
     """Records results of the webhook and gives out nothing."""
     return await store.settle_and_claim("webhook", results, limit=0, now=now, terms=TERMS)

@@ -36,12 +36,6 @@ DAY = 86_400.0
 NEWS = "run.input_requested"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 # Giving out and taking back
 
 

@@ -35,12 +35,6 @@ TERMS = Terms(remind_after=AGES)
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 async def take(store: Store, now: float, notifier: str = "slack", terms: Terms = TERMS) -> list[Delivery]:
     """Gives out what is due."""
     return list((await store.settle_and_claim(notifier, (), limit=100, now=now, terms=terms)).deliveries)

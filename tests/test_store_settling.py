@@ -29,12 +29,6 @@ pytestmark = pytest.mark.anyio
 NEWS = "run.input_requested"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
-    return tmp_path / "watcher.db"
-
-
 async def test_every_delivery_that_became_stale_is_said(path: Path) -> None:
     """Failures and last failures of one call, of requests that ended meanwhile, are all superseded."""
     async with open_store(path) as store:
