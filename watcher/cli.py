@@ -121,16 +121,26 @@ def check(config_file: Path | None, *, send: bool) -> None:
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
     from watcher import tables  # noqa: PLC0415
+    from watcher.health import MISSED_INTERVALS  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
+    from watcher.store.recording import SUCCESS_SECONDS  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
-    apps = [app.name for app in config.apps]
+    intervals = {app.name: app.poll_interval for app in config.apps}
     with _reading(config) as connection:
         if connection is not None:
             standing = reports.apps(connection)
-            tables.warn_of_failing({app: standing[app].failure for app in apps if app in standing})
-        waiting = reports.pending_requests(connection, apps) if connection is not None else []
-        tables.show_pending(waiting, as_json=as_json)
+            for name, interval in intervals.items():
+                tables.warn_of_old(
+                    name,
+                    standing[name].failure if name in standing else None,
+                    polled_at=standing[name].last_success_at if name in standing else None,
+                    usual_age=MISSED_INTERVALS * interval + SUCCESS_SECONDS,
+                )
+            waiting = reports.pending_requests(connection, list(intervals), details=not as_json)
+            tables.show_pending(waiting, as_json=as_json)
+        elif as_json:
+            tables.show_pending([], as_json=True)
 
 
 @main.command()
@@ -160,14 +170,17 @@ def deliveries(
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
     found: list[DeliveryRecord] = []
     with _reading(config) as connection:
+        exists = connection is not None
         if connection is not None:
             newest = most + 1 if most else -1  # one more tells whether there are more
             found = reports.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
+    names = [section.name for section in config.notifiers]
+    unknown = notifier is not None and notifier not in names and not found
+    if as_json or (exists and not unknown):
         tables.show_deliveries(found[-most:], as_json=as_json)
     if limit is None and 0 < most < len(found):
         click.echo(f"watcher: only the newest {most} are shown; all with --limit 0", err=True)
-    names = [section.name for section in config.notifiers]
-    if notifier is not None and notifier not in names and not found:
+    if unknown:
         click.echo(f"watcher: there is no notifier {notifier!r}; configured: {', '.join(names)}", err=True)
 
 
