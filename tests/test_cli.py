@@ -12,8 +12,8 @@ import pytest
 from tests.process import environment
 from watcher import __version__, tables
 from watcher.models import DeliveryRecord, PendingRequest
-from watcher.scenario_names import DESCRIPTIONS
-from watcher.simulator import SCENARIOS
+from watcher.scenario_names import DESCRIPTIONS, VERBS
+from watcher.simulator import SCENARIOS, control
 
 COMMANDS = [
     "run",
@@ -80,10 +80,19 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], named: str) -> None:
 def test_the_scenarios_are_listed(tmp_path: Path) -> None:
     """The help of the simulator, and what it says of a name that is none, name every scenario."""
     shown = watcher(tmp_path, "simulate", "--help").stdout
-    listed = [line.split()[0] for line in shown.partition("Scenarios:\n")[2].splitlines() if line[2] != " "]
+    section = shown.partition("Scenarios:\n")[2].partition("\n\n")[0]
+    listed = [line.split()[0] for line in section.splitlines() if line[2] != " "]
     assert list(SCENARIOS) == list(DESCRIPTIONS) == listed
     wrong = watcher(tmp_path, "simulate", "--scenario", "nothing").stderr
     assert f"there are {', '.join(SCENARIOS)}\n" in wrong
+
+
+def test_the_help_says_how_to_steer_the_simulator(tmp_path: Path) -> None:
+    """There is a line to answer with, and every verb that there is."""
+    shown = watcher(tmp_path, "simulate", "--help").stdout
+    assert '  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n' in shown
+    assert list(VERBS) == list(control.VERBS)
+    assert list(VERBS) == " ".join(shown.partition("_control/VERB:\n")[2].split()).split(", ")
 
 
 def test_lists_without_a_database(tmp_path: Path) -> None:

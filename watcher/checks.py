@@ -39,7 +39,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     """
     for warning in config.warnings:
         yield Finding(good=True, subject="configuration", words=warning, warning=True)
-    counts = f"{len(config.apps)} app(s), {len(config.notifiers)} notifier(s)"
+    counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield Finding(good=True, subject="configuration", words=counts)
     yield _database(config)
     tls = tls_context()
@@ -59,6 +59,10 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
         for finding in await asyncio.gather(*tries):
             words = printable(config.redactor.scrub(finding.words))
             yield Finding(finding.good, finding.subject, words)
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def _database(config: Config) -> Finding:
@@ -101,8 +105,9 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
         return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}")
     finally:
         await client.close()
-    more = "" if page.last else " or more"
-    return Finding(good=True, subject=subject, words=f"answers; {len(page.runs)}{more} run(s) wait")
+    runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
+    verb = "waits" if runs == "1 run" else "wait"
+    return Finding(good=True, subject=subject, words=f"answers; {runs} {verb}")
 
 
 async def _notifier(notifier: Notifier, *, send: bool) -> Finding:

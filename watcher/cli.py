@@ -250,15 +250,19 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
 
 
 class _WithScenarios(click.Command):
-    """Lists the scenarios below its options."""
+    """Tells below its options of the scenarios, and how to steer the simulator."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list."""
-        from watcher.scenario_names import DESCRIPTIONS  # noqa: PLC0415
+        """Writes both."""
+        from watcher.scenario_names import DESCRIPTIONS, VERBS  # noqa: PLC0415
 
         del ctx
         with formatter.section("Scenarios"):
             formatter.write_dl(list(DESCRIPTIONS.items()))
+        with formatter.section("To answer a request (GET / says which wait)"):
+            formatter.write('  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n')
+        with formatter.section("What can be posted to /_control/VERB"):
+            formatter.write_text(", ".join(VERBS))
 
 
 @main.command(cls=_WithScenarios)
