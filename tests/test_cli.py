@@ -110,8 +110,9 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
     for command in ("run", "pending"):
         ended = watcher(tmp_path, command, WATCHER_BASE_URL="https://app.example")
         problems = [line for line in ended.stderr.splitlines() if line.startswith("watcher: ")]
-        assert (ended.returncode, len(problems)) == (2, 1)
-        assert "watcher.db" in problems[0]
+        assert (ended.returncode, problems) == (2, ["watcher: database: watcher.db: file is not a database"])
+    checked = watcher(tmp_path, "check", WATCHER_BASE_URL="http://127.0.0.1:1")
+    assert "\nFAIL  database watcher.db: file is not a database\n" in checked.stdout
     assert file.read_bytes() == b"something else entirely" * 100
 
 

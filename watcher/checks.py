@@ -82,7 +82,7 @@ def _database(config: Config) -> Finding:
         with translated(path), closing(open_reader(path)) as connection:
             result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
-        return Finding(good=False, subject=subject, words=str(error))
+        return Finding(good=False, subject=subject, words=str(error).removeprefix(f"{subject}: "))
     if not os.access(path, os.W_OK):
         return Finding(good=False, subject=subject, words="it is not writable")
     return Finding(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from watcher.config import Config
     from watcher.models import DeliveryRecord, DeliveryState
+    from watcher.store.errors import StoreError
 
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
@@ -333,7 +334,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except StoreError as error:
         # What may pass, a full disk or a lock, is no fault of the settings: a supervisor is to try again.
-        _end(f"database: {error}", USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
+        _end(_of_database(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
         _end(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
@@ -356,7 +357,11 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
         with translated(config.database), closing(open_reader(config.database)) as connection:
             yield connection
     except StoreError as error:
-        _fail(f"database: {error}")
+        _fail(_of_database(error))
+
+
+def _of_database(error: "StoreError") -> str:
+    return f"database: {str(error).removeprefix('database ')}"
 
 
 def _end(words: str, status: int) -> NoReturn:
