@@ -185,6 +185,8 @@ def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | Non
     """What was refused, or is due for longer than a send takes, is said long before it is overdue."""
     late = NotifierNow("webhook", undelivered, age, error, 0, None, None)
     page = Page(a_view(apps=[an_app(pending=1)], notifiers=[late], waiting=[a_request()]))
+    idle = Page(a_view(notifiers=[late])).attributes("header")[0]
+    assert f"top {'good' if summary == 'All is well.' else 'waits'}" == idle["class"]
     assert summary == page.html.partition('<p class="sum">')[2].partition("</p>")[0]
 
 

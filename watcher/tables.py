@@ -19,6 +19,7 @@ from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
+PARAMS_SHOWN = 240
 VALUE_SHOWN = 40
 ERROR_SHOWN = 200
 RUN_SHOWN = 9
@@ -105,7 +106,7 @@ def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[
     yield printable(f"{request.app} · {kind(request.type)} · waits {waited} · {told}")
     yield from _wrapped(cut(printable(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
-    yield from _wrapped(cut(params, PROMPT_SHOWN), width)
+    yield from _wrapped(cut(params, PARAMS_SHOWN), width)
     ids = {"user": request.user_id, "run": request.run_id, "request": request.request_id}
     parts = [f"{name} {printable(value)}" for name, value in ids.items() if value]
     yield from _side_by_side(parts, width)
