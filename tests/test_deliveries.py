@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.builders import NOW, make_sighting, open_store, records, sight
+from tests.builders import NOW, claim, make_sighting, open_store, records, sight
 from tests.process import Ended, command
 from watcher import tables
 from watcher.models import DeliveryRecord, DeliveryState
+from watcher.store import Sent
 
 RUN = "8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"
 SETTINGS = {
@@ -180,3 +181,14 @@ def test_when(capsys: pytest.CaptureFixture[str], shown: DeliveryRecord, when: s
     """A delivery says how long ago it was finished, or else when it was or will be due."""
     tables.show_deliveries([shown], as_json=False)
     assert f"7   {when}" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_the_times_of_the_outbox(tmp_path: Path) -> None:
+    """A delivery is listed with when it was due, and when it was finished if it is."""
+    async with open_store(tmp_path / "watcher.db") as store:
+        await sight(store)
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW + 5)
+    times = {one.notifier: (one.due_at, one.finished_at) for one in records(tmp_path / "watcher.db")}
+    assert {"slack": (NOW, NOW + 5), "webhook": (NOW, None)} == times

@@ -276,5 +276,10 @@ def test_the_command_line_beside_systemd(tmp_path: Path) -> None:
         line, shell=True, capture_output=True, text=True, check=False, env=environment({}), timeout=WITHIN
     )
     assert (1, "") == (ended.returncode, ended.stderr)
-    for words in (f"database {tmp_path}/watcher.db: will be", "app default: connection", "notifier slack: "):
+    for words in (
+        "1 app, 1 notifier\n",
+        f"database {tmp_path}/watcher.db: will be",
+        "app default: connection",
+        "notifier slack: ",
+    ):
         assert words in ended.stdout

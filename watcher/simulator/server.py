@@ -16,7 +16,6 @@ from watcher.simulator.knobs import Json, Refusal, error_body
 from watcher.simulator.misbehaviour import json_response, misbehave
 from watcher.simulator.parsing import parse_input, parse_json, parse_query
 from watcher.simulator.record import Record, Served
-from watcher.simulator.runs import OPEN
 from watcher.simulator.state import Simulation
 
 _CALLS: Final[Mapping[tuple[str, str], Call]] = {
@@ -179,7 +178,6 @@ class SimulatorServer:
             {"app": name, "run_id": run.id, "request_id": ask.id, "type": ask.type, "prompt": ask.prompt}
             for name, simulation in self.apps.items()
             for run in simulation.runs
-            if run.base in OPEN
             for ask in run.pending
         ]
         calls = [f"{method} {path}" for method, path in _CALLS]
