@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from tests.process import environment
 from watcher import __version__, tables
 from watcher.models import DeliveryRecord, PendingRequest
-from watcher.scenario_names import DESCRIPTIONS
-from watcher.simulator import SCENARIOS
+from watcher.scenario_names import DESCRIPTIONS, VERBS
+from watcher.simulator import SCENARIOS, control
 
 COMMANDS = [
     "run",
@@ -79,10 +80,19 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], named: str) -> None:
 def test_the_scenarios_are_listed(tmp_path: Path) -> None:
     """The help of the simulator, and what it says of a name that is none, name every scenario."""
     shown = watcher(tmp_path, "simulate", "--help").stdout
-    listed = [line.split()[0] for line in shown.partition("Scenarios:\n")[2].splitlines() if line[2] != " "]
+    section = shown.partition("Scenarios:\n")[2].partition("\n\n")[0]
+    listed = [line.split()[0] for line in section.splitlines() if line[2] != " "]
     assert list(SCENARIOS) == list(DESCRIPTIONS) == listed
     wrong = watcher(tmp_path, "simulate", "--scenario", "nothing").stderr
     assert f"there are {', '.join(SCENARIOS)}\n" in wrong
+
+
+def test_the_help_says_how_to_steer_the_simulator(tmp_path: Path) -> None:
+    """There is a line to answer with, and every verb that there is."""
+    shown = watcher(tmp_path, "simulate", "--help").stdout
+    assert '  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n' in shown
+    assert list(VERBS) == list(control.VERBS)
+    assert list(VERBS) == " ".join(shown.partition("_control/VERB:\n")[2].split()).split(", ")
 
 
 def test_lists_without_a_database(tmp_path: Path) -> None:
@@ -100,8 +110,9 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
     for command in ("run", "pending"):
         ended = watcher(tmp_path, command, WATCHER_BASE_URL="https://app.example")
         problems = [line for line in ended.stderr.splitlines() if line.startswith("watcher: ")]
-        assert (ended.returncode, len(problems)) == (2, 1)
-        assert "watcher.db" in problems[0]
+        assert (ended.returncode, problems) == (2, ["watcher: database: watcher.db: file is not a database"])
+    checked = watcher(tmp_path, "check", WATCHER_BASE_URL="http://127.0.0.1:1")
+    assert "\nFAIL  database watcher.db: file is not a database\n" in checked.stdout
     assert file.read_bytes() == b"something else entirely" * 100
 
 
@@ -109,7 +120,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     """The demo needs nothing, shows all that can happen to a request, and an outage, and ends by itself."""
     ended = watcher(tmp_path, "demo", "--for", "25s")
     assert ended.returncode == 0
-    for words in ("Approval needed", "Feedback needed", "asked anew", "canceled", "answered"):
+    for words in ("Approval needed", "Feedback needed", "now asks something else", "canceled", "answered"):
         assert words in ended.stdout
     assert ended.stdout.index("App failing") < ended.stdout.index("App recovered")
     assert list(tmp_path.iterdir()) == []
@@ -126,18 +137,82 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
         0.0,
         "https://x.example",
         ("slack",),
+        "customer-7421",
+        {"amount": 620, "api_token": "[redacted]", "notes": "n\u202e" * 60},
+        ("amount",),
     )
     tables.show_pending([request], as_json=False)
     first, *more = capsys.readouterr().out.splitlines()
-    assert first.startswith("support · approval_request · waits ")
+    assert first.startswith("support · Approval · waits ")
     assert first.endswith(" · told slack")
-    assert ["  a b\ufffd[31m[bold]c[/]", "  run run-1 request req-1", "  https://x.example"] == more
+    assert [
+        "  a b\ufffd[31m[bold]c[/]",
+        f"  amount (editable): 620; api_token: [redacted]; notes: {'n' * 18}… (42 more characters)",
+        "  user customer-7421  run run-1  request req-1",
+        "  https://x.example",
+    ] == more
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+def test_what_waits_fits_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    """No line is wider than the terminal, and no id is broken."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ids = ["8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d", "7a1b9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"]
+    params = {f"name-{number}": "some words " * number for number in range(9)}
+    request = PendingRequest(
+        "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
+    )
+    tables.show_pending([request], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [] == [line for line in lines if len(line) > columns]
+    assert ids == [word for line in lines for word in line.split() if word in ids]
+
+
+@pytest.mark.parametrize(
+    ("polled", "words"),
+    [(30.0, ""), (300.0, "app support was last polled 5 min ago"), (None, "app support was not polled yet")],
+)
+def test_a_list_that_is_old_says_so(
+    capsys: pytest.CaptureFixture[str], polled: float | None, words: str
+) -> None:
+    """Of an app that nobody polled lately it is said, beside the list, that the list may be old."""
+    at = None if polled is None else time.time() - polled
+    tables.warn_of_old("support", None, polled_at=at, usual_age=105.0)
+    told = capsys.readouterr().err
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.parametrize(("options", "out"), [([], ""), (["--json"], "[]\n")])
+@pytest.mark.parametrize("command", ["pending", "deliveries"])
+def test_without_a_database_nothing_is_claimed(
+    tmp_path: Path, command: str, options: list[str], out: str
+) -> None:
+    """Where no daemon ever ran nothing is said about what waits, but that there is no database."""
+    ended = watcher(tmp_path, command, *options, WATCHER_BASE_URL="https://app.example")
+    assert (0, out) == (ended.returncode, ended.stdout)
+    assert "there is no database at" in ended.stderr
 
 
 def test_the_json_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:
     """A delivery is printed with every documented field."""
     record = DeliveryRecord(
-        7, "evt_1", "run.input_requested", "slack", "pending", 2, 1781082940.5, "HTTP 500", "a", "r", ""
+        7,
+        "evt_1",
+        "run.input_requested",
+        "slack",
+        "pending",
+        2,
+        1781082940.5,
+        "HTTP 500",
+        "a",
+        "r",
+        "",
+        due_at=1781082900.0,
+        finished_at=None,
     )
     tables.show_deliveries([record], as_json=True)
     assert json.loads(capsys.readouterr().out) == [
@@ -153,6 +228,8 @@ def test_the_json_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:
             "app": "a",
             "run_id": "r",
             "request_id": None,
+            "due_at": "2026-06-10T09:15:00Z",
+            "finished_at": None,
         }
     ]
 

@@ -1,15 +1,18 @@
 """`watcher deliveries`: which are listed, and how they look."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.builders import make_sighting, open_store, records, sight
+from tests.builders import NOW, claim, make_sighting, open_store, records, sight
 from tests.process import Ended, command
 from watcher import tables
 from watcher.models import DeliveryRecord, DeliveryState
+from watcher.store import Sent
 
 RUN = "8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"
 SETTINGS = {
@@ -17,6 +20,12 @@ SETTINGS = {
     "WATCHER_NOTIFIERS__CHAT__TYPE": "console",
     "WATCHER_NOTIFIERS__AUDIT__TYPE": "console",
 }
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is always the same time."""
+    monkeypatch.setattr(tables, "time", SimpleNamespace(time=lambda: NOW))
 
 
 @pytest.fixture(name="outbox")
@@ -35,10 +44,23 @@ def record(
     at: float | None = None,
     error: str | None = None,
     app: str = "support",
+    due: float = 0.0,
 ) -> DeliveryRecord:
-    """Returns a delivery of a request of `RUN`."""
+    """Returns a delivery of a request of `RUN`; what is finished was due a minute before."""
     return DeliveryRecord(
-        number, "evt_1", "run.input_requested", "approvals", state, attempts, at, error, app, RUN, "q1"
+        number,
+        "evt_1",
+        "run.input_requested",
+        "approvals",
+        state,
+        attempts,
+        at,
+        error,
+        app,
+        RUN,
+        "q1",
+        due_at=due,
+        finished_at=None if state == "pending" else due + 60,
     )
 
 
@@ -83,7 +105,7 @@ async def test_a_notifier_that_there_is_not(outbox: Path, form: list[str]) -> No
     """A name that nobody has is no error, and a note says which there are."""
     ended = await command(outbox, SETTINGS, "deliveries", "--notifier", "chta", *form)
     assert (0, "watcher: there is no notifier 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
-    assert ended.out in {"No deliveries.\n", "[]\n"}
+    assert ended.out == ("[]\n" if form else "")
     known = await command(outbox, SETTINGS, "deliveries", "--notifier", "chat", *form)
     assert (0, "") == (known.status, known.err)
 
@@ -96,21 +118,23 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
 
 ERROR = "HTTP 503 from hooks.example: upstream connect error or disconnect before headers. " * 3
 EACH = [
-    record(1204),
-    record(1205, "superseded", attempts=0),
-    record(1206, "pending", attempts=3, at=1e11, error=ERROR),
-    record(1207, "dead", attempts=41, error="channel_not_found"),
+    record(1204, due=NOW - 90_000),
+    record(1205, "superseded", attempts=0, due=NOW - 3500),
+    record(1206, "pending", attempts=3, at=1e11, error=ERROR, due=NOW - 3500),
+    record(1207, "dead", attempts=41, error="channel_not_found", due=NOW - 80_000),
 ]
 
 
-@pytest.mark.parametrize(("columns", "run"), [(80, "8c2c9a52-61a5-4f0c-9…"), (100, RUN), (160, RUN)])
+@pytest.mark.parametrize(
+    ("columns", "run"), [(80, "8c2c9a52…"), (100, "8c2c9a52-61a5-4f0c-9d59-6f0a…"), (160, RUN)]
+)
 def test_the_table_fits_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, run: str
 ) -> None:
     """No line is wider than the terminal; a run's id is cut only where it does not fit."""
     on_a_terminal(monkeypatch, columns)
     tables.show_deliveries(EACH, as_json=False)
-    lines = capsys.readouterr().out.splitlines()
+    lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
     assert [] == [line for line in lines if len(line) > columns]
     assert [run] * 4 == [line.split()[-1] for line in lines if line[0].isdigit()]
 
@@ -125,7 +149,10 @@ def test_a_table_that_is_read_by_a_program_is_whole(capsys: pytest.CaptureFixtur
     ("shown", "words"),
     [
         (record(), None),
-        (record(state="pending", attempts=0, at=0.0), None),
+        (
+            record(state="pending", attempts=0, at=0.0, due=NOW - 150),
+            "due since 2 min 30 s, not attempted yet",
+        ),
         (record(state="pending", attempts=0, at=1e11), "first attempt in "),
         (record(state="pending", attempts=1, at=1e11, error="HTTP 500"), "1 attempt, next in "),
         (record(state="pending", attempts=2, at=0.0, error="HTTP 500"), "2 attempts, next now: HTTP 500"),
@@ -140,3 +167,28 @@ def test_what_is_said_of_attempts(
     tables.show_deliveries([shown], as_json=False)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
     assert [words is not None] * (words is not None) == [line[4:].startswith(words or "") for line in told]
+
+
+@pytest.mark.parametrize(
+    ("shown", "when"),
+    [
+        (record(due=NOW - 3 * 3600), "2 h ago"),
+        (record(state="pending", attempts=2, due=NOW - 150, error="HTTP 500"), "2 min ago"),
+        (record(state="pending", attempts=0, due=NOW + 7210), "in 2 h"),
+    ],
+)
+def test_when(capsys: pytest.CaptureFixture[str], shown: DeliveryRecord, when: str) -> None:
+    """A delivery says how long ago it was finished, or else when it was or will be due."""
+    tables.show_deliveries([shown], as_json=False)
+    assert f"7   {when}" in capsys.readouterr().out
+
+
+@pytest.mark.anyio
+async def test_the_times_of_the_outbox(tmp_path: Path) -> None:
+    """A delivery is listed with when it was due, and when it was finished if it is."""
+    async with open_store(tmp_path / "watcher.db") as store:
+        await sight(store)
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW + 5)
+    times = {one.notifier: (one.due_at, one.finished_at) for one in records(tmp_path / "watcher.db")}
+    assert {"slack": (NOW, NOW + 5), "webhook": (NOW, None)} == times

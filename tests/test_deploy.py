@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.process import WITHIN, environment
 from watcher.cli import USAGE_ERROR
 from watcher.config_reading import read_environment
 from watcher.config_sources import load
@@ -253,3 +255,31 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
             timeout=60,
         )
         assert (found.returncode, found.stderr) == (0, ""), found.stdout
+
+
+def test_the_command_line_beside_systemd(tmp_path: Path) -> None:
+    """What the documentation says to run finds settings, secrets and database, as the service has them."""
+    documented = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^sudo (sh -c '.*?check --send')$", documented, re.MULTILINE | re.DOTALL)
+    for path, instead in {
+        "/etc/watcher": f"{tmp_path}",
+        "/var/lib/watcher": f"{tmp_path}",
+        "/opt/watcher/bin/watcher": f"{sys.executable} -m watcher",
+    }.items():
+        assert path in line
+        line = line.replace(path, instead)
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/access_key").write_text("dynamiq_acc_of_a_test")
+    (tmp_path / "secrets/slack_webhook_url").write_text("https://127.0.0.1:1/services/T/B/x")
+    (tmp_path / "watcher.env").write_text("WATCHER_BASE_URL=http://127.0.0.1:1\n")
+    ended = subprocess.run(
+        line, shell=True, capture_output=True, text=True, check=False, env=environment({}), timeout=WITHIN
+    )
+    assert (1, "") == (ended.returncode, ended.stderr)
+    for words in (
+        "1 app, 1 notifier\n",
+        f"database {tmp_path}/watcher.db: will be",
+        "app default: connection",
+        "notifier slack: ",
+    ):
+        assert words in ended.stdout

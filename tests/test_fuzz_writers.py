@@ -151,6 +151,9 @@ def views(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> View:
                 type=draw(texts),
                 link=link,
                 told=(draw(names),),
+                user_id=draw(texts),
+                params=draw(st.dictionaries(texts, texts, min_size=1, max_size=20)),
+                editable_params=(draw(texts),),
             ),
         ],
         ended=[EndedRequest(draw(names), draw(texts), draw(texts), draw(texts), "answered", NOW - 60, NOW)],
@@ -178,6 +181,9 @@ requests: Final = st.builds(
     first_seen_at=st.floats(0, 4e9),
     link=st.none() | words,
     told=st.lists(words, max_size=2).map(tuple),
+    user_id=st.none() | words,
+    params=anything,
+    editable_params=st.lists(words, max_size=2).map(tuple),
 )
 records: Final = st.builds(
     DeliveryRecord,
@@ -192,6 +198,8 @@ records: Final = st.builds(
     app=st.none() | words,
     run_id=st.none() | words,
     request_id=st.none() | words,
+    due_at=st.floats(0, 4e9),
+    finished_at=st.none() | st.floats(0, 4e9),
 )
 
 

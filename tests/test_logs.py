@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -93,6 +94,18 @@ def test_a_json_line_has_its_fields() -> None:
     [record] = records(stream)
     assert record.pop("timestamp").endswith("Z")
     assert record == {"level": "info", "event": "poll.failed", "app": "support", "status": 401}
+
+
+def test_what_matters_stands_first() -> None:
+    """A line begins with when, how bad and what, then whom it is about, in JSON and for people."""
+    stream = configured()
+    structlog.get_logger().info("poll.failed", status=500, error="no", app="support")
+    assert list(records(stream)[0]) == ["timestamp", "level", "event", "app", "error", "status"]
+    stream = configured("console")
+    structlog.get_logger().info("poll.failed", status=500, error="no", app="support")
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\dZ \[info\] poll\.failed app=support error=no status=500\n", stream.getvalue()
+    )
 
 
 def test_bound_context_is_in_the_line() -> None:

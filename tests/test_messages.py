@@ -132,7 +132,12 @@ def test_tones(event: Event, expected: str) -> None:
         ("canceled", "closed", "Approval closed", "Closed after 5 min 12 s: the run was canceled."),
         ("failed", "closed", "Approval closed", "Closed after 5 min 12 s: the run failed."),
         ("gone", "closed", "Approval closed", "Closed after 5 min 12 s: the run no longer exists."),
-        ("replaced", "closed", "Approval replaced", "Replaced after 5 min 12 s: it was asked anew."),
+        (
+            "replaced",
+            "closed",
+            "Approval replaced",
+            "Replaced after 5 min 12 s: the run now asks something else.",
+        ),
     ],
 )
 def test_outcomes(outcome: Outcome, tone: str, title: str, lead: str) -> None:

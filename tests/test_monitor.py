@@ -1,13 +1,26 @@
 """How the daemon is, by its database and its memory."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.builders import APP, BOTH, NOW, Clock, claim, damage, end, make_sighting, open_store, sight
+from tests.builders import (
+    APP,
+    BOTH,
+    NOW,
+    Clock,
+    claim,
+    damage,
+    end,
+    make_sighting,
+    open_store,
+    pending,
+    sight,
+)
 from watcher.models import Route
 from watcher.monitor import WAITING_SHOWN, Monitor
 from watcher.store import Dead, Retry, Store, StoreError, reports
@@ -173,3 +186,18 @@ async def test_what_ended_last_comes_first(bench: Bench) -> None:
     assert [("run-1", "answered", NOW + 20), ("run-2", "answered", NOW + 10)] == [
         (ended.run_id, ended.outcome, ended.resolved_at) for ended in bench.monitor.view().ended
     ]
+
+
+async def test_the_page_knows_what_requests_are_about(bench: Bench) -> None:
+    """The page has the parameters of what waits and who asks; programs get neither."""
+    small, huge = {"amount": 620}, {"text": "x" * 20_000}
+    for run_id, params in (("run-1", small), ("run-2", huge)):
+        sighting = make_sighting(run_id)
+        run = replace(sighting.run, user_id="customer-7421")
+        request = replace(sighting.request, params=params, editable_params=("amount",))
+        await sight(bench.store, replace(sighting, run=run, request=request))
+    first, second = bench.monitor.view().waiting
+    assert (small, ("amount",), "customer-7421") == (first.params, first.editable_params, first.user_id)
+    assert f"({len(json.dumps(huge))} characters)" == second.params
+    assert [None, None] == [request.params for request in pending(bench.path)]
+    assert not {"params", "user_id"} & bench.monitor.pending()[0].keys()

@@ -363,3 +363,20 @@ async def test_wrong_questions_to_the_control_endpoint(path: str) -> None:
     """Asking for an unknown app or after no number is refused."""
     async with served(simulation()) as (_, client):
         assert (await client.get(path)).status_code in (400, 404)
+
+
+async def test_the_first_page_says_what_there_is_to_do() -> None:
+    """`/` names the calls and what waits, with all that an answer needs, and counts as no call to the API."""
+    app = simulation(keys=frozenset({KEY}))
+    run_id = app.start_run()
+    request_id = app.ask(run_id, type="human_feedback", prompt="Which?")
+    async with served(app) as (server, client):
+        shown = (await client.get("/")).json()
+        (waiting,) = shown["waiting"]
+        assert (run_id, request_id, "Which?") == (waiting["run_id"], waiting["request_id"], waiting["prompt"])
+        assert {"GET /v1/runs", "POST /_control/answer"} <= {*shown["api"], *shown["control"]}
+        answer = {"run_id": run_id, "request_id": request_id}
+        assert 200 == (await client.post("/_control/answer", json=answer)).status_code
+        assert [] == (await client.get("/")).json()["waiting"]
+        assert 404 == (await client.get("/elsewhere")).status_code
+    assert ["/elsewhere"] == [request.path for request in server.requests]

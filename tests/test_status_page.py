@@ -75,7 +75,14 @@ HOSTILE_VIEW: Final = a_view(
     apps=[an_app(pending=2, failure=Failure(500, HOSTILE, HOSTILE, NOW - 60, 2), succeeded_ago=60.0)],
     notifiers=[NotifierNow("slack", 1, 400.0, HOSTILE, 0, None, 12.0)],
     waiting=[
-        a_request(HOSTILE, run_id=HOSTILE, link=f"javascript:{HOSTILE}"),
+        a_request(
+            HOSTILE,
+            run_id=HOSTILE,
+            link=f"javascript:{HOSTILE}",
+            user_id=HOSTILE,
+            params={HOSTILE: HOSTILE, "deep": [{HOSTILE: HOSTILE}]},
+            editable_params=(HOSTILE,),
+        ),
         a_request(None, link=f"https://approvals.example/'\"><script>{HOSTILE}"),
     ],
     ended=[EndedRequest("support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
@@ -152,9 +159,60 @@ def test_what_is_wrong() -> None:
     assert "There are 3 problems." in page.words
     assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid" in page.words
     assert "slack 3 undelivered, the oldest for 7 min 1 s: HTTP 429 paused for 12 s" in page.words
-    assert "audit 2 dead" in page.words
+    assert "audit 2 dead (HTTP 400: no); watcher retry --all-dead puts them back" in page.words
     apps = page.words.partition("Apps")[2]
     assert apps.index("failing") < apps.index("a-good-one")
+
+
+def test_one_problem_is_said_at_the_top() -> None:
+    """The only problem is the sentence below the headline, with what to do about it."""
+    words = Page(a_view(notifiers=[NotifierNow("audit", 0, None, None, 1, "HTTP 400: no", None)])).words
+    assert (
+        "Notifier audit: 1 delivery is dead (HTTP 400: no); watcher retry --all-dead puts it back." in words
+    )
+    assert "All is well." not in words
+
+
+@pytest.mark.parametrize(
+    ("undelivered", "age", "error", "summary"),
+    [
+        (1, 4.0, "HTTP 500", "1 delivery is late: webhook (HTTP 500)."),
+        (2, 40.0, None, "2 deliveries are late: webhook."),
+        (2, 4.0, None, "All is well."),
+    ],
+)
+def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | None, summary: str) -> None:
+    """What was refused, or is due for longer than a send takes, is said long before it is overdue."""
+    late = NotifierNow("webhook", undelivered, age, error, 0, None, None)
+    page = Page(a_view(apps=[an_app(pending=1)], notifiers=[late], waiting=[a_request()]))
+    idle = Page(a_view(notifiers=[late])).attributes("header")[0]
+    assert f"top {'good' if summary == 'All is well.' else 'waits'}" == idle["class"]
+    assert summary == page.html.partition('<p class="sum">')[2].partition("</p>")[0]
+
+
+def test_what_is_late_beside_a_problem() -> None:
+    """A problem does not hide that something else is late, and nothing is said twice."""
+    late, overdue = (
+        NotifierNow(name, 1, age, "HTTP 500", 0, None, None) for name, age in (("a", 9.0), ("b", 400.0))
+    )
+    words = Page(a_view(notifiers=[late, overdue])).words
+    assert "the oldest for 6 min 40 s: HTTP 500. 1 delivery is late: a (HTTP 500)." in words
+
+
+def test_what_a_request_is_about() -> None:
+    """Parameters are named with their values, short, as stored, and those that can be edited are marked."""
+    params = {"amount": 620, "api_token": "[redacted]", "notes": "n" * 500, "empty": ""}
+    asked = a_request(params=params, editable_params=("amount",), user_id="customer-7421")
+    page = Page(a_view(waiting=[asked]))
+    assert "amount editable 620 api_token [redacted] notes " + "n" * 50 in page.words
+    assert "n" * 161 not in page.words
+    assert "empty (empty)" in page.words
+    assert "user customer-7421 run run-1" in page.words
+    many = a_request(params={f"p{number}": number for number in range(40)})
+    words = Page(a_view(waiting=[many])).words
+    assert "p11 11 … 28 more parameters" in words
+    assert "p12" not in words
+    assert "editable: amount" in Page(a_view(waiting=[a_request(editable_params=("amount",))])).words
 
 
 def test_a_thousand_apps() -> None:
@@ -176,7 +234,7 @@ def test_other_peoples_text_is_only_text() -> None:
     """No element, attribute, script or link comes of it, and nothing in it turns or hides the rest."""
     page = Page(HOSTILE_VIEW)
     plain = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None, None)]))
-    known = {name for name, _ in plain.elements} | {"article", "b", "time"}
+    known = {name for name, _ in plain.elements} | {"article", "b", "time", "dl", "dt", "dd", "small"}
     assert set() == {name for name, _ in page.elements} - known
     assert 1 == len(page.attributes("style"))
     assert 1 == len([meta for meta in page.attributes("meta") if "http-equiv" in meta])
@@ -236,7 +294,7 @@ async def test_in_a_real_browser() -> None:
             title = await page.title()
             width = await page.evaluate("document.documentElement.scrollWidth")
             clipped = await page.evaluate(
-                "[...document.querySelectorAll('article, li')].filter(e => e.scrollWidth > e.clientWidth)"
+                "[...document.querySelectorAll('article, li, dd')].filter(e => e.scrollWidth > e.clientWidth)"
                 ".length"
             )
             colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -39,7 +39,7 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
     """
     for warning in config.warnings:
         yield Finding(good=True, subject="configuration", words=warning, warning=True)
-    counts = f"{len(config.apps)} app(s), {len(config.notifiers)} notifier(s)"
+    counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield Finding(good=True, subject="configuration", words=counts)
     yield _database(config)
     tls = tls_context()
@@ -61,6 +61,10 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
             yield Finding(finding.good, finding.subject, words)
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def _database(config: Config) -> Finding:
     path = config.database
     subject = f"database {path}"
@@ -78,7 +82,7 @@ def _database(config: Config) -> Finding:
         with translated(path), closing(open_reader(path)) as connection:
             result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
-        return Finding(good=False, subject=subject, words=str(error))
+        return Finding(good=False, subject=subject, words=str(error).removeprefix(f"{subject}: "))
     if not os.access(path, os.W_OK):
         return Finding(good=False, subject=subject, words="it is not writable")
     return Finding(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")
@@ -101,8 +105,9 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
         return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}")
     finally:
         await client.close()
-    more = "" if page.last else " or more"
-    return Finding(good=True, subject=subject, words=f"answers; {len(page.runs)}{more} run(s) wait")
+    runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
+    verb = "waits" if runs == "1 run" else "wait"
+    return Finding(good=True, subject=subject, words=f"answers; {runs} {verb}")
 
 
 async def _notifier(notifier: Notifier, *, send: bool) -> Finding:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from watcher.config import Config
     from watcher.models import DeliveryRecord, DeliveryState
+    from watcher.store.errors import StoreError
 
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
@@ -121,16 +122,26 @@ def check(config_file: Path | None, *, send: bool) -> None:
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
     from watcher import tables  # noqa: PLC0415
+    from watcher.health import MISSED_INTERVALS  # noqa: PLC0415
     from watcher.store import reports  # noqa: PLC0415
+    from watcher.store.recording import SUCCESS_SECONDS  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
-    apps = [app.name for app in config.apps]
+    intervals = {app.name: app.poll_interval for app in config.apps}
     with _reading(config) as connection:
         if connection is not None:
             standing = reports.apps(connection)
-            tables.warn_of_failing({app: standing[app].failure for app in apps if app in standing})
-        waiting = reports.pending_requests(connection, apps) if connection is not None else []
-        tables.show_pending(waiting, as_json=as_json)
+            for name, interval in intervals.items():
+                tables.warn_of_old(
+                    name,
+                    standing[name].failure if name in standing else None,
+                    polled_at=standing[name].last_success_at if name in standing else None,
+                    usual_age=MISSED_INTERVALS * interval + SUCCESS_SECONDS,
+                )
+            waiting = reports.pending_requests(connection, list(intervals), details=not as_json)
+            tables.show_pending(waiting, as_json=as_json)
+        elif as_json:
+            tables.show_pending([], as_json=True)
 
 
 @main.command()
@@ -160,14 +171,17 @@ def deliveries(
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
     found: list[DeliveryRecord] = []
     with _reading(config) as connection:
+        exists = connection is not None
         if connection is not None:
             newest = most + 1 if most else -1  # one more tells whether there are more
             found = reports.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
+    names = [section.name for section in config.notifiers]
+    unknown = notifier is not None and notifier not in names and not found
+    if as_json or (exists and not unknown):
         tables.show_deliveries(found[-most:], as_json=as_json)
     if limit is None and 0 < most < len(found):
         click.echo(f"watcher: only the newest {most} are shown; all with --limit 0", err=True)
-    names = [section.name for section in config.notifiers]
-    if notifier is not None and notifier not in names and not found:
+    if unknown:
         click.echo(f"watcher: there is no notifier {notifier!r}; configured: {', '.join(names)}", err=True)
 
 
@@ -237,15 +251,19 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
 
 
 class _WithScenarios(click.Command):
-    """Lists the scenarios below its options."""
+    """Tells below its options of the scenarios, and how to steer the simulator."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list."""
-        from watcher.scenario_names import DESCRIPTIONS  # noqa: PLC0415
+        """Writes both."""
+        from watcher.scenario_names import DESCRIPTIONS, VERBS  # noqa: PLC0415
 
         del ctx
         with formatter.section("Scenarios"):
             formatter.write_dl(list(DESCRIPTIONS.items()))
+        with formatter.section("To answer a request (GET / says which wait)"):
+            formatter.write('  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n')
+        with formatter.section("What can be posted to /_control/VERB"):
+            formatter.write_text(", ".join(VERBS))
 
 
 @main.command(cls=_WithScenarios)
@@ -316,7 +334,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except StoreError as error:
         # What may pass, a full disk or a lock, is no fault of the settings: a supervisor is to try again.
-        _end(f"database: {error}", USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
+        _end(_of_database(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
         _end(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
@@ -339,7 +357,11 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
         with translated(config.database), closing(open_reader(config.database)) as connection:
             yield connection
     except StoreError as error:
-        _fail(f"database: {error}")
+        _fail(_of_database(error))
+
+
+def _of_database(error: "StoreError") -> str:
+    return f"database: {str(error).removeprefix('database ')}"
 
 
 def _end(words: str, status: int) -> NoReturn:

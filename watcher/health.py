@@ -16,9 +16,12 @@ MISSED_INTERVALS: Final = 3
 """An app that was not polled successfully for so many of its intervals cannot be seen."""
 OVERDUE_AFTER: Final = 300.0
 """Seconds after which a delivery that is due and was not accepted makes the daemon not ready."""
+LATE_AFTER: Final = 30.0
+"""Seconds after which a delivery is late that was not even refused; most take less than one."""
 GRACE: Final = 60.0
 """Seconds by which a part of the daemon may stir too late, as it may on a machine that is busy."""
 _SHOWN: Final = 300
+_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,28 @@ def readiness(now: Now) -> Verdict:
     return Verdict(tuple(ill))
 
 
+def lateness(now: Now) -> str:
+    """Says what is late, though not so late that the daemon is not ready; nothing if nothing is."""
+    late = [
+        notifier
+        for notifier in now.notifiers
+        if notifier.oldest_undelivered is not None
+        and notifier.oldest_undelivered <= OVERDUE_AFTER
+        and (notifier.last_error or notifier.oldest_undelivered > LATE_AFTER)
+    ]
+    if not late:
+        return ""
+    names = ", ".join(_late(notifier) for notifier in late[:_NAMED])
+    more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
+    return f"{_deliveries(sum(notifier.undelivered for notifier in late))} late: {names}{more}"
+
+
+def remedy(notifier: NotifierNow) -> str:
+    """Says why deliveries to a notifier are dead, and what to do about it."""
+    why = f" ({cut(printable(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
+    return f"dead{why}; watcher retry --all-dead puts {'it' if notifier.dead == 1 else 'them'} back"
+
+
 def as_json(verdict: Verdict, word: str) -> dict[str, Json]:
     """Returns a verdict as JSON; `word` says what all is that is well, for example `ready`."""
     return {
@@ -142,13 +167,16 @@ def _blindness(app: AppNow) -> str | None:
 
 def _arrears(notifier: NotifierNow) -> Iterator[str]:
     if notifier.dead:
-        them = "it" if notifier.dead == 1 else "them"
-        why = f" ({cut(printable(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
-        yield f"{_deliveries(notifier.dead)} dead{why}; watcher retry --all-dead puts {them} back"
+        yield f"{_deliveries(notifier.dead)} {remedy(notifier)}"
     oldest = notifier.oldest_undelivered
     if oldest is not None and oldest > OVERDUE_AFTER:
         why = f": {cut(printable(notifier.last_error), _SHOWN)}" if notifier.last_error else ""
         yield f"{_deliveries(notifier.undelivered)} undelivered, the oldest for {duration(oldest)}{why}"
+
+
+def _late(notifier: NotifierNow) -> str:
+    why = cut(printable(notifier.last_error or ""), _SHOWN)
+    return f"{notifier.name} ({why})" if why else notifier.name
 
 
 def _deliveries(count: int) -> str:

@@ -36,6 +36,9 @@ _CONSTANT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 _FLUSH_SECONDS: Final = 2.0
 """How long the end of the process waits for whoever reads the log."""
 
+_FIRST: Final = ("timestamp", "level", "event", "app", "notifier", "error")
+"""What stands first in a line, in this order; all else in the order in which it was logged."""
+
 _DEEPEST: Final = 20
 """How deep a value is followed; it may hold itself."""
 
@@ -58,10 +61,12 @@ def configure(
     before: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="%H:%M:%SZ" if for_people else "iso", utc=True),
     ]
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=target.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), pad_level=False, pad_event_to=0, sort_keys=False
+        )
         if for_people
         else structlog.processors.JSONRenderer(ensure_ascii=True)
     )
@@ -231,9 +236,10 @@ class _Redaction:
         kept = {"level", "timestamp", "_record", "_from_structlog"}
         if self._ours and _CONSTANT.fullmatch(str(event_dict["event"])):
             kept.add("event")
+        first = {key: event_dict[key] for key in _FIRST if key in event_dict}
         return {
             key: value if key in kept else self._clean(value, keep_lines=key == "exception")
-            for key, value in event_dict.items()
+            for key, value in {**first, **event_dict}.items()
         }
 
     def _clean(self, value: Any, *, keep_lines: bool = False, depth: int = 0) -> Any:

@@ -275,7 +275,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A request that waits, for a list; `told` are the notifiers that accepted it."""
+    """A request that waits, for a list; `told` are the notifiers that accepted it.
+
+    Who only lists requests by the thousand does without `user_id`, `params` and `editable_params`.
+    """
 
     app: str
     run_id: str
@@ -285,11 +288,17 @@ class PendingRequest:
     first_seen_at: float
     link: str | None
     told: tuple[str, ...]
+    user_id: str | None = None
+    params: Json = None
+    editable_params: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A delivery with its state, for a list. `app` and what follows is None for events about none."""
+    """A delivery with its state, for a list. `app` and both ids are None for events about none.
+
+    `due_at` is when it was first to be sent, `finished_at` when it was sent, given up or not needed any more.
+    """
 
     id: int
     event_id: str
@@ -302,3 +311,5 @@ class DeliveryRecord:
     app: str | None
     run_id: str | None
     request_id: str | None
+    due_at: float
+    finished_at: float | None

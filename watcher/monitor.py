@@ -106,7 +106,9 @@ class Monitor:
         """
         with self._reading() as connection:
             now = self._look(connection)
-            waiting = reports.pending_requests(connection, list(self._intervals), limit=WAITING_SHOWN)
+            waiting = reports.pending_requests(
+                connection, list(self._intervals), limit=WAITING_SHOWN, details=True
+            )
             return View(
                 self._wall(),
                 now,

@@ -1,4 +1,4 @@
-"""What the simulator can play, by name: apart from it, because `simulate --help` must not load it."""
+"""What the simulator can play and do, by name: apart from it, because `simulate --help` must not load it."""
 
 from typing import Final
 
@@ -27,3 +27,28 @@ DESCRIPTIONS: Final = {
     "pages_three": "three pages of 100 wait, the last one half full",
     "hostile": "mentions, markup, control characters, huge and deep parameters",
 }
+
+VERBS: Final = (
+    "start_run",
+    "ask",
+    "answer",
+    "pause",
+    "cancel",
+    "fail",
+    "complete",
+    "delete",
+    "hide",
+    "reveal",
+    "make_zombie",
+    "override",
+    "inject",
+    "shift_next_page",
+    "keys",
+    "delete_app",
+    "restore_app",
+    "reset",
+    "fault",
+    "clear_faults",
+    "knobs",
+)
+"""What can be posted to `/_control/{verb}`."""

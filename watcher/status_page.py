@@ -10,8 +10,9 @@ import jinja2
 
 from watcher import __version__
 from watcher.durations import format_duration
-from watcher.health import AppNow, NotifierNow, failure_words
-from watcher.messages import NOT_VISIBLE, duration, kind, moment, web_link
+from watcher.health import AppNow, NotifierNow, failure_words, lateness, remedy
+from watcher.messages import NOT_VISIBLE, Row, duration, kind, moment, parameters, web_link
+from watcher.models import PendingRequest
 from watcher.monitor import View
 from watcher.server import Page
 from watcher.text import cut, multiline, printable
@@ -21,6 +22,8 @@ ROWS_SHOWN: Final = 200
 """Apps that are shown."""
 _PROMPT_SHOWN: Final = 1000
 _LINE_SHOWN: Final = 160
+_ROWS_SHOWN: Final = 12
+"""Parameters of a request that are shown."""
 
 _STATES: Final = ("bad", "new", "good")
 """Of apps; those in trouble are shown first."""
@@ -41,6 +44,10 @@ def _prompt(text: str | None) -> str:
 
 def _line(text: str | None) -> str:
     return cut(printable(text or ""), _LINE_SHOWN)
+
+
+def _rows(request: PendingRequest) -> list[Row]:
+    return list(parameters(request.params, request.editable_params))
 
 
 def _clock(at: float) -> str:
@@ -72,6 +79,8 @@ _ENVIRONMENT.filters.update(
     link=web_link,
     moment=moment,
     prompt=_prompt,
+    remedy=remedy,
+    rows=_rows,
     span=format_duration,
     took=_took,
 )
@@ -93,7 +102,9 @@ def render(view: View) -> Page:
         refresh=REFRESH_SECONDS,
         states=states,
         notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.now.notifiers},
+        rows_shown=_ROWS_SHOWN,
         style=_STYLE,
+        summary=_summary(view),
         verdict=view.verdict,
         version=__version__,
         waiting=view.waiting,
@@ -105,7 +116,17 @@ def render(view: View) -> Page:
 def _mood(view: View) -> str:
     if not view.verdict.good:
         return "bad"
-    return "waits" if view.waiting else "good"
+    return "waits" if view.waiting or lateness(view.now) else "good"
+
+
+def _summary(view: View) -> str:
+    problems, late = view.verdict.problems, lateness(view.now)
+    if len(problems) > 1:
+        words = f"There are {len(problems)} problems."
+    else:
+        words = "".join(f"{problem}." for problem in problems)
+    sentences = [*([words] if words else []), *([f"{late}."] if late else [])]
+    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) or "All is well."
 
 
 def _app_state(app: AppNow, *, blind: bool) -> str:

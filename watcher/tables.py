@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from textwrap import wrap
 
@@ -12,30 +12,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watcher.messages import duration, moment
+from watcher.messages import Row, duration, kind, moment, parameters
 from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
 from watcher.pending import pending_json
 from watcher.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
+PARAMS_SHOWN = 240
+VALUE_SHOWN = 40
 ERROR_SHOWN = 200
 RUN_SHOWN = 9
 """Characters of a run's id on a narrow terminal, with the sign that it is cut: enough to tell runs apart."""
 GAP = "  "
 INDENT = "    "
+SMALL_INDENT = "  "
 
 
-def warn_of_failing(failures: Mapping[str, Failure | None]) -> None:
-    """Says on standard error of which apps the list may be old."""
-    for app, failure in failures.items():
-        if failure is None:
-            continue
+def warn_of_old(app: str, failure: Failure | None, *, polled_at: float | None, usual_age: float) -> None:
+    """Says on standard error if what the list says of an app may be old.
+
+    `polled_at` is when it was last polled whole (None: never), which is `usual_age` seconds ago at most.
+    """
+    age = None if polled_at is None else time.time() - polled_at
+    if failure is not None:
         what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
-        sys.stderr.write(
-            f"watcher: app {app} cannot be polled since {moment(failure.since)}"
-            f" ({cut(printable(what), PROMPT_SHOWN)}): what it asks now is not known\n"
+        words = (
+            f"cannot be polled since {moment(failure.since)} ({cut(printable(what), PROMPT_SHOWN)}):"
+            " what it asks now is not known"
         )
+    elif age is None:
+        words = "was not polled yet"
+    elif age > usual_age:
+        words = f"was last polled {duration(age)} ago: does the daemon run?"
+    else:
+        return
+    sys.stderr.write(f"watcher: app {app} {words}\n")
 
 
 def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
@@ -47,16 +59,9 @@ def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
     if not requests:
         sys.stdout.write("Nothing waits.\n")
         return
+    width = Console().width if sys.stdout.isatty() else NO_TERMINAL_WIDTH
     for request in requests:
-        told = f"told {', '.join(request.told)}" if request.told else "told nobody yet"
-        waited = duration(max(now - request.first_seen_at, 0.0))
-        lines = [
-            f"{request.app} · {request.type} · waits {waited} · {told}",
-            f"  {cut(printable(request.prompt or '(question not visible)'), PROMPT_SHOWN)}",
-            f"  run {request.run_id}" + (f"  request {request.request_id}" if request.request_id else ""),
-            *([f"  {request.link}"] if request.link else []),
-        ]
-        sys.stdout.write("".join(f"{_one_line(line)}\n" for line in lines))
+        sys.stdout.write("".join(f"{line}\n" for line in _pending_lines(request, now, width)))
 
 
 def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:
@@ -68,9 +73,17 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
         sys.stdout.write("No deliveries.\n")
         return
     now = time.time()
-    titles = ["id", "type", "notifier", "state", "app", "run"]
+    titles = ["id", "when", "type", "notifier", "state", "app", "run"]
     rows = [
-        [str(record.id), record.type, record.notifier, record.state, record.app or "-", record.run_id or "-"]
+        [
+            str(record.id),
+            _when(record, now),
+            record.type,
+            record.notifier,
+            record.state,
+            record.app or "-",
+            record.run_id or "-",
+        ]
         for record in records
     ]
     rows = [[printable(cell) for cell in row] for row in rows]
@@ -87,6 +100,48 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
             console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
+def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:
+    told = f"told {', '.join(request.told)}" if request.told else "told nobody yet"
+    waited = duration(max(now - request.first_seen_at, 0.0))
+    yield printable(f"{request.app} · {kind(request.type)} · waits {waited} · {told}")
+    yield from _wrapped(cut(printable(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
+    params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
+    yield from _wrapped(cut(params, PARAMS_SHOWN), width)
+    ids = {"user": request.user_id, "run": request.run_id, "request": request.request_id}
+    parts = [f"{name} {printable(value)}" for name, value in ids.items() if value]
+    yield from _side_by_side(parts, width)
+    if request.link:
+        yield SMALL_INDENT + printable(request.link)
+
+
+def _param(row: Row) -> str:
+    value = cut(printable(row.value), VALUE_SHOWN)
+    return f"{cut(row.name, VALUE_SHOWN)}{' (editable)' * row.editable}: {value}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(
+        text,
+        width,
+        initial_indent=SMALL_INDENT,
+        subsequent_indent=SMALL_INDENT,
+        break_on_hyphens=False,
+    )
+
+
+def _side_by_side(parts: Iterable[str], width: int) -> Iterator[str]:
+    """Yields lines with as many parts as fit, none of which is broken."""
+    line = ""
+    for part in parts:
+        longer = f"{line}{GAP}{part}" if line else SMALL_INDENT + part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = SMALL_INDENT + part
+        line = longer
+    if line:
+        yield line
+
+
 def show_settings(settings: Iterable[tuple[str, str, str]]) -> None:
     """Prints settings with their values and origins."""
     _print_table(["setting", "value", "from"], [[printable(cell) for cell in row] for row in settings])
@@ -99,11 +154,20 @@ def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
     ).rstrip()
 
 
+def _when(record: DeliveryRecord, now: float) -> str:
+    """Says roughly how long ago a delivery was finished, or else became due, or in what time it will."""
+    ago = now - (record.due_at if record.finished_at is None else record.finished_at)
+    rough = " ".join(duration(abs(ago)).split()[:2])
+    return f"{rough} ago" if ago >= 0 else f"in {rough}"
+
+
 def _attempts(record: DeliveryRecord, now: float) -> str:
     """Says what is left to be said of a delivery that was not accepted at the first attempt."""
     left = 0.0 if record.next_attempt_at is None else max(record.next_attempt_at - now, 0.0)
     if record.state == "pending" and not record.attempts:
-        return f"first attempt in {duration(left)}" if left else ""
+        if left:
+            return f"first attempt in {duration(left)}"
+        return f"due since {duration(max(now - record.due_at, 0.0))}, not attempted yet"
     if record.last_error is None and record.attempts <= 1:
         return ""
     count = f"{record.attempts} attempt{'s' * (record.attempts != 1)}"
@@ -113,10 +177,10 @@ def _attempts(record: DeliveryRecord, now: float) -> str:
 
 
 def _delivery_json(record: DeliveryRecord) -> dict[str, Json]:
-    at = record.next_attempt_at
+    times = {name: getattr(record, name) for name in ("next_attempt_at", "due_at", "finished_at")}
     return {
         **asdict(record),
-        "next_attempt_at": None if at is None else moment(at),
+        **{name: None if at is None else moment(at) for name, at in times.items()},
         "request_id": record.request_id or None,
     }
 
@@ -132,8 +196,3 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH).print(table)
-
-
-def _one_line(line: str) -> str:
-    """Returns a line of ours with other people's text in it as one line, its indentation kept."""
-    return "  " * line.startswith("  ") + printable(line)

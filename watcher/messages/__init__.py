@@ -21,7 +21,7 @@ from watcher.messages.model import (
     shortened,
     summary,
 )
-from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, web_link
+from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, parameters, web_link
 from watcher.messages.times import duration, moment
 from watcher.messages.trouble import ADVICE, about_app, about_notifier
 from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
@@ -45,6 +45,7 @@ __all__ = [
     "moment",
     "more_items",
     "more_rows",
+    "parameters",
     "render",
     "shortened",
     "summary",

@@ -1,7 +1,7 @@
 """One request: that it waits, a reminder of it, and how it ended."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,6 @@ from watcher.models import (
     FEEDBACK,
     PAUSED,
     UNKNOWN,
-    InputRequest,
     Json,
     Outcome,
     Reminder,
@@ -36,7 +35,7 @@ _REASONS: Final[dict[Outcome, str]] = {
     "canceled": "the run was canceled",
     "failed": "the run failed",
     "gone": "the run no longer exists",
-    "replaced": "it was asked anew",
+    "replaced": "the run now asks something else",
 }
 _STATUS_SHOWN: Final = 60
 _REMINDED: Final = 500
@@ -78,6 +77,15 @@ def web_link(link: str | None) -> str | None:
     return shown if shown.startswith(("https://", "http://")) else None
 
 
+def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
+    """Yields a row for each parameter of a request; what is no object is one row."""
+    if isinstance(params, dict):
+        for name, value in params.items():
+            yield _row(printable(name) or "(no name)", value, editable=name in editable)
+    elif params:
+        yield _row("params", params)
+
+
 def _reminder(event: RequestEvent, reminder: Reminder) -> Message:
     """It is short, for the question was shown before."""
     whole = _message(event, "reminder", "needed")
@@ -113,7 +121,7 @@ def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
         title=titled(f"{kind(request.type)} {state}{place}", event.app.name),
         body=prompt or unseen,
         quoted=bool(prompt),
-        rows=tuple(_rows(request)),
+        rows=tuple(parameters(request.params, request.editable_params)),
         facts=tuple(_facts(event)),
         link=web_link(event.link),
     )
@@ -122,15 +130,6 @@ def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
 def _unmarked(rows: Iterable[Row]) -> Iterator[Row]:
     """Nothing of what is over can be edited."""
     return (replace(row, editable=False) for row in rows)
-
-
-def _rows(request: InputRequest) -> Iterator[Row]:
-    params = request.params
-    if isinstance(params, dict):
-        for name, value in params.items():
-            yield _row(printable(name) or "(no name)", value, editable=name in request.editable_params)
-    elif params:
-        yield _row("params", params)
 
 
 def _row(name: str, value: Json, *, editable: bool = False) -> Row:

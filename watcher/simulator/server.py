@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from watcher.simulator.control import control, describe
+from watcher.simulator.control import VERBS, control, describe
 from watcher.simulator.faults import Call, Fault
 from watcher.simulator.knobs import Json, Refusal, error_body
 from watcher.simulator.misbehaviour import json_response, misbehave
@@ -26,6 +26,7 @@ _CALLS: Final[Mapping[tuple[str, str], Call]] = {
 }
 _APP_PREFIX: Final = "/apps/{app}"
 _CONTROL: Final = "/_control"
+_INDEX: Final = "/"
 _REQUEST_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _LARGEST_BODY: Final = 4 * 1024 * 1024
 
@@ -79,6 +80,7 @@ class SimulatorServer:
         for method, path in _CALLS:
             application.router.add_route(method, path, self._answer)
             application.router.add_route(method, _APP_PREFIX + path, self._answer)
+        application.router.add_get(_INDEX, self._show_index, allow_head=False)
         application.router.add_get(f"{_CONTROL}/requests", self._show_requests, allow_head=False)
         application.router.add_get(f"{_CONTROL}/state", self._show_state, allow_head=False)
         application.router.add_post(f"{_CONTROL}/{{verb}}", self._control)
@@ -91,7 +93,7 @@ class SimulatorServer:
         async def right_answer() -> web.Response:
             return await self._without_exceptions(request, handler)
 
-        if request.path.startswith(_CONTROL):
+        if request.path == _INDEX or request.path.startswith(_CONTROL):
             return await right_answer()
         name, call = self._aim(request)
         number = self._record.begin(_served(request, name, call))
@@ -170,6 +172,18 @@ class SimulatorServer:
         if name not in self.apps:
             self.apps[name] = self.apps[self.default].sibling()
         return json_response({"result": control(self.apps[name], request.match_info["verb"], arguments)})
+
+    async def _show_index(self, _: web.Request) -> web.Response:
+        waiting = [
+            {"app": name, "run_id": run.id, "request_id": ask.id, "type": ask.type, "prompt": ask.prompt}
+            for name, simulation in self.apps.items()
+            for run in simulation.runs
+            for ask in run.pending
+        ]
+        calls = [f"{method} {path}" for method, path in _CALLS]
+        reads = [f"GET {_CONTROL}/{what}" for what in ("requests", "state")]
+        steers = [f"POST {_CONTROL}/{verb}" for verb in VERBS]
+        return json_response({"api": calls, "control": [*reads, *steers], "waiting": waiting})
 
     async def _show_state(self, request: web.Request) -> web.Response:
         name = request.query.get("app", self.default)

@@ -6,28 +6,37 @@ What is asked of every app or notifier is one query for all, because there may b
 import json
 import sqlite3
 from collections.abc import Collection
+from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
 from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
 from watcher.store.telling import RECORD_COLUMNS, TO_COME, to_record
 
+_PARAMS_SHOWN: Final = 1 << 14
+
 
 def pending_requests(
-    connection: sqlite3.Connection, apps: Collection[str], *, limit: int = -1
+    connection: sqlite3.Connection, apps: Collection[str], *, limit: int = -1, details: bool = False
 ) -> list[PendingRequest]:
     """Returns the requests of these apps that wait, or the first `limit`, the longest waiting first.
 
-    Of an app that is no longer watched nobody knows what became of its requests.
+    Of an app that is no longer watched nobody knows what became of its requests. Only with `details` is there
+    who asks, and with which parameters; parameters of more than 16 Ki characters are only counted.
     """
     rows = connection.execute(
-        "SELECT r.*, (SELECT group_concat(notifier, char(10)) FROM"
+        "SELECT r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link,"
+        " iif(:details, r.user_id, NULL) AS user_id,"
+        " iif(:details, r.editable_params, '[]') AS editable_params,"
+        " iif(NOT :details, 'null', iif(length(r.params) <= :most, r.params,"
+        " json_quote('(' || length(r.params) || ' characters)'))) AS params,"
+        " (SELECT group_concat(notifier, char(10)) FROM"
         " (SELECT d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
         " WHERE e.request = r.key AND d.state = 'sent'"
         " UNION SELECT d.notifier FROM digest_members m JOIN deliveries d ON d.event = m.digest"
         " WHERE m.request = r.key AND d.state = 'sent' ORDER BY 1)) AS told"
-        " FROM requests r WHERE r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(?))"
-        " ORDER BY r.first_seen_at, r.key LIMIT ?",
-        (json.dumps(list(apps)), limit),
+        " FROM requests r WHERE r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(:apps))"
+        " ORDER BY r.first_seen_at, r.key LIMIT :limit",
+        {"apps": json.dumps(list(apps)), "limit": limit, "details": details, "most": _PARAMS_SHOWN},
     )
     return [
         PendingRequest(
@@ -39,6 +48,9 @@ def pending_requests(
             first_seen_at=row["first_seen_at"],
             link=row["link"],
             told=tuple(row["told"].split("\n")) if row["told"] else (),
+            user_id=row["user_id"],
+            params=json.loads(row["params"]),
+            editable_params=tuple(json.loads(row["editable_params"])),
         )
         for row in rows
     ]

@@ -11,7 +11,7 @@ NewId = Callable[[float], str]
 
 RECORD_COLUMNS: Final = (
     "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts, d.next_attempt_at, d.last_error,"
-    " nullif(e.app, '') AS app, r.run_id, r.request_id"
+    " nullif(e.app, '') AS app, r.run_id, r.request_id, d.due_at, d.finished_at"
     " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
 )
 TO_COME: Final = "e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > ?"
@@ -172,4 +172,6 @@ def to_record(row: sqlite3.Row) -> DeliveryRecord:
         app=row["app"],
         run_id=row["run_id"],
         request_id=row["request_id"],
+        due_at=row["due_at"],
+        finished_at=row["finished_at"],
     )
