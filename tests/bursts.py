@@ -184,7 +184,13 @@ class Bursts:
         if choice < 0.2:
             await self._some_polls(self._chance.randint(1, 3))
         elif choice < 0.4:
-            await daemon.log("request.new", count=self._chance.randint(1, BURST))
+            # Some may have ended before they were seen; then it is some polls later.
+            seen = asyncio.create_task(daemon.log("request.new", count=self._chance.randint(1, BURST)))
+            polls = asyncio.create_task(self._some_polls(3))
+            await asyncio.wait({seen, polls}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (seen, polls):
+                task.cancel()
+            await asyncio.gather(seen, polls, return_exceptions=True)
         elif choice < 0.6 and self._unposted():
             await self._more_calls(self.slacked, 1)
         else:
