@@ -55,9 +55,11 @@ class Process:
             if record["event"] == event and fields.items() <= record.items()
         ]
 
-    async def log(self, event: str, *, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+    async def log(
+        self, event: str, *, count: int = 1, within: float = WITHIN, **fields: Any
+    ) -> list[dict[str, Any]]:
         """Waits until an event was logged so many times and returns those records."""
-        async with asyncio.timeout(WITHIN), self._news:
+        async with asyncio.timeout(within), self._news:
             await self._news.wait_for(lambda: len(self.logged(event, **fields)) >= count)
         return self.logged(event, **fields)
 

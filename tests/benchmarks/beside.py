@@ -20,10 +20,11 @@ SELDOM_READY: Final = "/readyz"
 SCRAPE_EVERY: Final = 0.1
 COMMANDS: Final = (
     ("deliveries", "--json"),
+    ("retry", "--all-dead"),
     ("pending", "--json"),
     ("retry", "--all-dead"),
-    ("deliveries", "--state", "dead", "--json"),
 )
+"""What is dead must be put back before it is pruned, else it is rightly lost."""
 COMMAND_EVERY: Final = 5.0
 
 
