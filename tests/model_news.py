@@ -85,7 +85,8 @@ class News:
             outage.since = None
             self.accepted_at[notifier] = self.clock.elapsed
         elif well is False and outage.since is None:
-            outage.since, outage.sure = self._now(), True
+            # What ends at one instant is recorded together, and then something was accepted.
+            outage.since, outage.sure = self._now(), self.accepted_at.get(notifier) != self.clock.elapsed
 
     def unsure(self) -> None:
         """The last results of sends may be recorded, or not, or later."""
