@@ -45,7 +45,7 @@ async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
         assert {} == await welcome(store, MACHINE, PEOPLE)
         (told, _) = claimed = await claim(store, "slack", now=NOW + 100)
     event = event_of(told, RequestEvent)
-    assert ["run-1", "run-3"] == run_ids(claimed)
+    assert (NEWS, ["run-1", "run-3"]) == (event.type, run_ids(claimed))
     assert (NOW + 100, NOW, NOW + 100, APP) == (event.at, event.first_seen_at, told.due_at, event.app)
 
 

@@ -1,5 +1,6 @@
 """The store's record of notifiers: when one accepts nothing for long, the others hear of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,15 @@ async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
             for at in (120, 121)
         ]
     assert [True, False] == [failure is not None for failure in told]
+
+
+async def test_a_recovery_says_what_still_waits(path: Path) -> None:
+    """The others learn how many deliveries the notifier has still to be sent by now, and none of later."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 201)
+        await sight(store, make_sighting("run-3"), routes=[replace(MACHINE, after=900.0)], now=NOW + 202)
+        recovered = (await settle(store, Sent(number, None), now=NOW + 203)).recovered
+    assert recovered is not None
+    assert 1 == recovered.undelivered

@@ -135,3 +135,13 @@ def test_an_error_without_a_code_may_pass(path: Path) -> None:
     error = translate(sqlite3.ProgrammingError("Cannot operate on a closed database."), path)
     assert (StoreError, False) == (type(error), isinstance(error, StoreUnusable))
     assert f"database {path}: Cannot operate on a closed database." == str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [(sqlite3.SQLITE_IOERR, " (the disk may be full)"), (sqlite3.SQLITE_BUSY, "")]
+)
+def test_what_may_be_a_full_disk(path: Path, code: int, hint: str) -> None:
+    """Of a full disk SQLite says no more than that reading or writing failed, while it opens a database."""
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode = code
+    assert f"database {path}: it failed{hint}" == str(translate(error, path))
