@@ -110,6 +110,15 @@ def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dea
     assert expected == after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
 
 
+@pytest.mark.parametrize("doubtful", [True, False])
+@pytest.mark.parametrize("later", [0.0, DAY])
+def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -> None:
+    """That a destination may have taken it all the same is kept, also with the last attempt."""
+    error = DeliveryError("x", doubtful=doubtful)
+    result = after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
+    assert (later > 0, doubtful) == (isinstance(result, Dead), result.doubtful)
+
+
 # One delivery
 
 
