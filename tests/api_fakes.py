@@ -12,7 +12,7 @@ import pytest
 from watcher.api import Page, RunsClient
 from watcher.api_errors import ApiError
 from watcher.models import Json, Run
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 T = TypeVar("T")
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -22,8 +22,8 @@ from watcher.models import (
 )
 from watcher.observer import Observer
 from watcher.poller import Poller, PollSettings
-from watcher.redaction import Masker
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.masking import Masker
+from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Store
 
 

@@ -22,7 +22,7 @@ from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.outgoing import open_session
 from watcher.notifiers.webhook import WebhookNotifier
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 NOW = 1781082940.5
 

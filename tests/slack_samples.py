@@ -34,7 +34,7 @@ from watcher.models import (
     SampleEvent,
 )
 from watcher.notifiers.slack import SlackNotifier
-from watcher.secrets import MASK
+from watcher.sanitize.secrets import MASK
 
 SEEN_AT: Final = 1781082939.7
 """2026-06-10T09:15:39Z and a bit."""

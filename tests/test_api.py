@@ -28,7 +28,7 @@ from watcher.api import Page, RunsClient
 from watcher.api_errors import InvalidResponse, KeyUnreadable, NotFound, ServerError
 from watcher.models import Json
 from watcher.runs import Skipped
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 
 def test_asks_for_runs_that_wait() -> None:

@@ -34,7 +34,7 @@ from watcher.api_errors import (
 from watcher.documents import LARGE
 from watcher.models import Json, Run
 from watcher.runs import Skipped
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 HTML: Final = b"<html><h1>Who are you?</h1></html>"
 MISSING: Final = Secret("apps.support.access_key", Redactor(), file=Path("/nowhere/key"))

@@ -8,7 +8,7 @@ import pytest
 from tests.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, SESSION, Load, Problems
 from watcher.config import Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.config_sources import effective, load
-from watcher.secrets import Redactor, SecretError
+from watcher.sanitize.secrets import Redactor, SecretError
 
 
 def origins(config: Config) -> Mapping[str, tuple[str, str]]:

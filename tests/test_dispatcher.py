@@ -27,7 +27,7 @@ from watcher import dispatcher
 from watcher.dispatcher import DeliverySettings, Dispatcher, after_failure
 from watcher.models import Delivery, Receipt, SampleEvent
 from watcher.notifiers.base import DeliveryError
-from watcher.secrets import SecretError
+from watcher.sanitize.secrets import SecretError
 from watcher.store import Dead, Retry, schema
 from watcher.store import outbox as outbox_work
 from watcher.store.schema import open_beside

@@ -34,9 +34,9 @@ from watcher.monitor import View
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.pending import pending_json
 from watcher.poller import OUTCOMES
-from watcher.redaction import Masker
 from watcher.runs import tidy
-from watcher.secrets import MASK, Redactor
+from watcher.sanitize.masking import Masker
+from watcher.sanitize.secrets import MASK, Redactor
 from watcher.sightings import link
 from watcher.store.facts import EndedRequest
 

@@ -15,7 +15,7 @@ from tests.fakes import Reply, WebhookReceiver, served
 from tests.sending import outgoing
 from watcher.health import Problem, Verdict
 from watcher.heartbeat import Heartbeat
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 pytestmark = pytest.mark.anyio
 

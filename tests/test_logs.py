@@ -17,7 +17,7 @@ import structlog
 from tests.builders import BOUND
 from tests.process import read_until
 from watcher import logs
-from watcher.secrets import MASK, Redactor
+from watcher.sanitize.secrets import MASK, Redactor
 
 KEY = "dynamiq_acc_0123456789"
 HOSTILE = "a\x1b[31mb\u202ec\r\n2026-01-01T00:00:00Z [info     ] daemon.stopped"
@@ -298,7 +298,7 @@ def test_what_nobody_read_in_time_is_counted(monkeypatch: pytest.MonkeyPatch) ->
 CRASH = f"""
 import structlog
 from watcher import logs
-from watcher.secrets import Redactor
+from watcher.sanitize.secrets import Redactor
 redactor = Redactor()
 redactor.learn("{KEY}")
 logs.configure(level="info", format="json", redactor=redactor)

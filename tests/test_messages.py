@@ -48,7 +48,7 @@ from watcher.messages import (
     summary,
 )
 from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
-from watcher.secrets import MASK
+from watcher.sanitize.secrets import MASK
 
 ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 

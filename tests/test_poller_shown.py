@@ -12,7 +12,7 @@ from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import UNKNOWN, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs import parse_run
-from watcher.secrets import MASK, Redactor
+from watcher.sanitize.secrets import MASK, Redactor
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from tests.builders import BOTH, NOW, claim, damage, end, event_of, hold, outbox, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Sent, StoreUnusable, schema
 
 pytestmark = pytest.mark.anyio

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher import redaction
 from watcher.models import InputRequest, Json
-from watcher.redaction import Masker
-from watcher.secrets import MASK, Redactor, Secret
-from watcher.sizes import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, left_out
+from watcher.sanitize import masking as redaction
+from watcher.sanitize.limits import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, left_out
+from watcher.sanitize.masking import Masker
+from watcher.sanitize.secrets import MASK, Redactor, Secret
 
 GLOBS = ("*password*", "*token*", "pin")
 KEY = "dynamiq_acc_" + "Zx9" * 20

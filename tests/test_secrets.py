@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from watcher.secrets import MASK, Redactor, Secret, SecretError
+from watcher.sanitize.secrets import MASK, Redactor, Secret, SecretError
 
 KEY = "dynamiq_acc_0123456789"
 URL = "https://bob:hunter-2-pass@hooks.example.com/services/T0123456/s3cretS3cret?sig=0a1b2c3d"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from watcher.models import Json
-from watcher.sizes import JSON_MAX, STRING_MAX, VALUES_MAX, fit, left_out
+from watcher.sanitize.limits import JSON_MAX, STRING_MAX, VALUES_MAX, fit, left_out
 
 
 def size(value: Json) -> int:

@@ -46,7 +46,7 @@ from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack import SlackNotifier
 from watcher.notifiers.webhook import WebhookNotifier
-from watcher.secrets import MASK, Redactor, Secret, SecretError
+from watcher.sanitize.secrets import MASK, Redactor, Secret, SecretError
 
 
 def text(words: str, **style: bool) -> dict[str, Any]:

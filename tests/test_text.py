@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import any_text
-from watcher.text import cut, multiline, printable
+from watcher.sanitize.text import cut, multiline, printable
 
 
 @pytest.mark.parametrize(

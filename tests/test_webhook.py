@@ -37,7 +37,7 @@ from watcher.config import WebhookConfig
 from watcher.messages import ADVICE
 from watcher.models import DigestEvent, Event
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
-from watcher.secrets import Redactor, Secret, SecretError
+from watcher.sanitize.secrets import Redactor, Secret, SecretError
 
 
 def sent(receiver: WebhookReceiver, path: str = "/hook", event: Event = REQUESTED, **settings: Any) -> None:

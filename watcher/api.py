@@ -39,7 +39,7 @@ from watcher.documents import LARGE, parse_json
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.proxies import proxy_for
 from watcher.runs import Skipped, parse_run, tidy
-from watcher.secrets import Secret, SecretError
+from watcher.sanitize.secrets import Secret, SecretError
 from watcher.threads import computing
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024

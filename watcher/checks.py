@@ -16,10 +16,10 @@ from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.outgoing import open_session
 from watcher.parts import build_notifiers
-from watcher.secrets import SecretError
+from watcher.sanitize.secrets import SecretError
+from watcher.sanitize.text import printable
 from watcher.store.errors import StoreError
 from watcher.store.schema import open_reader, translated
-from watcher.text import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,7 +327,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
 
     from watcher.daemon import CannotListenError, DaemonDiedError  # noqa: PLC0415
     from watcher.notifiers.base import NotifierUnusable  # noqa: PLC0415
-    from watcher.secrets import SecretError  # noqa: PLC0415
+    from watcher.sanitize.secrets import SecretError  # noqa: PLC0415
     from watcher.store.errors import StoreError, StoreUnusable  # noqa: PLC0415
 
     try:

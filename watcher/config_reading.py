@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from watcher import config_file
 from watcher.config_schema import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
-from watcher.text import cut
+from watcher.sanitize.text import cut
 
 PREFIX: Final = "WATCHER_"
 APP_SHORTCUTS: Final = ("base_url", "access_key", "access_key_file", "user_id", "session_id")

@@ -36,8 +36,8 @@ from watcher.config_schema import (
 )
 from watcher.durations import format_duration
 from watcher.proxies import proxy_problems
-from watcher.secrets import Redactor, Secret, SecretError
-from watcher.text import printable
+from watcher.sanitize.secrets import Redactor, Secret, SecretError
+from watcher.sanitize.text import printable
 
 MASKED: Final = "********"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

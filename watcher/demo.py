@@ -11,7 +11,7 @@ from typing import Final
 from watcher import daemon, logs, simulator
 from watcher.config import AppConfig, Config, ConsoleConfig
 from watcher.config_schema import DEFAULT_REDACT
-from watcher.secrets import Redactor, Secret
+from watcher.sanitize.secrets import Redactor, Secret
 
 ACCESS_KEY: Final = "dynamiq_acc_demo"
 POLL_INTERVAL: Final = 0.5

@@ -19,7 +19,7 @@ from watcher.models import Delivery, Receipt, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.observer import DeliveryOutcome, Observer
 from watcher.pace import Pace
-from watcher.secrets import SecretError
+from watcher.sanitize.secrets import SecretError
 from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
 
 FIRST_RETRY: Final = 1.0

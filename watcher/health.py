@@ -10,7 +10,7 @@ from typing import Final, Literal
 from watcher.durations import format_duration
 from watcher.messages import duration
 from watcher.models import Failure, Json
-from watcher.text import cut, printable
+from watcher.sanitize.text import cut, printable
 
 MISSED_INTERVALS: Final = 3
 """An app that was not polled successfully for so many of its intervals cannot be seen."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from watcher import config_file
-from watcher.text import cut, printable
+from watcher.sanitize.text import cut, printable
 
 TIMEOUT: Final = 5.0
 """Seconds that the daemon may take to answer."""

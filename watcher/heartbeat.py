@@ -10,7 +10,7 @@ import structlog
 from watcher import __version__
 from watcher.health import Verdict
 from watcher.notifiers.outgoing import trouble
-from watcher.secrets import Secret, SecretError
+from watcher.sanitize.secrets import Secret, SecretError
 
 log = structlog.get_logger()
 

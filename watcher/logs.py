@@ -22,8 +22,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from watcher.models import DeliveryRecord
-from watcher.secrets import Redactor
-from watcher.text import multiline, printable
+from watcher.sanitize.secrets import Redactor
+from watcher.sanitize.text import multiline, printable
 from watcher.writing import LineWriter
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")

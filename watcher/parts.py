@@ -25,7 +25,7 @@ from watcher.notifiers.outgoing import open_session
 from watcher.observer import Observer
 from watcher.pace import Pace
 from watcher.poller import Poller, PollSettings
-from watcher.redaction import Masker
+from watcher.sanitize.masking import Masker
 from watcher.store import Store, Terms
 from watcher.vitals import Vitals
 

@@ -29,7 +29,7 @@ from watcher.models import (
     Sighting,
 )
 from watcher.observer import Observer
-from watcher.redaction import Masker
+from watcher.sanitize.masking import Masker
 from watcher.sightings import Sightings
 from watcher.store import Store, StoreError, StoreUnusable
 

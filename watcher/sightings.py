@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 from watcher.config import AppConfig
 from watcher.models import InputRequest, Run, Sighting
-from watcher.redaction import Masker
 from watcher.runs import tidy
+from watcher.sanitize.masking import Masker
 from watcher.threads import computing
 
 

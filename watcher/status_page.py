@@ -14,8 +14,8 @@ from watcher.health import AppNow, NotifierNow, failure_words, lateness, remedy
 from watcher.messages import NOT_VISIBLE, Row, duration, kind, moment, parameters, web_link
 from watcher.models import PendingRequest
 from watcher.monitor import View
+from watcher.sanitize.text import cut, multiline, printable
 from watcher.server import Page
-from watcher.text import cut, multiline, printable
 
 REFRESH_SECONDS: Final = 10
 ROWS_SHOWN: Final = 200

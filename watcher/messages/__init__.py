@@ -25,7 +25,7 @@ from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, 
 from watcher.messages.times import duration, moment
 from watcher.messages.trouble import ADVICE, about_app, about_notifier
 from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
-from watcher.secrets import MASK
+from watcher.sanitize.secrets import MASK
 
 __all__ = [
     "ADVICE",

@@ -6,7 +6,7 @@ from watcher.messages.model import Fact, Item, Message, Tone, titled
 from watcher.messages.requests import ended, kind, web_link, which
 from watcher.messages.times import duration
 from watcher.models import DigestEntry, DigestEvent
-from watcher.text import cut, printable
+from watcher.sanitize.text import cut, printable
 
 _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 """Characters, few enough to be never cut again."""

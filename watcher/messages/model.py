@@ -6,7 +6,7 @@ from textwrap import indent
 from typing import Final, Literal
 
 from watcher.messages.times import moment
-from watcher.text import cut, printable
+from watcher.sanitize.text import cut, printable
 
 _HEADLINED: Final = 3
 """How many of many requests a notification names."""

@@ -18,8 +18,8 @@ from watcher.models import (
     RequestEvent,
     Resolution,
 )
-from watcher.secrets import MASK
-from watcher.text import cut, multiline, printable
+from watcher.sanitize.secrets import MASK
+from watcher.sanitize.text import cut, multiline, printable
 
 NOT_VISIBLE: Final = "The run waits, but its question is not visible here: look at the run itself."
 PARKED: Final = "The run is paused and shows no question: it may wait for an answer that nobody is asked for."

@@ -6,7 +6,7 @@ from typing import Final
 from watcher.messages.model import Fact, Message, titled
 from watcher.messages.times import duration
 from watcher.models import AppEvent, Failure, NotifierEvent, NotifierFailure
-from watcher.text import cut, printable
+from watcher.sanitize.text import cut, printable
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
 ADVICE: Final[Mapping[int | None, str]] = {

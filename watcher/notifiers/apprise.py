@@ -19,7 +19,7 @@ from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.notifiers.outgoing import WORTH_WAITING
-from watcher.text import cut
+from watcher.sanitize.text import cut
 from watcher.threads import blocking
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from yarl import URL
 from watcher import backoff
 from watcher.notifiers.base import DeliveryError
 from watcher.proxies import proxy_for
-from watcher.text import printable
+from watcher.sanitize.text import printable
 
 _READ_AT_MOST: Final = 4096
 _SHOWN_AT_MOST: Final = 200

@@ -17,8 +17,8 @@ from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import WORTH_WAITING, post, refusal, trouble
 from watcher.notifiers.slack_blocks import blocks, fallback, plain
 from watcher.notifiers.slack_client import WaryClient
-from watcher.secrets import Redactor, Secret
-from watcher.text import cut, printable
+from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.text import cut, printable
 
 _UNREADABLE: Final = re.compile(
     r"invalid_(blocks|attachments|metadata|payload|arguments|array_arg|json|form_data)\w*"

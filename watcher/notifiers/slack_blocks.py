@@ -25,7 +25,7 @@ from watcher.messages import (
     summary,
 )
 from watcher.models import Json
-from watcher.text import cut
+from watcher.sanitize.text import cut
 
 HEADER_MAX: Final = 150
 TEXT_MAX: Final = 3000

@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from watcher.models import Json
-from watcher.text import cut
+from watcher.sanitize.text import cut
 
 JSON_MAX: Final = 256 * 1024
 """Bytes of JSON that the parameters of one request, or the input of its run, may have."""

@@ -12,9 +12,9 @@ from fnmatch import translate
 from typing import Final
 
 from watcher.models import InputRequest, Json
-from watcher.secrets import MASK, Redactor
-from watcher.sizes import PROMPT_MAX, STRING_MAX, VALUES_MAX, fit, left_out
-from watcher.text import cut
+from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, fit, left_out
+from watcher.sanitize.secrets import MASK, Redactor
+from watcher.sanitize.text import cut
 
 _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
