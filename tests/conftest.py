@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.settings import Load, Problems
-from watcher.config import Config
-from watcher.config_sources import ConfigError, load
+from watcher.config.models import Config
+from watcher.config.sources import ConfigError, load
 
 settings.register_profile(
     "long",

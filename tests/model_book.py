@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from tests.model_config import told_of
-from watcher.config import Config
+from watcher.config.models import Config
 
 
 @dataclass(slots=True)

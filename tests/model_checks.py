@@ -13,7 +13,7 @@ from tests.model_book import Book
 from tests.model_config import PEOPLE, ages, app_config, notifier_config, told_of
 from tests.model_ledger import OPENINGS, Ledger
 from tests.model_world import Exchange, Identity, Shown
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.diff import UNSEEN
 from watcher.models import AWAITING, TERMINAL
 

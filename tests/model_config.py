@@ -10,7 +10,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from watcher.config import AppConfig, Config, NotifierConfig
+from watcher.config.models import AppConfig, Config, NotifierConfig
 
 APPS: Final = ("support", "sales")
 NOTIFIERS: Final = ("slack", "leads", "webhook")

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from tests.builders import ScriptedNotifier
 from tests.model_config import DIGESTS, PEOPLE
 from tests.model_fate import Fate, Killed
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
 

@@ -16,7 +16,7 @@ from tests.model_config import ages, app_config, told_of
 from tests.model_destination import Destination, Witness
 from tests.model_fate import ModelClock
 from tests.model_news import News
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.holding import HOLD_SECONDS
 from watcher.models import Delivery, DigestEvent
 

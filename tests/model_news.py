@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from tests.model_config import ALERT_AFTER, told_of
 from tests.model_fate import ModelClock
-from watcher.config import Config
+from watcher.config.models import Config
 
 Kind = Literal["app", "notifier"]
 A_LITTLE: Final = 0.001

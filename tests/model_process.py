@@ -17,7 +17,7 @@ from tests.model_destination import Destination, Witness
 from tests.model_fate import Fate, Killed, ModelClock, MortalStore
 from tests.model_world import World
 from tests.poll_bench import PollBench
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.daemon import _adopt
 from watcher.dispatcher import Dispatcher, Lane
 from watcher.holding import HOLD_SECONDS

@@ -21,7 +21,7 @@ from tests.model_news import News
 from tests.model_process import Process
 from tests.model_world import Exchange, World, identities
 from watcher import daemon, sightings
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.store import outbox
 from watcher.store.schema import open_beside

@@ -13,7 +13,7 @@ import httpx
 
 from tests.builders import APP, BOTH, BOUND, Clock, open_store, pending
 from watcher.api import RunsClient
-from watcher.config import AppConfig
+from watcher.config.models import AppConfig
 from watcher.models import (
     APPROVAL,
     AWAITING,

@@ -16,7 +16,7 @@ from tests.events import (
     delivery,
 )
 from tests.fakes import FakeSlack, WebhookReceiver, served
-from watcher.config import NotifierConfig, SlackConfig, WebhookConfig
+from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.models import Event, Receipt
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from watcher.config import Config
+from watcher.config.models import Config
 
 APP: Final = {"WATCHER_BASE_URL": "https://app.example.com"}
 NEEDED_APP: Final = '[apps.a]\nbase_url = "https://app.example.com"\n'

@@ -27,7 +27,7 @@ from tests.events import (
 from tests.fakes import Reply, WebhookReceiver, served
 from tests.process import command, environment, running
 from tests.sending import secret
-from watcher.config import AppriseConfig
+from watcher.config.models import AppriseConfig
 from watcher.messages import render
 from watcher.models import Digest, DigestEntry, Event
 from watcher.notifiers.apprise import AppriseNotifier, text

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, SESSION, Load, Problems
-from watcher.config import Config, ConsoleConfig, SlackConfig, WebhookConfig
-from watcher.config_sources import effective, load
+from watcher.config.models import Config, ConsoleConfig, SlackConfig, WebhookConfig
+from watcher.config.sources import effective, load
 from watcher.sanitize.secrets import Redactor, SecretError
 
 

@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 from tests.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, Load, Problems
-from watcher import config_checking
-from watcher.config_schema import NOTIFIER_TABLES, AppTable, Settings
-from watcher.config_sources import ConfigError, load
+from watcher.config import errors as config_checking
+from watcher.config.fields import NOTIFIER_TABLES, AppTable, Settings
+from watcher.config.sources import ConfigError, load
 
 
 def test_no_app_is_a_problem(problems: Problems) -> None:

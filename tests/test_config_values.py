@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, SESSION, Load, Problems
-from watcher.config import WebhookConfig
+from watcher.config.models import WebhookConfig
 
 
 @pytest.mark.parametrize(

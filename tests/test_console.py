@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 from tests.events import EVERY, FAILING, REQUESTED, asking, delivery
 from tests.strategies import any_text
-from watcher.config import ConsoleConfig
+from watcher.config.models import ConsoleConfig
 from watcher.models import Event
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.console import ConsoleNotifier

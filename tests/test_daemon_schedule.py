@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.builders import ScriptedNotifier, new_id
-from watcher.config import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
+from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.daemon import _Daemon
 from watcher.models import Route
 from watcher.observer import Observer

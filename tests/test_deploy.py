@@ -13,10 +13,10 @@ import yaml
 
 from tests.process import WITHIN, environment
 from watcher.cli import USAGE_ERROR
-from watcher.config_reading import read_environment
-from watcher.config_sources import load
+from watcher.config.durations import parse_duration
+from watcher.config.reading import read_environment
+from watcher.config.sources import load
 from watcher.daemon import DRAIN_SECONDS
-from watcher.durations import parse_duration
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

@@ -11,8 +11,7 @@ from prometheus_client import CollectorRegistry
 
 import watcher
 from watcher.cli import main
-from watcher.config_reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
-from watcher.config_schema import (
+from watcher.config.fields import (
     AppriseTable,
     AppTable,
     ConsoleTable,
@@ -21,7 +20,8 @@ from watcher.config_schema import (
     Table,
     WebhookTable,
 )
-from watcher.config_sources import load
+from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
+from watcher.config.sources import load
 from watcher.health import AppNow, NotifierNow, Now
 from watcher.metrics import Metrics
 

@@ -16,10 +16,10 @@ from yarl import URL
 from tests.harmless import assert_one_line
 from tests.strategies import LONG, any_text, damaged, fuzz, json_values, utf8
 from watcher import healthcheck
-from watcher.config_reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS, OTHER_VARIABLES
-from watcher.config_schema import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
-from watcher.config_sources import ConfigError, effective, load
-from watcher.durations import format_duration, parse_duration
+from watcher.config.durations import format_duration, parse_duration
+from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
+from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS, OTHER_VARIABLES
+from watcher.config.sources import ConfigError, effective, load
 from watcher.proxies import proxy_for, proxy_problems
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)

@@ -25,7 +25,7 @@ from tests.test_console import Output, show
 from tests.test_logs import _logging_as_before  # noqa: F401 - for every test here too
 from tests.test_status_page import NOW, a_request, a_view, an_app
 from watcher import logs, status_page, tables
-from watcher.config import AppConfig
+from watcher.config.models import AppConfig
 from watcher.health import NotifierNow, Now, as_json, readiness
 from watcher.messages import render, summary
 from watcher.metrics import TYPES, Metrics

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.config_sources import load
+from watcher.config.sources import load
 from watcher.healthcheck import Answer, UnusableError, address, ask
 
 APP = {"WATCHER_BASE_URL": "http://127.0.0.1:1"}

@@ -65,7 +65,7 @@ def part_of(module: str) -> str:
 
 
 def imported(file: Path) -> set[str]:
-    """What a file imports, by its full name, `watcher.config.Config` for a name out of a module."""
+    """What a file imports, by its full name, `watcher.config.models.Config` for a name out of a module."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -152,7 +152,7 @@ def test_only_commands_load_the_configuration() -> None:
 
 def test_few_know_the_whole_configuration() -> None:
     """The parts get their own section, not everything that was configured."""
-    knowing = {part for part, names in IMPORTS.items() if "watcher.config.Config" in names}
+    knowing = {part for part, names in IMPORTS.items() if "watcher.config.models.Config" in names}
     assert set() == knowing - WHOLE_CONFIGURATION
 
 

@@ -28,7 +28,7 @@ from tests.model_destination import MOODS, Mood
 from tests.model_fate import BLOWS, Blow
 from tests.model_scene import Scene
 from tests.model_world import BAD, FORMS, Form, ModelRun, World
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.models import AWAITING, PAUSED
 
 LONG: Final = settings().max_examples == settings.get_profile("long").max_examples

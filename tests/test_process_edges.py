@@ -16,7 +16,7 @@ from tests.builders import damage, hold, open_store
 from tests.process import WITHIN, command, environment, running
 from watcher.api import RunsClient
 from watcher.api_errors import ConnectionFailed, Unauthorized
-from watcher.config_sources import ConfigError, load
+from watcher.config.sources import ConfigError, load
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import StoreInUse
 from watcher.store.lock import DatabaseLock

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.builders import BOUND
-from watcher.config import AppConfig
+from watcher.config.models import AppConfig
 from watcher.health import liveness
 from watcher.schedule import Schedule
 from watcher.vitals import Vitals

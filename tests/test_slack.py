@@ -39,7 +39,7 @@ from tests.sending import (
     with_slack,
 )
 from tests.slack_markup import acting, mentions_fired, shown
-from watcher.config import ConsoleConfig, NotifierConfig, WebhookConfig
+from watcher.config.models import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.messages import render
 from watcher.models import Event, Receipt, Resolution
 from watcher.notifiers.base import DeliveryError, Notifier

@@ -31,7 +31,7 @@ from tests.sending import (
     using,
     with_slack,
 )
-from watcher.config import NotifierConfig, SlackConfig, WebhookConfig
+from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.notifiers.base import DeliveryError
 
 

@@ -33,7 +33,7 @@ from tests.sending import (
     send,
 )
 from watcher import __version__
-from watcher.config import WebhookConfig
+from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE
 from watcher.models import DigestEvent, Event
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature

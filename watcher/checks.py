@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from watcher.api import RunsClient, tls_context
 from watcher.api_errors import ApiError
-from watcher.config import AppConfig, Config
+from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent

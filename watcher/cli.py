@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from watcher.config import Config
+    from watcher.config.models import Config
     from watcher.models import DeliveryRecord, DeliveryState
     from watcher.store.errors import StoreError
 
@@ -49,7 +49,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns the seconds."""
-        from watcher.durations import parse_duration  # noqa: PLC0415
+        from watcher.config.durations import parse_duration  # noqa: PLC0415
 
         try:
             return parse_duration(value)
@@ -209,7 +209,7 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
 def show_config(config_file: Path | None) -> None:
     """Show the effective configuration and where each value came from. Secrets are masked."""
     from watcher import tables  # noqa: PLC0415
-    from watcher.config_sources import effective  # noqa: PLC0415
+    from watcher.config.sources import effective  # noqa: PLC0415
 
     config = _load(config_file)
     tables.show_settings(effective(config))
@@ -312,7 +312,7 @@ def _without_rich() -> "Iterator[None]":
 
 def _load(config_file: Path | None, *, need_secrets: bool = True) -> "Config":
     from watcher import logs  # noqa: PLC0415
-    from watcher.config_sources import ConfigError, load  # noqa: PLC0415
+    from watcher.config.sources import ConfigError, load  # noqa: PLC0415
 
     try:
         config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)

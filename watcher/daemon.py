@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import structlog
 
 from watcher import __version__
-from watcher.config import Config
+from watcher.config.models import Config
 from watcher.holding import HOLD_SECONDS
 from watcher.logs import flush, log_superseded
 from watcher.models import App

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from watcher import daemon, logs, simulator
-from watcher.config import AppConfig, Config, ConsoleConfig
-from watcher.config_schema import DEFAULT_REDACT
+from watcher.config.fields import DEFAULT_REDACT
+from watcher.config.models import AppConfig, Config, ConsoleConfig
 from watcher.sanitize.secrets import Redactor, Secret
 
 ACCESS_KEY: Final = "dynamiq_acc_demo"

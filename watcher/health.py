@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from watcher.durations import format_duration
+from watcher.config.durations import format_duration
 from watcher.messages import duration
 from watcher.models import Failure, Json
 from watcher.sanitize.text import cut, printable

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from watcher import config_file
+from watcher.config import file as config_file
 from watcher.sanitize.text import cut, printable
 
 TIMEOUT: Final = 5.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.api import RunsClient, tls_context
-from watcher.config import AppConfig, Config
+from watcher.config.models import AppConfig, Config
 from watcher.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
 from watcher.heartbeat import Heartbeat
 from watcher.ids import event_id

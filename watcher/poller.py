@@ -13,7 +13,7 @@ from watcher.api import Page, RunsClient
 from watcher.api_errors import ApiError, NotFound, TimedOut
 from watcher.app_alert import AppAlert
 from watcher.backoff import backoff
-from watcher.config import AppConfig
+from watcher.config.models import AppConfig
 from watcher.holding import Holding
 from watcher.logs import log_superseded
 from watcher.messages import moment

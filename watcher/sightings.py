@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
-from watcher.config import AppConfig
+from watcher.config.models import AppConfig
 from watcher.models import InputRequest, Run, Sighting
 from watcher.runs import tidy
 from watcher.sanitize.masking import Masker

@@ -9,7 +9,7 @@ from typing import Final
 import jinja2
 
 from watcher import __version__
-from watcher.durations import format_duration
+from watcher.config.durations import format_duration
 from watcher.health import AppNow, NotifierNow, failure_words, lateness, remedy
 from watcher.messages import NOT_VISIBLE, Row, duration, kind, moment, parameters, web_link
 from watcher.models import PendingRequest

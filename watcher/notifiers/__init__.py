@@ -5,7 +5,7 @@ from typing import TextIO
 
 import aiohttp
 
-from watcher.config import AppriseConfig, ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
+from watcher.config.models import AppriseConfig, ConsoleConfig, NotifierConfig, SlackConfig, WebhookConfig
 from watcher.notifiers.base import Notifier
 
 

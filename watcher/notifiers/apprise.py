@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from watcher.config import AppriseConfig
+from watcher.config.models import AppriseConfig
 from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable

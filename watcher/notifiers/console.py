@@ -2,7 +2,7 @@
 
 from typing import Final, TextIO
 
-from watcher.config import ConsoleConfig
+from watcher.config.models import ConsoleConfig
 from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError

@@ -10,7 +10,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from watcher import backoff
-from watcher.config import SlackConfig
+from watcher.config.models import SlackConfig
 from watcher.messages import Message, briefly, render
 from watcher.models import Delivery, Json, Receipt
 from watcher.notifiers.base import DeliveryError

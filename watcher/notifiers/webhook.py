@@ -17,7 +17,7 @@ from typing import Final
 import aiohttp
 
 from watcher import __version__
-from watcher.config import WebhookConfig
+from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE, moment
 from watcher.models import (
     App,

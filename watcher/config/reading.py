@@ -10,8 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from watcher import config_file
-from watcher.config_schema import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
+from watcher.config import file as config_file
+from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
 from watcher.sanitize.text import cut
 
 PREFIX: Final = "WATCHER_"

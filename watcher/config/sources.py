@@ -11,18 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from watcher.config import (
-    AppConfig,
-    AppriseConfig,
-    Config,
-    ConsoleConfig,
-    NotifierConfig,
-    SlackConfig,
-    WebhookConfig,
-)
-from watcher.config_checking import Problems, checked
-from watcher.config_reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
-from watcher.config_schema import (
+from watcher.config.durations import format_duration
+from watcher.config.errors import Problems, checked
+from watcher.config.fields import (
     LOOPBACK,
     SECRET_TYPES,
     AppriseTable,
@@ -34,7 +25,16 @@ from watcher.config_schema import (
     Url,
     WebhookTable,
 )
-from watcher.durations import format_duration
+from watcher.config.models import (
+    AppConfig,
+    AppriseConfig,
+    Config,
+    ConsoleConfig,
+    NotifierConfig,
+    SlackConfig,
+    WebhookConfig,
+)
+from watcher.config.reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
 from watcher.proxies import proxy_problems
 from watcher.sanitize.secrets import Redactor, Secret, SecretError
 from watcher.sanitize.text import printable

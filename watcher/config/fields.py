@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from watcher.durations import parse_duration
+from watcher.config.durations import parse_duration
 
 PLACEHOLDERS: Final = ("{app}", "{run_id}", "{request_id}")
 DEFAULT_REDACT: Final = (

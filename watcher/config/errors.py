@@ -6,8 +6,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
-from watcher.config_reading import APP_SHORTCUTS, Source, Tree, given
-from watcher.config_schema import NOTIFIER_TABLES, Settings
+from watcher.config.fields import NOTIFIER_TABLES, Settings
+from watcher.config.reading import APP_SHORTCUTS, Source, Tree, given
 
 _ALLOWED: Final = {
     "bool": "true or false",

@@ -1,0 +1,1 @@
+"""The configuration: where it comes from, what is allowed, and what is said of problems."""
