@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 import httpx
 import pytest
 
-from watcher.api import Page, RunsClient
-from watcher.api_errors import ApiError
 from watcher.models import Json, Run
+from watcher.runs_api.client import Page, RunsClient
+from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import Redactor, Secret
 
 T = TypeVar("T")

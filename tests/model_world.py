@@ -14,7 +14,7 @@ import httpx
 
 from tests.poll_bench import Answer, ScriptedApi, question, refusal
 from watcher.models import AWAITING, PAUSED, Json
-from watcher.runs import fingerprint
+from watcher.runs_api.parser import fingerprint
 
 Identity = tuple[str, str]
 """The id of a request and the fingerprint of its content."""

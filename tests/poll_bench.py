@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 
 from tests.builders import APP, BOTH, BOUND, Clock, open_store, pending
-from watcher.api import RunsClient
 from watcher.config.models import AppConfig
 from watcher.models import (
     APPROVAL,
@@ -22,6 +21,7 @@ from watcher.models import (
 )
 from watcher.observer import Observer
 from watcher.poller import Poller, PollSettings
+from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Store

@@ -23,11 +23,13 @@ from tests.api_fakes import (
     use,
     waiting,
 )
-from watcher import __version__, api, documents
-from watcher.api import Page, RunsClient
-from watcher.api_errors import InvalidResponse, KeyUnreadable, NotFound, ServerError
+from watcher import __version__
 from watcher.models import Json
-from watcher.runs import Skipped
+from watcher.runs_api import client as api
+from watcher.runs_api import decoding as documents
+from watcher.runs_api.client import Page, RunsClient
+from watcher.runs_api.errors import InvalidResponse, KeyUnreadable, NotFound, ServerError
+from watcher.runs_api.parser import Skipped
 from watcher.sanitize.secrets import Redactor, Secret
 
 

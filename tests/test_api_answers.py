@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from tests.api_fakes import KEY, RUN, Body, FakeApi, answer, failure, fetch, key_of, pages, refusal
-from watcher import api
-from watcher.api_errors import (
+from watcher.models import Json, Run
+from watcher.runs_api import client as api
+from watcher.runs_api.decoding import LARGE
+from watcher.runs_api.errors import (
     ApiError,
     BadRequest,
     ConnectionFailed,
@@ -31,9 +33,7 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.documents import LARGE
-from watcher.models import Json, Run
-from watcher.runs import Skipped
+from watcher.runs_api.parser import Skipped
 from watcher.sanitize.secrets import Redactor, Secret
 
 HTML: Final = b"<html><h1>Who are you?</h1></html>"

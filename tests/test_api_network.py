@@ -27,9 +27,9 @@ from tests.hostile_peers import (
     stalls,
     truncates,
 )
-from watcher.api import RunsClient, tls_context
-from watcher.api_errors import ApiError, ConnectionFailed, ServerError, TimedOut
 from watcher.models import Run
+from watcher.runs_api.client import RunsClient, tls_context
+from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
 
 
 def exchange(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import any_text
-from watcher import documents
-from watcher.documents import ITEMS_MAX, LARGE, parse_json
 from watcher.models import Json
+from watcher.runs_api import decoding as documents
+from watcher.runs_api.decoding import ITEMS_MAX, LARGE, parse_json
 
 PADDING: Final = b" " * (LARGE + 1)
 

@@ -33,11 +33,11 @@ from tests.strategies import (
     run_items,
     statuses,
 )
-from watcher.api import MESSAGE_MAX, RunsClient
-from watcher.api_errors import ApiError, Refused
 from watcher.backoff import RETRY_AFTER_MAX, retry_after
 from watcher.models import Delivery, Json, RequestEvent, Route, Run
 from watcher.notifiers.webhook import encode, payload
+from watcher.runs_api.client import MESSAGE_MAX, RunsClient
+from watcher.runs_api.errors import ApiError, Refused
 from watcher.store import Sent, Store
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)

@@ -34,7 +34,7 @@ from watcher.monitor import View
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.pending import pending_json
 from watcher.poller import OUTCOMES
-from watcher.runs import tidy
+from watcher.runs_api.parser import tidy
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
 from watcher.sightings import link

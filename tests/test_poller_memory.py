@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.poll_bench import PollBench, api_run, open_bench, refusal
-from watcher.api_errors import ApiError
+from watcher.runs_api.errors import ApiError
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from tests.builders import claim, event_of, outbox, pending, records
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import UNKNOWN, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
-from watcher.runs import parse_run
+from watcher.runs_api.parser import parse_run
 from watcher.sanitize.secrets import MASK, Redactor
 
 pytestmark = pytest.mark.anyio

@@ -14,9 +14,9 @@ import pytest
 from tests.api_fakes import KEY, refusal
 from tests.builders import damage, hold, open_store
 from tests.process import WITHIN, command, environment, running
-from watcher.api import RunsClient
-from watcher.api_errors import ConnectionFailed, Unauthorized
 from watcher.config.sources import ConfigError, load
+from watcher.runs_api.client import RunsClient
+from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import StoreInUse
 from watcher.store.lock import DatabaseLock

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.strategies import json_values, questions, run_items
-from watcher.documents import parse_json
 from watcher.messages import moment
 from watcher.models import UNKNOWN, InputRequest, Json, Run
-from watcher.runs import CUT, Skipped, fingerprint, parse_run, parse_time, tidy, unseen_request
+from watcher.runs_api.decoding import parse_json
+from watcher.runs_api.parser import CUT, Skipped, fingerprint, parse_run, parse_time, tidy, unseen_request
 
 QUESTION: Final[dict[str, Json]] = {
     "id": "q1",

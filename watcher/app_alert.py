@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from watcher.api_errors import ApiError, TimedOut
 from watcher.messages import moment
 from watcher.models import App, Route
+from watcher.runs_api.errors import ApiError, TimedOut
 from watcher.store import Store, StoreError, StoreUnusable
 
 

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 
-from watcher.api import RunsClient, tls_context
-from watcher.api_errors import ApiError
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
@@ -16,6 +14,8 @@ from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.outgoing import open_session
 from watcher.parts import build_notifiers
+from watcher.runs_api.client import RunsClient, tls_context
+from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import printable
 from watcher.store.errors import StoreError

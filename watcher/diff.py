@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from watcher.models import AWAITING, PAUSED, TERMINAL, Change, InputRequest, Known, Outcome, Run
-from watcher.runs import unseen_request
+from watcher.runs_api.parser import unseen_request
 
 UNSEEN: Final = unseen_request()
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from watcher.api import RunsClient, tls_context
 from watcher.config.models import AppConfig, Config
 from watcher.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
 from watcher.heartbeat import Heartbeat
@@ -25,6 +24,7 @@ from watcher.notifiers.outgoing import open_session
 from watcher.observer import Observer
 from watcher.pace import Pace
 from watcher.poller import Poller, PollSettings
+from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
 from watcher.store import Store, Terms
 from watcher.vitals import Vitals

@@ -9,8 +9,6 @@ from typing import Final
 import structlog
 
 from watcher import diff
-from watcher.api import Page, RunsClient
-from watcher.api_errors import ApiError, NotFound, TimedOut
 from watcher.app_alert import AppAlert
 from watcher.backoff import backoff
 from watcher.config.models import AppConfig
@@ -29,6 +27,8 @@ from watcher.models import (
     Sighting,
 )
 from watcher.observer import Observer
+from watcher.runs_api.client import Page, RunsClient
+from watcher.runs_api.errors import ApiError, NotFound, TimedOut
 from watcher.sanitize.masking import Masker
 from watcher.sightings import Sightings
 from watcher.store import Store, StoreError, StoreUnusable

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from watcher.config.models import AppConfig
 from watcher.models import InputRequest, Run, Sighting
-from watcher.runs import tidy
+from watcher.runs_api.parser import tidy
 from watcher.sanitize.masking import Masker
 from watcher.threads import computing
 

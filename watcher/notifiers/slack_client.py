@@ -7,9 +7,9 @@ from typing import Any, Final
 import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from watcher.documents import parse_json
 from watcher.models import Json
 from watcher.notifiers.outgoing import beginning
+from watcher.runs_api.decoding import parse_json
 
 ANSWER_MAX: Final = 1024 * 1024
 """Bytes: an answer repeats the message, which is a tenth of that."""

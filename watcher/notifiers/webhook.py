@@ -34,7 +34,7 @@ from watcher.models import (
 )
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.outgoing import post, refusal
-from watcher.runs import tidy
+from watcher.runs_api.parser import tidy
 from watcher.sanitize.secrets import Redactor, Secret
 
 PAYLOAD_VERSION: Final = 1

@@ -19,7 +19,11 @@ from urllib.parse import quote
 import httpx
 
 from watcher import __version__
-from watcher.api_errors import (
+from watcher.backoff import retry_after
+from watcher.models import AWAITING, PAUSED, Json, Run
+from watcher.proxies import proxy_for
+from watcher.runs_api.decoding import LARGE, parse_json
+from watcher.runs_api.errors import (
     BadRequest,
     ConnectionFailed,
     Forbidden,
@@ -34,11 +38,7 @@ from watcher.api_errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.backoff import retry_after
-from watcher.documents import LARGE, parse_json
-from watcher.models import AWAITING, PAUSED, Json, Run
-from watcher.proxies import proxy_for
-from watcher.runs import Skipped, parse_run, tidy
+from watcher.runs_api.parser import Skipped, parse_run, tidy
 from watcher.sanitize.secrets import Secret, SecretError
 from watcher.threads import computing
 
