@@ -14,8 +14,8 @@ from tests.model_config import PEOPLE, ages, app_config, notifier_config, told_o
 from tests.model_ledger import OPENINGS, Ledger
 from tests.model_world import Exchange, Identity, Shown
 from watcher.config.models import Config
-from watcher.diff import UNSEEN
 from watcher.models import AWAITING, TERMINAL
+from watcher.polling.diff import UNSEEN
 
 ECHO_SECONDS: Final = 5.0
 """For so long after it ended a request that is shown unchanged is no news."""

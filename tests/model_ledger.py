@@ -17,8 +17,8 @@ from tests.model_destination import Destination, Witness
 from tests.model_fate import ModelClock
 from tests.model_news import News
 from watcher.config.models import Config
-from watcher.holding import HOLD_SECONDS
 from watcher.models import Delivery, DigestEvent
+from watcher.polling.batching import HOLD_SECONDS
 
 OPENINGS: Final = (
     "SELECT r.key, r.app, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.attempts,"

@@ -20,11 +20,11 @@ from tests.poll_bench import PollBench
 from watcher.config.models import Config
 from watcher.daemon import _adopt
 from watcher.dispatcher import Dispatcher, Lane
-from watcher.holding import HOLD_SECONDS
 from watcher.monitor import Monitor
 from watcher.pace import Pace
 from watcher.parts import Parts, routes, terms
-from watcher.poller import Poller
+from watcher.polling.batching import HOLD_SECONDS
+from watcher.polling.poller import Poller
 from watcher.store import StoreError
 from watcher.vitals import Vitals
 

@@ -20,9 +20,10 @@ from tests.model_ledger import Ledger
 from tests.model_news import News
 from tests.model_process import Process
 from tests.model_world import Exchange, World, identities
-from watcher import daemon, sightings
+from watcher import daemon
 from watcher.config.models import Config
 from watcher.models import AWAITING
+from watcher.polling import preparation as sightings
 from watcher.store import outbox
 from watcher.store.schema import open_beside
 

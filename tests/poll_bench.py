@@ -20,7 +20,7 @@ from watcher.models import (
     Route,
 )
 from watcher.observer import Observer
-from watcher.poller import Poller, PollSettings
+from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import Redactor, Secret

@@ -13,8 +13,8 @@ from watcher.daemon import _Daemon
 from watcher.models import Route
 from watcher.observer import Observer
 from watcher.parts import open_parts, routes
+from watcher.polling.scheduler import next_poll
 from watcher.sanitize.secrets import Redactor, Secret
-from watcher.schedule import next_poll
 from watcher.store import Store, StoreError
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))

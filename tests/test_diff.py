@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.diff import UNSEEN, Plan, Verdict, by_run, judge, new_requests, plan
 from watcher.models import AWAITING, PAUSED, TERMINAL, Change, InputRequest, Known, Outcome, Run
+from watcher.polling.diff import UNSEEN, Plan, Verdict, by_run, judge, new_requests, plan
 
 OVER: Final = sorted(TERMINAL)
 

@@ -33,11 +33,11 @@ from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, Pe
 from watcher.monitor import View
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.pending import pending_json
-from watcher.poller import OUTCOMES
+from watcher.polling.poller import OUTCOMES
+from watcher.polling.preparation import link
 from watcher.runs_api.parser import tidy
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
-from watcher.sightings import link
 from watcher.store.facts import EndedRequest
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)

@@ -18,7 +18,7 @@ from watcher.metrics import Metrics
 from watcher.models import Failure
 from watcher.notifiers.base import DeliveryError
 from watcher.observer import Observer
-from watcher.poller import OUTCOMES
+from watcher.polling.poller import OUTCOMES
 from watcher.store import StoreError
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from tests.builders import MACHINE, NOW, claim, event_of, outbox, pending, records, soon
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
-from watcher import poller as poller_module
 from watcher.models import Json, RequestEvent
+from watcher.polling import poller as poller_module
 
 pytestmark = pytest.mark.anyio
 

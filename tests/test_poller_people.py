@@ -11,9 +11,9 @@ import pytest
 
 from tests.builders import MACHINE, PEOPLE, claim, hold, make_sighting, outbox, run_ids, sight, soon
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher import holding
 from watcher.models import Delivery, DigestEvent
-from watcher.poller import Poller
+from watcher.polling import batching as holding
+from watcher.polling.poller import Poller
 
 pytestmark = pytest.mark.anyio
 

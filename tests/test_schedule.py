@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.builders import BOUND
 from watcher.config.models import AppConfig
 from watcher.health import liveness
-from watcher.schedule import Schedule
+from watcher.polling.scheduler import Schedule
 from watcher.vitals import Vitals
 
 pytestmark = pytest.mark.anyio
@@ -143,7 +143,7 @@ async def test_a_scheduler_that_is_stuck_is_noticed() -> None:
 
 async def test_the_scheduler_shows_that_it_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline of the scheduler moves on with its turns."""
-    monkeypatch.setattr("watcher.schedule.TICK_SECONDS", 0.05)
+    monkeypatch.setattr("watcher.polling.scheduler.TICK_SECONDS", 0.05)
     async with scheduling(ScriptedPoller()) as bench:
         for _ in range(3):  # the start, and two turns
             while await bench.vitals.expected.get() != "scheduler":

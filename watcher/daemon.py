@@ -14,13 +14,13 @@ import structlog
 
 from watcher import __version__
 from watcher.config.models import Config
-from watcher.holding import HOLD_SECONDS
 from watcher.logs import flush, log_superseded
 from watcher.models import App
 from watcher.observer import Observer
 from watcher.parts import Parts, open_parts, routes, terms
-from watcher.poller import DEADLINE_TIMEOUTS, OUTCOMES
-from watcher.schedule import Schedule, poll
+from watcher.polling.batching import HOLD_SECONDS
+from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
+from watcher.polling.scheduler import Schedule, poll
 from watcher.store import StoreError, StoreUnusable
 
 DRAIN_SECONDS: Final = 10.0

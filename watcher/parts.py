@@ -23,7 +23,7 @@ from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.outgoing import open_session
 from watcher.observer import Observer
 from watcher.pace import Pace
-from watcher.poller import Poller, PollSettings
+from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
 from watcher.store import Store, Terms

@@ -11,7 +11,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watcher.heartbeat import Heartbeat
-from watcher.poller import Poller
+from watcher.polling.poller import Poller
 from watcher.vitals import Vitals
 
 FEW_APPS: Final = 10

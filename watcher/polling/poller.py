@@ -8,11 +8,8 @@ from typing import Final
 
 import structlog
 
-from watcher import diff
-from watcher.app_alert import AppAlert
 from watcher.backoff import backoff
 from watcher.config.models import AppConfig
-from watcher.holding import Holding
 from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import (
@@ -27,10 +24,13 @@ from watcher.models import (
     Sighting,
 )
 from watcher.observer import Observer
+from watcher.polling import diff
+from watcher.polling.batching import Holding
+from watcher.polling.failure_timer import AppAlert
+from watcher.polling.preparation import Sightings
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError, NotFound, TimedOut
 from watcher.sanitize.masking import Masker
-from watcher.sightings import Sightings
 from watcher.store import Store, StoreError, StoreUnusable
 
 DETAIL_CALLS: Final = 8

@@ -1,0 +1,1 @@
+"""Polling: when an app is polled, and what one poll does."""
