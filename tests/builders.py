@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from watcher.dispatcher import DeliverySettings, Lane
+from watcher.delivery.dispatcher import DeliverySettings, Lane
+from watcher.delivery.rate_limit import Pace
 from watcher.models import (
     APPROVAL,
     AWAITING,
@@ -33,7 +34,6 @@ from watcher.models import (
     Sighting,
 )
 from watcher.observer import Observer
-from watcher.pace import Pace
 from watcher.store import Claim, Result, Store, StoreError, Terms, reports
 from watcher.store.schema import open_reader
 

@@ -19,9 +19,9 @@ from tests.model_world import World
 from tests.poll_bench import PollBench
 from watcher.config.models import Config
 from watcher.daemon import _adopt
-from watcher.dispatcher import Dispatcher, Lane
+from watcher.delivery.dispatcher import Dispatcher, Lane
+from watcher.delivery.rate_limit import Pace
 from watcher.monitor import Monitor
-from watcher.pace import Pace
 from watcher.parts import Parts, routes, terms
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import Poller

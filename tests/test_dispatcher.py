@@ -23,8 +23,8 @@ from tests.builders import (
     sight,
     soon,
 )
-from watcher import dispatcher
-from watcher.dispatcher import DeliverySettings, Dispatcher, after_failure
+from watcher.delivery import dispatcher
+from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_failure
 from watcher.models import Delivery, Receipt, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError

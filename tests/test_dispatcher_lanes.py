@@ -30,11 +30,11 @@ from tests.builders import (
     sight,
     soon,
 )
-from watcher import dispatcher
-from watcher.dispatcher import Dispatcher
+from watcher.delivery import dispatcher
+from watcher.delivery.dispatcher import Dispatcher
+from watcher.delivery.rate_limit import Pace
 from watcher.models import RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
-from watcher.pace import Pace
 from watcher.store import Claim, Result, StoreUnusable, Terms, schema
 
 pytestmark = pytest.mark.anyio

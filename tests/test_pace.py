@@ -1,6 +1,6 @@
 """How fast a place takes messages."""
 
-from watcher.pace import Pace
+from watcher.delivery.rate_limit import Pace
 
 
 def nobody() -> None:

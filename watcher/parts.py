@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.config.models import AppConfig, Config
-from watcher.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
+from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
+from watcher.delivery.rate_limit import Pace
 from watcher.heartbeat import Heartbeat
 from watcher.ids import event_id
 from watcher.models import Route
@@ -22,7 +23,6 @@ from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.outgoing import open_session
 from watcher.observer import Observer
-from watcher.pace import Pace
 from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker

@@ -13,12 +13,12 @@ from typing import Final
 import structlog
 
 from watcher.backoff import backoff
+from watcher.delivery.rate_limit import Pace
 from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import Delivery, Receipt, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.observer import DeliveryOutcome, Observer
-from watcher.pace import Pace
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
 

@@ -1,0 +1,1 @@
+"""Delivering: the outbox is drained by one worker for each notifier."""
