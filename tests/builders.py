@@ -34,8 +34,9 @@ from watcher.models import (
     Sighting,
 )
 from watcher.observer import Observer
-from watcher.store import Claim, Result, Store, StoreError, Terms, reports
-from watcher.store.schema import open_reader
+from watcher.store import Claim, Result, Store, StoreError, Terms
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader
 
 NOW: Final = 1_800_000_000.0
 BOUND: Final = 20.0

@@ -28,9 +28,10 @@ from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_fail
 from watcher.models import Delivery, Receipt, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
-from watcher.store import Dead, Retry, schema
+from watcher.store import Dead, Retry
+from watcher.store import migrations as schema
 from watcher.store import outbox as outbox_work
-from watcher.store.schema import open_beside
+from watcher.store.migrations import open_beside
 
 pytestmark = pytest.mark.anyio
 

@@ -35,7 +35,8 @@ from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import Pace
 from watcher.models import RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
-from watcher.store import Claim, Result, StoreUnusable, Terms, schema
+from watcher.store import Claim, Result, StoreUnusable, Terms
+from watcher.store import migrations as schema
 
 pytestmark = pytest.mark.anyio
 

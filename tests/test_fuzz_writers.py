@@ -38,7 +38,7 @@ from watcher.polling.preparation import link
 from watcher.runs_api.parser import tidy
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
-from watcher.store.facts import EndedRequest
+from watcher.store.results import EndedRequest
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 

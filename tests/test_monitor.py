@@ -23,8 +23,9 @@ from tests.builders import (
 )
 from watcher.models import Route
 from watcher.monitor import WAITING_SHOWN, Monitor
-from watcher.store import Dead, Retry, Store, StoreError, reports
-from watcher.store.schema import open_reader
+from watcher.store import Dead, Retry, Store, StoreError
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader
 from watcher.vitals import Vitals
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,8 @@ from tests.builders import BOTH, NOW, claim, damage, end, event_of, hold, outbox
 from tests.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
 from watcher.sanitize.secrets import Redactor, Secret
-from watcher.store import Sent, StoreUnusable, schema
+from watcher.store import Sent, StoreUnusable
+from watcher.store import migrations as schema
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from watcher.messages import NOT_VISIBLE
 from watcher.models import Failure, PendingRequest
 from watcher.monitor import View
 from watcher.server import Answers, serving
-from watcher.store.facts import EndedRequest
+from watcher.store.results import EndedRequest
 
 NOW: Final = 1_800_000_000.0
 HOSTILE: Final = (

@@ -20,9 +20,10 @@ from tests.builders import (
     sight,
 )
 from watcher.models import AppEvent, Failure, Route
-from watcher.store import Health, Retry, Sent, Store, reports
-from watcher.store.facts import AppStanding
-from watcher.store.schema import open_reader
+from watcher.store import Health, Retry, Sent, Store
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader
+from watcher.store.results import AppStanding
 
 pytestmark = pytest.mark.anyio
 

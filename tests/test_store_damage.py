@@ -27,8 +27,9 @@ from tests.builders import (
     pending,
     sight,
 )
-from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnusable, schema
-from watcher.store.schema import MIGRATIONS, open_beside, open_reader
+from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnusable
+from watcher.store import migrations as schema
+from watcher.store.migrations import MIGRATIONS, open_beside, open_reader
 
 pytestmark = pytest.mark.anyio
 

@@ -24,8 +24,9 @@ from tests.builders import (
     sight,
 )
 from watcher.models import Delivery, Receipt, RequestEvent, Route
-from watcher.store import Dead, Retry, Sent, Store, Terms, reports
-from watcher.store.schema import open_reader
+from watcher.store import Dead, Retry, Sent, Store, Terms
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader
 
 pytestmark = pytest.mark.anyio
 

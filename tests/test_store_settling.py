@@ -22,7 +22,7 @@ from tests.builders import (
 )
 from watcher.models import RequestEvent
 from watcher.store import Dead, Retry, StoreError, StoreUnusable
-from watcher.store.schema import translate
+from watcher.store.migrations import translate
 
 pytestmark = pytest.mark.anyio
 

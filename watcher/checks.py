@@ -19,7 +19,7 @@ from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import printable
 from watcher.store.errors import StoreError
-from watcher.store.schema import open_reader, translated
+from watcher.store.migrations import open_reader, translated
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
     from watcher import tables  # noqa: PLC0415
     from watcher.health import MISSED_INTERVALS  # noqa: PLC0415
-    from watcher.store import reports  # noqa: PLC0415
-    from watcher.store.recording import SUCCESS_SECONDS  # noqa: PLC0415
+    from watcher.store import queries as reports  # noqa: PLC0415
+    from watcher.store.requests import SUCCESS_SECONDS  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
@@ -165,7 +165,7 @@ def deliveries(
 ) -> None:
     """List the deliveries, the newest last: what was sent, what waits, what was given up."""
     from watcher import tables  # noqa: PLC0415
-    from watcher.store import reports  # noqa: PLC0415
+    from watcher.store import queries as reports  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
@@ -347,7 +347,7 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
 def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
     from watcher.store.errors import StoreError  # noqa: PLC0415
-    from watcher.store.schema import open_reader, translated  # noqa: PLC0415
+    from watcher.store.migrations import open_reader, translated  # noqa: PLC0415
 
     if not config.database.exists():
         click.echo(f"watcher: there is no database at {config.database} yet", err=True)

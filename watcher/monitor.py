@@ -14,9 +14,10 @@ from watcher import health
 from watcher.health import AppNow, NotifierNow, Now, Problem, Verdict
 from watcher.models import Json, PendingRequest
 from watcher.pending import pending_json
-from watcher.store import StoreError, reports
-from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
-from watcher.store.schema import open_reader, translated
+from watcher.store import StoreError
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader, translated
+from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
 from watcher.vitals import Vitals
 
 WAITING_SHOWN: Final = 200

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from watcher.store import outbox
-from watcher.store.schema import open_beside, translated
+from watcher.store.migrations import open_beside, translated
 
 
 class NotDeadError(Exception):

@@ -24,8 +24,8 @@ from tests.benchmarks.processes import LOG, PATIENCE, Watched, free_port
 from tests.benchmarks.samples import DATABASE, Sample, growth, rows, sample
 from tests.benchmarks.scene import Scene
 from tests.benchmarks.traffic import TURN, Traffic, Weather, api_outages, destination_outages
-from watcher.store import reports
-from watcher.store.schema import open_reader
+from watcher.store import queries as reports
+from watcher.store.migrations import open_reader
 
 SPEED: Final = 150
 MINUTES: Final = 10.0

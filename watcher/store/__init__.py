@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from watcher.models import App, Change, DeliveryRecord, Route, Sighting
-from watcher.store import digests, newcomers, notifier_health, outbox, recording, reminders
+from watcher.store import digests, newcomers, outbox, reminders
+from watcher.store import incidents as notifier_health
+from watcher.store import requests as recording
 from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
-from watcher.store.facts import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent, Terms
 from watcher.store.lock import DatabaseLock
-from watcher.store.schema import open_writer, translate
+from watcher.store.migrations import open_writer, translate
+from watcher.store.results import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent, Terms
 
 __all__ = [
     "AppState",

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
-from watcher.store.telling import NewId, supersede, tell
+from watcher.store.enqueue import NewId, supersede, tell
 
 ENTRIES: Final = 12
 """How many requests a digest names."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from watcher.models import App, Route
-from watcher.store.telling import NewId, tell
+from watcher.store.enqueue import NewId, tell
 
 
 def welcome(

@@ -24,8 +24,8 @@ from watcher.models import (
     Run,
 )
 from watcher.store import digests, reminders
-from watcher.store.facts import Claim, Dead, Result, Retry, Sent, Terms
-from watcher.store.telling import NewId, drop, record, supersede
+from watcher.store.enqueue import NewId, drop, record, supersede
+from watcher.store.results import Claim, Dead, Result, Retry, Sent, Terms
 
 
 @dataclass(frozen=True, slots=True)

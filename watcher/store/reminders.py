@@ -10,7 +10,7 @@ from typing import Final
 
 from watcher.models import App, DeliveryRecord, Route
 from watcher.store import digests
-from watcher.store.telling import NewId, drop, tell
+from watcher.store.enqueue import NewId, drop, tell
 
 CATCH_UP: Final = 30.0
 """A reminder that is due for longer than this is left out if a later message has just been sent."""

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from watcher.models import DeliveryRecord, NotifierFailure
-from watcher.store.facts import Dead, Result, Retry, Sent, Terms
-from watcher.store.telling import NewId, still_interested, tell
+from watcher.store.enqueue import NewId, still_interested, tell
+from watcher.store.results import Dead, Result, Retry, Sent, Terms
 
 
 def note(

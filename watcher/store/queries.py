@@ -9,8 +9,8 @@ from collections.abc import Collection
 from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
-from watcher.store.facts import AppStanding, EndedRequest, NotifierStanding
-from watcher.store.telling import RECORD_COLUMNS, TO_COME, to_record
+from watcher.store.enqueue import RECORD_COLUMNS, TO_COME, to_record
+from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
 
 _PARAMS_SHOWN: Final = 1 << 14
 

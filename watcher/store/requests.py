@@ -8,8 +8,8 @@ from typing import Final
 
 from watcher.models import App, Change, DeliveryRecord, Failure, Known, Route, Sighting
 from watcher.store import digests
-from watcher.store.facts import AppState, Health, Recorded
-from watcher.store.telling import NewId, at_once, still_interested, tell
+from watcher.store.enqueue import NewId, at_once, still_interested, tell
+from watcher.store.results import AppState, Health, Recorded
 
 ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
