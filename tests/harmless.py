@@ -10,7 +10,7 @@ from tests.slack_markup import acting, mentions_fired
 from tests.slack_rules import refused
 from watcher.messages import render
 from watcher.models import Event
-from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, plain
+from watcher.notifiers.slack.blocks import TEXT_MAX, blocks, fallback, plain
 
 ACTING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of what acts on a display: controls, formats, lone surrogates, separators of lines."""

@@ -20,7 +20,7 @@ from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.models import Event, Receipt
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.notifiers.outgoing import open_session
+from watcher.notifiers.http_post import open_session
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.sanitize.secrets import Redactor, Secret
 

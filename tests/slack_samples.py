@@ -33,7 +33,7 @@ from watcher.models import (
     Run,
     SampleEvent,
 )
-from watcher.notifiers.slack import SlackNotifier
+from watcher.notifiers.slack.notifier import SlackNotifier
 from watcher.sanitize.secrets import MASK
 
 SEEN_AT: Final = 1781082939.7

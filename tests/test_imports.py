@@ -60,7 +60,7 @@ HEAVY: Final = (
 
 
 def part_of(module: str) -> str:
-    """`notifiers` for `watcher.notifiers.slack`."""
+    """`notifiers` for `watcher.notifiers.slack.notifier`."""
     return module.split(".")[1]
 
 

@@ -44,7 +44,7 @@ from watcher.messages import render
 from watcher.models import Event, Receipt, Resolution
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
-from watcher.notifiers.slack import SlackNotifier
+from watcher.notifiers.slack.notifier import SlackNotifier
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.sanitize.secrets import MASK, Redactor, Secret, SecretError
 

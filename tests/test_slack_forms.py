@@ -34,7 +34,7 @@ from watcher.models import (
     RequestEvent,
     SampleEvent,
 )
-from watcher.notifiers.slack_blocks import blocks, fallback, plain
+from watcher.notifiers.slack.blocks import blocks, fallback, plain
 
 NOW: Final = 1781082940.0
 

@@ -30,7 +30,7 @@ from tests.slack_rules import refused
 from tests.strategies import any_text, json_values, markup, nested
 from watcher.messages import render
 from watcher.models import App, Digest, DigestEntry, DigestEvent, Event, Json, Resolution
-from watcher.notifiers.slack_blocks import TEXT_MAX, blocks, fallback, inert, plain
+from watcher.notifiers.slack.blocks import TEXT_MAX, blocks, fallback, inert, plain
 
 DEEP: Json = nested(128)
 

@@ -20,7 +20,7 @@ from tests.sending import (
     send_to,
 )
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.outgoing import trouble
+from watcher.notifiers.http_post import trouble
 
 KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)  # noqa: FBT003 - its own fields
 

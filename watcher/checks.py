@@ -12,7 +12,7 @@ from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.notifiers.outgoing import open_session
+from watcher.notifiers.http_post import open_session
 from watcher.parts import build_notifiers
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.runs_api.errors import ApiError

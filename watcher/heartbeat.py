@@ -9,7 +9,7 @@ import structlog
 
 from watcher import __version__
 from watcher.health import Verdict
-from watcher.notifiers.outgoing import trouble
+from watcher.notifiers.http_post import trouble
 from watcher.sanitize.secrets import Secret, SecretError
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from watcher.models import Route
 from watcher.monitor import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
-from watcher.notifiers.outgoing import open_session
+from watcher.notifiers.http_post import open_session
 from watcher.observer import Observer
 from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context

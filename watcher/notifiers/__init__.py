@@ -33,7 +33,7 @@ def build(
 
             return WebhookNotifier(config, session=session, request_timeout=request_timeout, clock=clock)
         case SlackConfig():
-            from watcher.notifiers.slack import SlackNotifier  # noqa: PLC0415 - slack_sdk is slow to import
+            from watcher.notifiers.slack.notifier import SlackNotifier  # noqa: PLC0415 - slack_sdk is slow to import
 
             return SlackNotifier(config, session=session, request_timeout=request_timeout, clock=clock)
         case ConsoleConfig():

@@ -18,7 +18,7 @@ from watcher.config.models import AppriseConfig
 from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
-from watcher.notifiers.outgoing import WORTH_WAITING
+from watcher.notifiers.http_post import WORTH_WAITING
 from watcher.sanitize.text import cut
 from watcher.threads import blocking
 

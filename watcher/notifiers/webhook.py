@@ -33,7 +33,7 @@ from watcher.models import (
     Run,
 )
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.outgoing import post, refusal
+from watcher.notifiers.http_post import post, refusal
 from watcher.runs_api.parser import tidy
 from watcher.sanitize.secrets import Redactor, Secret
 

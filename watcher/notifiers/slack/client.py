@@ -8,7 +8,7 @@ import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from watcher.models import Json
-from watcher.notifiers.outgoing import beginning
+from watcher.notifiers.http_post import beginning
 from watcher.runs_api.decoding import parse_json
 
 ANSWER_MAX: Final = 1024 * 1024

@@ -14,9 +14,9 @@ from watcher.config.models import SlackConfig
 from watcher.messages import Message, briefly, render
 from watcher.models import Delivery, Json, Receipt
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.outgoing import WORTH_WAITING, post, refusal, trouble
-from watcher.notifiers.slack_blocks import blocks, fallback, plain
-from watcher.notifiers.slack_client import WaryClient
+from watcher.notifiers.http_post import WORTH_WAITING, post, refusal, trouble
+from watcher.notifiers.slack.blocks import blocks, fallback, plain
+from watcher.notifiers.slack.client import WaryClient
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.sanitize.text import cut, printable
 
