@@ -6,7 +6,9 @@ included, rejects, so that every short instruction would be a wrong one.
 """
 
 from watcher.messages.digests import about_digest
-from watcher.messages.model import (
+from watcher.messages.formatting import duration, moment
+from watcher.messages.incidents import ADVICE, about_app, about_notifier
+from watcher.messages.message import (
     Fact,
     Item,
     Message,
@@ -22,8 +24,6 @@ from watcher.messages.model import (
     summary,
 )
 from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, parameters, web_link
-from watcher.messages.times import duration, moment
-from watcher.messages.trouble import ADVICE, about_app, about_notifier
 from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
 from watcher.sanitize.secrets import MASK
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from watcher.messages.model import Fact, Item, Message, Tone, titled
+from watcher.messages.formatting import duration
+from watcher.messages.message import Fact, Item, Message, Tone, titled
 from watcher.messages.requests import ended, kind, web_link, which
-from watcher.messages.times import duration
 from watcher.models import DigestEntry, DigestEvent
 from watcher.sanitize.text import cut, printable
 

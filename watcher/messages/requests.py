@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from watcher.messages.model import Fact, Message, Row, Tone, briefly, titled
-from watcher.messages.times import duration
+from watcher.messages.formatting import duration
+from watcher.messages.message import Fact, Message, Row, Tone, briefly, titled
 from watcher.models import (
     APPROVAL,
     FEEDBACK,

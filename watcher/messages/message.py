@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import Final, Literal
 
-from watcher.messages.times import moment
+from watcher.messages.formatting import moment
 from watcher.sanitize.text import cut, printable
 
 _HEADLINED: Final = 3

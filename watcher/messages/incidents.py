@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
-from watcher.messages.model import Fact, Message, titled
-from watcher.messages.times import duration
+from watcher.messages.formatting import duration
+from watcher.messages.message import Fact, Message, titled
 from watcher.models import AppEvent, Failure, NotifierEvent, NotifierFailure
 from watcher.sanitize.text import cut, printable
 

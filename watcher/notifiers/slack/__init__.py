@@ -1,0 +1,1 @@
+"""Slack: by a bot token, or by an incoming webhook."""
