@@ -21,12 +21,12 @@ from watcher.config.models import Config
 from watcher.daemon import _adopt
 from watcher.delivery.dispatcher import Dispatcher, Lane
 from watcher.delivery.rate_limit import Pace
-from watcher.monitor import Monitor
+from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.snapshot import Monitor
 from watcher.parts import Parts, routes, terms
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import Poller
 from watcher.store import StoreError
-from watcher.vitals import Vitals
 
 PATIENCE: Final = 40
 """So many turns of the loop without progress mean that what still runs waits for the model."""

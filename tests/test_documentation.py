@@ -22,8 +22,8 @@ from watcher.config.fields import (
 )
 from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
 from watcher.config.sources import load
-from watcher.health import AppNow, NotifierNow, Now
-from watcher.metrics import Metrics
+from watcher.monitoring.health import AppNow, NotifierNow, Now
+from watcher.monitoring.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")

@@ -19,9 +19,9 @@ from tests.harmless import assert_one_line
 from tests.strategies import LONG, any_text, bodies, fuzz, http_answers, json_values
 from watcher import healthcheck
 from watcher.backoff import RETRY_AFTER_MAX
-from watcher.health import Verdict
-from watcher.heartbeat import Heartbeat
 from watcher.models import Event, Receipt
+from watcher.monitoring.health import Verdict
+from watcher.monitoring.heartbeat import Heartbeat
 from watcher.notifiers.base import DeliveryError
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)

@@ -24,15 +24,16 @@ from tests.strategies import LONG, any_text, anything, events, fuzz, utf8, words
 from tests.test_console import Output, show
 from tests.test_logs import _logging_as_before  # noqa: F401 - for every test here too
 from tests.test_status_page import NOW, a_request, a_view, an_app
-from watcher import logs, status_page, tables
+from watcher import logs, tables
 from watcher.config.models import AppConfig
-from watcher.health import NotifierNow, Now, as_json, readiness
 from watcher.messages import render, summary
-from watcher.metrics import TYPES, Metrics
 from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, PendingRequest
-from watcher.monitor import View
+from watcher.monitoring import status_page
+from watcher.monitoring.health import NotifierNow, Now, as_json, readiness
+from watcher.monitoring.metrics import TYPES, Metrics
+from watcher.monitoring.pending import pending_json
+from watcher.monitoring.snapshot import View
 from watcher.notifiers.webhook import encode, payload, signature
-from watcher.pending import pending_json
 from watcher.polling.poller import OUTCOMES
 from watcher.polling.preparation import link
 from watcher.runs_api.parser import tidy

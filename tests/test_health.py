@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from watcher.health import AppNow, NotifierNow, Now, Problem, Verdict, as_json, liveness, readiness
 from watcher.models import Failure
-from watcher.vitals import Vitals
+from watcher.monitoring.health import AppNow, NotifierNow, Now, Problem, Verdict, as_json, liveness, readiness
+from watcher.monitoring.liveness import Vitals
 
 UP = AppNow(
     name="support",

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from tests.builders import BOUND
 from tests.fakes import Reply, WebhookReceiver, served
 from tests.sending import outgoing
-from watcher.health import Problem, Verdict
-from watcher.heartbeat import Heartbeat
+from watcher.monitoring.health import Problem, Verdict
+from watcher.monitoring.heartbeat import Heartbeat
 from watcher.sanitize.secrets import Redactor, Secret
 
 pytestmark = pytest.mark.anyio

@@ -22,11 +22,11 @@ from tests.builders import (
     sight,
 )
 from watcher.models import Route
-from watcher.monitor import WAITING_SHOWN, Monitor
+from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
 from watcher.store import Dead, Retry, Store, StoreError
 from watcher.store import queries as reports
 from watcher.store.migrations import open_reader
-from watcher.vitals import Vitals
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from tests.builders import BOUND
 from watcher.config.models import AppConfig
-from watcher.health import liveness
+from watcher.monitoring.health import liveness
+from watcher.monitoring.liveness import Vitals
 from watcher.polling.scheduler import Schedule
-from watcher.vitals import Vitals
 
 pytestmark = pytest.mark.anyio
 

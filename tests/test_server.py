@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from watcher.health import Problem, Verdict
-from watcher.server import Answers, Page, serving
+from watcher.monitoring.health import Problem, Verdict
+from watcher.monitoring.server import Answers, Page, serving
 from watcher.store import StoreError
 
 pytestmark = pytest.mark.anyio

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pytest
 
-from watcher import status_page
-from watcher.health import AppNow, NotifierNow, Now, Verdict, readiness
 from watcher.messages import NOT_VISIBLE
 from watcher.models import Failure, PendingRequest
-from watcher.monitor import View
-from watcher.server import Answers, serving
+from watcher.monitoring import status_page
+from watcher.monitoring.health import AppNow, NotifierNow, Now, Verdict, readiness
+from watcher.monitoring.server import Answers, serving
+from watcher.monitoring.snapshot import View
 from watcher.store.results import EndedRequest
 
 NOW: Final = 1_800_000_000.0

@@ -122,7 +122,7 @@ def check(config_file: Path | None, *, send: bool) -> None:
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
     from watcher import tables  # noqa: PLC0415
-    from watcher.health import MISSED_INTERVALS  # noqa: PLC0415
+    from watcher.monitoring.health import MISSED_INTERVALS  # noqa: PLC0415
     from watcher.store import queries as reports  # noqa: PLC0415
     from watcher.store.requests import SUCCESS_SECONDS  # noqa: PLC0415
 

@@ -103,7 +103,7 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         async with open_parts(config, Observer()) as parts:
             yield parts
         return
-    from watcher import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
+    from watcher.monitoring import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
 
     metrics = endpoints.build_metrics(
         [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES

@@ -15,10 +15,11 @@ import aiohttp
 from watcher.config.models import AppConfig, Config
 from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
 from watcher.delivery.rate_limit import Pace
-from watcher.heartbeat import Heartbeat
 from watcher.ids import event_id
 from watcher.models import Route
-from watcher.monitor import Monitor
+from watcher.monitoring.heartbeat import Heartbeat
+from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.snapshot import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.http_post import open_session
@@ -27,7 +28,6 @@ from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
 from watcher.store import Store, Terms
-from watcher.vitals import Vitals
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from watcher.messages import Row, duration, kind, moment, parameters
 from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
-from watcher.pending import pending_json
+from watcher.monitoring.pending import pending_json
 from watcher.sanitize.text import cut, printable
 
 NO_TERMINAL_WIDTH = 200

@@ -10,9 +10,9 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from watcher.heartbeat import Heartbeat
+from watcher.monitoring.heartbeat import Heartbeat
+from watcher.monitoring.liveness import Vitals
 from watcher.polling.poller import Poller
-from watcher.vitals import Vitals
 
 FEW_APPS: Final = 10
 """Up to this many apps are first polled at once; more are spread over the interval."""

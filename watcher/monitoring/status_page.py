@@ -10,12 +10,12 @@ import jinja2
 
 from watcher import __version__
 from watcher.config.durations import format_duration
-from watcher.health import AppNow, NotifierNow, failure_words, lateness, remedy
 from watcher.messages import NOT_VISIBLE, Row, duration, kind, moment, parameters, web_link
 from watcher.models import PendingRequest
-from watcher.monitor import View
+from watcher.monitoring.health import AppNow, NotifierNow, failure_words, lateness, remedy
+from watcher.monitoring.server import Page
+from watcher.monitoring.snapshot import View
 from watcher.sanitize.text import cut, multiline, printable
-from watcher.server import Page
 
 REFRESH_SECONDS: Final = 10
 ROWS_SHOWN: Final = 200

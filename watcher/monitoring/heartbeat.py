@@ -8,7 +8,7 @@ import aiohttp
 import structlog
 
 from watcher import __version__
-from watcher.health import Verdict
+from watcher.monitoring.health import Verdict
 from watcher.notifiers.http_post import trouble
 from watcher.sanitize.secrets import Secret, SecretError
 

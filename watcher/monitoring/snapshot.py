@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from watcher import health
-from watcher.health import AppNow, NotifierNow, Now, Problem, Verdict
 from watcher.models import Json, PendingRequest
-from watcher.pending import pending_json
+from watcher.monitoring import health
+from watcher.monitoring.health import AppNow, NotifierNow, Now, Problem, Verdict
+from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.pending import pending_json
 from watcher.store import StoreError
 from watcher.store import queries as reports
 from watcher.store.migrations import open_reader, translated
 from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
-from watcher.vitals import Vitals
 
 WAITING_SHOWN: Final = 200
 ENDED_SHOWN: Final = 10

@@ -6,9 +6,10 @@ from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import CollectorRegistry
 
-from watcher import __version__, server
-from watcher.metrics import Metrics
-from watcher.monitor import Monitor
+from watcher import __version__
+from watcher.monitoring import server
+from watcher.monitoring.metrics import Metrics
+from watcher.monitoring.snapshot import Monitor
 
 
 def build_metrics(apps: Sequence[str], notifiers: Sequence[str], outcomes: Sequence[str]) -> Metrics:
@@ -25,7 +26,7 @@ def serve(
     metrics.show(monitor.look)
 
     def page() -> server.Page:
-        from watcher import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages nobody ever sees
+        from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages nobody ever sees
 
         return status_page.render(monitor.view())
 

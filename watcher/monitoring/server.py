@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from watcher.health import Problem, Verdict, as_json
 from watcher.models import Json
+from watcher.monitoring.health import Problem, Verdict, as_json
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0

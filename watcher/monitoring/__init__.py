@@ -1,0 +1,1 @@
+"""What the daemon says of itself: health, metrics, the HTTP endpoints and the status page."""
