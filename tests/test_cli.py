@@ -12,8 +12,8 @@ import pytest
 from tests.process import environment
 from watcher import __version__, tables
 from watcher.models import DeliveryRecord, PendingRequest
-from watcher.scenario_names import DESCRIPTIONS, VERBS
 from watcher.simulator import SCENARIOS, control
+from watcher.simulator.catalog import DESCRIPTIONS, VERBS
 
 COMMANDS = [
     "run",

@@ -189,7 +189,9 @@ def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
     """The list of scenarios is there without the simulator that plays them."""
     run = "CliRunner().invoke(main, ['simulate', '-h'])"
     code = f"from click.testing import CliRunner; from watcher.cli import main; {run}"
-    assert ["watcher.scenario_names"] == loaded(code, (*HEAVY, "watcher.simulator", "watcher.scenario_names"))
+    assert ["watcher.simulator.catalog"] == loaded(
+        code, (*HEAVY, "watcher.simulator", "watcher.simulator.catalog")
+    )
 
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:

@@ -22,7 +22,7 @@ from watcher.simulator import (
     Knobs,
     Served,
 )
-from watcher.simulator.record import Record
+from watcher.simulator.request_log import Record
 
 pytestmark = pytest.mark.anyio
 

@@ -232,7 +232,7 @@ def test_the_simulator_knows_nothing_of_the_watcher() -> None:
         if name.startswith("watcher")
     }
 
-    assert {"watcher.scenario_names", "watcher.simulator"} == {
+    assert {"watcher.simulator.catalog", "watcher.simulator"} == {
         ".".join(name.split(".")[:2]) for name in imported
     }
 

@@ -255,7 +255,7 @@ class _WithScenarios(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes both."""
-        from watcher.scenario_names import DESCRIPTIONS, VERBS  # noqa: PLC0415
+        from watcher.simulator.catalog import DESCRIPTIONS, VERBS  # noqa: PLC0415
 
         del ctx
         with formatter.section("Scenarios"):
@@ -285,7 +285,7 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
     --config is accepted and not used.
     """
     del config_file
-    from watcher.scenario_names import DESCRIPTIONS  # noqa: PLC0415
+    from watcher.simulator.catalog import DESCRIPTIONS  # noqa: PLC0415
 
     if scenario not in DESCRIPTIONS:
         _fail(f"--scenario: there is no {scenario!r}; there are {', '.join(DESCRIPTIONS)}")

@@ -5,8 +5,8 @@ documentation leaves open is a field of `Knobs`; every guess is marked as assume
 """
 
 from watcher.simulator.faults import Fault
-from watcher.simulator.knobs import Knobs, Refusal
-from watcher.simulator.record import Served
+from watcher.simulator.options import Knobs, Refusal
+from watcher.simulator.request_log import Served
 from watcher.simulator.runs import Answer
 from watcher.simulator.scenarios import SCENARIOS, Scenario, play
 from watcher.simulator.server import SimulatorServer, serve

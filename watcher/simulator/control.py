@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter, validate_call
 
 from watcher.simulator.faults import Fault
-from watcher.simulator.knobs import Json, Knobs, Refusal
+from watcher.simulator.options import Json, Knobs, Refusal
 from watcher.simulator.state import Simulation
 
 T = TypeVar("T")

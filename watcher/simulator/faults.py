@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from watcher.simulator.knobs import Json
+from watcher.simulator.options import Json
 
 Call = Literal["list", "get", "input", "cancel", "other"]
 _Status = Annotated[int, Field(ge=200, le=599)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
-from watcher.simulator.knobs import Knobs
+from watcher.simulator.options import Knobs
 from watcher.simulator.parsing import ListQuery
 from watcher.simulator.runs import OPEN, Ask, SimulatedRun, shown_status
 

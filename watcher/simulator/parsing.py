@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from watcher.simulator.knobs import Json, Knobs, Refusal
+from watcher.simulator.options import Json, Knobs, Refusal
 from watcher.simulator.runs import STATUSES
 
 SORT_FIELDS: Final = frozenset({"started_at", "ended_at", "status"})

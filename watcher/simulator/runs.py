@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from watcher.simulator.knobs import Blank, Json, Knobs, TimeFormat
+from watcher.simulator.options import Blank, Json, Knobs, TimeFormat
 
 Base = Literal["created", "started", "paused", "completed", "failed", "canceled"]
 View = Literal["list", "get"]

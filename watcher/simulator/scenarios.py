@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from watcher.scenario_names import DESCRIPTIONS
-from watcher.simulator.knobs import Json, Refusal
-from watcher.simulator.stage import (
+from watcher.simulator.catalog import DESCRIPTIONS
+from watcher.simulator.fixtures import (
     Stage,
     ask_access,
     ask_clause,
@@ -20,6 +19,7 @@ from watcher.simulator.stage import (
     refund_run,
     waiting_runs,
 )
+from watcher.simulator.options import Json, Refusal
 from watcher.simulator.state import Simulation
 
 _PAUSE: Final = 10.0

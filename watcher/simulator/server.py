@@ -11,11 +11,11 @@ from typing import Final
 from aiohttp import web
 
 from watcher.simulator.control import VERBS, control, describe
+from watcher.simulator.fault_responses import json_response, misbehave
 from watcher.simulator.faults import Call, Fault
-from watcher.simulator.knobs import Json, Refusal, error_body
-from watcher.simulator.misbehaviour import json_response, misbehave
+from watcher.simulator.options import Json, Refusal, error_body
 from watcher.simulator.parsing import parse_input, parse_json, parse_query
-from watcher.simulator.record import Record, Served
+from watcher.simulator.request_log import Record, Served
 from watcher.simulator.state import Simulation
 
 _CALLS: Final[Mapping[tuple[str, str], Call]] = {

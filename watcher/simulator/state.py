@@ -11,8 +11,8 @@ from itertools import count, islice
 from typing import Final
 
 from watcher.simulator.faults import Faults
-from watcher.simulator.knobs import Count, Json, Knobs, Moment, Refusal
 from watcher.simulator.listing import Row, select
+from watcher.simulator.options import Count, Json, Knobs, Moment, Refusal
 from watcher.simulator.parsing import InputBody, ListQuery
 from watcher.simulator.runs import OPEN, TERMINAL, Answer, Ask, Base, SimulatedRun, View, render
 

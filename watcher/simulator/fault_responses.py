@@ -13,7 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from watcher.simulator.faults import Fault, FaultKind
-from watcher.simulator.knobs import Json, error_body
+from watcher.simulator.options import Json, error_body
 
 RightAnswer = Callable[[], Awaitable[web.Response]]
 _CHUNK: Final = 64 * 1024
