@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.process import environment
-from watcher import __version__, tables
+from watcher import __version__
+from watcher.cli import output as tables
 from watcher.models import DeliveryRecord, PendingRequest
 from watcher.simulator import SCENARIOS, control
 from watcher.simulator.catalog import DESCRIPTIONS, VERBS

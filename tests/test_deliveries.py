@@ -10,7 +10,7 @@ import pytest
 
 from tests.builders import NOW, claim, make_sighting, open_store, records, sight
 from tests.process import Ended, command
-from watcher import tables
+from watcher.cli import output as tables
 from watcher.models import DeliveryRecord, DeliveryState
 from watcher.store import Sent
 

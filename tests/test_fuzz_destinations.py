@@ -17,8 +17,8 @@ from tests.events import REMINDED, REQUESTED, RESOLVED
 from tests.fuzz_peer import Bench, open_bench
 from tests.harmless import assert_one_line
 from tests.strategies import LONG, any_text, bodies, fuzz, http_answers, json_values
-from watcher import healthcheck
 from watcher.backoff import RETRY_AFTER_MAX
+from watcher.cli import healthcheck
 from watcher.models import Event, Receipt
 from watcher.monitoring.health import Verdict
 from watcher.monitoring.heartbeat import Heartbeat

@@ -15,7 +15,7 @@ from yarl import URL
 
 from tests.harmless import assert_one_line
 from tests.strategies import LONG, any_text, damaged, fuzz, json_values, utf8
-from watcher import healthcheck
+from watcher.cli import healthcheck
 from watcher.config.durations import format_duration, parse_duration
 from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
 from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS, OTHER_VARIABLES

@@ -24,7 +24,8 @@ from tests.strategies import LONG, any_text, anything, events, fuzz, utf8, words
 from tests.test_console import Output, show
 from tests.test_logs import _logging_as_before  # noqa: F401 - for every test here too
 from tests.test_status_page import NOW, a_request, a_view, an_app
-from watcher import logs, tables
+from watcher import logs
+from watcher.cli import output as tables
 from watcher.config.models import AppConfig
 from watcher.messages import render, summary
 from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, PendingRequest

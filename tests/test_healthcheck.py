@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from watcher.cli.healthcheck import Answer, UnusableError, address, ask
 from watcher.config.sources import load
-from watcher.healthcheck import Answer, UnusableError, address, ask
 
 APP = {"WATCHER_BASE_URL": "http://127.0.0.1:1"}
 

@@ -196,7 +196,7 @@ def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:
     """A probe that runs every few seconds costs next to nothing."""
-    assert [] == loaded("import watcher.cli, watcher.healthcheck", HEAVY)
+    assert [] == loaded("import watcher.cli, watcher.cli.healthcheck", HEAVY)
 
 
 def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
@@ -208,7 +208,7 @@ def test_a_daemon_loads_no_rich() -> None:
     """A daemon does without what only a terminal needs, and whoever needs it can still have it."""
     code = "from watcher import cli\nwith cli._without_rich(): import watcher.daemon"
     assert [] == loaded(f"exec({code!r})", ("rich", "pygments"))
-    assert ["rich"] == loaded(f"exec({code!r}); import watcher.tables", ("rich",))
+    assert ["rich"] == loaded(f"exec({code!r}); import watcher.cli.output", ("rich",))
 
 
 def test_templates_are_loaded_with_the_first_status_page() -> None:

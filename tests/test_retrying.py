@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import MACHINE, NOW, claim, make_sighting, open_store, records, sight
-from watcher.retrying import NotDeadError, put_back
+from watcher.cli.retrying import NotDeadError, put_back
 from watcher.store import Dead, Sent
 
 pytestmark = pytest.mark.anyio

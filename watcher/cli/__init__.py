@@ -101,7 +101,7 @@ def check(config_file: Path | None, *, send: bool) -> None:
 
     Exits with 1 if something is not good.
     """
-    from watcher import checks  # noqa: PLC0415
+    from watcher.cli import checks  # noqa: PLC0415
 
     config = _load(config_file)
 
@@ -121,7 +121,7 @@ def check(config_file: Path | None, *, send: bool) -> None:
 @json_option
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
-    from watcher import tables  # noqa: PLC0415
+    from watcher.cli import output as tables  # noqa: PLC0415
     from watcher.monitoring.health import MISSED_INTERVALS  # noqa: PLC0415
     from watcher.store import queries as reports  # noqa: PLC0415
     from watcher.store.requests import SUCCESS_SECONDS  # noqa: PLC0415
@@ -164,7 +164,7 @@ def deliveries(
     limit: int | None,
 ) -> None:
     """List the deliveries, the newest last: what was sent, what waits, what was given up."""
-    from watcher import tables  # noqa: PLC0415
+    from watcher.cli import output as tables  # noqa: PLC0415
     from watcher.store import queries as reports  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
@@ -191,7 +191,7 @@ def deliveries(
 @click.option("--all-dead", is_flag=True, help="Every delivery that was given up.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Put dead deliveries back, by the ids that `watcher deliveries` shows."""
-    from watcher.retrying import NotDeadError, put_back  # noqa: PLC0415
+    from watcher.cli.retrying import NotDeadError, put_back  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     if bool(ids) == all_dead:
@@ -208,7 +208,7 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
 @config_option
 def show_config(config_file: Path | None) -> None:
     """Show the effective configuration and where each value came from. Secrets are masked."""
-    from watcher import tables  # noqa: PLC0415
+    from watcher.cli import output as tables  # noqa: PLC0415
     from watcher.config.sources import effective  # noqa: PLC0415
 
     config = _load(config_file)
@@ -224,7 +224,7 @@ def healthcheck(config_file: Path | None) -> None:
 
     Exits with 1 if it is not, or cannot be asked.
     """
-    from watcher import healthcheck as check  # noqa: PLC0415
+    from watcher.cli import healthcheck as check  # noqa: PLC0415
 
     try:
         host, port = check.address(config_file, environ=os.environ, directory=Path.cwd())
@@ -244,7 +244,7 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     Needs no configuration and no network; --config is accepted and not used.
     """
     del config_file
-    from watcher import demo as show  # noqa: PLC0415
+    from watcher.cli import demo as show  # noqa: PLC0415
 
     click.echo("Watching a simulated app; every message a person would get is shown here. Ctrl-C ends it.")
     _until_done(show.run(seconds, announce=click.echo))
