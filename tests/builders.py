@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from watcher.delivery.dispatcher import DeliverySettings, Lane
 from watcher.delivery.rate_limit import Pace
+from watcher.hooks import Observer
 from watcher.models import (
     APPROVAL,
     AWAITING,
@@ -33,7 +34,6 @@ from watcher.models import (
     Run,
     Sighting,
 )
-from watcher.observer import Observer
 from watcher.store import Claim, Result, Store, StoreError, Terms
 from watcher.store import queries as reports
 from watcher.store.migrations import open_reader

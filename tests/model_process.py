@@ -1,7 +1,7 @@
 """The model's process: the real pollers, store and lanes, put together as by the daemon, in life after life.
 
 A life has one configuration. What begins it is the daemon's own `_adopt`, and how news is routed is
-what `watcher.parts` says.
+what `watcher.bootstrap` says.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from tests.model_destination import Destination, Witness
 from tests.model_fate import Fate, Killed, ModelClock, MortalStore
 from tests.model_world import World
 from tests.poll_bench import PollBench
+from watcher.bootstrap import Parts, routes, terms
 from watcher.config.models import Config
 from watcher.daemon import _adopt
 from watcher.delivery.dispatcher import Dispatcher, Lane
 from watcher.delivery.rate_limit import Pace
 from watcher.monitoring.liveness import Vitals
 from watcher.monitoring.snapshot import Monitor
-from watcher.parts import Parts, routes, terms
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import Poller
 from watcher.store import StoreError

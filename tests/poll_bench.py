@@ -13,13 +13,13 @@ import httpx
 
 from tests.builders import APP, BOTH, BOUND, Clock, open_store, pending
 from watcher.config.models import AppConfig
+from watcher.hooks import Observer
 from watcher.models import (
     APPROVAL,
     AWAITING,
     Json,
     Route,
 )
-from watcher.observer import Observer
 from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker

@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.builders import ScriptedNotifier, new_id
+from watcher.bootstrap import open_parts, routes
 from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.daemon import _Daemon
+from watcher.hooks import Observer
 from watcher.models import Route
-from watcher.observer import Observer
-from watcher.parts import open_parts, routes
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Store, StoreError

@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from tests.builders import NOW, ScriptedNotifier, hold, make_lane, sight
 from tests.poll_bench import PollBench, api_run, open_bench, question, refusal
+from watcher.hooks import Observer
 from watcher.models import Failure
 from watcher.monitoring.health import AppNow, NotifierNow, Now
 from watcher.monitoring.metrics import Metrics
 from watcher.notifiers.base import DeliveryError
-from watcher.observer import Observer
 from watcher.polling.poller import OUTCOMES
 from watcher.store import StoreError
 

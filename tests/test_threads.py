@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.builders import BOUND, soon
-from watcher.threads import computing
+from watcher.concurrency import computing
 
 pytestmark = pytest.mark.anyio
 

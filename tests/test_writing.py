@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tests.builders import BOUND
-from watcher.writing import LineWriter, write_whole
+from watcher.log_writer import LineWriter, write_whole
 
 LINES = [f"{number} {'x' * (number % 700)}\n".encode() for number in range(3000)]
 """More than a pipe holds."""

@@ -13,11 +13,11 @@ from typing import Final, NoReturn
 import structlog
 
 from watcher import __version__
+from watcher.bootstrap import Parts, open_parts, routes, terms
 from watcher.config.models import Config
+from watcher.hooks import Observer
 from watcher.logs import flush, log_superseded
 from watcher.models import App
-from watcher.observer import Observer
-from watcher.parts import Parts, open_parts, routes, terms
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.polling.scheduler import Schedule, poll

@@ -21,10 +21,10 @@ from typing import Any, Final, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from watcher.log_writer import LineWriter
 from watcher.models import DeliveryRecord
 from watcher.sanitize.secrets import Redactor
 from watcher.sanitize.text import multiline, printable
-from watcher.writing import LineWriter
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
 """Libraries that say at info what we say ourselves."""

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 
+from watcher.bootstrap import build_notifiers
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.http_post import open_session
-from watcher.parts import build_notifiers
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError

@@ -14,11 +14,11 @@ import structlog
 
 from watcher.backoff import backoff
 from watcher.delivery.rate_limit import Pace
+from watcher.hooks import DeliveryOutcome, Observer
 from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import Delivery, Receipt, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.observer import DeliveryOutcome, Observer
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
 

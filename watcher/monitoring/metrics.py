@@ -21,9 +21,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from watcher.hooks import DeliveryOutcome, Observer
 from watcher.models import APPROVAL, FEEDBACK, UNKNOWN, EventType, Outcome
 from watcher.monitoring.health import Now
-from watcher.observer import DeliveryOutcome, Observer
 from watcher.store import StoreError
 
 OTHER: Final = "other"

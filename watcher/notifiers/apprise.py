@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from watcher.concurrency import blocking
 from watcher.config.models import AppriseConfig
 from watcher.messages import Message, Tone, changed, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.notifiers.http_post import WORTH_WAITING
 from watcher.sanitize.text import cut
-from watcher.threads import blocking
 
 if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult

@@ -2,12 +2,12 @@
 
 from typing import Final, TextIO
 
+from watcher.concurrency import blocking
 from watcher.config.models import ConsoleConfig
+from watcher.log_writer import write_whole
 from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
 from watcher.models import Delivery, Receipt
 from watcher.notifiers.base import DeliveryError
-from watcher.threads import blocking
-from watcher.writing import write_whole
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
 """What fits a screen; whoever needs more has the API."""

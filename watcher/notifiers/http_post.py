@@ -12,8 +12,8 @@ import aiohttp
 from yarl import URL
 
 from watcher import backoff
+from watcher.net import proxy_for
 from watcher.notifiers.base import DeliveryError
-from watcher.proxies import proxy_for
 from watcher.sanitize.text import printable
 
 _READ_AT_MOST: Final = 4096

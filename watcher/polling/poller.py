@@ -10,6 +10,7 @@ import structlog
 
 from watcher.backoff import backoff
 from watcher.config.models import AppConfig
+from watcher.hooks import Observer
 from watcher.logs import log_superseded
 from watcher.messages import moment
 from watcher.models import (
@@ -23,7 +24,6 @@ from watcher.models import (
     Run,
     Sighting,
 )
-from watcher.observer import Observer
 from watcher.polling import diff
 from watcher.polling.batching import Holding
 from watcher.polling.failure_timer import AppAlert

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote
 
+from watcher.concurrency import computing
 from watcher.config.models import AppConfig
 from watcher.models import InputRequest, Run, Sighting
 from watcher.runs_api.parser import tidy
 from watcher.sanitize.masking import Masker
-from watcher.threads import computing
 
 
 class Sightings:

@@ -20,8 +20,9 @@ import httpx
 
 from watcher import __version__
 from watcher.backoff import retry_after
+from watcher.concurrency import computing
 from watcher.models import AWAITING, PAUSED, Json, Run
-from watcher.proxies import proxy_for
+from watcher.net import proxy_for
 from watcher.runs_api.decoding import LARGE, parse_json
 from watcher.runs_api.errors import (
     BadRequest,
@@ -40,7 +41,6 @@ from watcher.runs_api.errors import (
 )
 from watcher.runs_api.parser import Skipped, parse_run, tidy
 from watcher.sanitize.secrets import Secret, SecretError
-from watcher.threads import computing
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""

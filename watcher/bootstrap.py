@@ -15,6 +15,7 @@ import aiohttp
 from watcher.config.models import AppConfig, Config
 from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
 from watcher.delivery.rate_limit import Pace
+from watcher.hooks import Observer
 from watcher.ids import event_id
 from watcher.models import Route
 from watcher.monitoring.heartbeat import Heartbeat
@@ -23,7 +24,6 @@ from watcher.monitoring.snapshot import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.http_post import open_session
-from watcher.observer import Observer
 from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
