@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.settings import Load, Problems
+from tests.support.settings import Load, Problems
 from watcher.config.models import Config
 from watcher.config.sources import ConfigError, load
 
@@ -32,7 +32,7 @@ def no_proxies() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds what only some tests take."""
-    parser.addoption("--kills", type=int, default=20, help="how often tests/test_kill.py ends the watcher")
+    parser.addoption("--kills", type=int, default=20, help="how often test_kill.py ends the watcher")
 
 
 @pytest.fixture

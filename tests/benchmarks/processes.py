@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tests.benchmarks.faults import Fault
 from tests.benchmarks.ledger import Ledger
-from tests.process import environment
+from tests.support.process import environment
 
 PATIENCE: Final = 300.0
 """Seconds that anything may take before a benchmark gives up."""

@@ -40,7 +40,7 @@ def sample(at: float, watcher: Watched, directory: Path) -> Sample:
         resident=watcher.memory(),
         own=watcher.own_memory(),
         descriptors=watcher.descriptors(),
-        threads=watcher.concurrency(),
+        threads=watcher.threads(),
         files=size / MIB,
         cpu=watcher.cpu(),
     )

@@ -24,7 +24,7 @@ from tests.benchmarks.processes import LOG, PATIENCE, Watched, free_port
 from tests.benchmarks.samples import DATABASE, Sample, growth, rows, sample
 from tests.benchmarks.scene import Scene
 from tests.benchmarks.traffic import TURN, Traffic, Weather, api_outages, destination_outages
-from watcher.store import queries as reports
+from watcher.store import queries
 from watcher.store.migrations import open_reader
 
 SPEED: Final = 150
@@ -224,9 +224,9 @@ def _left(database: Path) -> tuple[int, int, set[str]]:
     Reminders that are due do not count among those that are not made: there are always some.
     """
     with closing(open_reader(database)) as connection:
-        dead = reports.deliveries(connection, "dead", now=time.time())
-        pending = reports.deliveries(connection, "pending", now=time.time())
-        waiting = reports.pending_requests(connection, list(NOTIFY))
+        dead = queries.deliveries(connection, "dead", now=time.time())
+        pending = queries.deliveries(connection, "pending", now=time.time())
+        waiting = queries.pending_requests(connection, list(NOTIFY))
     news = [each for each in pending if each.type != "run.input_reminder"]
     known = {book.question(each.run_id, each.prompt) for each in waiting}
     return len(dead), len(dead) + len(news), known

@@ -121,27 +121,27 @@ def check(config_file: Path | None, *, send: bool) -> None:
 @json_option
 def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List the requests that wait now, and who was told."""
-    from watcher.cli import output as tables  # noqa: PLC0415
+    from watcher.cli import output  # noqa: PLC0415
     from watcher.monitoring.health import MISSED_INTERVALS  # noqa: PLC0415
-    from watcher.store import queries as reports  # noqa: PLC0415
+    from watcher.store import queries  # noqa: PLC0415
     from watcher.store.requests import SUCCESS_SECONDS  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
     with _reading(config) as connection:
         if connection is not None:
-            standing = reports.apps(connection)
+            standing = queries.apps(connection)
             for name, interval in intervals.items():
-                tables.warn_of_old(
+                output.warn_of_old(
                     name,
                     standing[name].failure if name in standing else None,
                     polled_at=standing[name].last_success_at if name in standing else None,
                     usual_age=MISSED_INTERVALS * interval + SUCCESS_SECONDS,
                 )
-            waiting = reports.pending_requests(connection, list(intervals), details=not as_json)
-            tables.show_pending(waiting, as_json=as_json)
+            waiting = queries.pending_requests(connection, list(intervals), details=not as_json)
+            output.show_pending(waiting, as_json=as_json)
         elif as_json:
-            tables.show_pending([], as_json=True)
+            output.show_pending([], as_json=True)
 
 
 @main.command()
@@ -164,8 +164,8 @@ def deliveries(
     limit: int | None,
 ) -> None:
     """List the deliveries, the newest last: what was sent, what waits, what was given up."""
-    from watcher.cli import output as tables  # noqa: PLC0415
-    from watcher.store import queries as reports  # noqa: PLC0415
+    from watcher.cli import output  # noqa: PLC0415
+    from watcher.store import queries  # noqa: PLC0415
 
     config = _load(config_file, need_secrets=False)
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
@@ -174,11 +174,11 @@ def deliveries(
         exists = connection is not None
         if connection is not None:
             newest = most + 1 if most else -1  # one more tells whether there are more
-            found = reports.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
+            found = queries.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
     names = [section.name for section in config.notifiers]
     unknown = notifier is not None and notifier not in names and not found
     if as_json or (exists and not unknown):
-        tables.show_deliveries(found[-most:], as_json=as_json)
+        output.show_deliveries(found[-most:], as_json=as_json)
     if limit is None and 0 < most < len(found):
         click.echo(f"watcher: only the newest {most} are shown; all with --limit 0", err=True)
     if unknown:
@@ -208,23 +208,23 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
 @config_option
 def show_config(config_file: Path | None) -> None:
     """Show the effective configuration and where each value came from. Secrets are masked."""
-    from watcher.cli import output as tables  # noqa: PLC0415
+    from watcher.cli import output  # noqa: PLC0415
     from watcher.config.sources import effective  # noqa: PLC0415
 
     config = _load(config_file)
-    tables.show_settings(effective(config))
+    output.show_settings(effective(config))
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
 
 
-@main.command()
+@main.command("healthcheck")
 @config_option
-def healthcheck(config_file: Path | None) -> None:
+def healthcheck_command(config_file: Path | None) -> None:
     """Ask the daemon on this machine whether it is ready, for a container's HEALTHCHECK.
 
     Exits with 1 if it is not, or cannot be asked.
     """
-    from watcher.cli import healthcheck as check  # noqa: PLC0415
+    import watcher.cli.healthcheck as check  # noqa: PLC0415
 
     try:
         host, port = check.address(config_file, environ=os.environ, directory=Path.cwd())
@@ -235,16 +235,16 @@ def healthcheck(config_file: Path | None) -> None:
     sys.exit(0 if answer.ready else 1)
 
 
-@main.command()
+@main.command("demo")
 @config_option
 @click.option("--for", "seconds", type=Duration(), metavar="DURATION", help="End by itself, e.g. after 30s.")
-def demo(config_file: Path | None, seconds: float | None) -> None:
+def demo_command(config_file: Path | None, seconds: float | None) -> None:
     """Show everything at once: a simulated app, watched, with every message on the terminal.
 
     Needs no configuration and no network; --config is accepted and not used.
     """
     del config_file
-    from watcher.cli import demo as show  # noqa: PLC0415
+    import watcher.cli.demo as show  # noqa: PLC0415
 
     click.echo("Watching a simulated app; every message a person would get is shown here. Ctrl-C ends it.")
     _until_done(show.run(seconds, announce=click.echo))
@@ -289,10 +289,10 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
 
     if scenario not in DESCRIPTIONS:
         _fail(f"--scenario: there is no {scenario!r}; there are {', '.join(DESCRIPTIONS)}")
-    from watcher import simulator  # noqa: PLC0415
+    from watcher.simulator import standalone  # noqa: PLC0415
 
     try:
-        _until_done(simulator.run(host, port, scenario, announce=click.echo))
+        _until_done(standalone.run(host, port, scenario, announce=click.echo))
     except OSError as error:
         _fail(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
 

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from watcher import daemon, logs, simulator
+from watcher import daemon, logs
 from watcher.config.fields import DEFAULT_REDACT
 from watcher.config.models import AppConfig, Config, ConsoleConfig
 from watcher.sanitize.secrets import Redactor, Secret
+from watcher.simulator.scenarios import play
+from watcher.simulator.server import serve
+from watcher.simulator.state import Simulation
 
 ACCESS_KEY: Final = "dynamiq_acc_demo"
 POLL_INTERVAL: Final = 0.5
@@ -27,9 +30,9 @@ async def run(seconds: float | None, *, announce: Callable[[str], object]) -> No
     Raises:
         StoreUnusable: there is no place for a temporary database.
     """
-    app = simulator.Simulation(time.time, keys=frozenset({ACCESS_KEY}))
+    app = Simulation(time.time, keys=frozenset({ACCESS_KEY}))
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as directory:
-        async with simulator.serve({"support": app}) as server:
+        async with serve({"support": app}) as server:
             redactor = Redactor()
             config = Config(
                 database=Path(directory) / "watcher.db",
@@ -50,11 +53,11 @@ async def run(seconds: float | None, *, announce: Callable[[str], object]) -> No
                 redactor=redactor,
             )
             logs.configure(level="warning", format="auto", redactor=redactor)
-            play = asyncio.create_task(simulator.play("demo", {"support": app}))
+            playing = asyncio.create_task(play("demo", {"support": app}))
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 announce(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
                 try:
                     await daemon.run(config, seconds=seconds, listening=listening)
                 finally:
-                    play.cancel()
-                    await asyncio.wait({play})
+                    playing.cancel()
+                    await asyncio.wait({playing})

@@ -15,8 +15,7 @@ from watcher.monitoring import health
 from watcher.monitoring.health import AppNow, NotifierNow, Now, Problem, Verdict
 from watcher.monitoring.liveness import Vitals
 from watcher.monitoring.pending import pending_json
-from watcher.store import StoreError
-from watcher.store import queries as reports
+from watcher.store import StoreError, queries
 from watcher.store.migrations import open_reader, translated
 from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
 
@@ -96,7 +95,7 @@ class Monitor:
             StoreError: the database cannot be read.
         """
         with self._reading() as connection:
-            waiting = reports.pending_requests(connection, list(self._intervals))
+            waiting = queries.pending_requests(connection, list(self._intervals))
         return [pending_json(request, self._wall()) for request in waiting]
 
     def view(self) -> View:
@@ -107,7 +106,7 @@ class Monitor:
         """
         with self._reading() as connection:
             now = self._look(connection)
-            waiting = reports.pending_requests(
+            waiting = queries.pending_requests(
                 connection, list(self._intervals), limit=WAITING_SHOWN, details=True
             )
             return View(
@@ -115,7 +114,7 @@ class Monitor:
                 now,
                 health.readiness(now),
                 waiting,
-                reports.ended_requests(connection, limit=ENDED_SHOWN),
+                queries.ended_requests(connection, limit=ENDED_SHOWN),
             )
 
     @contextmanager
@@ -125,7 +124,7 @@ class Monitor:
 
     def _look(self, connection: sqlite3.Connection) -> Now:
         at = self._wall()
-        apps, notifiers = reports.apps(connection), reports.notifiers(connection, self._intervals, now=at)
+        apps, notifiers = queries.apps(connection), queries.notifiers(connection, self._intervals, now=at)
         return Now(
             tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
             tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),

@@ -28,7 +28,7 @@ _ROWS_SHOWN: Final = 12
 _STATES: Final = ("bad", "new", "good")
 """Of apps; those in trouble are shown first."""
 
-_FILES: Final = files("watcher") / "web"
+_FILES: Final = files("watcher.monitoring") / "templates"
 _STYLE: Final = (_FILES / "status.css").read_text(encoding="utf-8")
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 POLICY: Final = (

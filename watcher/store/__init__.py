@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from watcher.models import App, Change, DeliveryRecord, Route, Sighting
-from watcher.store import digests, newcomers, outbox, reminders
-from watcher.store import incidents as notifier_health
-from watcher.store import requests as recording
+from watcher.store import digests, incidents, newcomers, outbox, reminders, requests
 from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
 from watcher.store.lock import DatabaseLock
 from watcher.store.migrations import open_writer, translate
@@ -78,7 +76,7 @@ class Store:
 
     async def app_state(self, app: str) -> AppState:
         """Returns what is known of an app before it is polled."""
-        return await self._run(partial(recording.load_app, app=app))
+        return await self._run(partial(requests.load_app, app=app))
 
     async def record_changes(
         self,
@@ -96,7 +94,7 @@ class Store:
         """
         return await self._run(
             partial(
-                recording.record_changes,
+                requests.record_changes,
                 app=app,
                 routes=routes,
                 new=new,
@@ -160,7 +158,7 @@ class Store:
         """Records that an app was polled whole; returns the failure that passed, if it was told of."""
         return await self._run(
             partial(
-                recording.record_success,
+                requests.record_success,
                 app=app,
                 routes=routes,
                 hidden=hidden,
@@ -185,7 +183,7 @@ class Store:
         """Records that an app could not be polled; returns the failure if it is to be told of from now on."""
         return await self._run(
             partial(
-                recording.record_failure,
+                requests.record_failure,
                 app=app,
                 routes=routes,
                 status=status,
@@ -219,10 +217,10 @@ class Store:
         def work(connection: sqlite3.Connection) -> Claim:
             in_flight = self._in_flight - settled
             stale = outbox.settle(connection, results, terms, now=now, new_id=self._new_id)
-            recovered, over = notifier_health.note(
+            recovered, over = incidents.note(
                 connection, notifier, results, terms, in_flight=in_flight, now=now, new_id=self._new_id
             )
-            failing = notifier_health.alert(connection, notifier, terms, now=now, new_id=self._new_id)
+            failing = incidents.alert(connection, notifier, terms, now=now, new_id=self._new_id)
             claimed = outbox.claim(
                 connection,
                 notifier=notifier,
@@ -268,7 +266,7 @@ class Store:
     async def prune(self, *, before: float) -> int:
         """Deletes what ended before a time, in batches; returns how many rows."""
         total = 0
-        while deleted := await self._run(partial(recording.prune, before=before, limit=PRUNE_BATCH)):
+        while deleted := await self._run(partial(requests.prune, before=before, limit=PRUNE_BATCH)):
             total += deleted
         return total
 

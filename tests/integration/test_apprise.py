@@ -1,0 +1,400 @@
+"""The Apprise notifier against a real receiver, by URLs of the services that speak plain HTTP."""
+
+import asyncio
+import io
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.events import (
+    DIGEST,
+    EVERY,
+    FAILING,
+    RECOVERED,
+    REMINDED,
+    REQUESTED,
+    RESOLVED,
+    SEEN_AT,
+    TEST,
+    asking,
+    delivery,
+)
+from tests.support.fakes import Reply, WebhookReceiver, served
+from tests.support.process import command, environment, running
+from tests.support.sending import secret
+from watcher.config.models import AppriseConfig
+from watcher.messages import render
+from watcher.models import Digest, DigestEntry, Event
+from watcher.notifiers.apprise import AppriseNotifier, text
+from watcher.notifiers.base import DeliveryError, NotifierUnusable
+from watcher.sanitize.secrets import Redactor, Secret, SecretError
+
+PASSWORD = "hunter2-of-ours"
+
+BLOCKED = """
+import sys
+sys.modules["apprise"] = None
+from watcher.cli import main
+main()
+"""
+"""Runs the command line where Apprise is not installed."""
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, "")
+
+
+def notifier(url: str | Secret, within: float = 5.0) -> AppriseNotifier:
+    """Returns a notifier for an Apprise URL."""
+    config = AppriseConfig(name="phone", url=secret(url) if isinstance(url, str) else url)
+    return AppriseNotifier(config, request_timeout=within)
+
+
+def service(url: str, *, kind: str = "json", rest: str = "") -> str:
+    """Returns the Apprise URL for a receiver."""
+    return f"{kind}://me:{PASSWORD}@{url.removeprefix('http://')}/{rest}"
+
+
+def told(event: Event = REQUESTED, *, kind: str = "json", rest: str = "") -> dict[str, Any]:
+    """Returns what the receiver gets of an event."""
+    receiver = WebhookReceiver()
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            assert await notifier(service(url, kind=kind, rest=rest)).send(delivery(event)) is None
+
+    asyncio.run(scenario())
+    (received,) = receiver.received
+    body: dict[str, Any] = received.json()
+    return body
+
+
+def failure(*replies: Reply, within: float = 5.0, rest: str = "") -> tuple[DeliveryError, int]:
+    """Returns the error that a send ends with after these answers, and how often the receiver was asked."""
+    receiver = WebhookReceiver()
+    receiver.replies.extend(replies)
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            await notifier(service(url, rest=rest), within).send(delivery())
+
+    with pytest.raises(DeliveryError) as caught:
+        asyncio.run(scenario())
+    return caught.value, len(receiver.received)
+
+
+def test_what_arrives() -> None:
+    """Title, plain text and kind of an event reach the service."""
+    body = told()
+    assert ("Approval needed · support", "warning") == (body["title"], body["type"])
+    assert body["message"].splitlines() == [
+        "  Approve the refund?",
+        "  amount (editable): 620",
+        "  customer: Ada",
+        "Waiting since: 2026-06-10T09:15:39Z",
+        "User: customer-7421",
+        "Run: 8c2c",
+        "Session: 3d3e",
+    ]
+
+
+def test_by_another_service() -> None:
+    """What works with one service works with another one that has limits of its own."""
+    body = told(kind="ntfy", rest="approvals?mode=private")
+    assert ("approvals", "Approval needed · support") == (body["topic"], body["title"])
+    assert "Approve the refund?" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        *((REQUESTED, "warning"), (REMINDED, "warning"), (RESOLVED, "success")),
+        *((FAILING, "failure"), (RECOVERED, "success"), (TEST, "info")),
+    ],
+)
+def test_every_event_has_its_kind(event: Event, kind: str) -> None:
+    """Services show by the kind how serious an event is."""
+    assert event in EVERY
+    assert kind == told(event)["type"]
+
+
+@pytest.mark.parametrize("rest", ["", "?format=markdown", "?format=html", "?emojis=yes&overflow=split"])
+def test_no_markup_of_others_takes_effect(rest: str) -> None:
+    """Mentions, links, tags, formatting and emoji of other people's text act in no service."""
+    hostile = (
+        "@everyone <@123> <!channel> [x](https://evil.example) **b** `c` ||d|| _e_ <b>f</b> :smile: a@here"
+    )
+    body = told(asking(hostile, {hostile: hostile}), rest=rest)
+    shown = body["title"] + body["message"]
+    acting = ("@", "<@", "<!", "](", "*", "`", "||", "_e_", "<b>", "</b>", "\N{SMILING FACE WITH OPEN MOUTH}")
+    assert [markup for markup in acting if markup in shown] == []
+    assert "\N{FULLWIDTH COMMERCIAL AT}everyone" in shown
+    assert ":smile:" in shown
+
+
+def test_no_markup_of_others_takes_effect_in_a_digest() -> None:
+    """The requests that a digest names are made harmless as one by itself is."""
+    entry = DigestEntry("@run", "approval_request", "@everyone **b**", SEEN_AT, None, None, None)
+    event = replace(DIGEST, digest=Digest(30, 30, (), oldest=SEEN_AT, entries=(entry,)))
+    shown = told(event)["message"]
+    assert ("@" in shown, "*" in shown) == (False, False)
+    assert "\N{FULLWIDTH COMMERCIAL AT}everyone" in shown
+
+
+def test_what_is_harmless_stays_as_it_is() -> None:
+    """Addresses, comparisons and names are not changed, nor is the link of our own."""
+    event = replace(asking("ada@x.example 1 < 2 (a_b) [c]"), link="https://console.example/@me/_x_/*")
+    message = told(event)["message"]
+    assert "  ada@x.example 1 < 2 (a_b) [c]\n" in message
+    assert "\nhttps://console.example/@me/_x_/*\n" in message
+
+
+@pytest.mark.parametrize("room", [32768, 2000, 1000, 160])
+@pytest.mark.parametrize("words", ["p", "&", "é\n", "\N{SMILING FACE WITH OPEN MOUTH}"])
+def test_long_content_fits(room: int, words: str) -> None:
+    """However long a request is, it fits into what a service takes in one piece, and says that it was cut."""
+    message = render(asking(words * 5000, {f"key{number}": words * 5000 for number in range(50)}))
+    shown = text(message, room=room)
+    assert len(shown) + len(message.title) < min(room, 3001)
+    assert ("more characters)" in shown, words[0] in shown) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "fixable"),
+    [
+        *((status, True) for status in (400, 401, 403, 404, 410, 413)),
+        *((status, False) for status in (408, 425, 429, 500, 502, 503)),
+    ],
+)
+def test_every_status(status: int, *, fixable: bool) -> None:
+    """A refusal is told by its status, with a fix where waiting does not help."""
+    error, _ = failure(Reply(status, PASSWORD))
+    assert (f"HTTP {status}", fixable) == (str(error), error.fix is not None)
+
+
+def test_nothing_is_repeated_or_hidden() -> None:
+    """The URL can make Apprise neither try again by itself nor pass a failure for a success."""
+    error, asked = failure(*[Reply(500)] * 3, rest="?retry=2&wait=0&optional=yes")
+    assert ("HTTP 500", 1) == (str(error), asked)
+
+
+def test_no_connection() -> None:
+    """A service that cannot be reached is a failure that may pass."""
+    with pytest.raises(DeliveryError, match="cannot be reached") as caught:
+        asyncio.run(notifier(service("http://127.0.0.1:1")).send(delivery()))
+    assert caught.value.fix is None
+
+
+def test_a_service_that_does_not_answer() -> None:
+    """Silence is a failure."""
+    error, asked = failure(Reply(silent=True), within=0.2)
+    assert (None, 1) == (error.fix, asked)
+
+
+def test_a_service_that_drips() -> None:
+    """The time limit holds for the whole send, whatever Apprise itself would wait for."""
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        finally:
+            writer.transport.abort()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            await notifier(service(f"http://127.0.0.1:{port}"), 0.2).send(delivery())
+        finally:
+            server.close()
+
+    with pytest.raises(DeliveryError, match=r"no answer within 0\.2 s"):
+        asyncio.run(scenario())
+
+
+def test_a_rotated_url(tmp_path: Path) -> None:
+    """A URL in a file is read afresh before each use; one that is none then is a failure with a fix."""
+    file = tmp_path / "url"
+    receivers = WebhookReceiver(), WebhookReceiver()
+
+    async def scenario() -> None:
+        async with served(receivers[0]) as first, served(receivers[1]) as second:
+            file.write_text(service(first))
+            phone = notifier(Secret("notifiers.phone.url", Redactor(), file=file))
+            await phone.send(delivery())
+            file.write_text(service(second))
+            await phone.send(delivery())
+            file.write_text(f"nothing://{PASSWORD}")
+            with pytest.raises(DeliveryError, match="must be one URL") as caught:
+                await phone.check()
+            assert (caught.value.fix is not None, PASSWORD in str(caught.value)) == (True, False)
+            file.unlink()
+            with pytest.raises(SecretError, match=r"notifiers\.phone\.url"):
+                await phone.send(delivery())
+
+    asyncio.run(scenario())
+    assert [1, 1] == [len(receiver.received) for receiver in receivers]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"nothing://{PASSWORD}",
+        PASSWORD,
+        f"https://{PASSWORD}",
+        "json://",
+        f"slack://{PASSWORD}",
+        f"json://127.0.0.1/{PASSWORD}, json://127.0.0.2/",
+    ],
+)
+def test_what_is_no_url(url: str) -> None:
+    """What Apprise does not take is refused at the start by the setting's name, and told to no log."""
+    logged = io.StringIO()
+    root, handler = logging.getLogger(), logging.StreamHandler(logged)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(NotifierUnusable) as caught:
+            notifier(Secret("notifiers.phone.url", Redactor(), value=url))
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert str(caught.value).startswith("notifiers.phone.url: must be one URL")
+    assert PASSWORD not in str(caught.value) + logged.getvalue()
+
+
+def test_targets_of_one_url_keep_within_the_time_limit() -> None:
+    """A URL with many targets is not slowed so much that each send would be cut off and repeated."""
+    targets = "/".join(f"to{number}" for number in range(10))
+    receiver = WebhookReceiver()
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            await notifier(service(url, kind="ntfy", rest=f"{targets}?mode=private"), 5.0).send(delivery())
+
+    asyncio.run(scenario())
+    assert [f"to{number}" for number in range(10)] == sorted(
+        item.json()["topic"] for item in receiver.received
+    )
+
+
+def test_pace_and_check() -> None:
+    """One message at a time and per second, for people; the check sends nothing."""
+    phone = notifier("json://127.0.0.1:1/")
+    assert (1, 1.0, True) == (phone.slots, phone.spacing, phone.for_people)
+    assert asyncio.run(phone.check()) == "configured; a test needs --send"
+
+
+def settings_for(url: str) -> dict[str, str]:
+    """Returns the settings of a watcher with one Apprise notifier and an app that refuses to be polled."""
+    return {
+        "WATCHER_BASE_URL": "http://127.0.0.1:1",
+        "WATCHER_HTTP_PORT": "0",
+        "WATCHER_LOG_LEVEL": "debug",
+        "WATCHER_APP_ALERT_AFTER": "0",
+        "WATCHER_POLL_INTERVAL": "200ms",
+        "WATCHER_BACKOFF_MAX": "200ms",
+        "WATCHER_NOTIFIERS__PHONE__TYPE": "apprise",
+        "WATCHER_NOTIFIERS__PHONE__URL": url,
+    }
+
+
+@pytest.mark.anyio
+async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
+    """Nothing of the URL is in a log line at debug, in an error or in a list, in success or failure."""
+    receiver = WebhookReceiver()
+    receiver.replies.extend([Reply(500, PASSWORD), Reply(drop=True)])
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password of-somebody-else\n")
+    async with served(receiver) as url:
+        settings = settings_for(service(url, rest="token-0123456789/in?+X-Key=header-of-ours"))
+        async with running(tmp_path, {**settings, "NETRC": str(netrc)}) as daemon:
+            await daemon.log("delivery.retry", notifier="phone", count=2)
+            await daemon.log("delivery.sent", notifier="phone")
+            shown = [await command(tmp_path, settings, name) for name in ("config", "deliveries", "check")]
+            assert await daemon.end() == 0
+    assert [0, 0, 1] == [ended.status for ended in shown]
+    assert "notifier phone: configured; a test needs --send" in shown[-1].out
+    texts = "".join([*daemon.lines, daemon.out, *(ended.out + ended.err for ended in shown)])
+    texts += (tmp_path / "watcher.db").read_bytes().decode("latin-1")
+    hidden = (PASSWORD, "token-0123456789", "header-of-ours")
+    assert [word for word in hidden if word in texts] == []
+    assert {"/token-0123456789/in"} == {received.path for received in receiver.received}
+
+
+@pytest.mark.anyio
+async def test_a_netrc_is_not_used(tmp_path: Path) -> None:
+    """Passwords that lie about for a service's host are not sent to it."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password of-somebody-else\n")
+    receiver = WebhookReceiver()
+    async with served(receiver) as url:
+        settings = {**settings_for(url.replace("http://", "json://")), "NETRC": str(netrc)}
+        assert "test message was accepted" in (await command(tmp_path, settings, "check", "--send")).out
+    assert ["Authorization" in received.headers for received in receiver.received] == [False]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("arguments", [("run",), ("once",), ("check",)])
+@pytest.mark.parametrize("from_file", [True, False])
+async def test_a_url_that_is_none_at_the_start(
+    tmp_path: Path, arguments: tuple[str], *, from_file: bool
+) -> None:
+    """A URL that Apprise does not take is one line and exit status 2, wherever it came from."""
+    settings = settings_for(f"nothing://{PASSWORD}")
+    if from_file:
+        (tmp_path / "url").write_text(settings.pop("WATCHER_NOTIFIERS__PHONE__URL"))
+        settings["WATCHER_NOTIFIERS__PHONE__URL_FILE"] = str(tmp_path / "url")
+    ended = await command(tmp_path, settings, *arguments)
+    problems = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
+    assert (
+        2,
+        ["watcher: notifiers.phone.url: must be one URL that Apprise knows, with all that its service needs"],
+    ) == (
+        ended.status,
+        problems,
+    )
+    assert ("Traceback" in ended.err, PASSWORD in ended.err + ended.out) == (False, False)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("once",), ("check",)])
+def test_without_the_extra(tmp_path: Path, arguments: tuple[str]) -> None:
+    """Where Apprise is not installed, one line says how to get it, with exit status 2."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKED, *arguments],
+        cwd=tmp_path,
+        env={
+            **environment(settings_for("json://127.0.0.1:1/")),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    problems = [line for line in ended.stderr.splitlines() if line.startswith("watcher: ")]
+    hint = "watcher: notifiers.phone.type: apprise needs Apprise: pip install 'dynamiq-watcher[apprise]'"
+    assert (2, [hint]) == (ended.returncode, problems)
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("arguments", [("run",), ("check",)])
+async def test_every_url_that_cannot_be_used_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """All notifiers that cannot be used are told at once, a line each."""
+    second = {"WATCHER_NOTIFIERS__MAIL__TYPE": "apprise", "WATCHER_NOTIFIERS__MAIL__URL": "none://at all"}
+    ended = await command(tmp_path, {**settings_for("none://such"), **second}, *arguments)
+    lines = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
+    named = [line.split(": ")[1] for line in lines]
+    assert (2, ["notifiers.mail.url", "notifiers.phone.url"]) == (ended.status, sorted(named))

@@ -1,0 +1,150 @@
+"""The client of the Runs API on real sockets: connections that break, stall, or lead through a proxy."""
+
+import socket
+import ssl
+from contextlib import closing
+
+import certifi
+import pytest
+
+from tests.support.api_fakes import KEY, bounded, key_of
+from tests.support.hostile_peers import (
+    Behaviour,
+    Call,
+    Peer,
+    answers,
+    babbles,
+    drips,
+    drips_its_head,
+    hangs_up,
+    hangs_up_in_its_head,
+    is_busy_and_drips,
+    is_busy_and_floods,
+    is_busy_and_truncates,
+    listening,
+    resets,
+    says_nothing,
+    stalls,
+    truncates,
+)
+from watcher.models import Run
+from watcher.runs_api.client import RunsClient, tls_context
+from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
+
+
+def exchange(
+    behaviour: Behaviour, *, timeout: float = 5, calls: int = 1
+) -> tuple[list[Run | ApiError], Peer]:
+    """What becomes of calls to a server that behaves like that, and the server."""
+    peer = Peer(behaviour)
+
+    async def run() -> list[Run | ApiError]:
+        async with listening([peer]):
+            return await _outcomes(peer.url, timeout, calls)
+
+    return bounded(run()), peer
+
+
+async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | ApiError]:  # noqa: ASYNC109 - the client's
+    client = RunsClient(base_url, key_of(KEY), timeout=timeout, keepalive=5)
+    outcomes: list[Run | ApiError] = []
+    try:
+        for _ in range(calls):
+            try:
+                outcomes.append(await client.run("r1"))
+            except ApiError as error:
+                outcomes.append(error)
+    finally:
+        await client.close()
+    return outcomes
+
+
+def test_a_call_on_the_wire() -> None:
+    """A call is one GET that carries the key, and the next one uses the same connection."""
+    outcomes, peer = exchange(answers, calls=2)
+    assert [Run("r1", "started")] * 2 == outcomes
+    assert [call.head.split(b"\r\n")[0] for call in peer.calls] == [b"GET /v1/runs/r1 HTTP/1.1"] * 2
+    assert f"Bearer {KEY}" == peer.calls[0].header("Authorization")
+    assert peer.calls[0].writer is peer.calls[1].writer
+
+
+@pytest.mark.parametrize("behaviour", [resets, hangs_up, hangs_up_in_its_head, truncates, babbles])
+def test_connections_that_break(behaviour: Behaviour) -> None:
+    """A connection that breaks before the whole answer is a failed call, and the key is not in its words."""
+    (error,), _ = exchange(behaviour)
+    assert (ConnectionFailed, False) == (type(error), KEY in str(error))
+
+
+@pytest.mark.parametrize("behaviour", [stalls, says_nothing, drips_its_head, drips])
+def test_connections_that_stall(behaviour: Behaviour) -> None:
+    """A server that does not begin, stops in the middle, or never ends is given up after the timeout."""
+    (error,), _ = exchange(behaviour, timeout=0.1)
+    assert TimedOut is type(error)
+
+
+@pytest.mark.parametrize("behaviour", [is_busy_and_drips, is_busy_and_truncates, is_busy_and_floods])
+def test_a_refusal_whose_body_cannot_be_read(behaviour: Behaviour) -> None:
+    """A refusal is told by its status though its body never ends, or breaks off."""
+    (error,), _ = exchange(behaviour)
+    assert (ServerError, 503) == (type(error), getattr(error, "status", None))
+
+
+def test_a_client_recovers() -> None:
+    """After a connection that broke the next call makes a new one and succeeds."""
+    turns = iter([hangs_up, answers])
+
+    async def in_turn(call: Call) -> None:
+        await next(turns)(call)
+
+    (failed, succeeded), _ = exchange(in_turn, calls=2)
+    assert (ConnectionFailed, Run("r1", "started")) == (type(failed), succeeded)
+
+
+def test_a_port_where_nobody_listens() -> None:
+    """A refused connection is a failed call."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        (error,) = bounded(_outcomes(f"http://127.0.0.1:{taken.getsockname()[1]}", 5, 1))
+    assert type(error) is ConnectionFailed
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://[bad", "http://app.test:port", "ftp://app.test", "app.test", ""]
+)
+def test_a_base_url_that_cannot_be_called(base_url: str) -> None:
+    """An address that is none is a failed call as well."""
+    (error,) = bounded(_outcomes(base_url, 5, 1))
+    assert type(error) is ConnectionFailed
+
+
+def test_a_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard variable for a proxy sends the call there."""
+    proxy = Peer(answers)
+
+    async def run() -> list[Run | ApiError]:
+        async with listening([proxy]):
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+            return await _outcomes("http://app.test", 5, 1)
+
+    assert [Run("r1", "started")] == bounded(run())
+    assert ["http://app.test/v1/runs/r1"] == [call.path for call in proxy.calls]
+
+
+def test_certificates_are_checked() -> None:
+    """The context that all clients share verifies certificates and names."""
+    context = tls_context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+def test_certificates_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard variable for certificates says what is trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    assert tls_context().cert_store_stats()["x509_ca"] > 50
+
+
+def test_a_system_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no certificates, the bundled ones are trusted."""
+    nothing = ssl.get_default_verify_paths()._replace(cafile="", capath="")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
+    monkeypatch.setattr(ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    assert tls_context().cert_store_stats()["x509_ca"] > 50

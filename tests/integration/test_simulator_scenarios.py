@@ -1,0 +1,238 @@
+"""The scenarios, and the simulator by itself."""
+
+import ast
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.support.simulator_bench import (
+    RUN_1,
+    WAITING,
+    listed,
+    served,
+    shown,
+    simulation,
+)
+from watcher import simulator
+from watcher.simulator.faults import Fault
+from watcher.simulator.parsing import ListQuery
+from watcher.simulator.scenarios import SCENARIOS, play
+from watcher.simulator.server import serve
+from watcher.simulator.standalone import run
+from watcher.simulator.state import Simulation
+
+pytestmark = pytest.mark.anyio
+
+
+class Rehearsal:
+    """Time for a scenario: every sleep passes at once; the playing stops when the time is up."""
+
+    def __init__(self, app: Simulation, until: float) -> None:
+        self._app = app
+        self._until = until
+        self.at = 0.0
+        self.refused_at: list[float] = []
+        self._waiting: dict[float, list[str]] = {}
+
+    def waiting_at(self, at: float) -> list[str]:
+        """Returns the ids of the runs that waited after so many seconds of the script."""
+        return self._waiting[at]
+
+    async def sleep(self, seconds: float) -> None:
+        """Notes what waits and whether keys are refused, then lets the time pass."""
+        self._waiting[self.at] = listed(self._app)
+        if self._app.faults.take("list", "1", None):
+            self.refused_at.append(self.at)
+        self.at += seconds
+        if self.at > self._until:
+            raise asyncio.CancelledError
+
+
+async def rehearse(name: str, until: float = 300.0, speed: float = 1.0) -> tuple[Simulation, Rehearsal]:
+    """Plays a scenario in no time."""
+    app = simulation()
+    rehearsal = Rehearsal(app, until)
+    try:
+        await play(name, app, sleep=rehearsal.sleep, speed=speed)
+    except asyncio.CancelledError:
+        return app, rehearsal
+    await asyncio.sleep(0)
+    return app, rehearsal
+
+
+@pytest.mark.parametrize(
+    ("name", "waiting", "requests"),
+    [
+        ("quiet", 0, 0),
+        ("approval", 1, 1),
+        ("feedback", 1, 1),
+        ("two_at_once", 1, 2),
+        ("asked_again", 1, 1),
+        ("rejected_asked_again", 1, 1),
+        ("completed", 0, 0),
+        ("canceled", 0, 0),
+        ("failed", 0, 0),
+        ("expired", 1, 1),
+        ("hidden", 1, 0),
+        ("backlog", 30, 30),
+        ("outage", 2, 2),
+        ("gone", 0, 0),
+        ("app_gone", 1, 1),
+        ("busy", 5, 5),
+        ("pages_none", 0, 0),
+        ("pages_one", 1, 1),
+        ("pages_exact", 100, 100),
+        ("pages_one_more", 101, 101),
+        ("pages_three", 250, 250),
+        ("hostile", 13, 13),
+    ],
+)
+async def test_scenarios_end_as_described(name: str, waiting: int, requests: int) -> None:
+    """Each scenario leaves so many runs that wait with so many visible requests, and no fault."""
+    app, _ = await rehearse(name)
+    ids = listed(app, ListQuery(statuses=WAITING.statuses, page_size=500))
+
+    assert (waiting, requests) == (len(ids), sum(len(shown(app, run_id)) for run_id in ids))
+    assert None is app.faults.take("list", "1", None)
+    assert not app.deleted
+
+
+def test_every_scenario_is_described() -> None:
+    """Each scenario has a description of one line, and `demo` is among them."""
+    assert "demo" in SCENARIOS
+    for scenario in SCENARIOS.values():
+        assert scenario.description
+        assert "\n" not in scenario.description
+
+
+async def test_asking_again_keeps_the_id_and_leaves_no_gap() -> None:
+    """In `asked_again` the run waits before and after under one request id with another prompt."""
+    app = simulation()
+    seen: list[dict[str, Any]] = []
+
+    async def sleep(_: float) -> None:
+        seen.extend(shown(app, RUN_1))
+
+    await play("asked_again", app, sleep=sleep)
+    seen.extend(shown(app, RUN_1))
+
+    assert len({request["id"] for request in seen}) == 1
+    assert len({request["prompt"] for request in seen}) == 2
+
+
+async def test_the_demo_shows_everything_in_half_a_minute() -> None:
+    """Two wait within a second; later come a second question, answers, a cancel, a pair and an outage."""
+    app, rehearsal = await rehearse("demo", until=25.0)
+    refund = app.runs[0]
+    prompts = [ask.prompt for run in app.runs for ask in run.pending]
+
+    assert len(rehearsal.waiting_at(0.5)) == 2
+    assert len(refund.pending) == 1
+    assert "goodwill" in refund.pending[0].prompt
+    assert {"started", "completed", "canceled"} == {run.base for run in app.runs}
+    assert any(len(run.answered) == 2 for run in app.runs)
+    assert rehearsal.refused_at == [16.0]
+    assert any("A-20533" in prompt for prompt in prompts)
+    late = next(ask for run in app.runs for ask in run.pending if "A-20533" in ask.prompt)
+    assert "payment_api_token" in late.params
+    assert late.editable_params == ["amount", "reason"]
+    assert rehearsal.at > 25
+
+
+async def test_speed_shortens_the_script() -> None:
+    """At double speed the same scenario sleeps half as long."""
+    _, slow = await rehearse("outage")
+    _, fast = await rehearse("outage", speed=2.0)
+
+    assert (slow.at, fast.at) == (70.0, 35.0)
+
+
+async def test_scenarios_survive_interference() -> None:
+    """Somebody who cancels or answers what a scenario started does not end it."""
+    app = simulation()
+    turns = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal turns
+        turns += 1
+        for started in app.runs:
+            app.cancel(started.id)
+        if turns == 50:
+            raise asyncio.CancelledError
+
+    for name in ("busy", "demo"):
+        turns = 0
+        with pytest.raises(asyncio.CancelledError):
+            await play(name, app, sleep=sleep)
+        assert turns == 50
+
+
+async def test_a_busy_app_forgets_its_oldest_runs() -> None:
+    """However long churn goes on, the simulator holds a bounded number of runs."""
+    app, _ = await rehearse("busy", until=1000.0)
+
+    assert len(app.runs) == 505
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("scenario", ["approval", "busy"])
+async def test_the_simulator_by_itself(scenario: str, number: signal.Signals) -> None:
+    """It says where it listens, plays, serves on after the script has ended, and stops at a signal."""
+    announced: asyncio.Queue[str] = asyncio.Queue()
+    alone = asyncio.create_task(run("127.0.0.1", 0, scenario, announce=announced.put_nowait))
+    async with asyncio.timeout(10), httpx.AsyncClient(trust_env=False) as client:
+        line = await announced.get()
+        items = (await client.get(f"{line.split()[0]}/v1/runs")).json()["data"]
+        assert not alone.done()
+        signal.raise_signal(number)
+        await alone
+
+    assert SCENARIOS[scenario].description in line
+    assert {item["status"] for item in items} == {"awaiting_input"}
+
+
+async def test_a_taken_port_is_an_error() -> None:
+    """Serving on a port in use raises instead of serving elsewhere."""
+    async with served(simulation()) as (server, _):
+        port = urlsplit(server.url).port
+        assert port is not None
+        with pytest.raises(OSError, match="address already in use"):
+            async with serve(simulation(), port=port):
+                pass
+
+
+async def test_stopping_does_not_wait_for_slow_callers() -> None:
+    """Leaving the block ends a call that would hang for an hour."""
+    app = simulation()
+    app.faults.add(Fault(kind="delay", seconds=3600))
+    async with asyncio.timeout(10):
+        async with httpx.AsyncClient(trust_env=False) as client, serve(app) as server:
+            call = asyncio.create_task(client.get(f"{server.url}/v1/runs"))
+            await server.wait_for(lambda: len(server.requests) == 1)
+        with pytest.raises(httpx.HTTPError):
+            await call
+
+
+def test_the_simulator_knows_nothing_of_the_watcher() -> None:
+    """It imports nothing of the rest, so it cannot share the mistakes."""
+    folder = Path(simulator.__file__).parent
+    imported = {
+        name
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for name in _imported(node)
+        if name.startswith("watcher")
+    }
+
+    assert {"watcher.simulator"} == {".".join(name.split(".")[:2]) for name in imported}
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

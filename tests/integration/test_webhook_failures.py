@@ -1,0 +1,201 @@
+"""How the webhook notifier fails."""
+
+import asyncio
+import gzip
+from pathlib import Path
+from typing import cast
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
+
+from tests.support.certificates import Authority
+from tests.support.fakes import Reply, WebhookReceiver, served
+from tests.support.hostile_peers import Peer, answers, babbles, listening
+from tests.support.sending import (
+    config,
+    failure,
+    send,
+    send_to,
+)
+from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.http_post import trouble
+
+KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)  # noqa: FBT003 - its own fields
+
+
+@pytest.mark.parametrize(
+    ("status", "fixable"),
+    [
+        *((status, True) for status in (300, 301, 302, 303, 304, 307, 308)),
+        *((status, True) for status in (400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 451, 499)),
+        *((status, False) for status in (408, 425, 429)),
+        *((status, False) for status in (500, 501, 502, 503, 504, 599)),
+    ],
+)
+def test_every_other_status_is_a_failure(status: int, *, fixable: bool) -> None:
+    """Redirects and client errors tell what to fix, what may pass by itself does not."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(status, "" if status == 304 else "words", {"Location": "/elsewhere"}))
+    error = failure(lambda: send_to(receiver))
+    assert ("HTTP 304" if status == 304 else f"HTTP {status}: words") == str(error)
+    assert fixable == (error.fix is not None)
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503, 500, 404])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("7", 7.0), ("Wed, 10 Jun 2026 09:16:00 GMT", 19.5), ("soon", None), ("-1", None)],
+)
+def test_retry_after(status: int, value: str, expected: float | None) -> None:
+    """What the receiver asks for is passed on, in seconds or as a date."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(status, "", {"Retry-After": value}))
+    assert expected == failure(lambda: send_to(receiver)).retry_after
+
+
+def test_a_receiver_that_does_not_answer() -> None:
+    """Silence is a failure after the timeout."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(silent=True))
+    error = failure(lambda: send_to(receiver, within=0.05))
+    assert (str(error), error.fix) == ("no answer within 0.05 s", None)
+
+
+def test_a_receiver_that_hangs_up() -> None:
+    """A lost answer is a failure, for nobody knows."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(drop=True))
+    assert str(failure(lambda: send_to(receiver))) == "the connection broke before an answer came"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:1/token-of-mine", "cannot connect: Connection refused"),
+        ("http://", "the URL is not valid"),
+        ("http://127.0.0.1:1/token-of-mine#\x00", "cannot connect: Connection refused"),
+    ],
+)
+def test_no_connection(url: str, words: str) -> None:
+    """A destination that cannot be reached is told in few words, without its URL."""
+    assert words == str(failure(lambda: send(config(url))))
+
+
+def test_a_header_that_cannot_be_sent() -> None:
+    """A header that a rotated secret made impossible is a failure with a fix."""
+
+    async def scenario() -> None:
+        async with served(WebhookReceiver()) as url:
+            await send(config(url, headers={"X-Key": "line\nbreak"}))
+
+    error = failure(scenario)
+    assert str(error) == "the URL or a header cannot be sent in HTTP"
+    assert error.fix is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (aiohttp.ClientError("https://secret.example"), "the request failed: ClientError"),
+        (TimeoutError(), "no answer within 5 s"),
+        (aiohttp.ServerTimeoutError(), "no answer within 5 s"),
+        (aiohttp.ClientPayloadError("https://secret.example"), "the answer is not valid HTTP"),
+        (ConnectionResetError(), "the connection broke before an answer came"),
+        (
+            aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "secret.example")),
+            "the host name cannot be resolved",
+        ),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "cannot connect to the proxy"),
+        (aiohttp.ClientConnectorError(KEY, OSError("secret.example")), "cannot connect: it failed"),
+        (aiohttp.ClientConnectorSSLError(KEY, OSError(1, "secret.example")), "TLS: the handshake failed"),
+        (
+            aiohttp.ClientHttpProxyError(cast("aiohttp.RequestInfo", None), (), status=407),
+            "the proxy answered HTTP 407",
+        ),
+    ],
+)
+def test_what_the_client_raises(error: Exception, words: str) -> None:
+    """Every kind of trouble is told in our words, none of which comes from the URL."""
+    assert words == str(trouble(error, 5))
+
+
+def test_not_http() -> None:
+    """A server that speaks something else is a failure."""
+    peer = Peer(babbles)
+
+    async def scenario() -> None:
+        async with listening([peer]):
+            await send(config(peer.url))
+
+    assert str(failure(scenario)) == "the answer is not valid HTTP"
+
+
+def test_answers_are_read_within_bounds() -> None:
+    """A long, a compressed or an endless body neither fills the memory nor decides anything."""
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=int(request.query["status"]))
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65536)
+
+    async def scenario() -> list[str]:
+        receiver = WebhookReceiver()
+        bomb = gzip.compress(b"0" * 2**24).decode("latin-1")
+        receiver.replies.append(Reply(500, "y" * 2**20))
+        receiver.replies.append(Reply(500, bomb, {"Content-Encoding": "gzip"}))
+        errors = []
+        async with served(receiver) as url:
+            for _ in range(2):
+                with pytest.raises(DeliveryError) as caught:
+                    await send(config(url))
+                errors.append(str(caught.value))
+        receiver.handle = endless  # type: ignore[method-assign]
+        async with served(receiver) as url:
+            await send(config(f"{url}/?status=200"))
+        return errors
+
+    expected = ["HTTP 500: " + "y" * 200 + "…", "HTTP 500"]
+    assert expected == asyncio.run(scenario())
+
+
+def test_a_private_authority(tmp_path: Path) -> None:
+    """A certificate is trusted with its authority's file, and refused with a reason and a fix without."""
+    authority = Authority(tmp_path)
+
+    async def scenario(ca_file: Path | None) -> None:
+        peer = Peer(answers, tls=(authority.right, None), secure=True)
+        async with listening([peer]):
+            await send(config(peer.url, ca_file=ca_file))
+
+    asyncio.run(scenario(authority.file))
+    error = failure(lambda: scenario(None))
+    assert str(error) == "TLS: the certificate was refused: unable to get local issuer certificate"
+    assert error.fix is not None
+
+
+def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
+    """A file without certificates is a failure that names it."""
+    empty = tmp_path / "ca.pem"
+    empty.write_text("nothing")
+    assert str(failure(lambda: send(config("https://127.0.0.1:1/", ca_file=empty)))).startswith(
+        f"ca_file {empty}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "doubtful"),
+    [(Reply(503), False), (Reply(drop=True), True), (Reply(silent=True), True), (None, False)],
+)
+def test_what_may_have_been_accepted(reply: Reply | None, *, doubtful: bool) -> None:
+    """Only where the answer to a request did not come may it have been accepted all the same."""
+    receiver = WebhookReceiver()
+    if reply is None:
+        error = failure(lambda: send(config("http://127.0.0.1:1/")))
+    else:
+        receiver.replies.append(reply)
+        error = failure(lambda: send_to(receiver, within=0.3))
+    assert doubtful == error.doubtful

@@ -1,0 +1,1 @@
+"""Tests of the real `watcher` as a process of its own."""

@@ -1,0 +1,256 @@
+"""The command line: help, usage errors, and what the lists print."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.process import environment
+from watcher import __version__
+from watcher.cli import output
+from watcher.models import DeliveryRecord, PendingRequest
+from watcher.simulator import control
+from watcher.simulator.catalog import DESCRIPTIONS, VERBS
+from watcher.simulator.scenarios import SCENARIOS
+
+COMMANDS = [
+    "run",
+    "once",
+    "check",
+    "pending",
+    "deliveries",
+    "retry",
+    "config",
+    "healthcheck",
+    "demo",
+    "simulate",
+]
+
+
+def watcher(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "watcher", *arguments],
+        cwd=directory,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    """`--help` lists the commands and `--version` the version."""
+    shown = watcher(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert [name for name in COMMANDS if f"\n  {name} " not in shown.stdout] == []
+    assert __version__ in watcher(tmp_path, "--version").stdout
+
+
+def test_every_command_takes_a_configuration_file(tmp_path: Path) -> None:
+    """`--config` is an option of each command."""
+    assert [
+        name for name in COMMANDS if "--config FILE" not in watcher(tmp_path, name, "--help").stdout
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["runn"], "runn"),
+        (["run", "--port", "1"], "--port"),
+        (["deliveries", "--state", "lost"], "lost"),
+        (["retry"], "ID"),
+        (["retry", "1", "--all-dead"], "ID"),
+        (["demo", "--for", "soon"], "--for"),
+        (["simulate", "--scenario", "nothing"], "nothing"),
+    ],
+)
+def test_usage_errors(tmp_path: Path, arguments: list[str], named: str) -> None:
+    """A wrong call is exit status 2 with words that name what is wrong."""
+    ended = watcher(tmp_path, *arguments, WATCHER_BASE_URL="https://app.example")
+    assert ended.returncode == 2
+    assert named in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_scenarios_are_listed(tmp_path: Path) -> None:
+    """The help of the simulator, and what it says of a name that is none, name every scenario."""
+    shown = watcher(tmp_path, "simulate", "--help").stdout
+    section = shown.partition("Scenarios:\n")[2].partition("\n\n")[0]
+    listed = [line.split()[0] for line in section.splitlines() if line[2] != " "]
+    assert list(SCENARIOS) == list(DESCRIPTIONS) == listed
+    wrong = watcher(tmp_path, "simulate", "--scenario", "nothing").stderr
+    assert f"there are {', '.join(SCENARIOS)}\n" in wrong
+
+
+def test_the_help_says_how_to_steer_the_simulator(tmp_path: Path) -> None:
+    """There is a line to answer with, and every verb that there is."""
+    shown = watcher(tmp_path, "simulate", "--help").stdout
+    assert '  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n' in shown
+    assert list(VERBS) == list(control.VERBS)
+    assert list(VERBS) == " ".join(shown.partition("_control/VERB:\n")[2].split()).split(", ")
+
+
+def test_lists_without_a_database(tmp_path: Path) -> None:
+    """Before anything was recorded the lists are empty, and that is no error."""
+    for command in ("pending", "deliveries"):
+        ended = watcher(tmp_path, command, "--json", WATCHER_BASE_URL="https://app.example")
+        assert (ended.returncode, json.loads(ended.stdout)) == (0, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_is_none(tmp_path: Path) -> None:
+    """A file that is no database is one line and exit status 2, and it stays as it is."""
+    file = tmp_path / "watcher.db"
+    file.write_bytes(b"something else entirely" * 100)
+    for command in ("run", "pending"):
+        ended = watcher(tmp_path, command, WATCHER_BASE_URL="https://app.example")
+        problems = [line for line in ended.stderr.splitlines() if line.startswith("watcher: ")]
+        assert (ended.returncode, problems) == (2, ["watcher: database: watcher.db: file is not a database"])
+    checked = watcher(tmp_path, "check", WATCHER_BASE_URL="http://127.0.0.1:1")
+    assert "\nFAIL  database watcher.db: file is not a database\n" in checked.stdout
+    assert file.read_bytes() == b"something else entirely" * 100
+
+
+def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
+    """The demo needs nothing, shows all that can happen to a request, and an outage, and ends by itself."""
+    ended = watcher(tmp_path, "demo", "--for", "25s")
+    assert ended.returncode == 0
+    for words in ("Approval needed", "Feedback needed", "now asks something else", "canceled", "answered"):
+        assert words in ended.stdout
+    assert ended.stdout.index("App failing") < ended.stdout.index("App recovered")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a request there is who was told, its prompt as one harmless line, its ids whole, and its link."""
+    request = PendingRequest(
+        "support",
+        "run-1",
+        "req-1",
+        "approval_request",
+        "a\nb\x1b[31m\u202e[bold]c[/]",
+        0.0,
+        "https://x.example",
+        ("slack",),
+        "customer-7421",
+        {"amount": 620, "api_token": "[redacted]", "notes": "n\u202e" * 60},
+        ("amount",),
+    )
+    output.show_pending([request], as_json=False)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first.startswith("support · Approval · waits ")
+    assert first.endswith(" · told slack")
+    assert [
+        "  a b\ufffd[31m[bold]c[/]",
+        f"  amount (editable): 620; api_token: [redacted]; notes: {'n' * 18}… (42 more characters)",
+        "  user customer-7421  run run-1  request req-1",
+        "  https://x.example",
+    ] == more
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 160])
+def test_what_waits_fits_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    """No line is wider than the terminal, and no id is broken."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ids = ["8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d", "7a1b9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"]
+    params = {f"name-{number}": "some words " * number for number in range(9)}
+    request = PendingRequest(
+        "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
+    )
+    output.show_pending([request], as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [] == [line for line in lines if len(line) > columns]
+    assert ids == [word for line in lines for word in line.split() if word in ids]
+
+
+@pytest.mark.parametrize(
+    ("polled", "words"),
+    [(30.0, ""), (300.0, "app support was last polled 5 min ago"), (None, "app support was not polled yet")],
+)
+def test_a_list_that_is_old_says_so(
+    capsys: pytest.CaptureFixture[str], polled: float | None, words: str
+) -> None:
+    """Of an app that nobody polled lately it is said, beside the list, that the list may be old."""
+    at = None if polled is None else time.time() - polled
+    output.warn_of_old("support", None, polled_at=at, usual_age=105.0)
+    told = capsys.readouterr().err
+    assert words in told
+    assert bool(words) == bool(told)
+
+
+@pytest.mark.parametrize(("options", "out"), [([], ""), (["--json"], "[]\n")])
+@pytest.mark.parametrize("command", ["pending", "deliveries"])
+def test_without_a_database_nothing_is_claimed(
+    tmp_path: Path, command: str, options: list[str], out: str
+) -> None:
+    """Where no daemon ever ran nothing is said about what waits, but that there is no database."""
+    ended = watcher(tmp_path, command, *options, WATCHER_BASE_URL="https://app.example")
+    assert (0, out) == (ended.returncode, ended.stdout)
+    assert "there is no database at" in ended.stderr
+
+
+def test_the_json_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:
+    """A delivery is printed with every documented field."""
+    record = DeliveryRecord(
+        7,
+        "evt_1",
+        "run.input_requested",
+        "slack",
+        "pending",
+        2,
+        1781082940.5,
+        "HTTP 500",
+        "a",
+        "r",
+        "",
+        due_at=1781082900.0,
+        finished_at=None,
+    )
+    output.show_deliveries([record], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [
+        {
+            "id": 7,
+            "event_id": "evt_1",
+            "type": "run.input_requested",
+            "notifier": "slack",
+            "state": "pending",
+            "attempts": 2,
+            "next_attempt_at": "2026-06-10T09:15:40Z",
+            "last_error": "HTTP 500",
+            "app": "a",
+            "run_id": "r",
+            "request_id": None,
+            "due_at": "2026-06-10T09:15:00Z",
+            "finished_at": None,
+        }
+    ]
+
+
+def test_python_m_watcher_is_the_console_script() -> None:
+    """Both ways to start give the same help."""
+    script = Path(sys.executable).parent / "watcher"
+    ended = subprocess.run(
+        [script, "--help"], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    module = subprocess.run(
+        [sys.executable, "-m", "watcher", "--help"], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split("\n", 1)[1] == module.stdout.split("\n", 1)[1]
+
+
+def test_any_character_in_any_locale(tmp_path: Path) -> None:
+    """What the encoding of the output does not know is written in a way that it does."""
+    user = {"WATCHER_BASE_URL": "https://x.example", "WATCHER_USER_ID": "\N{BELL}é"}
+    ended = watcher(tmp_path, "config", PYTHONIOENCODING="ascii", **user)
+    assert 0 == ended.returncode, ended.stderr
+    assert "\\U0001f514\\xe9" in ended.stdout

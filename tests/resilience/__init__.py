@@ -1,0 +1,1 @@
+"""The model, crashes, kills, hostile peers and fuzzing."""

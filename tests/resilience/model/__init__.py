@@ -1,0 +1,1 @@
+"""The model of apps, runs, configurations and crashes."""

@@ -1,0 +1,135 @@
+"""Killed before and after every single commit of one scenario that has everything in it."""
+
+from typing import Final
+
+import pytest
+
+from tests.resilience.model.config import APPS, make_config
+from tests.resilience.model.fate import Blow
+from tests.resilience.model.scene import Scene
+from tests.resilience.model.world import World
+
+pytestmark = pytest.mark.timeout(240)
+
+FIRST: Final = make_config(
+    after=(0.0, 60.0, 0.0), remind_after=((600.0,), (600.0, 3600.0), (3600.0,)), digest_above=2
+)
+SECOND: Final = make_config(
+    notifiers=("slack", "webhook"),
+    sales_told_to=("webhook",),
+    remind_after=((3600.0,), (), ()),
+    digest_above=1,
+)
+PARTS: Final = 4
+
+
+class Played(Scene):
+    """One scenario from its beginning to its end, in which the process is killed at one commit, or never."""
+
+    def __init__(self, blow: Blow | None = None, commits: int = 0) -> None:
+        super().__init__()
+        self.fate.blow, self.fate.commits_left = blow, commits
+        worlds = [World(page_size=2, form="carried"), World(page_size=100, form="absent")]
+        try:
+            self.open(worlds, FIRST, spacing=1.0, shared=True)
+            self._begin()
+            self._doubt()
+            self._fail()
+            self._change()
+            self.told = {row["type"] for row in self.rows("SELECT DISTINCT type FROM events")}
+            self.digests = len(self.rows("SELECT DISTINCT digest FROM digest_members"))
+            self.wrote = [number for number in self.fate.wrote if number < self.fate.commits]
+            assert self.fate.blow is None
+        finally:
+            self.teardown()
+
+    def _begin(self) -> None:
+        """A request, then many at once, one of which is not shown; then one is asked anew."""
+        support, sales = (self.worlds[app] for app in APPS)
+        first = support.new_run(1)
+        self._step()
+        for number in (0, 1, 1, 1):
+            sales.new_run(number)
+        self._step()
+        support.ask(first, "q1")
+        first.questions.pop(0)
+        self._step(100.0)
+
+    def _doubt(self) -> None:
+        """A run is missing, and a proxy answers for it; a reply is lost, and its request answered."""
+        support, slack = self.worlds["support"], self.destinations[0]
+        missing = support.new_run(1)
+        self._step()
+        support.missing.add(missing.id)
+        support.trouble[missing.id] = ("a proxy's 404", 1)
+        slack.feels("loses replies", [])
+        told = support.new_run(1)
+        self._step()
+        told.questions.clear()
+        told.settle()
+        self._step()
+        slack.feels("well", [])
+        self._step()
+
+    def _fail(self) -> None:
+        """An app and a notifier fail for minutes, while one is answered and one deleted; hours pass."""
+        sales, slack = self.worlds["sales"], self.destinations[0]
+        answered, deleted = list(sales.runs.values())[1:3]
+        answered.questions.clear()
+        answered.settle()
+        sales.runs.pop(deleted.id)
+        self.worlds["support"].trouble["app"] = ("broken", 2)
+        slack.feels("refuses", [])
+        self._step(130.0)
+        self._step(400.0)
+        slack.feels("well", [])
+        slack.gate.set()
+        self._step(3600.0)
+
+    def _change(self) -> None:
+        """A run fails, one asks two things, the configuration changes, and hours pass."""
+        support = self.worlds["support"]
+        failed = next(iter(support.runs.values()))
+        failed.status = "failed"
+        failed.questions.clear()
+        support.new_run(2)
+        self._step()
+        self.configure(SECOND)
+        for _ in range(2):
+            support.new_run(1)
+        self._step(4000.0)
+        self.prune()
+        self._step()
+
+    def _step(self, seconds: float = 1.0) -> None:
+        self.poll_once()
+        self.deliver()
+        self.check_destinations()
+        self.check_outbox()
+        self.clock.passes(seconds)
+
+
+def test_the_scenario_has_everything_in_it() -> None:
+    """What the other test cuts short tells of everything that can be told, and in a digest too."""
+    played = Played()
+    assert played.told == {
+        "run.input_requested",
+        "run.input_reminder",
+        "run.input_resolved",
+        "watcher.app_failing",
+        "watcher.app_recovered",
+        "watcher.notifier_failing",
+        "watcher.notifier_recovered",
+    }
+    assert played.digests == 2
+    assert len(played.wrote) > 50
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("blow", ["killed before", "killed after"])
+def test_a_kill_at_any_commit_loses_nothing_and_repeats_no_more_than_was_under_way(
+    blow: Blow, part: int
+) -> None:
+    """All that must hold does when the process is killed before, or after, each commit that writes."""
+    for commit in Played().wrote[part::PARTS]:
+        Played(blow, commit)

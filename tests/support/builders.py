@@ -1,0 +1,296 @@
+"""What tests of store, poller and dispatcher build on: facts, a clock, a store, a scripted notifier."""
+
+import asyncio
+import math
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from watcher.delivery.dispatcher import DeliverySettings, Lane
+from watcher.delivery.rate_limit import Pace
+from watcher.hooks import Observer
+from watcher.models import (
+    APPROVAL,
+    AWAITING,
+    App,
+    AppEvent,
+    Change,
+    Delivery,
+    DeliveryRecord,
+    DigestEvent,
+    Event,
+    InputRequest,
+    Json,
+    Known,
+    NotifierEvent,
+    PendingRequest,
+    Receipt,
+    Reminder,
+    RequestEvent,
+    Route,
+    Run,
+    Sighting,
+)
+from watcher.store import Claim, Result, Store, StoreError, Terms, queries
+from watcher.store.migrations import open_reader
+
+NOW: Final = 1_800_000_000.0
+BOUND: Final = 20.0
+"""Seconds after which a test that waits for something gives up."""
+
+APP: Final = App("support", "https://runs.example")
+PEOPLE: Final = Route("slack", for_people=True)
+MACHINE: Final = Route("webhook", for_people=False)
+BOTH: Final = (PEOPLE, MACHINE)
+
+_numbers = count(1)
+
+
+async def soon(happening: Awaitable[Any]) -> Any:
+    """Returns what is awaited, and fails rather than waits for ever."""
+    return await asyncio.wait_for(happening, BOUND)
+
+
+class Clock:
+    """A wall clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def time(self) -> float:
+        """Returns the Unix time."""
+        return self.now
+
+
+def make_request(request_id: str = "q1", prompt: str = "Approve?", *, params: Json = None) -> InputRequest:
+    """Returns an approval request whose fingerprint is its prompt."""
+    return InputRequest(request_id, APPROVAL, prompt, {} if params is None else params, (), prompt)
+
+
+def make_run(run_id: str = "run-1", *requests: InputRequest, status: str = AWAITING) -> Run:
+    """Returns a run that waits."""
+    return Run(id=run_id, status=status, started_at=NOW - 60, requests=requests)
+
+
+def make_sighting(run_id: str = "run-1", request_id: str = "q1", prompt: str = "Approve?") -> Sighting:
+    """Returns a request seen for the first time."""
+    return Sighting(make_run(run_id), make_request(request_id, prompt))
+
+
+def new_id(at: float) -> str:
+    """Returns an id of an event that no other has, with its time in it as real ones have."""
+    return f"evt_{at:.0f}_{next(_numbers)}"
+
+
+@asynccontextmanager
+async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> AsyncIterator[Store]:
+    """A store in a real file."""
+    store = Store(path, make_id)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def sight(
+    store: Store,
+    *sightings: Sighting,
+    routes: Iterable[Route] = BOTH,
+    now: float = NOW,
+    announce: bool = True,
+) -> None:
+    """Records new requests; without any named, `run-1` asks `q1`."""
+    new = sightings or (make_sighting(),)
+    await store.record_changes(APP, tuple(routes), new=new, announce=announce, now=now)
+
+
+async def known(store: Store, run_id: str = "run-1") -> Known:
+    """Returns the one request that is known to wait in a run."""
+    (found,) = [request for request in (await store.app_state(APP.name)).known if request.run_id == run_id]
+    return found
+
+
+async def end(
+    store: Store, run_id: str = "run-1", *, routes: Iterable[Route] = BOTH, now: float = NOW + 10
+) -> tuple[DeliveryRecord, ...]:
+    """Records that the one request of a run was answered; returns what became stale by it."""
+    change = Change(await known(store, run_id), "answered", "completed")
+    return (await store.record_changes(APP, tuple(routes), ended=[change], now=now)).superseded
+
+
+async def claim(store: Store, notifier: str, *, limit: int = 100, now: float = NOW) -> tuple[Delivery, ...]:
+    """Takes what a notifier is to send now."""
+    return (await store.settle_and_claim(notifier, (), limit=limit, now=now)).deliveries
+
+
+def outbox(path: Path) -> list[tuple[str, str, str]]:
+    """Returns notifier, type and state of every delivery, the oldest first."""
+    return [(record.notifier, record.type, record.state) for record in records(path)]
+
+
+def records(path: Path) -> list[DeliveryRecord]:
+    """Returns every delivery, planned ones too, the oldest first, as a second process would read it.
+
+    Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
+    """
+    with closing(open_reader(path)) as connection:
+        odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
+        assert [] == connection.execute(odd).fetchall()
+        return queries.deliveries(connection, now=math.inf)
+
+
+def pending(path: Path, *apps: str) -> list[PendingRequest]:
+    """Returns the requests of an app, or of these, that wait, as a second process would read them."""
+    with closing(open_reader(path)) as connection:
+        return queries.pending_requests(connection, apps or [APP.name])
+
+
+def hold(path: Path) -> sqlite3.Connection:
+    """Locks a database against writing, as another process would, until what is returned is closed."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def damage(path: Path) -> None:
+    """Overwrites tables and indexes with rubbish, under whoever has the database open."""
+    with closing(sqlite3.connect(path)) as connection:
+        pages = connection.execute("SELECT rootpage FROM sqlite_master").fetchall()
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute("CREATE TABLE makes_others_read_anew (a)")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        for (page,) in pages:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+
+
+class ScriptedNotifier:
+    """Accepts every delivery but those that the script has something else for, in the order of attempts.
+
+    A send takes as long as `gate` is closed; `started` tells of each that begins.
+    """
+
+    def __init__(
+        self,
+        name: str = "slack",
+        *,
+        slots: int = 1,
+        spacing: float = 0.0,
+        for_people: bool = True,
+        digests: bool = False,
+        script: Iterable[Receipt | Exception | None] = (),
+    ) -> None:
+        self.name = self.place = name
+        self.slots = slots
+        self.spacing = spacing
+        self.for_people = for_people
+        self.digests = digests
+        self.attempts: list[Delivery] = []
+        self.accepted: list[Delivery] = []
+        self.started: asyncio.Queue[Delivery] = asyncio.Queue()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.under_way = 0
+        self.most_under_way = 0
+        self._script = iter(script)
+
+    async def send(self, delivery: Delivery) -> Receipt | None:
+        """Does what the script says."""
+        self.attempts.append(delivery)
+        answer = next(self._script, None)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.started.put_nowait(delivery)
+        try:
+            await self.gate.wait()
+        finally:
+            self.under_way -= 1
+        if isinstance(answer, Exception):
+            raise answer
+        self.accepted.append(delivery)
+        return answer
+
+    async def check(self) -> str:
+        """Finds nothing wrong."""
+        return "scripted"
+
+
+class WatchedStore(Store):
+    """Tells what lanes ask of it: how many deliveries at most, and how many results they bring."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, new_id)
+        self.path = path
+        self.asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self.refused: asyncio.Queue[StoreError] = asyncio.Queue()
+
+    async def settle_and_claim(
+        self,
+        notifier: str,
+        results: Sequence[Result],
+        *,
+        limit: int,
+        now: float,
+        pause_until: float | None = None,
+        terms: Terms = Terms(),  # noqa: B008 - frozen
+        due_by: float = math.inf,
+    ) -> Claim:
+        """Does as the store does."""
+        try:
+            claim = await super().settle_and_claim(
+                notifier, results, limit=limit, now=now, pause_until=pause_until, terms=terms, due_by=due_by
+            )
+        except StoreError as error:
+            self.refused.put_nowait(error)
+            raise
+        self.asked.put_nowait((limit, len(results)))
+        return claim
+
+
+def make_lane(
+    notifier: ScriptedNotifier,
+    store: Store,
+    clock: Clock,
+    *,
+    wall: Callable[[], float] | None = None,
+    scrub: Callable[[str], str] = str,
+    terms: Terms = Terms(),  # noqa: B008 - frozen
+    pace: Pace | None = None,
+    observer: Observer | None = None,
+) -> Lane:
+    """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
+    settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
+    return Lane(
+        notifier,
+        store,
+        settings,
+        terms,
+        pace or Pace(notifier.spacing),
+        observer=observer or Observer(),
+        scrub=scrub,
+        wall=wall or clock.time,
+        jitter=lambda: 0.0,
+    )
+
+
+E = TypeVar("E", RequestEvent, DigestEvent, AppEvent, NotifierEvent)
+
+
+def event_of(delivery: Delivery, kind: type[E]) -> E:
+    """Returns the event of a delivery, which is of this kind."""
+    assert isinstance(delivery.event, kind)
+    return delivery.event
+
+
+def reminder_of(event: Event) -> Reminder | None:
+    """Returns which reminder an event is, if it is one."""
+    return event.reminder if isinstance(event, RequestEvent | DigestEvent) else None
+
+
+def run_ids(deliveries: Sequence[Delivery]) -> list[str]:
+    """Returns the runs that deliveries are about."""
+    return [delivery.event.run.id for delivery in deliveries if isinstance(delivery.event, RequestEvent)]

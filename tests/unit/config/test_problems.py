@@ -1,0 +1,329 @@
+"""What is said of a configuration that cannot be used, or that may not be meant."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from tests.support.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, Load, Problems
+from watcher.config import errors
+from watcher.config.fields import NOTIFIER_TABLES, AppTable, Settings
+from watcher.config.sources import ConfigError, load
+
+
+def test_no_app_is_a_problem(problems: Problems) -> None:
+    """Without an app there is nothing to do, and the problem says what to set."""
+    [problem] = problems()
+    assert "WATCHER_BASE_URL" in problem
+
+
+EVERYTHING_WRONG = """
+page_sise = 1
+page_size = 900
+include_params = "maybe"
+redact = "password"
+database = 3
+log_level = "loud"
+
+[apps.a]
+base_url = "ftp://a.example"
+acces_key = "x"
+notify = ["audit", "nobody"]
+
+[apps.b]
+user_id = 7
+session_id = "s"
+
+[apps."c d"]
+base_url = "https://c.example"
+access_key_file = "/not/there"
+
+[notifiers.audit]
+type = "webhook"
+ca_file = "/not/there.pem"
+remind_after = ["1h", "soon"]
+[notifiers.audit.headers]
+"X Team" = "x"
+"Host" = "x"
+"X-Key" = " "
+
+[notifiers.chat]
+type = "slak"
+
+[notifiers."e f"]
+type = "webhook"
+
+[notifiers.people]
+type = "slack"
+bot_token = "xoxb-0123456789"
+mention = ["here", "bob", "eve"]
+"""
+
+ALL_THAT_IS_WRONG = """
+page_sise: unknown setting in config.toml; did you mean page_size?
+apps.a.acces_key: unknown setting in config.toml; did you mean access_key?
+digest_above (WATCHER_DIGEST_ABOVE): got '-1'; must be a whole number, 0 or more
+heartbeat_url (WATCHER_HEARTBEAT_URL): must be an http:// or https:// URL with a host
+notifiers.audit.url: is missing
+page_size: got 900; must be a whole number from 1 to 500
+include_params: got 'maybe'; must be true or false
+redact: got 'password'; must be a list
+database: got 3; must be the path of a file
+log_level: got 'loud'; must be debug, info, warning or error
+apps.a.base_url: got 'ftp://a.example'; must be an http:// or https:// URL with a host
+apps.a.notify: got 'nobody'; must be of audit, e f, people, chat
+apps.b.base_url (WATCHER_APPS__B__BASE_URL): is missing
+apps.b.user_id: got 7; must be a text
+apps.b.session_id: got 's'; must be a UUID, such as 3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d
+apps.c d: got 'c d'; must be a name of letters, digits, '.', '_' and '-'
+apps.c d.access_key_file: cannot read /not/there: No such file or directory
+notifiers.audit.ca_file: cannot read /not/there.pem: No such file or directory
+notifiers.audit.remind_after.1: got 'soon'; must be a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds
+notifiers.audit.headers.X Team: must be header names of letters, digits and -
+notifiers.audit.headers.Host: must be headers that the watcher does not set itself, which Host is
+notifiers.audit.headers.X-Key: must be printable ASCII text that is not blank
+notifiers.chat.type: got 'slak'; must be slack, webhook, console or apprise
+notifiers.e f: got 'e f'; must be a name of letters, digits, '.', '_' and '-'
+notifiers.e f.url: is missing
+notifiers.people.channel: is missing beside bot_token
+notifiers.people.mention.1: got 'bob'; must be "here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)
+notifiers.people.mention.2: got 'eve'; must be "here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)
+HTTP_PROXY: must be http://HOST:PORT or https://HOST:PORT; SOCKS is not supported
+"""  # noqa: E501 - each is one line
+
+
+def test_all_problems_are_told_at_once(problems: Problems, tmp_path: Path) -> None:
+    """What is wrong in all sources comes in one go and in our own words, whichever check finds it."""
+    found = problems(
+        EVERYTHING_WRONG,
+        WATCHER_DIGEST_ABOVE="-1",
+        WATCHER_HEARTBEAT_URL="no-url",
+        HTTP_PROXY="socks5://127.0.0.1:1",
+    )
+    said = [problem.replace(f"{tmp_path}/", "") for problem in found]
+    assert sorted(ALL_THAT_IS_WRONG.strip().splitlines()) == sorted(said)
+
+
+@pytest.mark.parametrize(
+    ("toml", "environ"),
+    [
+        (
+            "not TOML",
+            {"WATCHER_APPS__A__NOTIFY": '["audit"]', "WATCHER_APPS__A__BASE_URL": "https://a.example"},
+        ),
+        ("not TOML", {**APP, "WATCHER_SLACK_BOT_TOKEN": "xoxb-0", "WATCHER_SLACK_CHANNEL": "c"}),
+        ("not TOML", {**APP, "WATCHER_SLACK_BOT_TOKEN": "xoxb-0", "WATCHER_WEBHOOK_SECRET": "x"}),
+        ("[app.a]\n", {}),
+        ("[apps.a]\nbase_ur = 'https://a.example'\n", {}),
+        (f"{NEEDED_APP}notify = ['b']\n[notifier.b]\ntype = 'console'\n", {}),
+        (f"{NEEDED_APP}[notifiers.s]\ntype = 'slack'\nbot_token = 'xoxb-0'\nchanel = 'c'\n", {}),
+        (f"{NEEDED_APP}[notifiers.s]\ntype = 'slack'\nbot_token = 'xoxb-0'\nchannel = ' '\n", {}),
+        (f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'no-url'\n", {}),
+        (f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://w'\nurl_file = '/w'\n", {}),
+        (f"{NEEDED_APP}notify = ['n']\n[notifiers.n]\ntype = 'slak'\n", {}),
+        ("page_size = 0\n", {**APP, "WATCHER_PAGE_SIZE": "0"}),
+        (None, {"WATCHER_BASE_URL": "https://a\udcff.example"}),
+    ],
+)
+def test_what_follows_from_a_problem_is_no_other(
+    problems: Problems, toml: str | None, environ: dict[str, str]
+) -> None:
+    """A setting that is misspelt, wrong or unreadable is one problem, and not also said to be missing."""
+    assert 1 == len(problems(toml, **environ))
+
+
+TABLES: dict[str, type[BaseModel]] = {
+    "": Settings,
+    "apps.a": AppTable,
+    **{f"notifiers.{kind}": table for kind, table in NOTIFIER_TABLES.items()},
+}
+JUNK = ["true", "-3", "0.5", "nan", "''", "'x'", "'a@b'", "[]", "[1]", "[[]]", "{}", "{a = 1}", "1979-05-27"]
+OUR_WORDS = (
+    r"[\w.]+( \(\w+\))?: (got .+; )?(must be|is missing|give|cannot read|there is none|unknown setting).*"
+)
+
+
+@pytest.mark.parametrize("value", JUNK)
+def test_no_problem_is_in_the_words_of_a_library(tmp_path: Path, value: str) -> None:
+    """Whatever stands for a setting, what is wrong is said in our own words and says what is allowed."""
+    found: list[str] = []
+    for table, model in TABLES.items():
+        kind = f"type = '{table.removeprefix('notifiers.')}'\n" if table.startswith("notifiers") else ""
+        for name in model.model_fields:
+            rest = "" if name == "type" else kind
+            setting = f"{name} = {value}\n"
+            (tmp_path / "config.toml").write_text(f"[{table}]\n{rest}{setting}" if table else setting)
+            try:
+                load(None, environ=APP, directory=tmp_path)
+            except ConfigError as error:
+                found += error.problems
+    assert found
+    assert [] == [problem for problem in found if not re.fullmatch(OUR_WORDS, problem)]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"WATCHER_SLACK_BOT_TOKEN": HIDDEN},
+        {"WATCHER_SLACK_CHANNEL": "c"},
+        {
+            "WATCHER_SLACK_BOT_TOKEN": HIDDEN,
+            "WATCHER_SLACK_CHANNEL": "c",
+            "WATCHER_SLACK_WEBHOOK_URL": f"https://{HIDDEN}",
+        },
+        {"WATCHER_WEBHOOK_SECRET": HIDDEN},
+        {"WATCHER_WEBHOOK_URL": HIDDEN},
+        {"WATCHER_SLACK_WEBHOOK_URL": HIDDEN},
+    ],
+)
+def test_an_incomplete_notifier_is_a_problem(problems: Problems, given: dict[str, str]) -> None:
+    """A notifier that could never send is refused at start, without a secret in the words."""
+    [problem] = problems(**APP, **given)
+    assert HIDDEN not in problem
+
+
+def test_a_key_without_a_url_is_a_problem(problems: Problems) -> None:
+    """An access key alone makes no app, and the problem names what is missing."""
+    [problem] = problems(WATCHER_ACCESS_KEY="dynamiq_acc_0")
+    assert ("WATCHER_BASE_URL" in problem, "missing" in problem) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("toml", "hint"),
+    [
+        ("pol_interval = '1s'\n" + NEEDED_APP, "poll_interval"),
+        (NEEDED_APP + "acces_key = 'x'\n", "access_key"),
+        (NEEDED_APP + CONSOLE + "remind_afterr = []\n", "remind_after"),
+        (NEEDED_APP + "[app.b]\n", "apps"),
+    ],
+)
+def test_an_unknown_key_is_a_problem_with_a_hint(problems: Problems, toml: str, hint: str) -> None:
+    """A misspelt key of the file is refused, with what was probably meant."""
+    [problem] = problems(toml)
+    assert f"did you mean {hint}?" in problem
+
+
+def test_a_key_of_another_type_is_a_problem(problems: Problems) -> None:
+    """What belongs to another type of notifier is unknown in this one."""
+    [problem] = problems(NEEDED_APP + CONSOLE + "channel = 'c'\n")
+    assert problem.startswith("notifiers.c.channel: ")
+
+
+def test_an_unknown_variable_is_a_warning_with_a_hint(loaded: Load) -> None:
+    """A misspelt variable is no error, and its value is not shown."""
+    config = loaded(CONSOLE, **APP, WATCHER_POL_INTERVAL=HIDDEN, WATCHER_APPS__DEFAULT__USERID=HIDDEN)
+    shown = "\n".join(config.warnings)
+    assert ("did you mean WATCHER_POLL_INTERVAL?" in shown, HIDDEN in shown) == (True, False)
+    assert "did you mean WATCHER_APPS__DEFAULT__USER_ID?" in shown
+
+
+def test_what_kubernetes_sets_is_passed_over(loaded: Load) -> None:
+    """The variables that stand for a Service named `watcher` are no warnings."""
+    names = (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8080_TCP",
+        "PORT_8080_TCP_ADDR",
+    )
+    links = {f"WATCHER_{name}": "tcp://10.0.0.1:8080" for name in names}
+    assert loaded(CONSOLE, **APP, **links).warnings == ()
+
+
+def test_an_unknown_notifier_is_a_problem(problems: Problems) -> None:
+    """An app that tells a notifier there is not is refused, with those there are."""
+    [problem] = problems(f"{NEEDED_APP}notify = ['d']\n{CONSOLE}")
+    assert problem.startswith("apps.a.notify: got 'd'")
+    assert problem.endswith(" c")
+
+
+@pytest.mark.parametrize("kind", ["", "type = 'slak'\n"])
+def test_an_unknown_type_is_a_problem(problems: Problems, kind: str) -> None:
+    """A notifier without a known type is refused, with the types there are, and nothing secret shows."""
+    [problem] = problems(f"{NEEDED_APP}[notifiers.n]\n{kind}bot_token = '{HIDDEN}'\n")
+    assert ("slack, webhook, console or apprise" in problem, HIDDEN in problem) == (True, False)
+
+
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_a_named_file_must_be_there(tmp_path: Path, *, by_variable: bool) -> None:
+    """A file that was named and is missing, or is a directory, is a problem that names it."""
+    for file in (tmp_path / "gone.toml", tmp_path):
+        environ = {**APP, "WATCHER_CONFIG": str(file)} if by_variable else APP
+        with pytest.raises(ConfigError) as raised:
+            load(None if by_variable else file, environ=environ, directory=tmp_path)
+        assert [str(file) in problem for problem in raised.value.problems] == [True]
+
+
+@pytest.mark.parametrize("content", [b"a = \n", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    """What cannot be read as TOML is a problem that names the file."""
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
+        load(None, environ=APP, directory=tmp_path)
+    assert [str(tmp_path / "config.toml") in problem for problem in raised.value.problems] == [True]
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        f"[[notifiers]]\ntype = 'slack'\nbot_token = '{HIDDEN}'\n",
+        f"[[apps]]\nbase_url = 'https://a.example.com'\naccess_key = '{HIDDEN}'\n",
+        f"[apps.a]\nbase_url = 'https://bob:{HIDDEN}@a.example.com'\n",
+        f"{NEEDED_APP}[apps.a.user_id]\naccess_key = '{HIDDEN}'\n",
+        f"{NEEDED_APP}[[notifiers.n]]\ntype = 'slack'\nbot_token = '{HIDDEN}'\n",
+    ],
+)
+def test_a_secret_in_the_wrong_place_does_not_show(problems: Problems, toml: str) -> None:
+    """Where a table was written in the wrong way, what it holds stays hidden."""
+    found = problems(toml)
+    assert [HIDDEN in problem for problem in found] == [False] * len(found)
+
+
+@pytest.mark.parametrize(
+    "toml",
+    ["apps = 3\n", "notifiers = [1]\n", "[apps]\na = 1\n", f"{NEEDED_APP}[notifiers.n]\ntype = ['slack']\n"],
+)
+def test_a_wrong_shape_is_a_problem(problems: Problems, toml: str) -> None:
+    """Tables that are none are problems, whatever the environment adds, and nothing worse."""
+    assert problems(toml, **APP) != ()
+
+
+def test_endless_json_is_a_problem(problems: Problems) -> None:
+    """A variable that no parser gets to the end of is one problem."""
+    [problem] = problems(**APP, WATCHER_REDACT="[" * 100_000)
+    assert "WATCHER_REDACT" in problem
+
+
+def test_an_impossible_path_is_a_problem(tmp_path: Path) -> None:
+    """A path that no file can have is a problem like one that no file has."""
+    with pytest.raises(ConfigError):
+        load(Path("a\0b"), environ=APP, directory=tmp_path)
+
+
+def test_a_problem_is_one_line(problems: Problems) -> None:
+    """Line breaks and escape sequences in names take no effect."""
+    [problem] = problems(f'{NEEDED_APP}[notifiers."x\\n\\u001b[31my"]\ntype = "console"\n')
+    assert problem.isprintable()
+
+
+def test_a_long_value_is_cut(problems: Problems) -> None:
+    """What was given is shown as far as one needs it to recognize it."""
+    [problem] = problems(**APP, WATCHER_POLL_INTERVAL="9" * 10_000)
+    assert len(problem) < 300
+
+
+def test_a_variable_of_another_type_is_a_warning(loaded: Load) -> None:
+    """A variable for what this type of notifier does not have is as harmless as any unknown one."""
+    config = loaded(CONSOLE, **APP, WATCHER_NOTIFIERS__C__CHANNEL="c")
+    assert [warning.partition(":")[0] for warning in config.warnings] == ["WATCHER_NOTIFIERS__C__CHANNEL"]
+
+
+def test_what_cannot_be_taken_out_is_no_endless_check(
+    problems: Problems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A problem that stays wherever it stands is told, and checking ends."""
+    monkeypatch.setattr(errors, "_take_out", lambda *_: None)
+    told = problems(WATCHER_PAGE_SIZE="0", **APP)
+    assert "page_size (WATCHER_PAGE_SIZE): got '0'; must be a whole number from 1 to 500" in told

@@ -1,0 +1,342 @@
+"""One delivery: that it is sent, marked and logged, and when it is tried again or given up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.builders import (
+    NOW,
+    PEOPLE,
+    Clock,
+    ScriptedNotifier,
+    WatchedStore,
+    end,
+    make_lane,
+    make_sighting,
+    outbox,
+    records,
+    run_ids,
+    sight,
+    soon,
+)
+from watcher.delivery import dispatcher
+from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_failure
+from watcher.models import Delivery, Receipt, SampleEvent
+from watcher.notifiers.base import DeliveryError
+from watcher.sanitize.secrets import SecretError
+from watcher.store import Dead, Retry, migrations
+from watcher.store import outbox as outbox_work
+from watcher.store.migrations import open_beside
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400.0
+NEWS, END = "run.input_requested", "run.input_resolved"
+SETTINGS = DeliverySettings(backoff_max=300.0, give_up_after=DAY)
+
+
+@pytest.fixture(autouse=True)
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
+    monkeypatch.setattr(dispatcher, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[WatchedStore]:
+    """An empty store."""
+    opened = WatchedStore(tmp_path / "watcher.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The wall clock."""
+    return Clock()
+
+
+# When it is tried again
+
+
+def failed(attempt: int) -> Delivery:
+    """Returns a delivery that was due at `NOW`."""
+    return Delivery(id=7, notifier="slack", event=SampleEvent("evt", NOW), attempt=attempt, due_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error", "jitter", "wait"),
+    [
+        pytest.param(1, DeliveryError("x"), 0.0, 1.0, id="first"),
+        pytest.param(2, DeliveryError("x"), 0.0, 2.0, id="second"),
+        pytest.param(9, DeliveryError("x"), 0.0, 256.0, id="ninth"),
+        pytest.param(10, DeliveryError("x"), 0.0, 300.0, id="longest"),
+        pytest.param(5000, DeliveryError("x"), 0.0, 300.0, id="endless"),
+        pytest.param(2, DeliveryError("x"), 0.5, 1.5, id="half the jitter"),
+        pytest.param(2, DeliveryError("x"), 1.0, 1.0, id="all the jitter"),
+        pytest.param(1, DeliveryError("x", fix="y"), 0.0, 300.0, id="to be fixed"),
+        pytest.param(1, DeliveryError("x", fix="y"), 1.0, 150.0, id="to be fixed, with jitter"),
+        pytest.param(9, DeliveryError("x", retry_after=7.0), 0.5, 7.0, id="asked for"),
+        pytest.param(1, DeliveryError("x", retry_after=600.0), 0.0, 600.0, id="asked for more than longest"),
+        pytest.param(
+            1, DeliveryError("x", retry_after=7.0, fix="y"), 0.0, 7.0, id="asked for and to be fixed"
+        ),
+    ],
+)
+def test_how_long_a_failed_delivery_waits(
+    attempt: int, error: DeliveryError, jitter: float, wait: float
+) -> None:
+    """Waits double, jitter takes half at most, what needs a fix waits longest, and what is asked for wins."""
+    result = after_failure(failed(attempt), error, SETTINGS, words="words", now=NOW + 5, jitter=jitter)
+    assert Retry(7, "words", NOW + 5 + wait) == result
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        (DAY - 200, Retry(7, "words", NOW + DAY)),
+        (DAY - 0.1, Retry(7, "words", NOW + DAY)),
+        (DAY, Dead(7, "words")),
+        (10 * DAY, Dead(7, "words")),
+    ],
+)
+def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dead) -> None:
+    """The wait is cut to end when giving up is due, and only a failure from then on is final."""
+    error = DeliveryError("x", retry_after=3600.0)
+    assert expected == after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+@pytest.mark.parametrize("later", [0.0, DAY])
+def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -> None:
+    """That a destination may have taken it all the same is kept, also with the last attempt."""
+    error = DeliveryError("x", doubtful=doubtful)
+    result = after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
+    assert (later > 0, doubtful) == (isinstance(result, Dead), result.doubtful)
+
+
+# One delivery
+
+
+def test_no_wait_is_longer_than_the_longest() -> None:
+    """Where the longest wait is below the first, the first is no longer than that either."""
+    quick = DeliverySettings(backoff_max=0.5, give_up_after=60.0)
+    waits = [
+        after_failure(failed(attempt), DeliveryError("x"), quick, words="x", now=NOW, jitter=0.0)
+        for attempt in (1, 2, 9)
+    ]
+    assert [Retry(7, "x", NOW + 0.5)] * 3 == waits
+
+
+async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock) -> None:
+    """An accepted delivery is marked with its receipt, and logged with what it was."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[Receipt({"ts": "1.5"})])
+    with capture_logs() as logs:
+        await make_lane(notifier, store, clock).run(until_idle=True)
+    assert [("slack", NEWS, "sent")] == outbox(store.path)
+    assert [
+        {
+            "event": "delivery.sent",
+            "log_level": "info",
+            "notifier": "slack",
+            "delivery": 1,
+            "event_type": NEWS,
+            "attempt": 1,
+        }
+    ] == logs
+    await end(store, routes=[PEOPLE], now=NOW)
+    await make_lane(notifier, store, clock).run(until_idle=True)
+    assert (END, Receipt({"ts": "1.5"})) == (notifier.accepted[1].event.type, notifier.accepted[1].first)
+
+
+async def test_a_failed_delivery_is_tried_again_on_schedule(store: WatchedStore, clock: Clock) -> None:
+    """The same event is sent again when its wait is over, not before; the wait doubles."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("503"), DeliveryError("503"), DeliveryError("503")])
+    lane = make_lane(notifier, store, clock)
+    with capture_logs() as logs:
+        for seconds, attempts in [(0.0, 1), (0.9, 1), (1.0, 2), (2.9, 2), (3.0, 3), (6.9, 3), (7.0, 4)]:
+            clock.now = NOW + seconds
+            await lane.run(until_idle=True)
+            assert attempts == len(notifier.attempts)
+    assert [1, 2, 3, 4] == [delivery.attempt for delivery in notifier.attempts]
+    assert 1 == len({delivery.event.id for delivery in notifier.attempts})
+    assert [("sent", 4)] == [(record.state, record.attempts) for record in records(store.path)]
+    retry = {"event": "delivery.retry", "log_level": "warning", "notifier": "slack", "delivery": 1}
+    assert [
+        retry | {"event_type": NEWS, "attempt": number, "error": "503", "next_attempt_in": wait}
+        for number, wait in [(1, 1.0), (2, 2.0), (3, 4.0)]
+    ] == logs[:3]
+
+
+async def test_what_people_have_to_mend_is_logged_and_waits_longest(
+    store: WatchedStore, clock: Clock
+) -> None:
+    """A failure with a fix is tried again at the longest interval at once, and says what to fix."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("not_in_channel", fix="invite the bot")])
+    with capture_logs() as logs:
+        await make_lane(notifier, store, clock).run(until_idle=True)
+    assert [NOW + 300] == [record.next_attempt_at for record in records(store.path)]
+    assert [("delivery.retry", "invite the bot")] == [(entry["event"], entry["fix"]) for entry in logs]
+
+
+async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, clock: Clock) -> None:
+    """`Retry-After` stops everything to that destination for so long, and nothing to another."""
+    await sight(store, make_sighting("run-1"), make_sighting("run-2"))
+    slack = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
+    webhook = ScriptedNotifier("webhook", for_people=False)
+    lanes = Dispatcher([make_lane(slack, store, clock), make_lane(webhook, store, clock)])
+    with capture_logs() as logs:
+        await lanes.run(until_idle=True)
+        clock.now = NOW + 29.9
+        await lanes.run(until_idle=True)
+    assert (["run-1"], ["run-1", "run-2"]) == (run_ids(slack.attempts), run_ids(webhook.accepted))
+    assert [{"event": "notifier.paused", "log_level": "warning", "notifier": "slack", "seconds": 30.0}] == [
+        entry for entry in logs if entry["event"] == "notifier.paused"
+    ]
+    clock.now = NOW + 30
+    await lanes.run(until_idle=True)
+    assert ["run-1", "run-2"] == sorted(run_ids(slack.accepted))
+    assert ["sent"] * 4 == [state for _, _, state in outbox(store.path)]
+
+
+async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: WatchedStore, clock: Clock) -> None:
+    """That a delivery is given up does not mean that the destination takes the next one at once."""
+    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
+    lane = make_lane(notifier, store, clock)
+    clock.now = NOW + DAY
+    await lane.run(until_idle=True)
+    assert (["run-1"], ["dead", "pending"]) == (
+        run_ids(notifier.attempts),
+        [state for _, _, state in outbox(store.path)],
+    )
+    clock.now = NOW + DAY + 30
+    await lane.run(until_idle=True)
+    assert ["run-2"] == run_ids(notifier.accepted)
+
+
+async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock: Clock) -> None:
+    """After `give_up_after`, and a last attempt then, a delivery is dead and logged as an error."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("no", fix="mend it")] * 3)
+    lane = make_lane(notifier, store, clock)
+    await lane.run(until_idle=True)
+    clock.now = NOW + DAY - 100
+    await lane.run(until_idle=True)
+    assert [("pending", NOW + DAY)] == [
+        (record.state, record.next_attempt_at) for record in records(store.path)
+    ]
+    clock.now = NOW + DAY
+    with capture_logs() as logs:
+        await lane.run(until_idle=True)
+    assert [("dead", 3, "no")] == [
+        (record.state, record.attempts, record.last_error) for record in records(store.path)
+    ]
+    assert [
+        {
+            "event": "delivery.dead",
+            "log_level": "error",
+            "notifier": "slack",
+            "delivery": 1,
+            "event_type": NEWS,
+            "attempt": 3,
+            "error": "no",
+            "fix": "mend it",
+        }
+    ] == logs
+
+
+async def test_nothing_is_given_up_untried(store: WatchedStore, clock: Clock) -> None:
+    """A delivery that is older than `give_up_after` when the daemon starts is attempted all the same."""
+    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    clock.now = NOW + 2 * DAY
+    await make_lane(ScriptedNotifier(script=[DeliveryError("no")]), store, clock).run(until_idle=True)
+    assert [("dead", 1), ("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
+
+
+async def test_the_dead_come_back_when_they_are_put_back(
+    store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running lane finds, by itself, what another process put back, and sends it."""
+    await sight(store, routes=[PEOPLE])
+    clock.now = NOW + DAY
+    notifier = ScriptedNotifier(script=[DeliveryError("no")])
+    lane = make_lane(notifier, store, clock)
+    await lane.run(until_idle=True)
+    assert ["dead"] == [state for _, _, state in outbox(store.path)]
+    monkeypatch.setattr(dispatcher, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 5.0)
+    running = asyncio.create_task(lane.run())
+    with closing(open_beside(store.path)) as beside:
+        outbox_work.put_back(beside, [1], clock.now)
+    while not notifier.accepted:
+        await soon(notifier.started.get())
+    lane.stop()
+    await soon(running)
+    assert [("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "wait"),
+    [
+        (RuntimeError("a slip with details"), "unexpected RuntimeError", 1.0),
+        (
+            SecretError("notifiers.slack.bot_token: /x is empty"),
+            "notifiers.slack.bot_token: /x is empty",
+            300.0,
+        ),
+        (DeliveryError("the token xoxb-1 is bad"), "the token [redacted] is bad", 1.0),
+    ],
+)
+async def test_no_error_of_a_notifier_loses_an_alert_or_tells_a_secret(
+    store: WatchedStore, clock: Clock, error: Exception, words: str, wait: float
+) -> None:
+    """Whatever a notifier raises, the delivery is tried again, and its words are masked."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[error])
+    lane = make_lane(notifier, store, clock, scrub=lambda text: text.replace("xoxb-1", "[redacted]"))
+    with capture_logs() as logs:
+        await lane.run(until_idle=True)
+    assert [("pending", words, NOW + wait)] == [
+        (record.state, record.last_error, record.next_attempt_at) for record in records(store.path)
+    ]
+    assert ("delivery.unexpected_error" in {entry["event"] for entry in logs}) == isinstance(
+        error, RuntimeError
+    )
+    clock.now = NOW + wait
+    await lane.run(until_idle=True)
+    assert ["sent"] == [state for _, _, state in outbox(store.path)]
+
+
+async def test_a_receipt_is_masked_before_it_is_kept(store: WatchedStore, clock: Clock) -> None:
+    """What a destination gave back is kept without secrets."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[Receipt({"ts": "1", "echo": "xoxb-1"})])
+    lane = make_lane(notifier, store, clock, scrub=lambda text: text.replace("xoxb-1", "[redacted]"))
+    await lane.run(until_idle=True)
+    await end(store, routes=[PEOPLE], now=NOW)
+    await lane.run(until_idle=True)
+    assert Receipt({"ts": "1", "echo": "[redacted]"}) == notifier.accepted[1].first
+
+
+async def test_what_became_stale_under_way_is_dropped_and_logged(store: WatchedStore, clock: Clock) -> None:
+    """News whose request ended while it was being sent, in vain, is superseded together with the end."""
+    await sight(store, routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("503")])
+    notifier.gate.clear()
+    lane = make_lane(notifier, store, clock)
+    with capture_logs() as logs:
+        running = asyncio.create_task(lane.run(until_idle=True))
+        await soon(notifier.started.get())
+        await end(store, routes=[PEOPLE], now=NOW)
+        notifier.gate.set()
+        await soon(running)
+    assert ["superseded", "superseded"] == [state for _, _, state in outbox(store.path)]
+    assert [NEWS, END] == [entry["event_type"] for entry in logs if entry["event"] == "delivery.superseded"]

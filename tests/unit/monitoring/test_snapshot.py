@@ -1,0 +1,203 @@
+"""How the daemon is, by its database and its memory."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import (
+    APP,
+    BOTH,
+    NOW,
+    Clock,
+    claim,
+    damage,
+    end,
+    make_sighting,
+    open_store,
+    pending,
+    sight,
+)
+from watcher.models import Route
+from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
+from watcher.store import Dead, Retry, Store, StoreError, queries
+from watcher.store.migrations import open_reader
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A store, the clocks, and a monitor of it."""
+
+    path: Path
+    store: Store
+    clock: Clock
+    vitals: Vitals
+    turns: dict[str, float]
+    monitor: Monitor
+
+    def standing(self) -> tuple[tuple[int, float | None], Mapping[str, tuple[int, float | None, int]]]:
+        """What waits of the app, and what is undelivered and dead of each notifier."""
+        now = self.monitor.look()
+        (app,) = now.apps
+        return (app.pending, app.oldest_pending), {
+            notifier.name: (notifier.undelivered, notifier.oldest_undelivered, notifier.dead)
+            for notifier in now.notifiers
+        }
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A monitor of an empty database, as right after a start."""
+    path, clock, turns = tmp_path / "watcher.db", Clock(), dict[str, float]()
+    vitals = Vitals(monotonic=clock.time, wall=clock.time)
+    monitor = Monitor(
+        path,
+        intervals={APP.name: 15.0},
+        notifiers=["slack", "webhook"],
+        vitals=vitals,
+        turns=lambda: turns,
+        turn_within=5.0,
+        monotonic=clock.time,
+        wall=clock.time,
+    )
+    async with open_store(path) as store:
+        yield Bench(path, store, clock, vitals, turns, monitor)
+
+
+async def fail(store: Store, code: str = "timeout") -> None:
+    """Records that the app cannot be polled."""
+    await store.record_failure(
+        APP, BOTH, status=None, code=code, message="too slow", since=NOW, alert_after=1e9, now=NOW
+    )
+
+
+async def test_a_fresh_start_is_not_ready(bench: Bench) -> None:
+    """Until the first poll nobody knows what waits, and that is said."""
+    assert ["app support: not polled yet"] == [str(problem) for problem in bench.monitor.ready().problems]
+    bench.vitals.polled(APP.name, took=0.1, whole=True)
+    assert bench.monitor.ready().good
+
+
+async def test_what_waits_is_known_right_after_a_start(bench: Bench) -> None:
+    """What an earlier process recorded counts before anything was polled."""
+    await sight(bench.store, make_sighting("run-1"), make_sighting("run-2"))
+    bench.clock.now += 60
+    waiting = {"slack": (2, 60.0, 0), "webhook": (2, 60.0, 0)}
+    assert ((2, 60.0), waiting) == bench.standing()
+    await end(bench.store, "run-1", now=bench.clock.now)
+    assert (1, 60.0) == bench.standing()[0]
+
+
+async def test_what_is_not_due_yet_is_not_undelivered(bench: Bench) -> None:
+    """An escalation that waits for its time is no arrears, until its time has come."""
+    await sight(bench.store, routes=[Route("slack", for_people=True, after=900.0)])
+    bench.clock.now += 600
+    assert (0, None, 0) == bench.standing()[1]["slack"]
+    bench.clock.now += 301
+    assert (1, 1.0, 0) == bench.standing()[1]["slack"]
+
+
+async def test_what_is_retried_stays_undelivered_since_it_was_due(bench: Bench) -> None:
+    """Waiting for the next attempt does not hide a delivery, and its error is shown."""
+    await sight(bench.store)
+    (delivery,) = await claim(bench.store, "slack")
+    await bench.store.settle_and_claim(
+        "slack", [Retry(delivery.id, "HTTP 500", NOW + 9000)], limit=0, now=NOW, pause_until=NOW + 700
+    )
+    bench.clock.now += 600
+    slack, _ = bench.monitor.look().notifiers
+    assert (1, 600.0, "HTTP 500", 100.0) == (
+        slack.undelivered,
+        slack.oldest_undelivered,
+        slack.last_error,
+        slack.paused_for,
+    )
+    assert [("notifier", "slack"), ("notifier", "webhook")] == [
+        (problem.kind, problem.name) for problem in bench.monitor.ready().problems[1:]
+    ]
+
+
+async def test_the_dead_are_counted(bench: Bench) -> None:
+    """A delivery that was given up is dead and no longer undelivered."""
+    await sight(bench.store)
+    (delivery,) = await claim(bench.store, "webhook")
+    await bench.store.settle_and_claim("webhook", [Dead(delivery.id, "HTTP 410")], limit=0, now=NOW)
+    assert (0, None, 1) == bench.standing()[1]["webhook"]
+
+
+async def test_only_what_is_configured_counts(bench: Bench) -> None:
+    """Deliveries and failures of what was taken out of the configuration are nobody's problem."""
+    bench.vitals.polled(APP.name, took=0.1, whole=True)
+    await sight(bench.store, routes=[Route("gone", for_people=True)])
+    await bench.store.retire(["slack", "webhook"], now=NOW)
+    bench.clock.now += 30
+    assert bench.monitor.ready().good
+    with closing(open_reader(bench.path)) as connection:
+        assert {"gone"} == queries.notifiers(connection, [], now=NOW).keys()
+
+
+async def test_up_and_down(bench: Bench) -> None:
+    """An app is up if the last poll that anybody recorded succeeded, in whichever process."""
+    assert not bench.monitor.look().apps[0].up
+    await bench.store.record_success(APP, BOTH, hidden=frozenset(), now=NOW)
+    assert bench.monitor.look().apps[0].up
+    await fail(bench.store)
+    (app,) = bench.monitor.look().apps
+    assert (False, "timeout") == (app.up, app.failure and app.failure.code)
+
+
+async def test_lanes_must_go_round(bench: Bench) -> None:
+    """A lane of the dispatcher that is stuck is named, and so is anything else that should have stirred."""
+    bench.turns["slack"] = NOW
+    bench.vitals.expect("scheduler", 600.0)
+    bench.clock.now += 60
+    assert bench.monitor.alive().good
+    bench.clock.now += 6
+    assert ["notifier slack"] == [problem.name for problem in bench.monitor.alive().problems]
+
+
+async def test_a_database_that_cannot_be_read(bench: Bench) -> None:
+    """It is a problem of its own, not an exception, for those who ask whether the daemon is ready."""
+    damage(bench.path)
+    assert ["database"] == [problem.name for problem in bench.monitor.ready().problems]
+    with pytest.raises(StoreError):
+        bench.monitor.view()
+
+
+async def test_the_view_is_bounded(bench: Bench) -> None:
+    """However much waits, the page shows the longest waiting and the number of all."""
+    await sight(bench.store, *(make_sighting(f"run-{number}") for number in range(WAITING_SHOWN + 5)))
+    view = bench.monitor.view()
+    assert (WAITING_SHOWN, WAITING_SHOWN + 5) == (len(view.waiting), view.now.apps[0].pending)
+    assert WAITING_SHOWN + 5 == len(bench.monitor.pending())
+
+
+async def test_what_ended_last_comes_first(bench: Bench) -> None:
+    """The view lists what was resolved, the latest first, with its outcome."""
+    await sight(bench.store, make_sighting("run-1"), make_sighting("run-2"))
+    await end(bench.store, "run-2", now=NOW + 10)
+    await end(bench.store, "run-1", now=NOW + 20)
+    assert [("run-1", "answered", NOW + 20), ("run-2", "answered", NOW + 10)] == [
+        (ended.run_id, ended.outcome, ended.resolved_at) for ended in bench.monitor.view().ended
+    ]
+
+
+async def test_the_page_knows_what_requests_are_about(bench: Bench) -> None:
+    """The page has the parameters of what waits and who asks; programs get neither."""
+    small, huge = {"amount": 620}, {"text": "x" * 20_000}
+    for run_id, params in (("run-1", small), ("run-2", huge)):
+        sighting = make_sighting(run_id)
+        run = replace(sighting.run, user_id="customer-7421")
+        request = replace(sighting.request, params=params, editable_params=("amount",))
+        await sight(bench.store, replace(sighting, run=run, request=request))
+    first, second = bench.monitor.view().waiting
+    assert (small, ("amount",), "customer-7421") == (first.params, first.editable_params, first.user_id)
+    assert f"({len(json.dumps(huge))} characters)" == second.params
+    assert [None, None] == [request.params for request in pending(bench.path)]
+    assert not {"params", "user_id"} & bench.monitor.pending()[0].keys()

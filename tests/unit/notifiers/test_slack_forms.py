@@ -1,0 +1,238 @@
+"""Blocks, fallback and plain text say the same: what is cut is told, and nothing else is missing or added."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.events import (
+    EVERY,
+    FAILURE,
+    REQUESTED,
+    RUN,
+    SILENT,
+    asking,
+)
+from tests.support.slack_html import Post, page
+from tests.support.slack_markup import formatted_date, mentions_fired, seen
+from tests.support.slack_rules import refused
+from watcher.messages import Message, facts, headline, moment, more_items, render, summary
+from watcher.models import (
+    App,
+    AppEvent,
+    DigestEntry,
+    DigestEvent,
+    Event,
+    Json,
+    NotifierEvent,
+    RequestEvent,
+    SampleEvent,
+)
+from watcher.notifiers.slack.blocks import blocks, fallback, plain
+
+NOW: Final = 1781082940.0
+
+CUT: Final = re.compile(r"(.*)… \((\d+) more characters\)", re.DOTALL)
+
+MARK: Final = " ✎ editable"
+
+LOOKALIKES: Final = str.maketrans("\u2217\u223c\u02cb\uff20\u203a\uff3f\ua789\u2024", "*~`@>_:.")
+"""What stands in for characters that would act, and for which."""
+
+GLUE: Final = r"(?:[:·—,()]|-|\(editable\)|✎editable|Whattodo:|Opentherequest|,run)*"
+"""What the forms have between the parts of a message, without spaces."""
+
+_MARKUP = st.lists(
+    st.sampled_from([*"<>&!@#|*_~`:\n /.^x", "<!here>", "&lt;", "https://", "evil.example", ":tada:", "😀"]),
+    max_size=20,
+).map("".join)
+_WORDS = st.text("abc ,;-()\n", min_size=1, max_size=30)
+_TEXTS = _MARKUP | _WORDS
+_VALUES = _TEXTS | st.none() | st.booleans() | st.integers() | st.lists(_TEXTS, max_size=3)
+_LINKS = st.none() | _MARKUP.map("https://x.example/{}".format)
+_ENTRIES = st.lists(
+    st.builds(
+        DigestEntry,
+        run_id=_TEXTS,
+        type=st.sampled_from(["approval_request", "human_feedback", "new"]),
+        prompt=st.none() | _TEXTS,
+        first_seen_at=st.just(NOW),
+        link=_LINKS,
+        outcome=st.none() | st.sampled_from(["answered", "canceled", "replaced"]),
+        waited=st.none() | st.floats(0, 1e6),
+    ),
+    min_size=1,
+    max_size=12,
+).map(tuple)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """Returns an event of any kind, of which every part that is other people's is made up."""
+    params: Json = draw(st.dictionaries(_TEXTS, _VALUES, max_size=5) | _TEXTS)
+    editable = (
+        tuple(draw(st.lists(st.sampled_from(list(params)), max_size=2)))
+        if isinstance(params, dict) and params
+        else ()
+    )
+    asked = asking(draw(_TEXTS), params, editable=editable)
+    kind = draw(st.sampled_from(EVERY))
+    run = replace(RUN, id=draw(_TEXTS), user_id=draw(_TEXTS), session_id=draw(_TEXTS))
+    app = App(draw(_TEXTS)[:100], "https://x.example")
+    match kind:
+        case RequestEvent():
+            return replace(kind, app=app, run=run, request=asked.request, link=draw(_LINKS))
+        case DigestEvent():
+            return replace(kind, app=app, digest=replace(kind.digest, entries=draw(_ENTRIES)))
+        case AppEvent():
+            return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
+        case NotifierEvent():
+            return replace(kind, failure=replace(SILENT, notifier=draw(_TEXTS), message=draw(_TEXTS)))
+        case SampleEvent():
+            return kind
+
+
+def bare(text: str) -> str:
+    """Returns a text without spaces, and with look-alikes as what they stand for."""
+    return re.sub(r"\s", "", text).translate(LOOKALIKES)
+
+
+def parts(message: Message, when: Callable[[float], str], *, links: bool) -> Iterator[str]:
+    """Yields what a message has to tell, in order; `when` shows a moment, `links` has links read."""
+    yield message.title
+    yield message.lead or ""
+    yield message.advice or ""
+    yield message.body
+    for row in message.rows:
+        yield row.name
+        yield row.value
+    for item in message.items:
+        yield item.text
+        yield item.note
+        yield item.run if not item.link else item.link if links else ""
+    yield more_items(message) if message.dropped_items else ""
+    yield (links and message.link) or ""
+    for fact in message.facts:
+        yield fact.label
+        yield fact.value if isinstance(fact.value, str) else when(fact.value)
+
+
+def notification(message: Message) -> str:
+    """Returns the text that notifications show: title and question in a line, then the rest."""
+    return summary(replace(message, title=headline(message), body=""))
+
+
+def says(text: str, expected: Iterator[str]) -> bool:
+    """Whether a text is the expected parts in order, with nothing but words of ours between them."""
+    return (
+        re.fullmatch(GLUE.join(re.escape(bare(part)) for part in ["", *expected, ""]), bare(text)) is not None
+    )
+
+
+def as_people_see(time: float) -> str:
+    """Returns a moment as a client of Slack's shows it."""
+    return formatted_date(datetime.fromtimestamp(int(time), UTC), "{date_short_pretty} {time}", NOW)
+
+
+def told(shown: str, whole: str) -> bool:
+    """Whether a text is there whole, or its beginning with the right number of what is missing."""
+    if shown == whole:
+        return True
+    match = CUT.fullmatch(shown)
+    return match is not None and match[1] == whole[: len(whole) - int(match[2])].rstrip()
+
+
+def rows_of(built: list[Json]) -> Iterator[tuple[str, str]]:
+    """Yields name and value of each parameter in blocks."""
+    for block in built:
+        for part in block.get("elements", []):
+            if part["type"] == "rich_text_list":
+                for item in part["elements"]:
+                    name, *rest = (element["text"] for element in item["elements"])
+                    yield name, "".join(rest).removesuffix(MARK).removeprefix(": ")
+
+
+@settings(deadline=None)
+@given(events())
+def test_the_forms_say_the_same(event: Event) -> None:
+    """What people read in the blocks is the plain text: each part of the message in order, no more."""
+    message = render(event)
+    sign, _, whole = seen({"blocks": blocks(message)}, NOW).partition(" ")
+    assert len(sign) == 1
+    assert says(whole, parts(message, as_people_see, links=False))
+    assert says(summary(message), parts(message, moment, links=True))
+    assert told(unescape(fallback(message)), notification(message))
+    text = seen({"text": plain(message)}, NOW)
+    link = "\nOpen" if message.link else ""
+    assert text.endswith(link)
+    without = summary(replace(message, link=None))
+    assert told(text.removesuffix(link).translate(LOOKALIKES), without.translate(LOOKALIKES))
+
+
+@settings(deadline=None)
+@given(events())
+def test_only_our_link_and_mentions_act(event: Event) -> None:
+    """Drawn as a page, no form shows a mention or link but ours, and the page is the same text."""
+    message = render(event)
+    for form in ({"text": "x", "blocks": blocks(message, ("here",))}, {"text": plain(message, ("here",))}):
+        called = ["!here"] if message.tone in {"urgent", "reminder", "trouble"} else []
+        assert called == mentions_fired(form)
+        drawn = page([Post(form, NOW)], now=NOW).partition("<body>")[2]
+        assert drawn.count('class="mention') == len(called)
+        links = [message.link, *(item.link for item in message.items if "blocks" in form)]
+        assert drawn.count("<a ") == len([link for link in links if link])
+        for tag in ("<b>", "<i>", "<s>", "<code>", "<pre>"):
+            assert "blocks" in form or tag not in drawn.replace("<b>watcher</b>", "")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    prompt=st.integers(0, 15_000),
+    values=st.lists(st.integers(0, 2500), max_size=60),
+    of=st.sampled_from(["a", "&", "😀", '"', "a ", "*", "x.y "]),
+)
+def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
+    """Of every text, what is shown and what is said to be missing add up, and so do the rows."""
+    event = asking(of * prompt, {f"name {number}": of * length for number, length in enumerate(values)})
+    message = render(event)
+    built = blocks(message, ("here",))
+    assert refused({"text": fallback(message), "blocks": built}) == ""
+    (quote,) = (
+        part["elements"][0]["text"]
+        for block in built
+        for part in block.get("elements", [])
+        if part["type"] in {"rich_text_quote", "rich_text_section"} and "Open" not in str(part)
+    )
+    assert told(quote, message.body)
+    listed = list(rows_of(built))
+    missing = [
+        int(number)
+        for number in re.findall(r"^… (\d+) more parameters$", seen({"blocks": built}), re.MULTILINE)
+    ]
+    listed = listed[: len(listed) - len(missing)]
+    assert len(listed) + sum(missing) == len(values)
+    for (name, value), row in zip(listed, message.rows, strict=False):
+        assert (name, True) == (row.name, told(value, row.value))
+    assert told(unescape(fallback(message)), notification(message))
+    in_text = seen({"text": plain(message, ("here",))}).removeprefix("@here\n")
+    assert told(in_text.translate(LOOKALIKES), summary(message).translate(LOOKALIKES))
+
+
+@pytest.mark.parametrize("event", EVERY, ids=[event.type for event in EVERY])
+def test_labels_are_in_every_form(event: Event) -> None:
+    """Each label that is beside the question stands in the blocks and in the plain text."""
+    message: Any = render(event)
+    labels = [label for label, _ in facts(message)]
+    for text in (seen({"blocks": blocks(message)}), plain(message)):
+        assert [label for label in labels if f"{label}: " not in text] == []
+
+
+def test_a_request_has_facts() -> None:
+    """The labels that are looked for are there."""
+    assert len(list(facts(render(REQUESTED)))) >= 3

@@ -1,0 +1,381 @@
+"""Polls that fail: how long the app is left alone, who hears of it, and what is logged."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from tests.support.builders import BOTH, NOW, claim, damage, end, event_of, hold, outbox, soon
+from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
+from watcher.models import AppEvent
+from watcher.sanitize.secrets import Redactor, Secret
+from watcher.store import Sent, StoreUnusable, migrations
+
+pytestmark = pytest.mark.anyio
+
+FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+    """A poller's surroundings."""
+    async with open_bench(tmp_path / "watcher.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a locked database fail quickly, where the store is opened after it."""
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
+
+
+def entries(logs: list[EventDict], event: str, *names: str) -> list[tuple[object, ...]]:
+    """Returns these fields of every log line of an event."""
+    return [tuple(entry[name] for name in names) for entry in logs if entry["event"] == event]
+
+
+# How long
+
+
+async def test_waits_grow_and_start_anew_after_a_success(bench: PollBench) -> None:
+    """Each failure in a row doubles the wait from the interval up to the longest; a success forgets them."""
+    poller = bench.poller(poll_interval=15.0)
+    bench.api.pages = [refusal(503, "unavailable")]
+    waits = [await poller.poll() for _ in range(7)]
+    assert [15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] == waits
+    bench.api.lists()
+    assert None is await poller.poll()
+    bench.api.pages = [refusal(503, "unavailable")]
+    assert 15.0 == await poller.poll()
+
+
+async def test_jitter_shortens_a_wait_by_half_at_most(bench: PollBench) -> None:
+    """The random number that is passed in decides how much of half the wait is taken away."""
+    bench.api.pages = [refusal(503, "unavailable")]
+    assert 20.0 / 2 == await bench.poller(poll_interval=20.0, jitter=lambda: 1.0).poll()
+    assert 15.0 == await bench.poller(poll_interval=20.0, jitter=lambda: 0.5).poll()
+
+
+@pytest.mark.parametrize(
+    ("asked", "wait"), [("7", 7.0), ("Fri, 15 Jan 2027 08:00:40 GMT", 40.0), ("0", 15.0), ("soon", 15.0)]
+)
+async def test_what_the_api_asks_for_wins(bench: PollBench, asked: str, wait: float) -> None:
+    """`Retry-After`, in seconds or as a date, is the wait; without a usable one the backoff is."""
+    bench.api.pages = [refusal(429, "rate_limited", Retry_After=asked)]
+    assert wait == await bench.poller(poll_interval=15.0).poll()
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (refusal(400, "bad_request"), 400, "bad_request"),
+        (refusal(401, "unauthorized"), 401, "unauthorized"),
+        (refusal(403, "forbidden"), 403, "forbidden"),
+        (Answer(404, "<h1>no such host</h1>"), 404, "not_found"),
+        (refusal(408, "slow"), 408, "slow"),
+        (Answer(502, "<h1>bad gateway</h1>"), 502, "server_error"),
+        (Answer(200, "<h1>welcome</h1>"), 200, "invalid_response"),
+        (Answer(200, {"data": None}), None, "invalid_response"),
+        (Answer(302, "", {"Location": "https://elsewhere.example"}), 302, "redirect"),
+    ],
+)
+async def test_every_refusal_is_a_failed_poll_that_ends_nothing(
+    bench: PollBench, answer: Answer, status: int | None, code: str
+) -> None:
+    """Whatever the list answers but a list, the app is left alone for a while and what waits stays."""
+    poller = bench.poller()
+    bench.api.lists(api_run("run-1", question()))
+    await poller.poll()
+    bench.api.pages = [answer]
+    with capture_logs() as logs:
+        assert 15.0 == await poller.poll()
+    assert [("support", status, code, 15.0, "warning")] == entries(
+        logs, "poll.failed", "app", "status", "code", "next_attempt_in", "log_level"
+    )
+    assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+    assert NOW == poller.last_success
+
+
+async def test_a_poll_that_takes_too_long_is_cut_short_and_keeps_what_it_had(bench: PollBench) -> None:
+    """A whole poll may take 30 times the timeout of a call; the page before the endless one counts."""
+    bench.api.pages = [[api_run("run-1", question())], []]
+
+    async def never(call: str) -> None:
+        if call == "page 2":
+            await asyncio.Event().wait()
+
+    bench.api.before = never
+    with capture_logs() as logs:
+        assert 15.0 == await bench.poller(request_timeout=0.02).poll()
+    assert [("timeout", "the poll took longer than 0.6 s")] == entries(logs, "poll.failed", "code", "error")
+    assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+
+
+async def test_a_key_file_is_read_at_each_attempt(bench: PollBench, tmp_path: Path) -> None:
+    """A key file that goes missing is a failed poll that names it; when it is back the next poll works."""
+    file = tmp_path / "key"
+    poller = bench.poller(access_key=Secret("apps.support.access_key", Redactor(), file=file))
+    with capture_logs() as logs:
+        assert None is not await poller.poll()
+    assert ["access_key_unreadable"] == [code for (code,) in entries(logs, "poll.failed", "code")]
+    assert [f"apps.support.access_key: cannot read {file}: No such file or directory"] == [
+        error for (error,) in entries(logs, "poll.failed", "error")
+    ]
+    file.write_text("dynamiq_acc_1")
+    assert None is await poller.poll()
+
+
+# Who hears of it
+
+
+async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: PollBench) -> None:
+    """Two minutes after the last success the lanes have an alert, once; the recovery carries its `since`."""
+    poller = bench.poller()
+    worked = bench.clock.now = NOW + 50
+    bench.api.lists(api_run("run-1", question()))
+    await poller.poll()
+    bench.wakes.clear()
+    bench.api.pages = [refusal(401, "unauthorized", "the key is gone")]
+    with capture_logs() as logs:
+        for later in (60, 119, 120, 180):
+            bench.clock.now = worked + later
+            await poller.poll()
+    assert [("support", "unauthorized", "the key is gone", "2027-01-15T08:00:50Z", 1, "error")] == entries(
+        logs, "app.failing", "app", "code", "error", "since", "pending", "log_level"
+    )
+    for failing in await claim(bench.store, "webhook", now=bench.clock.now):
+        await bench.store.settle_and_claim("webhook", [Sent(failing.id, None)], limit=0, now=bench.clock.now)
+    bench.clock.now = worked + 200
+    bench.api.lists(api_run("run-1", question()))
+    with capture_logs() as logs:
+        assert None is await poller.poll()
+        assert None is await poller.poll()
+    assert [("support", "2027-01-15T08:00:50Z", 1)] == entries(
+        logs, "app.recovered", "app", "since", "pending"
+    )
+    assert [("slack", FAILING)] == entries(logs, "delivery.superseded", "notifier", "event_type")
+    assert [worked + 120, worked + 200] == bench.wakes
+    assert [
+        ("slack", FAILING, "superseded"),
+        ("webhook", FAILING, "sent"),
+        ("webhook", RECOVERED, "pending"),
+    ] == outbox(bench.path)[2:]
+
+
+async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> None:
+    """When the API asks for an hour of rest, people are told after two minutes and not after the hour."""
+    poller, told = bench.poller(), asyncio.Event()
+    poller._alert._wake = told.set
+    bench.api.pages = [refusal(429, "rate_limited", "slow down", Retry_After="3600")]
+    bench.clock.now = NOW + 119.98
+    with capture_logs() as logs:
+        assert 3600.0 == await poller.poll()
+        assert [] == outbox(bench.path)
+        await soon(told.wait())
+    assert [("rate_limited", "slow down", "2027-01-15T08:00:00Z")] == entries(
+        logs, "app.failing", "code", "error", "since"
+    )
+    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.path)]
+    await poller.poll()
+    assert 2 == len(outbox(bench.path))
+
+
+async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> None:
+    """An app whose very first poll does not come to an end is told of meanwhile, its recovery after it."""
+    poller, told = bench.poller(alert_after=0.0, request_timeout=0.5), asyncio.Event()
+    poller._alert._wake = told.set
+
+    async def until_told(_: str) -> None:
+        await soon(told.wait())
+        bench.clock.now += 1
+
+    bench.api.before = until_told
+    with capture_logs() as logs:
+        assert None is await poller.poll()
+    assert [("timeout", "the poll has not ended yet")] == entries(logs, "app.failing", "code", "error")
+    assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.path) if kind == RECOVERED]
+
+
+async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
+    """When an app has failed before, the time counts from then on and the reason is the last known."""
+    poller, told = bench.poller(), asyncio.Event()
+    bench.clock.now = NOW + 100
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    poller._alert._wake = told.set
+
+    async def until_told(_: str) -> None:
+        await soon(told.wait())
+
+    bench.api.before = until_told
+    bench.clock.now = NOW + 119.98
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("unavailable", "2027-01-15T08:00:00Z")] == entries(logs, "app.failing", "code", "since")
+
+
+async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench) -> None:
+    """A success calls the alert off that a failure before it had set up."""
+    poller = bench.poller()
+    bench.clock.now = NOW + 60
+    bench.api.pages = [refusal(503, "unavailable")]
+    timers = []
+    for _ in range(2):
+        await poller.poll()
+        timers.append(poller._alert._alarm._timer)
+        bench.api.lists()
+    assert [True, False] == [timer is not None for timer in timers]
+    assert [] == outbox(bench.path)
+
+
+async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(bench: PollBench) -> None:
+    """An alert that cannot be recorded between two polls is logged; the next poll has to tell."""
+    poller = bench.poller()
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    damage(bench.path)
+    with capture_logs() as logs:
+        await poller._alert._tell()
+    assert ["poll.unrecorded"] == [entry["event"] for entry in logs]
+    with pytest.raises(StoreUnusable):
+        await poller.poll()
+
+
+async def test_an_app_that_never_worked_is_told_from_the_start_of_the_process(bench: PollBench) -> None:
+    """Without any success the two minutes count from when the poller was made."""
+    poller = bench.poller()
+    bench.api.pages = [refusal(404, "not_found")]
+    bench.clock.now = NOW + 120
+    await poller.poll()
+    (failing,) = await claim(bench.store, "webhook", now=bench.clock.now)
+    failure = event_of(failing, AppEvent).failure
+    assert (404, "not_found", NOW) == (
+        failure.status,
+        failure.code,
+        failure.since,
+    )
+
+
+async def test_a_secret_that_the_api_echoes_reaches_nobody(bench: PollBench) -> None:
+    """A key in an error's code or message is masked in logs and in what is told."""
+    redactor = Redactor()
+    key = Secret("apps.support.access_key", redactor, value="dynamiq_acc_0123456789")
+    poller = bench.poller(redactor=redactor, access_key=key)
+    bench.api.lists(api_run("run-1"))
+    bench.api.runs["run-1"] = refusal(403, "bad dynamiq_acc_0123456789", "no dynamiq_acc_0123456789")
+    bench.clock.now = NOW + 120
+    with capture_logs() as logs:
+        await poller.poll()
+    (failing,) = await claim(bench.store, "webhook", now=bench.clock.now)
+    failure = event_of(failing, AppEvent).failure
+    assert ("bad [redacted]", "no [redacted]") == (failure.code, failure.message)
+    assert ["poll.failed", "app.failing"] == [entry["event"] for entry in logs]
+    assert "0123456789" not in str(logs)
+
+
+# The database
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
+    """While the database is locked the app is left alone for a while, loudly; nothing is lost."""
+    async with open_bench(tmp_path / "watcher.db") as bench:
+        bench.api.lists(api_run("run-1", question()))
+        poller = bench.poller()
+        with capture_logs() as logs, closing(hold(bench.path)):
+            assert 15.0 == await poller.poll()
+        assert [("database_error", "warning")] == entries(logs, "poll.failed", "code", "log_level")
+        assert [("error",)] == entries(logs, "poll.unrecorded", "log_level")
+        assert None is await poller.poll()
+        assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+
+
+async def test_a_damaged_database_ends_the_poller(bench: PollBench) -> None:
+    """A database that cannot be used any more is no failed poll: whoever runs the poller has to know."""
+    damage(bench.path)
+    with pytest.raises(StoreUnusable):
+        await bench.poller().poll()
+
+
+async def test_a_database_damaged_during_a_failed_poll_ends_the_poller(bench: PollBench) -> None:
+    """The same holds when only the failure itself cannot be recorded."""
+
+    async def damage_and_refuse(_: str) -> None:
+        damage(bench.path)
+
+    bench.api.before = damage_and_refuse
+    bench.api.pages = [refusal(500, "internal")]
+    poller = bench.poller()
+    bench.clock.now = NOW + 120
+    with pytest.raises(StoreUnusable):
+        await poller.poll()
+
+
+# Logs
+
+
+async def test_a_quiet_poll_is_one_debug_line(bench: PollBench) -> None:
+    """Nothing new is worth one line for who debugs; news are at `info`, each with what it is about."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [
+        {
+            "event": "request.new",
+            "log_level": "info",
+            "app": "support",
+            "run": "run-1",
+            "request": "q1",
+            "type": "approval_request",
+        },
+        {
+            "event": "poll.succeeded",
+            "log_level": "info",
+            "app": "support",
+            "runs": 1,
+            "new": 1,
+            "resolved": 0,
+        },
+    ] == logs
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("poll.succeeded", "debug")] == [(entry["event"], entry["log_level"]) for entry in logs]
+
+
+async def test_a_superseded_delivery_is_logged(bench: PollBench) -> None:
+    """What people are no longer told of is logged with the fields of every delivery."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.lists()
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("slack", 1, "run.input_requested", 0, "info")] == entries(
+        logs, "delivery.superseded", "notifier", "delivery", "event_type", "attempt", "log_level"
+    )
+
+
+async def test_an_echo_of_an_answered_request_is_silent(bench: PollBench) -> None:
+    """A list that shows an answered request once more gives neither a log line nor a wake."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    await poller.poll()
+    await end(bench.store, "run-1", routes=BOTH, now=NOW)
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("debug", 0)] == entries(logs, "poll.succeeded", "log_level", "new")
+    assert 1 == len(logs)
+
+
+async def test_a_closed_poller_has_no_connections(bench: PollBench) -> None:
+    """Closing a poller closes its client."""
+    poller = bench.poller()
+    await poller.poll()
+    await poller.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await poller.poll()

@@ -1,0 +1,256 @@
+"""The store's record of apps: what is told when one fails and recovers, and what is known of each."""
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import (
+    APP,
+    BOTH,
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    event_of,
+    open_store,
+    outbox,
+    records,
+    sight,
+)
+from watcher.models import AppEvent, Failure, Route
+from watcher.store import Health, Retry, Sent, Store, queries
+from watcher.store.migrations import open_reader
+from watcher.store.results import AppStanding
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400.0
+FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
+
+
+# Apps that fail
+
+
+async def fail(
+    store: Store, *, since: float, now: float, code: str = "timeout", routes: tuple[Route, ...] = BOTH
+) -> Health:
+    """Records that the app could not be polled; it is told of after two minutes."""
+    return await store.record_failure(
+        APP, routes, status=None, code=code, message="slow", since=since, alert_after=120.0, now=now
+    )
+
+
+async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> Health:
+    """Records that the app was polled whole."""
+    return await store.record_success(APP, routes, hidden=frozenset(), now=now)
+
+
+async def test_a_failing_app_is_told_of_once(path: Path) -> None:
+    """After `alert_after` seconds every notifier is told, at once and once, whatever its `after`."""
+    patient = (replace(PEOPLE, after=600.0), MACHINE)
+    async with open_store(path) as store:
+        await sight(store, routes=())
+        told = [
+            await fail(store, since=NOW, now=NOW + later, routes=patient)
+            for later in (0, 119.9, 120, 121, 9999)
+        ]
+        (delivery,) = await claim(store, "slack", now=NOW + 120)
+    failure = Failure(None, "timeout", "slow", NOW, pending_known=1)
+    assert [None, None, failure, None, None] == [health.failure for health in told]
+    assert (FAILING, failure, APP) == (
+        delivery.event.type,
+        event_of(delivery, AppEvent).failure,
+        event_of(delivery, AppEvent).app,
+    )
+    assert [("slack", FAILING, "pending"), ("webhook", FAILING, "pending")] == outbox(path)
+    assert [("support", None, None)] * 2 == [
+        (record.app, record.run_id, record.request_id) for record in records(path)
+    ]
+
+
+async def test_a_recovery_is_told_once_with_the_same_since_across_restarts(path: Path) -> None:
+    """Neither failing nor recovery is repeated by another process, and both carry one beginning."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW)
+        assert (await fail(store, since=NOW, now=NOW + 200)).failure is not None
+        (failing,) = await claim(store, "webhook", now=NOW + 200)
+        await store.settle_and_claim("webhook", [Sent(failing.id, None)], limit=0, now=NOW + 200)
+    async with open_store(path) as store:
+        restarted = NOW + 300
+        again = await fail(store, since=restarted, now=restarted + 500, code="http_500")
+        assert Health(None) == again
+    async with open_store(path) as store:
+        recovered = await succeed(store, now=NOW + 900)
+        assert recovered.failure is not None
+        assert (NOW, "http_500") == (recovered.failure.since, recovered.failure.code)
+        assert Health(None) == await succeed(store, now=NOW + 901)
+        (delivery,) = await claim(store, "webhook", now=NOW + 900)
+    assert (RECOVERED, recovered.failure) == (delivery.event.type, event_of(delivery, AppEvent).failure)
+
+
+async def test_who_was_not_told_of_a_failing_app_is_not_told_of_its_recovery(path: Path) -> None:
+    """People not told in time hear neither; a webhook hears both, in order."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 120)
+        health = await succeed(store, now=NOW + 130)
+        assert [("slack", "superseded")] == [(stale.notifier, stale.state) for stale in health.superseded]
+    assert [
+        ("slack", FAILING, "superseded"),
+        ("webhook", FAILING, "pending"),
+        ("webhook", RECOVERED, "pending"),
+    ] == outbox(path)
+
+
+async def test_failing_news_that_fails_itself_is_dropped_after_the_recovery(path: Path) -> None:
+    """News of a failing app that was under way at its recovery and not accepted is not tried again."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 120, routes=(PEOPLE,))
+        (failing,) = await claim(store, "slack", now=NOW + 120)
+        await succeed(store, now=NOW + 130, routes=(PEOPLE,))
+        settled = await store.settle_and_claim("slack", [Retry(failing.id, "x", NOW)], limit=1, now=NOW + 131)
+    assert [FAILING, RECOVERED] == [record.type for record in settled.superseded]
+
+
+async def test_a_notifier_that_wants_no_resolutions_hears_of_a_recovery(path: Path) -> None:
+    """`resolved = false` is about requests; who was told that an app fails hears that it recovered."""
+    quiet = (replace(PEOPLE, resolved=False),)
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 120, routes=quiet)
+        (failing,) = await claim(store, "slack", now=NOW + 120)
+        await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 120)
+        await succeed(store, now=NOW + 130, routes=quiet)
+    assert [("slack", FAILING, "sent"), ("slack", RECOVERED, "pending")] == outbox(path)
+
+
+async def test_a_short_failure_is_nobodys_business(path: Path) -> None:
+    """An app that recovers before it was told of is not told of at all, and its time starts anew."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 100)
+        assert Health(None) == await succeed(store, now=NOW + 110)
+        assert Health(None, alert_at=NOW + 230) == await fail(store, since=NOW + 110, now=NOW + 200)
+    assert [] == outbox(path)
+
+
+async def test_an_app_that_never_worked_counts_from_the_start_of_the_process(path: Path) -> None:
+    """What an earlier process recorded of an app that never worked does not make its failing older."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 100)
+    async with open_store(path) as store:
+        restarted = NOW + 110
+        early = await fail(store, since=restarted, now=restarted + 119)
+        assert Health(None, alert_at=restarted + 120) == early
+        told = await fail(store, since=restarted, now=restarted + 120)
+    assert told.failure is not None
+    assert restarted == told.failure.since
+
+
+async def test_an_app_that_worked_counts_across_restarts(path: Path) -> None:
+    """For an app that has worked the beginning that an earlier process recorded stays."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW - 50)
+        await fail(store, since=NOW, now=NOW + 100)
+    async with open_store(path) as store:
+        told = await fail(store, since=NOW + 110, now=NOW + 120)
+    assert told.failure is not None
+    assert NOW == told.failure.since
+
+
+async def test_news_of_an_app_is_pruned_once_it_is_done(path: Path) -> None:
+    """Events about no request go by their own end, but not before the failure has passed."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 120, routes=(PEOPLE,))
+        (failing,) = await claim(store, "slack", now=NOW + 120)
+        await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 120)
+        assert 0 == await store.prune(before=NOW + DAY)
+        await succeed(store, now=NOW + DAY, routes=(PEOPLE,))
+        assert 1 == await store.prune(before=NOW + DAY)
+    assert [("slack", RECOVERED, "pending")] == outbox(path)
+
+
+# The state of an app
+
+
+async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
+    """Known requests, runs that hide their question, and whether it was ever polled whole come back."""
+    async with open_store(path) as store:
+        assert (await store.app_state(APP.name)).first_poll
+        await sight(store)
+        await store.record_success(APP, BOTH, hidden=frozenset({"run-8", "run-9"}), now=NOW)
+    async with open_store(path) as store:
+        state = await store.app_state(APP.name)
+        other = await store.app_state("other")
+    assert [("run-1", "q1", "Approve?")] == [
+        (request.run_id, request.request_id, request.fingerprint) for request in state.known
+    ]
+    assert ({"run-8": NOW, "run-9": NOW}, False) == (state.hidden, state.first_poll)
+    assert ((), {}, True) == (other.known, other.hidden, other.first_poll)
+
+
+async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
+    """Each whole poll says anew which runs hide their question, and since when; a failed one says nothing."""
+    async with open_store(path) as store:
+        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-8"}), now=NOW)
+        await fail(store, since=NOW, now=NOW)
+        assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).hidden
+        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-9"}), now=NOW + 5)
+        assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).hidden
+
+
+async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> None:
+    """That a quiet success is not written down within a minute does not hide the end of a failure."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW)
+        await store.record_failure(
+            APP, BOTH, status=503, code="x", message="y", since=NOW, alert_after=1.0, now=NOW + 5
+        )
+        (failing,) = await claim(store, "webhook", now=NOW + 5)
+        await store.settle_and_claim("webhook", [Sent(failing.id, None)], limit=0, now=NOW + 6)
+        assert (await succeed(store, now=NOW + 10)).failure is not None
+        (recovered,) = await claim(store, "webhook", now=NOW + 10)
+    assert (RECOVERED, APP) == (recovered.event.type, event_of(recovered, AppEvent).app)
+
+
+async def test_how_an_app_is(path: Path) -> None:
+    """A list shows why it fails and since when, what waits, and to the minute when it was last well."""
+    async with open_store(path) as store:
+        await succeed(store, now=NOW)
+        quiet = [await last_success(store, path, NOW + later) for later in (59.9, 60.0, 100.0, 60.0 - 120.0)]
+        await sight(store, routes=())
+        await fail(store, since=NOW + 100, now=NOW + 130)
+        await fail(store, since=NOW + 100, now=NOW + 140, code="http_503")
+    failure = Failure(None, "http_503", "slow", NOW + 100, pending_known=1)
+    assert [NOW, NOW + 60, NOW + 60, NOW - 60] == quiet
+    assert {
+        "support": AppStanding(
+            worked=True, failure=failure, pending=1, oldest_pending_since=NOW, last_success_at=NOW - 60
+        )
+    } == standings(path)
+
+
+async def last_success(store: Store, path: Path, now: float) -> float | None:
+    """Records a success and returns when the last one was, as it is written down."""
+    await succeed(store, now=now)
+    return standings(path)["support"].last_success_at
+
+
+def standings(path: Path) -> dict[str, AppStanding]:
+    """Returns how each app is, as a second process reads it."""
+    with closing(open_reader(path)) as connection:
+        return queries.apps(connection)
+
+
+async def test_an_app_that_never_worked_fails_since_the_start(path: Path) -> None:
+    """What an earlier process recorded of one that never worked is no beginning of what is told."""
+    async with open_store(path) as store:
+        await fail(store, since=NOW, now=NOW + 10)
+        assert NOW + 120 == (await fail(store, since=NOW, now=NOW + 20)).alert_at
+    async with open_store(path) as store:
+        assert NOW + 220 == (await fail(store, since=NOW + 100, now=NOW + 130)).alert_at
+    failure = Failure(None, "timeout", "slow", NOW + 100, pending_known=0)
+    assert {
+        "support": AppStanding(
+            worked=False, failure=failure, pending=0, oldest_pending_since=None, last_success_at=None
+        )
+    } == standings(path)

@@ -1,0 +1,320 @@
+"""The store when things go wrong: crashes, full disks, locks, damage, and other processes."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import (
+    APP,
+    BOTH,
+    BOUND,
+    MACHINE,
+    NOW,
+    claim,
+    damage,
+    hold,
+    make_sighting,
+    new_id,
+    open_store,
+    outbox,
+    pending,
+    sight,
+)
+from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnusable, migrations
+from watcher.store.migrations import MIGRATIONS, open_beside, open_reader
+
+pytestmark = pytest.mark.anyio
+
+NEWS = "run.input_requested"
+
+OTHER_PROCESS = f"""
+import asyncio, os, sys
+from pathlib import Path
+from tests.support.builders import BOTH, make_sighting, APP
+from watcher.store import Store
+
+async def main():
+    store = Store(Path(sys.argv[1]), {{new_id}})
+    {{then}}
+
+async def record(store):
+    await store.record_changes(APP, BOTH, new=[make_sighting()], now={NOW})
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a locked database fail quickly."""
+    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
+
+
+def other_process(path: Path, then: str, make_id: str = "lambda now: 'evt_other'") -> subprocess.Popen[str]:
+    """Starts a process that opens the store, and then does something with it."""
+    program = OTHER_PROCESS.format(new_id=make_id, then=then)
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the database until it is killed."""
+    with other_process(path, "print('ready', flush=True); sys.stdin.read()") as process:
+        assert process.stdout is not None
+        assert "ready" == process.stdout.readline().strip()
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def halve(path: Path) -> None:
+    """Cuts off the second half of a file."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+# All or nothing
+
+
+async def test_a_delivery_that_cannot_be_recorded_takes_its_request_with_it(path: Path) -> None:
+    """When the second half of a unit of work fails, the first half is gone too, and it can be done again."""
+    async with open_store(path) as store:
+        with closing(sqlite3.connect(path)) as beside:
+            beside.execute(
+                "CREATE TRIGGER no BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        with pytest.raises(StoreError, match="no"):
+            await sight(store)
+        assert ([], []) == (pending(path), outbox(path))
+        with closing(sqlite3.connect(path)) as beside:
+            beside.execute("DROP TRIGGER no")
+        await sight(store)
+        assert 1 == len(pending(path))
+
+
+async def test_one_request_that_cannot_be_recorded_takes_its_page_with_it(path: Path) -> None:
+    """A page of requests is recorded whole or not at all."""
+    async with open_store(path, lambda _: "evt_always_the_same") as store:
+        with pytest.raises(StoreError):
+            await sight(store, make_sighting("run-1"), make_sighting("run-2"))
+        assert ([], []) == (pending(path), outbox(path))
+
+
+async def test_a_slip_inside_a_unit_of_work_leaves_nothing_open(path: Path) -> None:
+    """An error that is not the database's passes through, and the next unit of work goes on."""
+    with pytest.raises(ZeroDivisionError):
+        async with open_store(path, lambda _: str(1 / 0)) as store:
+            await sight(store)
+    async with open_store(path) as store:
+        await sight(store)
+        assert 1 == len(pending(path))
+
+
+async def test_a_crash_between_request_and_delivery_leaves_neither(path: Path) -> None:
+    """A process that dies after the request was written and before its delivery left nothing behind."""
+    with other_process(path, "await record(store)", make_id="lambda now: os._exit(9)") as process:
+        assert 9 == process.wait(BOUND)
+    async with open_store(path) as store:
+        assert ([], []) == (pending(path), outbox(path))
+        await sight(store)
+        assert 1 == len(pending(path))
+
+
+async def test_a_crash_after_the_recording_loses_nothing(path: Path) -> None:
+    """What a unit of work returned from is there, though the process died without closing anything."""
+    with other_process(path, "await record(store); os._exit(9)") as process:
+        assert 9 == process.wait(BOUND)
+    async with open_store(path) as store:
+        assert 1 == len(pending(path))
+        assert ["evt_other"] == [delivery.event.id for delivery in await claim(store, "webhook")]
+
+
+# Full and locked
+
+
+async def test_a_full_disk_is_an_error_and_loses_nothing(path: Path) -> None:
+    """What does not fit is refused as an error that may pass; what was there stays, and later it goes in."""
+    big = make_sighting("run-2", prompt="x" * 1_000_000)
+    async with open_store(path) as store:
+        await sight(store)
+        full = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {full}")
+        with pytest.raises(StoreError, match="full") as caught:
+            await sight(store, big)
+        assert not isinstance(caught.value, StoreUnusable)
+        assert ["run-1"] == [request.run_id for request in pending(path)]
+        store._connection.execute(f"PRAGMA max_page_count = {full + 1000}")
+        await sight(store, big)
+        assert ["run-1", "run-2"] == [request.run_id for request in pending(path)]
+
+
+async def test_a_lock_of_another_process_is_an_error_that_passes(path: Path) -> None:
+    """While another connection holds the database nothing is changed; afterwards everything works again."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        (news,) = await claim(store, "webhook")
+        with closing(hold(path)):
+            with pytest.raises(StoreError, match="locked") as caught:
+                await sight(store, make_sighting("run-2"))
+            with pytest.raises(StoreError, match="locked"):
+                await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=9, now=NOW)
+        assert not isinstance(caught.value, StoreUnusable)
+        assert [("webhook", NEWS, "pending")] == outbox(path)
+        assert () == await claim(store, "webhook")
+        await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=0, now=NOW)
+        assert [("webhook", NEWS, "sent")] == outbox(path)
+
+
+async def test_a_new_database_that_is_locked_is_an_error_that_passes(path: Path) -> None:
+    """A lock at the start is told from damage, and leaves the database to be opened later."""
+    with closing(hold(path)):
+        with pytest.raises(StoreError, match="locked") as caught:
+            Store(path, new_id)
+        assert not isinstance(caught.value, StoreUnusable)
+    async with open_store(path) as store:
+        await sight(store)
+
+
+# Unusable
+
+
+async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
+    """Neither writer nor readers touch what a newer watcher wrote, and both versions are named."""
+    async with open_store(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    for opening in (lambda: Store(path, new_id), lambda: open_reader(path), lambda: open_beside(path)):
+        with pytest.raises(
+            StoreUnusable, match=f"newer watcher: it has version 99, this one knows {len(MIGRATIONS)}"
+        ):
+            opening()
+
+
+def test_a_reader_does_not_upgrade(path: Path) -> None:
+    """A database of an older version is the daemon's to upgrade; who only reads says so."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE something (else_ TEXT)")
+    with pytest.raises(StoreUnusable, match="older version; start the daemon once"):
+        open_reader(path)
+
+
+def test_a_reader_makes_no_database(path: Path) -> None:
+    """Reading where there is no database says so and leaves none behind."""
+    with pytest.raises(StoreUnusable, match="no database at"):
+        open_reader(path)
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    """Garbage is neither opened nor overwritten, and the lock is given back each time."""
+    path.write_bytes(b"this is no database" * 1000)
+    for opening in (lambda: Store(path, new_id), lambda: Store(path, new_id), lambda: open_reader(path)):
+        with pytest.raises(StoreUnusable, match="not a database"):
+            opening()
+    assert b"this is no database" * 1000 == path.read_bytes()
+
+
+async def test_a_truncated_database_is_unusable(path: Path) -> None:
+    """A database that lost its second half is reported as damaged."""
+    async with open_store(path) as store:
+        await sight(store, *[make_sighting(f"run-{number}") for number in range(200)])
+    halve(path)
+    with pytest.raises(StoreUnusable, match="malformed"):
+        Store(path, new_id)
+
+
+async def test_damaged_pages_are_unusable(path: Path) -> None:
+    """Rubbish in the middle of a database is reported as damage as soon as it is read, while it runs too."""
+    async with open_store(path) as store:
+        await sight(store)
+        damage(path)
+        with pytest.raises(StoreUnusable, match="malformed"):
+            await store.app_state(APP.name)
+    async with open_store(path) as store:
+        with pytest.raises(StoreUnusable, match="malformed"):
+            await store.app_state(APP.name)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A database in what is no directory is reported with its place."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable, match=r"cannot write .*file/watcher\.db\.lock: Not a directory"):
+        Store(tmp_path / "file" / "watcher.db", new_id)
+
+
+def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    """A database that is a directory is reported with its place."""
+    (tmp_path / "watcher.db").mkdir()
+    with pytest.raises(StoreUnusable, match=r"cannot open .*watcher\.db: unable to open"):
+        Store(tmp_path / "watcher.db", new_id)
+    with pytest.raises(StoreError, match=r"database .*watcher\.db: "):
+        open_reader(tmp_path / "watcher.db")
+
+
+# Other processes
+
+
+async def test_a_second_daemon_is_refused_and_told_who_has_it(path: Path) -> None:
+    """The second is told the process id of the first; when that is killed the database is free."""
+    with holder(path) as process:
+        with pytest.raises(StoreInUse, match=rf"in use by process {process.pid}\b"):
+            Store(path, new_id)
+        process.send_signal(signal.SIGKILL)
+        process.wait(BOUND)
+        async with open_store(path) as store:
+            await sight(store)
+    assert 1 == len(pending(path))
+
+
+async def test_a_closed_store_can_be_opened_again(path: Path) -> None:
+    """Closing gives the database back within the same process."""
+    async with open_store(path):
+        with pytest.raises(StoreInUse):
+            Store(path, new_id)
+    async with open_store(path):
+        pass
+
+
+async def test_readers_do_not_disturb_the_writer(path: Path) -> None:
+    """A reader in the middle of reading sees what was, the writer writes on, and neither waits."""
+    async with open_store(path) as store:
+        await sight(store)
+        with closing(open_reader(path)) as reader:
+            rows = reader.execute("SELECT run_id FROM requests")
+            reader.execute("BEGIN")
+            assert "run-1" == reader.execute("SELECT run_id FROM requests").fetchone()["run_id"]
+            await sight(store, make_sighting("run-2"))
+            assert ["run-1"] == [row["run_id"] for row in reader.execute("SELECT run_id FROM requests")]
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("DELETE FROM requests")
+            rows.close()
+        assert ["run-1", "run-2"] == [request.run_id for request in pending(path)]
+
+
+async def test_what_is_changed_beside_a_daemon_reaches_it(path: Path) -> None:
+    """A change by another connection is committed without a checkpoint and is seen by the running store."""
+    async with open_store(path) as store:
+        await store.record_changes(APP, BOTH, new=[make_sighting()], now=NOW)
+        with closing(open_beside(path)) as beside:
+            assert 0 == beside.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
+            assert 2 == beside.execute("PRAGMA synchronous").fetchone()[0]
+            beside.execute("UPDATE deliveries SET next_attempt_at = ?", (NOW + 60,))
+        assert () == await claim(store, "webhook", now=NOW + 59)
+        assert 1 == len(await claim(store, "webhook", now=NOW + 60))
+
+
+async def test_the_database_is_durable(path: Path) -> None:
+    """The writer uses a write-ahead log, syncs each commit, and checks references."""
+    async with open_store(path) as store:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys")
+        settings = [store._connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
+    assert ["wal", 2, 1] == settings

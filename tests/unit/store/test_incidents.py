@@ -1,0 +1,166 @@
+"""The store's record of notifiers: when one accepts nothing for long, the others hear of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import (
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    end,
+    event_of,
+    make_sighting,
+    open_store,
+    outbox,
+    records,
+    sight,
+)
+from watcher.models import NotifierEvent, NotifierFailure
+from watcher.store import Claim, Result, Retry, Sent, Store, Terms
+
+pytestmark = pytest.mark.anyio
+
+FAILING, RECOVERED = "watcher.notifier_failing", "watcher.notifier_recovered"
+TERMS = Terms(alert_after=120.0, others=(PEOPLE,))
+
+
+async def settle(store: Store, *results: Result, now: float) -> Claim:
+    """Records results of the webhook and gives out nothing."""
+    return await store.settle_and_claim("webhook", results, limit=0, now=now, terms=TERMS)
+
+
+async def fail(store: Store, now: float = NOW) -> int:
+    """Records news that the webhook does not accept, and returns the delivery."""
+    await sight(store, routes=[MACHINE], now=now)
+    (news,) = await claim(store, "webhook", now=now)
+    await settle(store, Retry(news.id, "HTTP 500", now + 300), now=now)
+    return news.id
+
+
+async def test_a_notifier_that_accepts_nothing_is_told_of_once(path: Path) -> None:
+    """After `alert_after` seconds without success the others hear why, since when and how much waits."""
+    async with open_store(path) as store:
+        await fail(store)
+        claims = [await settle(store, now=NOW + later) for later in (1, 119.9, 120, 500)]
+        (delivery,) = await claim(store, "slack", now=NOW + 120)
+    failure = NotifierFailure("webhook", "HTTP 500", NOW, undelivered=1)
+    assert [None, None, failure, None] == [one.failing for one in claims]
+    assert (FAILING, failure) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
+    assert [None] == [record.app for record in records(path) if record.type == FAILING]
+
+
+async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path: Path) -> None:
+    """Neither failing nor recovery is repeated by another process, and both carry one beginning."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        (failing,) = await claim(store, "slack", now=NOW + 200)
+        await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 201)
+    async with open_store(path) as store:
+        assert None is (await settle(store, now=NOW + 300)).failing
+        recovered = (await settle(store, Sent(number, None), now=NOW + 400)).recovered
+        assert recovered is not None
+        assert (NOW, 0) == (recovered.since, recovered.undelivered)
+        (delivery,) = await claim(store, "slack", now=NOW + 400)
+        assert (RECOVERED, recovered) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
+        assert None is (await settle(store, now=NOW + 500)).recovered
+
+
+async def test_recovery_is_told_after_however_long(path: Path) -> None:
+    """What was told of a silence that lasts is not pruned, for who got it is to hear of its end."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        (failing,) = await claim(store, "slack", now=NOW + 200)
+        await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 201)
+        assert 0 == await store.prune(before=NOW + 300)
+        await settle(store, Sent(number, None), now=NOW + 400)
+        assert [RECOVERED] == [delivery.event.type for delivery in await claim(store, "slack", now=NOW + 400)]
+
+
+async def test_a_short_failure_is_told_to_nobody(path: Path) -> None:
+    """A notifier that accepts again in time made no news, and the next failure counts anew."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        claimed = await settle(store, Sent(number, None), now=NOW + 60)
+        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 61)
+        (news,) = await claim(store, "webhook", now=NOW + 61)
+        await settle(store, Retry(news.id, "x", NOW + 900), now=NOW + 62)
+        later = [(await settle(store, now=NOW + at)).failing is not None for at in (150, 181.9, 182)]
+    assert (None, None) == (claimed.failing, claimed.recovered)
+    assert [False, False, True] == later
+
+
+async def test_one_poisoned_event_among_others_is_no_silence(path: Path) -> None:
+    """As long as a notifier accepts something it is not silent."""
+    async with open_store(path) as store:
+        await fail(store)
+        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 100)
+        (news,) = await claim(store, "webhook", now=NOW + 100)
+        await settle(store, Sent(news.id, None), now=NOW + 100)
+        assert None is (await settle(store, now=NOW + 121)).failing
+
+
+async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
+    """Something must have been tried in vain for the whole time, or nobody cries wolf."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        terms = Terms(alert_after=120.0, others=(MACHINE,))
+        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, terms=terms)
+        await end(store, routes=[PEOPLE], now=NOW + 2)
+        await sight(store, make_sighting("run-2"), routes=[PEOPLE], now=NOW + 5000)
+        (news,) = await claim(store, "slack", now=NOW + 5000)
+        retry = [Retry(news.id, "x", NOW + 5900)]
+        at_once = await store.settle_and_claim("slack", retry, limit=0, now=NOW + 5001, terms=terms)
+        later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 5121, terms=terms)
+    assert (None, True) == (at_once.failing, later.failing is not None)
+
+
+async def test_what_people_were_not_told_in_time_is_dropped(path: Path) -> None:
+    """Who had not yet heard of the failure hears nothing of its end."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        claimed = await settle(store, Sent(number, None), now=NOW + 210)
+    assert [FAILING] == [stale.type for stale in claimed.superseded]
+    assert [("slack", FAILING, "superseded")] == [row for row in outbox(path) if row[0] == "slack"]
+
+
+async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(path: Path) -> None:
+    """News of a silent notifier that was under way at its recovery and not accepted is not tried again."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        (failing,) = await claim(store, "slack", now=NOW + 200)
+        await settle(store, Sent(number, None), now=NOW + 210)
+        failed = [Retry(failing.id, "x", NOW + 300)]
+        settled = await store.settle_and_claim("slack", failed, limit=1, now=NOW + 211)
+    assert [FAILING, RECOVERED] == [record.type for record in settled.superseded]
+
+
+async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
+    """A notifier without others is recorded as failing all the same, once, for the log."""
+    alone = Terms(alert_after=120.0)
+    async with open_store(path) as store:
+        await fail(store)
+        told = [
+            (await store.settle_and_claim("webhook", (), limit=0, now=NOW + at, terms=alone)).failing
+            for at in (120, 121)
+        ]
+    assert [True, False] == [failure is not None for failure in told]
+
+
+async def test_a_recovery_says_what_still_waits(path: Path) -> None:
+    """The others learn how many deliveries the notifier has still to be sent by now, and none of later."""
+    async with open_store(path) as store:
+        number = await fail(store)
+        await settle(store, now=NOW + 200)
+        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 201)
+        await sight(store, make_sighting("run-3"), routes=[replace(MACHINE, after=900.0)], now=NOW + 202)
+        recovered = (await settle(store, Sent(number, None), now=NOW + 203)).recovered
+    assert recovered is not None
+    assert 1 == recovered.undelivered

@@ -1,0 +1,95 @@
+"""Notifiers that are configured later: they are told at the start of what waits."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import (
+    APP,
+    MACHINE,
+    NOW,
+    PEOPLE,
+    claim,
+    end,
+    event_of,
+    make_sighting,
+    open_store,
+    outbox,
+    run_ids,
+    sight,
+)
+from watcher.models import App, DigestEvent, RequestEvent, Route
+from watcher.store import Dead, Store
+
+pytestmark = pytest.mark.anyio
+
+NEWS = "run.input_requested"
+OTHER = App("sales", "https://sales.example")
+
+
+async def welcome(store: Store, *routes: Route, now: float = NOW + 100) -> dict[str, int]:
+    """Starts with these notifiers for the app."""
+    return await store.welcome([(APP, routes), (OTHER, routes)], now=now)
+
+
+async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
+    """Each request that waits, whoever else was told of it, is told at once to who is new, and not again."""
+    async with open_store(path) as store:
+        await sight(
+            store, make_sighting("run-1"), make_sighting("run-2"), make_sighting("run-3"), routes=[MACHINE]
+        )
+        await end(store, "run-2", routes=[MACHINE])
+        assert {"slack": 2} == await welcome(store, MACHINE, PEOPLE)
+        assert {} == await welcome(store, MACHINE, PEOPLE)
+        (told, _) = claimed = await claim(store, "slack", now=NOW + 100)
+    event = event_of(told, RequestEvent)
+    assert (NEWS, ["run-1", "run-3"]) == (event.type, run_ids(claimed))
+    assert (NOW + 100, NOW, NOW + 100, APP) == (event.at, event.first_seen_at, told.due_at, event.app)
+
+
+@pytest.mark.parametrize(("after", "due_at"), [(60.0, NOW + 100), (900.0, NOW + 900)])
+async def test_an_escalation_that_is_new_counts_from_the_beginning(
+    path: Path, after: float, due_at: float
+) -> None:
+    """It is due when the request has waited for so long, and at once if it has already."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE])
+        await welcome(store, replace(PEOPLE, after=after))
+        (told,) = await claim(store, "slack", now=due_at)
+    assert due_at == told.due_at
+
+
+async def test_a_backlog_that_was_passed_over_stays_so(path: Path) -> None:
+    """What nobody was told of is told to nobody who is new either."""
+    async with open_store(path) as store:
+        await sight(store, routes=[MACHINE], announce=False)
+        assert {} == await welcome(store, PEOPLE)
+    assert [] == outbox(path)
+
+
+async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
+    """Who knows of a request by a digest is not told again; many make a digest for who is new, too."""
+    people = replace(PEOPLE, digests=True)
+    async with open_store(path) as store:
+        await sight(store, *(make_sighting(f"run-{number}") for number in range(3)), routes=[people])
+        await store.release(APP.name, digest_above=2, now=NOW)
+        other = replace(people, notifier="leads")
+        assert {"leads": 3} == await welcome(store, people, other)
+        assert () == await claim(store, "leads", now=NOW + 100)
+        await store.release(APP.name, digest_above=2, now=NOW + 101)
+        (told,) = await claim(store, "leads", now=NOW + 101)
+    assert 3 == event_of(told, DigestEvent).digest.waiting
+
+
+@pytest.mark.parametrize("gone", [[], [PEOPLE]])
+async def test_who_was_given_up_is_not_new(path: Path, gone: Sequence[Route]) -> None:
+    """What is dead is for `retry`: who is there again after having been taken out is not told by itself."""
+    async with open_store(path) as store:
+        await sight(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Dead(news.id, "no")], limit=0, now=NOW)
+        await welcome(store, *gone)
+        assert {} == await welcome(store, PEOPLE)
+    assert [("slack", NEWS, "dead")] == outbox(path)

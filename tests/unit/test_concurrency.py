@@ -1,0 +1,54 @@
+"""Work that is done beside the event loop."""
+
+import asyncio
+import gc
+import threading
+
+import pytest
+
+from tests.support.builders import BOUND, soon
+from watcher.concurrency import computing
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_loop_goes_on_meanwhile() -> None:
+    """What the work waits for can happen on the loop, and its result comes back."""
+    released = threading.Event()
+    work = asyncio.create_task(computing(lambda: released.wait(BOUND)))
+    await asyncio.sleep(0)
+    released.set()
+    assert True is await soon(work)
+
+
+async def test_names_of_hosts_can_be_looked_up_meanwhile() -> None:
+    """However much is done aside, the loop's own threads are free."""
+    released = threading.Event()
+    works = [asyncio.create_task(computing(lambda: released.wait(BOUND))) for _ in range(40)]
+    await asyncio.sleep(0)
+    assert "free" == await soon(asyncio.to_thread(lambda: "free"))
+    released.set()
+    assert [True] * 40 == await soon(asyncio.gather(*works))
+
+
+async def test_garbage_is_collected_again_when_all_is_done() -> None:
+    """The collector rests until the last of several works has ended, be it by an error."""
+    released = threading.Event()
+    resting = threading.Event()
+
+    def rest() -> bool:
+        resting.set()
+        released.wait(BOUND)
+        return gc.isenabled()
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    long = asyncio.create_task(computing(rest))
+    await soon(asyncio.to_thread(resting.wait, BOUND))
+    with pytest.raises(ValueError, match="no"):
+        await soon(computing(fail))
+    assert not gc.isenabled()
+    released.set()
+    assert False is await soon(long)
+    assert gc.isenabled()
