@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.config.models import AppConfig, Config
-from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, Lane
+from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, DeliveryWorker
 from watcher.delivery.rate_limit import Pace
 from watcher.hooks import Observer
 from watcher.ids import event_id
@@ -136,12 +136,12 @@ def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
 
 def _build_lanes(
     config: Config, store: Store, notifiers: Sequence[Notifier], observer: Observer
-) -> list[Lane]:
+) -> list[DeliveryWorker]:
     settings = DeliverySettings(config.backoff_max, config.give_up_after)
     agreed = terms(config, notifiers)
     paces = {notifier.place: Pace(notifier.spacing) for notifier in notifiers}
     return [
-        Lane(
+        DeliveryWorker(
             notifier,
             store,
             settings,

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from watcher.delivery.dispatcher import DeliverySettings, Lane
+from watcher.delivery.dispatcher import DeliverySettings, DeliveryWorker
 from watcher.delivery.rate_limit import Pace
 from watcher.hooks import Observer
 from watcher.models import (
@@ -261,10 +261,10 @@ def make_lane(
     terms: Terms = Terms(),  # noqa: B008 - frozen
     pace: Pace | None = None,
     observer: Observer | None = None,
-) -> Lane:
+) -> DeliveryWorker:
     """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
     settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
-    return Lane(
+    return DeliveryWorker(
         notifier,
         store,
         settings,

@@ -72,7 +72,7 @@ def after_failure(
     return Retry(delivery.id, words, min(now + wait, give_up_at), error.doubtful)
 
 
-class Lane:
+class DeliveryWorker:
     """The deliveries of one notifier."""
 
     def __init__(
@@ -242,7 +242,7 @@ class Lane:
 class Dispatcher:
     """All lanes."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[DeliveryWorker]) -> None:
         self._lanes = lanes
 
     def wake(self) -> None:

@@ -20,7 +20,7 @@ from tests.support.poll_bench import PollBench
 from watcher.bootstrap import Parts, routes, terms
 from watcher.config.models import Config
 from watcher.daemon import _adopt
-from watcher.delivery.dispatcher import Dispatcher, Lane
+from watcher.delivery.dispatcher import Dispatcher, DeliveryWorker
 from watcher.delivery.rate_limit import Pace
 from watcher.monitoring.liveness import Vitals
 from watcher.monitoring.snapshot import Monitor
@@ -48,7 +48,7 @@ class Process:
     store: MortalStore | None = None
     last_in_flight: frozenset[int] = frozenset()
     _pollers: dict[str, Poller] = field(default_factory=dict)
-    _lanes: dict[str, Lane] = field(default_factory=dict)
+    _lanes: dict[str, DeliveryWorker] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _patience: asyncio.TimerHandle | None = None
