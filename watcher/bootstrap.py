@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.config.models import AppConfig, Config
-from watcher.delivery.dispatcher import LOOK_AGAIN, DeliverySettings, Dispatcher, DeliveryWorker
-from watcher.delivery.rate_limit import Pace
+from watcher.delivery.dispatcher import CLAIM_INTERVAL, DeliverySettings, DeliveryWorker, Dispatcher
+from watcher.delivery.rate_limit import RateLimiter
 from watcher.hooks import Observer
 from watcher.ids import event_id
 from watcher.models import Route
 from watcher.monitoring.heartbeat import Heartbeat
-from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
@@ -27,11 +27,11 @@ from watcher.notifiers.http_post import open_session
 from watcher.polling.poller import Poller, PollSettings
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
-from watcher.store import Store, Terms
+from watcher.store import NotifierPolicy, Store
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """The running parts of one process."""
 
     config: Config
@@ -39,13 +39,13 @@ class Parts:
     notifiers: Sequence[Notifier]
     pollers: Sequence[Poller]
     dispatcher: Dispatcher
-    vitals: Vitals
+    vitals: LivenessTracker
     monitor: Monitor
     heartbeat: Heartbeat | None
 
 
 @asynccontextmanager
-async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]:
+async def open_services(config: Config, observer: Observer) -> AsyncIterator[Services]:
     """Builds everything and closes it in the end.
 
     Raises:
@@ -61,21 +61,21 @@ async def open_parts(config: Config, observer: Observer) -> AsyncIterator[Parts]
         pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer, tls=tls)
         for poller in pollers:
             stack.push_async_callback(poller.close)
-        vitals = Vitals(monotonic=time.monotonic, wall=time.time)
+        vitals = LivenessTracker(monotonic=time.monotonic, wall=time.time)
         monitor = Monitor(
             config.database,
             intervals={app.name: app.poll_interval for app in config.apps},
             notifiers=[notifier.name for notifier in notifiers],
             vitals=vitals,
-            turns=dispatcher.turns,
-            turn_within=LOOK_AGAIN,
+            turns=dispatcher.last_iterations,
+            turn_within=CLAIM_INTERVAL,
             monotonic=time.monotonic,
             wall=time.time,
         )
         heartbeat = _build_heartbeat(config, monitor, session)
         if heartbeat is not None:
             stack.push_async_callback(heartbeat.close)
-        yield Parts(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
+        yield Services(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
@@ -119,10 +119,10 @@ def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> lis
     ]
 
 
-def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, Terms]:
+def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, NotifierPolicy]:
     """Returns by name what holds for each notifier; reminders come after the message that they remind of."""
     return {
-        section.name: Terms(
+        section.name: NotifierPolicy(
             remind_after=tuple(age for age in section.remind_after if age > section.after),
             apps=frozenset(app.name for app in config.apps if section.name in app.notify),
             alert_after=config.app_alert_after,
@@ -139,16 +139,16 @@ def _build_lanes(
 ) -> list[DeliveryWorker]:
     settings = DeliverySettings(config.backoff_max, config.give_up_after)
     agreed = terms(config, notifiers)
-    paces = {notifier.place: Pace(notifier.spacing) for notifier in notifiers}
+    paces = {notifier.rate_limit_key: RateLimiter(notifier.min_interval) for notifier in notifiers}
     return [
         DeliveryWorker(
             notifier,
             store,
             settings,
             agreed[notifier.name],
-            paces[notifier.place],
+            paces[notifier.rate_limit_key],
             observer=observer,
-            scrub=config.redactor.scrub,
+            scrub=config.redactor.redact,
             wall=time.time,
             jitter=random.random,
         )
@@ -190,7 +190,7 @@ def _build_pollers(
             masker=masker,
             wake=wake,
             observer=observer,
-            scrub=config.redactor.scrub,
+            scrub=config.redactor.redact,
             wall=time.time,
             jitter=random.random,
         )

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def blocking(work: Callable[[], T]) -> T:
+async def run_blocking(work: Callable[[], T]) -> T:
     """Returns what the work returns, or raises what it raises, done in a daemon thread of its own.
 
     The threads of `asyncio.to_thread` are waited for at the end of the process, so that one which a
@@ -40,14 +40,14 @@ async def blocking(work: Callable[[], T]) -> T:
     return await outcome
 
 
-async def computing(work: Callable[[], T]) -> T:
+async def run_cpu_bound(work: Callable[[], T]) -> T:
     """Returns what the work returns, like `blocking`, for work that needs the processor and much memory."""
 
     def quietly() -> T:
         with _uncollected():
             return work()
 
-    return await blocking(quietly)
+    return await run_blocking(quietly)
 
 
 _counting = threading.Lock()

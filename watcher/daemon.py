@@ -13,14 +13,14 @@ from typing import Final, NoReturn
 import structlog
 
 from watcher import __version__
-from watcher.bootstrap import Parts, open_parts, routes, terms
+from watcher.bootstrap import Services, open_services, routes, terms
 from watcher.config.models import Config
 from watcher.hooks import Observer
 from watcher.logs import flush, log_superseded
 from watcher.models import App
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
-from watcher.polling.scheduler import Schedule, poll
+from watcher.polling.scheduler import Scheduler, poll
 from watcher.store import StoreError, StoreUnusable
 
 DRAIN_SECONDS: Final = 10.0
@@ -63,7 +63,7 @@ async def run(
             notifiers=[notifier.name for notifier in parts.notifiers],
         )
         _log_warnings(config)
-        await _adopt(parts)
+        await _sync_outbox_with_config(parts)
         await _Daemon(parts, end).run(seconds)
     log.info("daemon.stopped")
 
@@ -75,10 +75,10 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_parts(config, Observer()) as parts:
+    async with open_services(config, Observer()) as parts:
         _log_warnings(config)
-        await _adopt(parts)
-        parts.store.seen()  # nothing is given out before the polls have ended
+        await _sync_outbox_with_config(parts)
+        parts.store.mark_polled()  # nothing is given out before the polls have ended
         await parts.store.prune(before=time.time() - config.retention)
         waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
         names = [notifier.name for notifier in parts.notifiers]
@@ -98,9 +98,9 @@ async def once(config: Config) -> bool:
 
 
 @asynccontextmanager
-async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Parts]:
+async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Services]:
     if not config.http_port and listening is None:
-        async with open_parts(config, Observer()) as parts:
+        async with open_services(config, Observer()) as parts:
             yield parts
         return
     from watcher.monitoring import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
@@ -109,7 +109,7 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES
     )
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(open_parts(config, metrics))
+        parts = await stack.enter_async_context(open_services(config, metrics))
         host, port = config.http_host, config.http_port
         try:
             await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
@@ -125,11 +125,11 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
 
 
 class _Daemon:
-    def __init__(self, parts: Parts, end: asyncio.Event) -> None:
+    def __init__(self, parts: Services, end: asyncio.Event) -> None:
         self._parts = parts
         self._end = end
         self._reason: Exception | None = None
-        self._schedule = Schedule(
+        self._schedule = Scheduler(
             parts.pollers,
             poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
             prune=self._prune,
@@ -166,7 +166,7 @@ class _Daemon:
             raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
 
     def _stop_withholding(self) -> None:
-        if self._parts.store.seen():
+        if self._parts.store.mark_polled():
             self._parts.dispatcher.wake()
 
     def _on_death(self, task: asyncio.Task[None]) -> None:
@@ -192,11 +192,11 @@ class _Daemon:
     async def _shift_deliveries(self, moved: float) -> None:
         """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
         try:
-            await self._parts.store.shift_deliveries(moved)
+            await self._parts.store.shift_timestamps(moved)
         except StoreUnusable:
             raise
         except StoreError as error:
-            log.warning("daemon.clock_unshifted", error=str(error))
+            log.warning("clock.shift_failed", error=str(error))
 
 
 def _end_by_signal() -> asyncio.Event:
@@ -226,7 +226,7 @@ def _log_warnings(config: Config) -> None:
         log.warning("config.warning", message=warning)
 
 
-async def _adopt(parts: Parts) -> None:
+async def _sync_outbox_with_config(parts: Services) -> None:
     """Brings the outbox in line with a configuration that may have changed since the last start."""
     names = [notifier.name for notifier in parts.notifiers]
     ages = {name: kept.remind_after for name, kept in terms(parts.config, parts.notifiers).items()}
@@ -235,10 +235,10 @@ async def _adopt(parts: Parts) -> None:
     audiences = [
         (App(app.name, app.base_url), routes(parts.config, app, parts.notifiers)) for app in parts.config.apps
     ]
-    for notifier, requests in (await parts.store.welcome(audiences, now=time.time())).items():
-        log.info("notifier.new", notifier=notifier, requests=requests)
-    await parts.store.withhold(list(apps))
-    for delivery in await parts.store.retire(names, now=time.time()):
+    for notifier, requests in (await parts.store.backfill_new_notifiers(audiences, now=time.time())).items():
+        log.info("notifier.backfilled", notifier=notifier, requests=requests)
+    await parts.store.hold_until_polled(list(apps))
+    for delivery in await parts.store.dead_letter_removed(names, now=time.time()):
         log.error(
             "delivery.dead",
             notifier=delivery.notifier,

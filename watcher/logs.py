@@ -24,7 +24,7 @@ from structlog.typing import EventDict, Processor
 from watcher.log_writer import LineWriter
 from watcher.models import DeliveryRecord
 from watcher.sanitize.secrets import Redactor
-from watcher.sanitize.text import multiline, printable
+from watcher.sanitize.text import clean_lines, one_line
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
 """Libraries that say at info what we say ourselves."""
@@ -103,7 +103,7 @@ def configure(
     )
     if stream is None:
         sys.excepthook = lambda _, error, __: handler.write(
-            redactor.scrub("".join(traceback.format_exception(error)).rstrip())
+            redactor.redact("".join(traceback.format_exception(error)).rstrip())
         )
 
 
@@ -262,12 +262,12 @@ class _Redaction:
                 return self._text(_described(value), keep_lines=keep_lines)
 
     def _text(self, text: str, *, keep_lines: bool = False) -> str:
-        clean = self._redactor.scrub(text)
+        clean = self._redactor.redact(text)
         if not self._one_line:
             return clean
         # Lines are indented, so that none of them passes for a record.
-        clean = indent(multiline(clean), "    ") if keep_lines else printable(clean)
-        return self._redactor.scrub(clean)  # what was taken out may have hidden a secret
+        clean = indent(clean_lines(clean), "    ") if keep_lines else one_line(clean)
+        return self._redactor.redact(clean)  # what was taken out may have hidden a secret
 
 
 def _described(value: object) -> str:

@@ -17,7 +17,7 @@ TERMINAL: Final = frozenset({"completed", "failed", "canceled"})
 
 APPROVAL: Final = "approval_request"
 FEEDBACK: Final = "human_feedback"
-UNKNOWN: Final = "unknown"
+INVISIBLE: Final = "unknown"
 """The type of a request that cannot be seen: the run waits, its question is not shown."""
 
 RequestEventType = Literal["run.input_requested", "run.input_reminder", "run.input_resolved"]
@@ -204,7 +204,7 @@ Event = RequestEvent | DigestEvent | AppEvent | NotifierEvent | SampleEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class MessageRef:
     """What a destination gave back, so that a later message can refer to it: for Slack `channel` and `ts`."""
 
     values: Mapping[str, str]
@@ -224,8 +224,8 @@ class Delivery:
     event: Event
     attempt: int
     due_at: float
-    first: Receipt | None = None
-    reminders: tuple[Receipt, ...] = ()
+    first_message: MessageRef | None = None
+    reminders: tuple[MessageRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PendingKey:
     """A request that is known to wait, as far as telling it from others needs; `key` is the store's."""
 
     key: int
@@ -255,7 +255,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class NewRequest:
     """A request seen for the first time, masked, in its run; `link` leads a person to it."""
 
     run: Run
@@ -265,10 +265,10 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ResolvedRequest:
     """A known request that ended."""
 
-    known: Known
+    known: PendingKey
     outcome: Outcome
     run_status: str | None
 

@@ -292,7 +292,7 @@ def test_targets_of_one_url_keep_within_the_time_limit() -> None:
 def test_pace_and_check() -> None:
     """One message at a time and per second, for people; the check sends nothing."""
     phone = notifier("json://127.0.0.1:1/")
-    assert (1, 1.0, True) == (phone.slots, phone.spacing, phone.for_people)
+    assert (1, 1.0, True) == (phone.max_concurrency, phone.min_interval, phone.for_people)
     assert asyncio.run(phone.check()) == "configured; a test needs --send"
 
 

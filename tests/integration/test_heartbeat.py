@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 from tests.support.builders import BOUND
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.sending import outgoing
-from watcher.monitoring.health import Problem, Verdict
+from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.sanitize.secrets import Redactor, Secret
 
 pytestmark = pytest.mark.anyio
 
-ILL = Verdict((Problem("notifier", "slack", "1 delivery is dead"),))
+ILL = HealthReport((Problem("notifier", "slack", "1 delivery is dead"),))
 
 
 class Bench:
@@ -27,13 +27,13 @@ class Bench:
 
     def __init__(self, url: Secret, receiver: WebhookReceiver, session: aiohttp.ClientSession) -> None:
         self.receiver = receiver
-        self.verdict = Verdict()
+        self.verdict = HealthReport()
         self.asked: asyncio.Queue[None] = asyncio.Queue()
         self.heartbeat = Heartbeat(
             url, apps=["one", "two"], ready=self._ready, session=session, timeout=BOUND
         )
 
-    async def _ready(self) -> Verdict:
+    async def _ready(self) -> HealthReport:
         self.asked.put_nowait(None)
         return self.verdict
 
@@ -102,7 +102,7 @@ async def test_no_ping_while_something_is_wrong() -> None:
         bench.verdict = ILL
         await bench.cycle()
         assert [] == bench.receiver.received
-        bench.verdict = Verdict()
+        bench.verdict = HealthReport()
         await bench.cycle()
         assert 1 == len(bench.receiver.received)
 

@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from watcher.monitoring.health import Problem, Verdict
+from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.server import Answers, Page, serving
 from watcher.store import StoreError
 
 pytestmark = pytest.mark.anyio
 
 WELL = Answers(
-    alive=Verdict,
-    ready=Verdict,
+    alive=HealthReport,
+    ready=HealthReport,
     metrics=lambda: b"watcher_build_info 1\n",
     pending=lambda: [{"app": "support"}],
     page=lambda: Page("<!doctype html><title>ok</title>", "default-src 'none'; img-src data:"),
 )
-ILL = Verdict((Problem("app", "support", "not polled yet"),))
+ILL = HealthReport((Problem("app", "support", "not polled yet"),))
 PATHS = ("/", "/healthz", "/readyz", "/metrics", "/api/pending")
 
 
@@ -123,10 +123,10 @@ async def test_a_slow_database_holds_up_no_probe_of_life() -> None:
     """While somebody waits for the database, /healthz answers."""
     loop, asked, release = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
-    def slow() -> Verdict:
+    def slow() -> HealthReport:
         loop.call_soon_threadsafe(asked.set)
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(20)
-        return Verdict()
+        return HealthReport()
 
     async with endpoints(replace(WELL, ready=slow)) as url:
         waiting = asyncio.create_task(ask(f"{url}/readyz"))

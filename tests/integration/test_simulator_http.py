@@ -18,7 +18,7 @@ from tests.support.simulator_bench import (
     simulation,
 )
 from watcher.simulator.faults import Fault
-from watcher.simulator.options import Knobs
+from watcher.simulator.options import Options
 from watcher.simulator.request_log import Record, Served
 
 pytestmark = pytest.mark.anyio
@@ -97,8 +97,8 @@ async def test_errors_come_in_the_envelope() -> None:
     ],
 )
 async def test_details_of_errors(form: Any, expected: Any) -> None:
-    """An error's details are an object, a text, or not there, as the knob says."""
-    async with served(simulation(Knobs(error_details=form))) as (_, client):
+    """An error's details are an object, a text, or not there, as the option says."""
+    async with served(simulation(Options(error_details=form))) as (_, client):
         error = (await client.get("/v1/runs?page=x")).json()["error"]
 
     assert expected == error.get("details")
@@ -302,7 +302,7 @@ async def test_a_fault_stays_until_cleared_and_spares_other_calls() -> None:
 
 
 async def test_the_control_endpoint_drives_an_app() -> None:
-    """Another process starts runs, asks, answers, turns knobs and faults, and reads state and requests."""
+    """Another process starts runs, asks, answers, turns options and faults, and reads state and requests."""
     async with served(simulation()) as (_, client):
 
         async def control(verb: str, **arguments: Any) -> Any:
@@ -312,7 +312,7 @@ async def test_the_control_endpoint_drives_an_app() -> None:
 
         run_id = await control("start_run", app="billing", input={"a": 1}, user_id="u")
         request_id = await control("ask", app="billing", run_id=run_id, prompt="Really?", params={"b": 2})
-        await control("knobs", app="billing", list_requests="present")
+        await control("options", app="billing", list_requests="present")
         await control("fault", app="billing", kind="status", status=503, match="list")
         statuses = [(await client.get("/apps/billing/v1/runs")).status_code for _ in range(2)]
         items = (await client.get("/apps/billing/v1/runs")).json()["data"]
@@ -340,7 +340,7 @@ async def test_the_control_endpoint_drives_an_app() -> None:
         ("explode", {}, 404),
         ("ask", {"run_id": "unknown"}, 404),
         ("start_run", {"inptu": 1}, 400),
-        ("knobs", {"list_requests": "presnt"}, 400),
+        ("options", {"list_requests": "presnt"}, 400),
         ("fault", {"kind": "rest"}, 400),
         ("start_run", {"app": 7}, 400),
         ("start_run", ["list"], 400),

@@ -10,16 +10,16 @@ from tests.support.simulator_bench import (
     simulation,
 )
 from watcher.simulator.faults import Fault
-from watcher.simulator.options import Knobs, Refusal
+from watcher.simulator.options import Options, Refusal
 from watcher.simulator.parsing import InputBody, ListQuery, parse_input, parse_query
 
 pytestmark = pytest.mark.anyio
 
 
-def test_an_unknown_choice_of_a_knob_is_an_error() -> None:
-    """A misspelled knob value is refused instead of being without effect, and so is a misspelled fault."""
+def test_an_unknown_choice_of_an_option_is_an_error() -> None:
+    """A misspelled option value is refused instead of being without effect, and so is a misspelled fault."""
     with pytest.raises(ValueError, match="list_requests: 'presnt' is not one of absent, present"):
-        Knobs(list_requests="presnt")  # type: ignore[arg-type]
+        Options(list_requests="presnt")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="kind: 'rest' is not one of status"):
         Fault(kind="rest")  # type: ignore[arg-type]
 
@@ -37,7 +37,7 @@ def test_filters_and_sorting() -> None:
 
     def found(text: str) -> list[str]:
         pairs = [(name, value) for name, _, value in (part.partition("=") for part in text.split("&"))]
-        return listed(app, parse_query(pairs, app.knobs))
+        return listed(app, parse_query(pairs, app.options))
 
     assert listed(app, ListQuery()) == [new, waiting, old, oldest]
     assert found("status=awaiting_input") == [waiting]
@@ -48,7 +48,7 @@ def test_filters_and_sorting() -> None:
     assert found("sort=started_at") == [oldest, old, waiting, new]
     assert found("sort=-status,started_at") == [oldest, new, old, waiting]
     assert found("sort=ended_at,-started_at") == [old, new, waiting, oldest]
-    app.knobs = Knobs(awaiting_matches_base=False)
+    app.options = Options(awaiting_matches_base=False)
     assert found("status=started") == [new, oldest]
 
 
@@ -80,9 +80,9 @@ def test_pages_hold_every_run_once(total: int, counts: list[int]) -> None:
     assert past["data"] == []
 
 
-def test_knobs_of_paging() -> None:
+def test_options_of_paging() -> None:
     """An empty list may count one page, and a page past the end may be unknown."""
-    app = simulation(Knobs(empty_page_count=1, past_the_end="not_found"))
+    app = simulation(Options(empty_page_count=1, past_the_end="not_found"))
 
     assert app.list_runs(ListQuery())["pagination"]["page_count"] == 1
     with pytest.raises(Refusal, match="404"):
@@ -106,23 +106,23 @@ def test_knobs_of_paging() -> None:
     ],
 )
 def test_wrong_parameters(pair: tuple[str, str]) -> None:
-    """A wrong parameter is refused by name, ignored, or finds nothing, as the knob says."""
+    """A wrong parameter is refused by name, ignored, or finds nothing, as the option says."""
     app = simulation()
     app.start_run()
     with pytest.raises(Refusal) as caught:
-        parse_query([pair], Knobs())
+        parse_query([pair], Options())
 
     assert (400, {pair[0]}) == (caught.value.status, set(caught.value.details or {}))
-    assert listed(app, parse_query([pair], Knobs(wrong_params="ignore", over_limit="clamp"))) == [RUN_1]
-    empty = Knobs(wrong_params="empty")
+    assert listed(app, parse_query([pair], Options(wrong_params="ignore", over_limit="clamp"))) == [RUN_1]
+    empty = Options(wrong_params="empty")
     assert listed(app, parse_query([("status", "bogus")], empty)) == []
     assert listed(app, parse_query([("status", "started")], empty)) == [RUN_1]
 
 
 def test_page_sizes() -> None:
-    """The page size is 25 unless given, at most 500, and clamped to that if the knob says so."""
+    """The page size is 25 unless given, at most 500, and clamped to that if the option says so."""
     sizes = [
-        parse_query(pairs, Knobs(over_limit="clamp")).page_size
+        parse_query(pairs, Options(over_limit="clamp")).page_size
         for pairs in ([], [("page_size", "500")], [("page_size", "501")])
     ]
     assert sizes == [25, 500, 500]
@@ -191,17 +191,17 @@ def test_authorization() -> None:
 
 
 def test_reset_returns_to_the_beginning() -> None:
-    """After a reset no run, fault, injected item, knob or key of the past is left."""
-    app = simulation(Knobs(default_page_size=7), frozenset({KEY}))
+    """After a reset no run, fault, injected item, option or key of the past is left."""
+    app = simulation(Options(default_page_size=7), frozenset({KEY}))
     app.ask(app.start_run())
     app.inject(1)
-    app.knobs = Knobs()
+    app.options = Options()
     app.rotate_keys(None)
     app.delete_app()
     app.faults.add(Fault(kind="reset", times=None))
     app.reset()
 
-    assert (7, frozenset({KEY}), False) == (app.knobs.default_page_size, app.keys, app.deleted)
+    assert (7, frozenset({KEY}), False) == (app.options.default_page_size, app.keys, app.deleted)
     assert (listed(app, ListQuery()), app.faults.take("list", "1", None)) == ([], None)
 
 
@@ -211,8 +211,8 @@ def test_inputs_are_read_leniently_or_strictly() -> None:
 
     assert InputBody(
         type="approval_request", request_id="r", feedback=None, is_approved=True, params=None
-    ) == parse_input(approval, Knobs())
-    strict = Knobs(approval_body="strict")
+    ) == parse_input(approval, Options())
+    strict = Options(approval_body="strict")
     wrong = [
         approval,
         {**approval, "data": {"request_id": "r", "is_approved": "yes"}},

@@ -1,4 +1,4 @@
-"""What the simulated runs and their list look like, as documented and as the knobs say."""
+"""What the simulated runs and their list look like, as documented and as the options say."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.simulator_bench import (
     shown,
     simulation,
 )
-from watcher.simulator.options import Knobs, Refusal
+from watcher.simulator.options import Options, Refusal
 from watcher.simulator.parsing import ListQuery
 from watcher.simulator.state import Simulation, numbered_ids
 
@@ -78,8 +78,8 @@ def test_an_answer_resolves_one_request_and_resumes_a_paused_run() -> None:
 
 def test_stable_ids_are_reused_and_fresh_ones_are_not() -> None:
     """A node's second question has its first one's id where ids are stable, and one of its own where not."""
-    for knobs, same in ((Knobs(), True), (Knobs(request_ids="fresh"), False)):
-        app = simulation(knobs)
+    for options, same in ((Options(), True), (Options(request_ids="fresh"), False)):
+        app = simulation(options)
         run_id = app.start_run()
         first = app.ask(run_id, prompt="One?")
         app.answer(run_id, first)
@@ -99,9 +99,9 @@ def test_asking_again_while_pending_replaces_the_question() -> None:
 
 
 def test_a_swallowed_second_question_never_shows_and_ends_paused() -> None:
-    """With the knob on, a question whose id was answered never shows, and later the run is parked."""
+    """With the option on, a question whose id was answered never shows, and later the run is parked."""
     clock = Clock()
-    app = Simulation(clock, Knobs(swallow_second_ask=True), ids=numbered_ids())
+    app = Simulation(clock, Options(swallow_second_ask=True), ids=numbered_ids())
     run_id = app.start_run()
     app.answer(run_id, app.ask(run_id))
     app.ask(run_id, prompt="Swallowed?")
@@ -113,9 +113,9 @@ def test_a_swallowed_second_question_never_shows_and_ends_paused() -> None:
 
 @pytest.mark.parametrize(("after", "status"), [("pause", "awaiting_input"), ("fail", "failed")])
 def test_a_question_outlives_the_window_or_the_run_fails(after: Any, status: str) -> None:
-    """Past the time in memory a run is parked and still shown as awaiting, or fails, as the knob says."""
+    """Past the time in memory a run is parked and still shown as awaiting, or fails, as the option says."""
     clock = Clock()
-    app = Simulation(clock, Knobs(after_window=after))
+    app = Simulation(clock, Options(after_window=after))
     run_id = app.start_run()
     app.ask(run_id)
 
@@ -129,7 +129,7 @@ def test_a_question_outlives_the_window_or_the_run_fails(after: Any, status: str
 def test_without_a_window_a_run_waits_in_memory_forever() -> None:
     """With no input window a run is never parked."""
     clock = Clock()
-    app = Simulation(clock, Knobs(input_window=None))
+    app = Simulation(clock, Options(input_window=None))
     app.ask(app.start_run())
     clock.now += 1_000_000
 
@@ -137,8 +137,8 @@ def test_without_a_window_a_run_waits_in_memory_forever() -> None:
 
 
 def test_an_answered_request_may_show_once_more() -> None:
-    """With the knob on, one list and one reading of the run still show what was just answered."""
-    app = simulation(Knobs(seen_once_more=True))
+    """With the option on, one list and one reading of the run still show what was just answered."""
+    app = simulation(Options(seen_once_more=True))
     run_id = app.start_run()
     app.answer(run_id, app.ask(run_id))
 
@@ -147,8 +147,8 @@ def test_an_answered_request_may_show_once_more() -> None:
 
 
 def test_a_finished_run_does_not_show_its_answered_request_once_more() -> None:
-    """The knob is about open runs: one that completed right after the answer awaits nothing."""
-    app = simulation(Knobs(seen_once_more=True))
+    """The option is about open runs: one that completed right after the answer awaits nothing."""
+    app = simulation(Options(seen_once_more=True))
     run_id = app.start_run()
     app.answer(run_id, app.ask(run_id))
     app.complete(run_id)
@@ -166,7 +166,7 @@ def test_a_hidden_question_awaits_without_requests() -> None:
     missing = object()
     found = []
     for blank in ("absent", "null", "empty"):
-        app.knobs = Knobs(hidden_requests=blank)
+        app.options = Options(hidden_requests=blank)
         found.append(app.get_run(run_id)["data"].get("input_requests", missing))
 
     assert [run_id] == listed(app)
@@ -175,13 +175,13 @@ def test_a_hidden_question_awaits_without_requests() -> None:
     assert len(shown(app, run_id)) == 1
 
 
-def test_a_zombie_takes_answers_and_waits_on() -> None:
-    """A zombie's request stays pending after an answer and never leaves memory."""
+def test_a_stuck_run_takes_answers_and_waits_on() -> None:
+    """A stuck run's request stays pending after an answer and never leaves memory."""
     clock = Clock()
     app = Simulation(clock)
     run_id = app.start_run()
     request_id = app.ask(run_id)
-    app.make_zombie(run_id)
+    app.make_stuck(run_id)
     app.answer(run_id, request_id)
     clock.now += 100_000
 
@@ -191,8 +191,8 @@ def test_a_zombie_takes_answers_and_waits_on() -> None:
 
 @pytest.mark.parametrize("status", [400, 404, 409])
 def test_wrong_inputs_are_refused(status: Any) -> None:
-    """A wrong request id, a wrong type, a second answer and a finished run get the status of the knob."""
-    app = simulation(Knobs(wrong_input_status=status))
+    """A wrong request id, a wrong type, a second answer and a finished run get the status of the option."""
+    app = simulation(Options(wrong_input_status=status))
     run_id = app.start_run()
     request_id = app.ask(run_id)
     found = []
@@ -230,21 +230,21 @@ def test_a_deleted_run_is_unknown_to_every_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("knobs", "expected"),
+    ("options", "expected"),
     [
-        (Knobs(), {}),
-        (Knobs(list_requests="null"), {"input_requests": None}),
-        (Knobs(list_requests="empty"), {"input_requests": []}),
-        (Knobs(unfinished="null"), {"ended_at": None, "output": None}),
-        (Knobs(time_format="milliseconds"), {"started_at": "2026-06-10T09:15:21.123Z"}),
-        (Knobs(time_format="microseconds"), {"started_at": "2026-06-10T09:15:21.123456Z"}),
-        (Knobs(time_format="nanoseconds"), {"started_at": "2026-06-10T09:15:21.123456000Z"}),
-        (Knobs(time_format="offset"), {"started_at": "2026-06-10T09:15:21+00:00"}),
+        (Options(), {}),
+        (Options(list_requests="null"), {"input_requests": None}),
+        (Options(list_requests="empty"), {"input_requests": []}),
+        (Options(unfinished="null"), {"ended_at": None, "output": None}),
+        (Options(time_format="milliseconds"), {"started_at": "2026-06-10T09:15:21.123Z"}),
+        (Options(time_format="microseconds"), {"started_at": "2026-06-10T09:15:21.123456Z"}),
+        (Options(time_format="nanoseconds"), {"started_at": "2026-06-10T09:15:21.123456000Z"}),
+        (Options(time_format="offset"), {"started_at": "2026-06-10T09:15:21+00:00"}),
     ],
 )
-def test_knobs_change_how_list_items_look(knobs: Knobs, expected: dict[str, Any]) -> None:
-    """Each knob of the shape changes its own fields of a list item and no other."""
-    app = simulation(knobs)
+def test_options_change_how_list_items_look(options: Options, expected: dict[str, Any]) -> None:
+    """Each option of the shape changes its own fields of a list item and no other."""
+    app = simulation(options)
     app.ask(app.start_run())
     plain = {"id": RUN_1, "status": "awaiting_input", "started_at": "2026-06-10T09:15:21Z"}
 
@@ -253,7 +253,7 @@ def test_knobs_change_how_list_items_look(knobs: Knobs, expected: dict[str, Any]
 
 def test_list_items_may_carry_the_requests() -> None:
     """With `list_requests="present"` a list item shows what the run itself shows."""
-    app = simulation(Knobs(list_requests="present"))
+    app = simulation(Options(list_requests="present"))
     app.ask(app.start_run(), extra={"questions": [{"question": "Which?"}]})
 
     assert app.get_run(RUN_1)["data"] == app.list_runs(ListQuery())["data"][0]
@@ -269,8 +269,8 @@ def test_list_items_may_carry_the_requests() -> None:
     ],
 )
 def test_a_request_without_parameters(blank: Any, expected: dict[str, Any]) -> None:
-    """Missing parameters are absent, null or empty, as the knob says."""
-    app = simulation(Knobs(no_params=blank))
+    """Missing parameters are absent, null or empty, as the option says."""
+    app = simulation(Options(no_params=blank))
     request_id = app.ask(app.start_run(), type="human_feedback", prompt="Which?")
 
     assert [{"id": request_id, "type": "human_feedback", "prompt": "Which?"} | expected] == shown(app, RUN_1)

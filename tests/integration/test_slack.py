@@ -41,7 +41,7 @@ from tests.support.sending import (
 from tests.support.slack_markup import acting, mentions_fired, shown
 from watcher.config.models import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.messages import render
-from watcher.models import Event, Receipt, Resolution
+from watcher.models import Event, MessageRef, Resolution
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack.notifier import SlackNotifier
@@ -115,7 +115,7 @@ def test_an_approval_in_blocks() -> None:
         "event_payload": {"delivery_id": "17", "event_id": "evt_1"},
     }
     assert [message[name] for name in ("mrkdwn", "unfurl_links", "unfurl_media", "link_names")] == [False] * 4
-    assert receipt == Receipt({"channel": CHANNEL, "ts": "1781082940.000001"})
+    assert receipt == MessageRef({"channel": CHANNEL, "ts": "1781082940.000001"})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -213,7 +213,7 @@ def test_a_thread_that_is_gone(code: str) -> None:
     """Without the thread the message goes to the channel."""
     slack = FakeSlack()
     slack.failures.append(code)
-    with_slack(slack, sending(REMINDED, Receipt({"channel": CHANNEL, "ts": "1.5"})))
+    with_slack(slack, sending(REMINDED, MessageRef({"channel": CHANNEL, "ts": "1.5"})))
     assert "thread_ts" not in posted(slack)
 
 
@@ -331,7 +331,7 @@ def test_pace() -> None:
     """One message at a time and per second, for people."""
 
     async def look(notifier: Notifier) -> tuple[int, float, bool]:
-        return notifier.slots, notifier.spacing, notifier.for_people
+        return notifier.max_concurrency, notifier.min_interval, notifier.for_people
 
     assert with_slack(FakeSlack(), look) == (1, 1.0, True)
 

@@ -18,7 +18,7 @@ from tests.support.events import (
 from tests.support.fakes import FakeSlack, Reply
 from tests.support.sending import CHANNEL, JSON_TYPE, MENTION, failing, posted, sending, with_slack
 from tests.support.slack_markup import acting, mentions_fired, seen
-from watcher.models import Event, Receipt, Resolution
+from watcher.models import Event, MessageRef, Resolution
 
 ASKED_WORDS = "Approve the refund?"
 ASKED = asking(ASKED_WORDS, {"amount": 620, "note": "twice"}, editable=("amount",))
@@ -26,13 +26,15 @@ ENDED = replace(RESOLVED, request=ASKED.request)
 POSTED, UPDATED = "/api/chat.postMessage", "/api/chat.update"
 
 
-def told(slack: FakeSlack, opening: Event = ASKED, reminding: Event = REMINDED) -> tuple[Receipt, Receipt]:
+def told(
+    slack: FakeSlack, opening: Event = ASKED, reminding: Event = REMINDED
+) -> tuple[MessageRef, MessageRef]:
     """Lets the notifier ask and remind, and returns the receipts of both."""
     first = with_slack(slack, sending(opening), mention=MENTION)
     return first, with_slack(slack, sending(reminding, first), mention=MENTION)
 
 
-def now(slack: FakeSlack, receipt: Receipt) -> dict[str, Any]:
+def now(slack: FakeSlack, receipt: MessageRef) -> dict[str, Any]:
     """Returns the message of a receipt as it is now."""
     return slack.messages[receipt.values["channel"], receipt.values["ts"]]
 
@@ -141,8 +143,8 @@ def test_a_reminder_that_was_deleted() -> None:
     assert len(slack.messages) == 1
 
 
-@pytest.mark.parametrize("first", [None, Receipt({}), Receipt({"channel": CHANNEL})])
-def test_a_first_message_that_is_not_known(first: Receipt | None) -> None:
+@pytest.mark.parametrize("first", [None, MessageRef({}), MessageRef({"channel": CHANNEL})])
+def test_a_first_message_that_is_not_known(first: MessageRef | None) -> None:
     """Without knowing where the first message is the end is told afresh, although a reminder is known."""
     slack = FakeSlack()
     _, reminder = told(slack)
@@ -236,7 +238,7 @@ def test_a_webhook_follows_up(event: Event) -> None:
     slack = FakeSlack()
     with_slack(slack, sending(ASKED), "webhook", mention=MENTION)
     called = list(slack.notified)
-    assert with_slack(slack, sending(event, Receipt({})), "webhook", mention=MENTION) is None
+    assert with_slack(slack, sending(event, MessageRef({})), "webhook", mention=MENTION) is None
     assert len(slack.messages) == 2
     assert called == slack.notified
     assert "blocks" in posted(slack)

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import pytest
 
-from watcher.messages import NOT_VISIBLE
+from watcher.messages import INVISIBLE_QUESTION
 from watcher.models import Failure, PendingRequest
 from watcher.monitoring import status_page
-from watcher.monitoring.health import AppNow, NotifierNow, Now, Verdict, readiness
+from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, Status, readiness
 from watcher.monitoring.server import Answers, serving
-from watcher.monitoring.snapshot import View
-from watcher.store.results import EndedRequest
+from watcher.monitoring.snapshot import StatusPageData
+from watcher.store.results import RecentResolution
 
 NOW: Final = 1_800_000_000.0
 HOSTILE: Final = (
@@ -30,7 +30,7 @@ HOSTILE: Final = (
 )
 
 
-def an_app(name: str = "support", **fields: Any) -> AppNow:
+def an_app(name: str = "support", **fields: Any) -> AppStatus:
     """An app that is up, but for what is said of it."""
     up: dict[str, Any] = {
         "interval": 15.0,
@@ -43,7 +43,7 @@ def an_app(name: str = "support", **fields: Any) -> AppNow:
         "pending": 0,
         "oldest_pending": None,
     }
-    return AppNow(name, **{**up, **fields})
+    return AppStatus(name, **{**up, **fields})
 
 
 def a_request(prompt: str | None = "Approve?", **fields: Any) -> PendingRequest:
@@ -61,19 +61,19 @@ def a_request(prompt: str | None = "Approve?", **fields: Any) -> PendingRequest:
 
 
 def a_view(
-    apps: Sequence[AppNow] = (an_app(),),
-    notifiers: Sequence[NotifierNow] = (),
+    apps: Sequence[AppStatus] = (an_app(),),
+    notifiers: Sequence[NotifierStatus] = (),
     waiting: Sequence[PendingRequest] = (),
-    ended: Sequence[EndedRequest] = (),
-) -> View:
+    ended: Sequence[RecentResolution] = (),
+) -> StatusPageData:
     """What there is to show."""
-    now = Now(tuple(apps), tuple(notifiers))
-    return View(NOW, now, readiness(now), waiting, ended)
+    now = Status(tuple(apps), tuple(notifiers))
+    return StatusPageData(NOW, now, readiness(now), waiting, ended)
 
 
 HOSTILE_VIEW: Final = a_view(
     apps=[an_app(pending=2, failure=Failure(500, HOSTILE, HOSTILE, NOW - 60, 2), succeeded_ago=60.0)],
-    notifiers=[NotifierNow("slack", 1, 400.0, HOSTILE, 0, None, 12.0)],
+    notifiers=[NotifierStatus("slack", 1, 400.0, HOSTILE, 0, None, 12.0)],
     waiting=[
         a_request(
             HOSTILE,
@@ -85,14 +85,14 @@ HOSTILE_VIEW: Final = a_view(
         ),
         a_request(None, link=f"https://approvals.example/'\"><script>{HOSTILE}"),
     ],
-    ended=[EndedRequest("support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
+    ended=[RecentResolution("support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
 )
 
 
 class Page(HTMLParser):
     """A page as a browser takes it: its elements, and its words."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: StatusPageData) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.html = status_page.render(view).html
@@ -119,7 +119,7 @@ class Page(HTMLParser):
 
 def test_nothing_to_do() -> None:
     """An idle watcher says that nothing waits and that all is well."""
-    words = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None, None)])).words
+    words = Page(a_view(notifiers=[NotifierStatus("slack", 0, None, None, 0, None, None)])).words
     for expected in ("Nothing waits", "All is well.", "support up", "polled 3 s ago in 142ms, every 15s"):
         assert expected in words
     assert "slack all delivered" in words
@@ -138,7 +138,7 @@ def test_what_waits() -> None:
     for expected in ("2 requests wait", "Approval support 2 h 3 min", "told slack, audit", "run run-1"):
         assert expected in page.words
     assert "First\n  second" in page.html
-    assert NOT_VISIBLE in page.words
+    assert INVISIBLE_QUESTION in page.words
     assert "nobody told yet" in page.words
     (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
     assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
@@ -151,8 +151,8 @@ def test_what_is_wrong() -> None:
         a_view(
             apps=[an_app("a-good-one"), an_app("failing", failure=failure, succeeded_ago=800.0)],
             notifiers=[
-                NotifierNow("slack", 3, 421.0, "HTTP 429", 0, None, 12.0),
-                NotifierNow("audit", 0, None, None, 2, "HTTP 400: no", None),
+                NotifierStatus("slack", 3, 421.0, "HTTP 429", 0, None, 12.0),
+                NotifierStatus("audit", 0, None, None, 2, "HTTP 400: no", None),
             ],
         )
     )
@@ -166,7 +166,7 @@ def test_what_is_wrong() -> None:
 
 def test_one_problem_is_said_at_the_top() -> None:
     """The only problem is the sentence below the headline, with what to do about it."""
-    words = Page(a_view(notifiers=[NotifierNow("audit", 0, None, None, 1, "HTTP 400: no", None)])).words
+    words = Page(a_view(notifiers=[NotifierStatus("audit", 0, None, None, 1, "HTTP 400: no", None)])).words
     assert (
         "Notifier audit: 1 delivery is dead (HTTP 400: no); watcher retry --all-dead puts it back." in words
     )
@@ -183,7 +183,7 @@ def test_one_problem_is_said_at_the_top() -> None:
 )
 def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | None, summary: str) -> None:
     """What was refused, or is due for longer than a send takes, is said long before it is overdue."""
-    late = NotifierNow("webhook", undelivered, age, error, 0, None, None)
+    late = NotifierStatus("webhook", undelivered, age, error, 0, None, None)
     page = Page(a_view(apps=[an_app(pending=1)], notifiers=[late], waiting=[a_request()]))
     idle = Page(a_view(notifiers=[late])).attributes("header")[0]
     assert f"top {'good' if summary == 'All is well.' else 'waits'}" == idle["class"]
@@ -193,7 +193,7 @@ def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | Non
 def test_what_is_late_beside_a_problem() -> None:
     """A problem does not hide that something else is late, and nothing is said twice."""
     late, overdue = (
-        NotifierNow(name, 1, age, "HTTP 500", 0, None, None) for name, age in (("a", 9.0), ("b", 400.0))
+        NotifierStatus(name, 1, age, "HTTP 500", 0, None, None) for name, age in (("a", 9.0), ("b", 400.0))
     )
     words = Page(a_view(notifiers=[late, overdue])).words
     assert "the oldest for 6 min 40 s: HTTP 500. 1 delivery is late: a (HTTP 500)." in words
@@ -226,14 +226,16 @@ def test_a_thousand_apps() -> None:
 
 def test_what_was_resolved() -> None:
     """The last answers are listed with how long they took."""
-    ended = EndedRequest("support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400)
+    ended = RecentResolution(
+        "support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400
+    )
     assert "support Refund? answered after 8 min 20 s 6 min 40 s ago" in Page(a_view(ended=[ended])).words
 
 
 def test_other_peoples_text_is_only_text() -> None:
     """No element, attribute, script or link comes of it, and nothing in it turns or hides the rest."""
     page = Page(HOSTILE_VIEW)
-    plain = Page(a_view(notifiers=[NotifierNow("slack", 0, None, None, 0, None, None)]))
+    plain = Page(a_view(notifiers=[NotifierStatus("slack", 0, None, None, 0, None, None)]))
     known = {name for name, _ in plain.elements} | {"article", "b", "time", "dl", "dt", "dd", "small"}
     assert set() == {name for name, _ in page.elements} - known
     assert 1 == len(page.attributes("style"))
@@ -268,8 +270,8 @@ async def test_in_a_real_browser() -> None:
     """On a phone hostile text runs nothing, asks nobody for anything, and does not widen the page."""
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     answers = Answers(
-        alive=Verdict,
-        ready=Verdict,
+        alive=HealthReport,
+        ready=HealthReport,
         metrics=lambda: b"",
         pending=list,
         page=lambda: status_page.render(HOSTILE_VIEW),

@@ -20,7 +20,7 @@ from tests.support.sending import (
     send_to,
 )
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.http_post import trouble
+from watcher.notifiers.http_post import from_client_error
 
 KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)  # noqa: FBT003 - its own fields
 
@@ -119,7 +119,7 @@ def test_a_header_that_cannot_be_sent() -> None:
 )
 def test_what_the_client_raises(error: Exception, words: str) -> None:
     """Every kind of trouble is told in our words, none of which comes from the URL."""
-    assert words == str(trouble(error, 5))
+    assert words == str(from_client_error(error, 5))
 
 
 def test_not_http() -> None:

@@ -22,7 +22,7 @@ from watcher.config.fields import (
 )
 from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
 from watcher.config.sources import load
-from watcher.monitoring.health import AppNow, NotifierNow, Now
+from watcher.monitoring.health import AppStatus, NotifierStatus, Status
 from watcher.monitoring.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -113,8 +113,8 @@ def test_every_command_is_documented() -> None:
 def test_every_metric_is_documented() -> None:
     """The README names exactly the metrics that there are, with exactly their labels."""
     metrics = Metrics(CollectorRegistry(), apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
-    app = AppNow("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
-    metrics.show(lambda: Now((app,), (NotifierNow("n", 0, None, None, 0, None, None),)))
+    app = AppStatus("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
+    metrics.show(lambda: Status((app,), (NotifierStatus("n", 0, None, None, 0, None, None),)))
     text = metrics.text().decode()
     real = {
         name: sorted(

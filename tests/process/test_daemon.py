@@ -15,7 +15,7 @@ import pytest
 from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
 from tests.support.process import Process, command, running
 from watcher.simulator.faults import Fault
-from watcher.simulator.options import Knobs
+from watcher.simulator.options import Options
 from watcher.simulator.server import SimulatorServer, serve
 from watcher.simulator.state import Simulation
 
@@ -61,9 +61,9 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(directory: Path, knobs: Knobs | None = None) -> AsyncIterator[World]:
+async def a_world(directory: Path, options: Options | None = None) -> AsyncIterator[World]:
     """Serves everything that a watcher talks to."""
-    app = Simulation(time.time, knobs, frozenset({KEY}))
+    app = Simulation(time.time, options, frozenset({KEY}))
     hook, slack = WebhookReceiver(), FakeSlack()
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(serve({"support": app}))

@@ -128,7 +128,7 @@ async def test_a_disk_that_fills_up_in_a_burst(tmp_path: Path, disk: Path) -> No
         a_burst(world, disk) as (hook, settings),
         world.running(**settings) as daemon,
     ):
-        await daemon.log("delivery.unrecorded", notifier="webhook", count=2)
+        await daemon.log("delivery.record_failed", notifier="webhook", count=2)
         world.ask("late?")
         (failed, *_) = await daemon.log("poll.failed", code="database_error", count=2)
         assert "disk is full" in failed["error"]
@@ -145,7 +145,7 @@ async def test_an_end_while_the_disk_is_full(tmp_path: Path, disk: Path, number:
     """What could not be recorded before the end is sent again, under the same id, and nothing else is."""
     async with a_world(tmp_path) as world, a_burst(world, disk) as (hook, settings):
         async with world.running(**settings) as daemon:
-            await daemon.log("delivery.unrecorded", notifier="webhook")
+            await daemon.log("delivery.record_failed", notifier="webhook")
             assert (0 if number is signal.SIGTERM else -number, []) == (
                 await daemon.end(number),
                 words(daemon),
@@ -213,7 +213,7 @@ async def test_a_database_that_is_locked_in_a_burst(tmp_path: Path) -> None:
         # One notifier alone: whoever finds the lock waits 5 s for it, one after the other.
         alone = {"WATCHER_SLACK_BOT_TOKEN": "", "WATCHER_SLACK_CHANNEL": "", "WATCHER_WEBHOOK_URL": url}
         async with world.running(**alone) as daemon:
-            (trouble, *_) = await daemon.log("delivery.unrecorded", notifier="webhook")
+            (trouble, *_) = await daemon.log("delivery.record_failed", notifier="webhook")
             world.ask("late?")
             holders.pop().close()
             await sent(daemon, "webhook", ASKED, count=MANY + 1)

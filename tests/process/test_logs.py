@@ -72,7 +72,7 @@ def configured(
     """Configures logging onto a stream, with one secret known, and returns the stream."""
     target = stream or io.StringIO()
     redactor = Redactor()
-    redactor.learn(known)
+    redactor.add_secret(known)
     logs.configure(level=level, format=form, redactor=redactor, stream=target)
     return target
 

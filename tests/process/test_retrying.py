@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import MACHINE, NOW, claim, make_sighting, open_store, records, sight
-from watcher.cli.retrying import NotDeadError, put_back
+from watcher.cli.retrying import NotDeadError, requeue
 from watcher.store import Dead, Sent
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def test_the_dead_are_put_back(
 ) -> None:
     """Those that are named, or all that are dead, and nothing else; a running daemon is no hindrance."""
     async with open_store(database):
-        assert count == put_back(database, ids)
+        assert count == requeue(database, ids)
     assert states == [record.state for record in sorted(records(database), key=lambda record: record.id)]
 
 
@@ -48,5 +48,5 @@ async def test_what_is_not_dead_is_refused(database: Path, number: int, words: s
     """One that is not dead is named with what it is, and then none of the others is put back either."""
     before = records(database)
     with pytest.raises(NotDeadError, match=f"^{re.escape(words)}; only dead deliveries can be put back$"):
-        put_back(database, [1, number])
+        requeue(database, [1, number])
     assert before == records(database)

@@ -19,14 +19,14 @@ from tests.support.harmless import assert_one_line
 from tests.support.strategies import LONG, any_text, bodies, fuzz, http_answers, json_values
 from watcher.backoff import RETRY_AFTER_MAX
 from watcher.cli import healthcheck
-from watcher.models import Event, Receipt
-from watcher.monitoring.health import Verdict
+from watcher.models import Event, MessageRef
+from watcher.monitoring.health import HealthReport
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.notifiers.base import DeliveryError
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 
-FIRST: Final = Receipt({"channel": sending.CHANNEL, "ts": "1781082940.000001"})
+FIRST: Final = MessageRef({"channel": sending.CHANNEL, "ts": "1781082940.000001"})
 
 slack_answers: Final = http_answers(
     bodies(
@@ -72,7 +72,7 @@ def test_any_answer_of_slack(bench: Bench, written: bytes, kind: str, event: Eve
             else:
                 accepted(receipt)
 
-    def accepted(receipt: Receipt | str | None) -> None:
+    def accepted(receipt: MessageRef | str | None) -> None:
         if isinstance(receipt, str):
             assert_one_line(receipt)
         elif kind == "bot":
@@ -113,8 +113,8 @@ def test_any_answer_to_a_heartbeat(bench: Bench, written: bytes) -> None:
     """Whatever answers a ping, nothing comes of it but a line of the log."""
     bench.peer.answer = written
 
-    async def ready() -> Verdict:
-        return Verdict()
+    async def ready() -> HealthReport:
+        return HealthReport()
 
     async def scenario() -> None:
         async with aiohttp.ClientSession() as session:

@@ -80,15 +80,15 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @fuzz(25)
 @given(st.lists(controls, max_size=3), queries, bodies | damaged(bodies) | st.binary(max_size=30))
-@example([("knobs", '{"default_page_size": 0}')], [], b"")
-@example([("knobs", '{"input_window": "x"}')], [], b"")
+@example([("options", '{"default_page_size": 0}')], [], b"")
+@example([("options", '{"input_window": "x"}')], [], b"")
 @example([("start_run", '{"started_at": "x"}')], [], b"")
 @example([("ask", f'{{"run_id": "{RUN_1}", "extra": 3}}')], [], b"")
 @example([("fault", '{"kind": "status", "status": 9999, "times": null}')], [], b"")
 @example([("fault", '{"kind": "redirect", "location": "\\n", "times": null}')], [], b"")
 @example([("fault", '{"kind": "html", "headers": [1], "times": null}')], [], b"")
 @example(
-    [("shift_next_page", '{"remove": -1}'), ("knobs", '{"default_page_size": 1}'), ("inject", "{}")] * 2,
+    [("shift_next_page", '{"remove": -1}'), ("options", '{"default_page_size": 1}'), ("inject", "{}")] * 2,
     [],
     b"",
 )

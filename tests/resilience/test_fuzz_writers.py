@@ -27,24 +27,24 @@ from tests.unit.notifiers.test_console import Output, show
 from watcher import logs
 from watcher.cli import output
 from watcher.config.models import AppConfig
-from watcher.messages import render, summary
+from watcher.messages import plain_text, render
 from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, PendingRequest
 from watcher.monitoring import status_page
-from watcher.monitoring.health import NotifierNow, Now, as_json, readiness
+from watcher.monitoring.health import NotifierStatus, Status, as_json, readiness
 from watcher.monitoring.metrics import TYPES, Metrics
 from watcher.monitoring.pending import pending_json
-from watcher.monitoring.snapshot import View
+from watcher.monitoring.snapshot import StatusPageData
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.polling.poller import OUTCOMES
 from watcher.polling.preparation import link
-from watcher.runs_api.parser import tidy
+from watcher.runs_api.parser import normalize_json
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
-from watcher.store.results import EndedRequest
+from watcher.store.results import RecentResolution
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 
-tidied: Final = words.map(tidy)
+tidied: Final = words.map(normalize_json)
 STYLES: Final = re.compile(r"\x1b\[[0-9;]*m")
 """What rich writes on a terminal."""
 
@@ -70,7 +70,7 @@ def test_any_event_on_the_console(event: Event, terminal: bool) -> None:  # noqa
 @given(events())
 def test_any_event_as_text(event: Event) -> None:
     """Every kind of event with any words is a text whose first line is ours."""
-    lines = summary(render(event)).split("\n")
+    lines = plain_text(render(event)).split("\n")
     for line in lines:
         assert_one_line(line)
     assert lines[0] == render(event).title
@@ -136,14 +136,14 @@ names: Final = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True)
 
 
 @st.composite
-def views(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> View:
+def views(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> StatusPageData:
     """Returns a view in which each place is filled."""
     failure = Failure(draw(st.none() | st.integers(100, 999)), draw(texts), draw(texts), NOW - 60, 2)
     link = draw(texts) if draw(st.booleans()) else f"https://x.example/{draw(texts)}"
     return a_view(
         apps=[an_app(draw(names), pending=3, failure=failure, succeeded_ago=60.0)],
         notifiers=[
-            NotifierNow(draw(names), 1, 400.0, draw(texts), 1, draw(texts), 12.0),
+            NotifierStatus(draw(names), 1, 400.0, draw(texts), 1, draw(texts), 12.0),
         ],
         waiting=[
             a_request(
@@ -158,13 +158,15 @@ def views(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> View:
                 editable_params=(draw(texts),),
             ),
         ],
-        ended=[EndedRequest(draw(names), draw(texts), draw(texts), draw(texts), "answered", NOW - 60, NOW)],
+        ended=[
+            RecentResolution(draw(names), draw(texts), draw(texts), draw(texts), "answered", NOW - 60, NOW)
+        ],
     )
 
 
 @fuzz(40)
 @given(views(st.just("x")), views(words))
-def test_any_status_page(plain: View, view: View) -> None:
+def test_any_status_page(plain: StatusPageData, view: StatusPageData) -> None:
     """Whatever is shown, the page has our elements and attributes and no others, and no character acts."""
     ours, page = (Elements(status_page.render(one).html) for one in (plain, view))
     assert set() == page.found - ours.found - {("a", "href", "rel", "target")}
@@ -236,7 +238,9 @@ def test_any_metrics(app: str, kind: str, version: str, outcome: Any) -> None:
     """Whatever names apps have and types requests, Prometheus reads what is counted, by the right name."""
     app, version = (text.encode("utf-8", "replace").decode() for text in (app, version))
     metrics = Metrics(CollectorRegistry(), apps=[app], notifiers=[app], outcomes=OUTCOMES, version=version)
-    metrics.show(lambda: Now((an_app(app, pending=7),), (NotifierNow(app, 5, 1.0, kind, 0, kind, None),)))
+    metrics.show(
+        lambda: Status((an_app(app, pending=7),), (NotifierStatus(app, 5, 1.0, kind, 0, kind, None),))
+    )
     metrics.request_seen(app, kind)
     metrics.request_ended(app, outcome, -1.0)
     metrics.delivery_ended(app, "run.input_requested", "sent", 1e300)
@@ -263,7 +267,7 @@ def test_any_log_line(event: str, value: Json, words: str, form: Literal["json",
     """Whatever we or a library log is one line, of JSON where that is wanted, and without secrets."""
     stream = io.StringIO()
     redactor = Redactor()
-    redactor.learn(KEY)
+    redactor.add_secret(KEY)
     logs.configure(level="info", format=form, redactor=redactor, stream=stream)
     structlog.get_logger().info(event, value=value, words=f"{words}{KEY}", deep={"k": [value]})
     logging.getLogger("library").warning("%s", value)
@@ -280,7 +284,7 @@ def test_any_log_line(event: str, value: Json, words: str, form: Literal["json",
 
 @fuzz(25)
 @given(views(words))
-def test_any_verdict(view: View) -> None:
+def test_any_verdict(view: StatusPageData) -> None:
     """Whatever is wrong with what, the answer of the probe is JSON, and its words are a line."""
     shown = as_json(readiness(view.now), "ready")
     assert not shown["ready"]
@@ -324,7 +328,7 @@ def leaves(value: Json) -> Iterator[Json]:
 def test_any_glob_masks_what_it_matches(globs: list[str], document: Json, prompt: str) -> None:
     """Whatever is to be masked, no value of such a key is left where it stood, nor its text anywhere."""
     masker = Masker(globs, Redactor())
-    hidden = {text for text in masker.hidden(document) if len(text) >= 4}
+    hidden = {text for text in masker.values_to_mask(document) if len(text) >= 4}
     request = replace(REQUEST, params=document, prompt=prompt + "".join(hidden))
     shown = masker.request(request)
 

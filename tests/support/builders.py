@@ -10,31 +10,31 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from watcher.delivery.dispatcher import DeliverySettings, DeliveryWorker
-from watcher.delivery.rate_limit import Pace
+from watcher.delivery.rate_limit import RateLimiter
 from watcher.hooks import Observer
 from watcher.models import (
     APPROVAL,
     AWAITING,
     App,
     AppEvent,
-    Change,
     Delivery,
     DeliveryRecord,
     DigestEvent,
     Event,
     InputRequest,
     Json,
-    Known,
+    MessageRef,
+    NewRequest,
     NotifierEvent,
+    PendingKey,
     PendingRequest,
-    Receipt,
     Reminder,
     RequestEvent,
+    ResolvedRequest,
     Route,
     Run,
-    Sighting,
 )
-from watcher.store import Claim, Result, Store, StoreError, Terms, queries
+from watcher.store import Claim, NotifierPolicy, Result, Store, StoreError, queries
 from watcher.store.migrations import open_reader
 
 NOW: Final = 1_800_000_000.0
@@ -75,9 +75,9 @@ def make_run(run_id: str = "run-1", *requests: InputRequest, status: str = AWAIT
     return Run(id=run_id, status=status, started_at=NOW - 60, requests=requests)
 
 
-def make_sighting(run_id: str = "run-1", request_id: str = "q1", prompt: str = "Approve?") -> Sighting:
+def make_sighting(run_id: str = "run-1", request_id: str = "q1", prompt: str = "Approve?") -> NewRequest:
     """Returns a request seen for the first time."""
-    return Sighting(make_run(run_id), make_request(request_id, prompt))
+    return NewRequest(make_run(run_id), make_request(request_id, prompt))
 
 
 def new_id(at: float) -> str:
@@ -97,7 +97,7 @@ async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> As
 
 async def sight(
     store: Store,
-    *sightings: Sighting,
+    *sightings: NewRequest,
     routes: Iterable[Route] = BOTH,
     now: float = NOW,
     announce: bool = True,
@@ -107,7 +107,7 @@ async def sight(
     await store.record_changes(APP, tuple(routes), new=new, announce=announce, now=now)
 
 
-async def known(store: Store, run_id: str = "run-1") -> Known:
+async def known(store: Store, run_id: str = "run-1") -> PendingKey:
     """Returns the one request that is known to wait in a run."""
     (found,) = [request for request in (await store.app_state(APP.name)).known if request.run_id == run_id]
     return found
@@ -117,7 +117,7 @@ async def end(
     store: Store, run_id: str = "run-1", *, routes: Iterable[Route] = BOTH, now: float = NOW + 10
 ) -> tuple[DeliveryRecord, ...]:
     """Records that the one request of a run was answered; returns what became stale by it."""
-    change = Change(await known(store, run_id), "answered", "completed")
+    change = ResolvedRequest(await known(store, run_id), "answered", "completed")
     return (await store.record_changes(APP, tuple(routes), ended=[change], now=now)).superseded
 
 
@@ -182,11 +182,11 @@ class ScriptedNotifier:
         spacing: float = 0.0,
         for_people: bool = True,
         digests: bool = False,
-        script: Iterable[Receipt | Exception | None] = (),
+        script: Iterable[MessageRef | Exception | None] = (),
     ) -> None:
-        self.name = self.place = name
-        self.slots = slots
-        self.spacing = spacing
+        self.name = self.rate_limit_key = name
+        self.max_concurrency = slots
+        self.min_interval = spacing
         self.for_people = for_people
         self.digests = digests
         self.attempts: list[Delivery] = []
@@ -198,7 +198,7 @@ class ScriptedNotifier:
         self.most_under_way = 0
         self._script = iter(script)
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Does what the script says."""
         self.attempts.append(delivery)
         answer = next(self._script, None)
@@ -236,7 +236,7 @@ class WatchedStore(Store):
         limit: int,
         now: float,
         pause_until: float | None = None,
-        terms: Terms = Terms(),  # noqa: B008 - frozen
+        terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
         due_by: float = math.inf,
     ) -> Claim:
         """Does as the store does."""
@@ -258,8 +258,8 @@ def make_lane(
     *,
     wall: Callable[[], float] | None = None,
     scrub: Callable[[str], str] = str,
-    terms: Terms = Terms(),  # noqa: B008 - frozen
-    pace: Pace | None = None,
+    terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
+    pace: RateLimiter | None = None,
     observer: Observer | None = None,
 ) -> DeliveryWorker:
     """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
@@ -269,7 +269,7 @@ def make_lane(
         store,
         settings,
         terms,
-        pace or Pace(notifier.spacing),
+        pace or RateLimiter(notifier.min_interval),
         observer=observer or Observer(),
         scrub=scrub,
         wall=wall or clock.time,

@@ -14,10 +14,10 @@ from watcher.models import (
     Failure,
     InputRequest,
     Json,
+    MessageRef,
     NotifierEvent,
     NotifierFailure,
     Outcome,
-    Receipt,
     Reminder,
     RequestEvent,
     Resolution,
@@ -153,7 +153,7 @@ def asking(
 
 
 def delivery(
-    event: Event = REQUESTED, first: Receipt | None = None, reminders: tuple[Receipt, ...] = ()
+    event: Event = REQUESTED, first: MessageRef | None = None, reminders: tuple[MessageRef, ...] = ()
 ) -> Delivery:
     """Returns the first attempt at telling of an event."""
-    return Delivery(17, "here", event, attempt=1, due_at=event.at, first=first, reminders=reminders)
+    return Delivery(17, "here", event, attempt=1, due_at=event.at, first_message=first, reminders=reminders)

@@ -161,7 +161,7 @@ class PollBench:
             masker=Masker(redact, redactor),
             wake=lambda: self.wakes.append(self.clock.now),
             observer=observer or Observer(),
-            scrub=redactor.scrub,
+            scrub=redactor.redact,
             wall=self.clock.time,
             jitter=jitter,
         )

@@ -17,7 +17,7 @@ from tests.support.events import (
 )
 from tests.support.fakes import FakeSlack, WebhookReceiver, served
 from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
-from watcher.models import Event, Receipt
+from watcher.models import Event, MessageRef
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.http_post import open_session
@@ -80,7 +80,7 @@ def with_slack(slack: FakeSlack, use: Use, kind: str = "bot", within: float = 5.
 
 
 def sending(
-    event: Event = REQUESTED, first: Receipt | None = None, reminders: tuple[Receipt, ...] = ()
+    event: Event = REQUESTED, first: MessageRef | None = None, reminders: tuple[MessageRef, ...] = ()
 ) -> Use:
     """Returns what sends one event."""
     return lambda notifier: notifier.send(delivery(event, first, reminders))

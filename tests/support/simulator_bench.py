@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from watcher.simulator.options import Knobs
+from watcher.simulator.options import Options
 from watcher.simulator.parsing import ListQuery
 from watcher.simulator.server import SimulatorServer, serve
 from watcher.simulator.state import Simulation, numbered_ids
@@ -30,9 +30,9 @@ class Clock:
         return self.now
 
 
-def simulation(knobs: Knobs | None = None, keys: frozenset[str] | None = None) -> Simulation:
+def simulation(options: Options | None = None, keys: frozenset[str] | None = None) -> Simulation:
     """Returns an app whose time stands still and whose run ids count up."""
-    return Simulation(Clock(), knobs, keys, ids=numbered_ids())
+    return Simulation(Clock(), options, keys, ids=numbered_ids())
 
 
 def listed(app: Simulation, query: ListQuery = WAITING) -> list[str]:

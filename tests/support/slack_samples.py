@@ -23,10 +23,10 @@ from watcher.models import (
     Failure,
     InputRequest,
     Json,
+    MessageRef,
     NotifierEvent,
     NotifierFailure,
     Outcome,
-    Receipt,
     Reminder,
     RequestEvent,
     Resolution,
@@ -278,8 +278,8 @@ async def said(sample: Sample) -> FakeSlack:
         notifier = SlackNotifier(
             section(url, mention=sample.mention), session=session, request_timeout=5, clock=lambda: slack.now
         )
-        first: Receipt | None = None
-        reminders: tuple[Receipt, ...] = ()
+        first: MessageRef | None = None
+        reminders: tuple[MessageRef, ...] = ()
         for event in sample.events:
             slack.now = event.at
             if not event.type.startswith("run."):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.support.builders import BOUND, soon
-from watcher.concurrency import computing
+from watcher.concurrency import run_cpu_bound
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_the_loop_goes_on_meanwhile() -> None:
     """What the work waits for can happen on the loop, and its result comes back."""
     released = threading.Event()
-    work = asyncio.create_task(computing(lambda: released.wait(BOUND)))
+    work = asyncio.create_task(run_cpu_bound(lambda: released.wait(BOUND)))
     await asyncio.sleep(0)
     released.set()
     assert True is await soon(work)
@@ -24,7 +24,7 @@ async def test_the_loop_goes_on_meanwhile() -> None:
 async def test_names_of_hosts_can_be_looked_up_meanwhile() -> None:
     """However much is done aside, the loop's own threads are free."""
     released = threading.Event()
-    works = [asyncio.create_task(computing(lambda: released.wait(BOUND))) for _ in range(40)]
+    works = [asyncio.create_task(run_cpu_bound(lambda: released.wait(BOUND))) for _ in range(40)]
     await asyncio.sleep(0)
     assert "free" == await soon(asyncio.to_thread(lambda: "free"))
     released.set()
@@ -44,10 +44,10 @@ async def test_garbage_is_collected_again_when_all_is_done() -> None:
     def fail() -> None:
         raise ValueError("no")
 
-    long = asyncio.create_task(computing(rest))
+    long = asyncio.create_task(run_cpu_bound(rest))
     await soon(asyncio.to_thread(resting.wait, BOUND))
     with pytest.raises(ValueError, match="no"):
-        await soon(computing(fail))
+        await soon(run_cpu_bound(fail))
     assert not gc.isenabled()
     released.set()
     assert False is await soon(long)

@@ -107,7 +107,7 @@ def check(config_file: Path | None, *, send: bool) -> None:
 
     async def report() -> bool:
         good = True
-        async for finding in checks.findings(config, send=send):
+        async for finding in checks.check_results(config, send=send):
             good = good and finding.good
             mark = "FAIL" if not finding.good else "WARN" if finding.warning else "ok  "
             click.echo(f"{mark}  {finding.subject}: {finding.words}")
@@ -191,16 +191,16 @@ def deliveries(
 @click.option("--all-dead", is_flag=True, help="Every delivery that was given up.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Put dead deliveries back, by the ids that `watcher deliveries` shows."""
-    from watcher.cli.retrying import NotDeadError, put_back  # noqa: PLC0415
+    from watcher.cli.retrying import NotDeadError, requeue  # noqa: PLC0415
     from watcher.store.errors import StoreError  # noqa: PLC0415
 
     if bool(ids) == all_dead:
         raise click.UsageError("name deliveries by ID, or give --all-dead, and not both")
     config = _load(config_file, need_secrets=False)
     try:
-        count = put_back(config.database, None if all_dead else ids)
+        count = requeue(config.database, None if all_dead else ids)
     except (NotDeadError, StoreError) as error:
-        _fail(str(error))
+        _usage_error(str(error))
     click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} put back")
 
 
@@ -229,7 +229,7 @@ def healthcheck_command(config_file: Path | None) -> None:
     try:
         host, port = check.address(config_file, environ=os.environ, directory=Path.cwd())
     except check.UnusableError as error:
-        _fail(str(error))
+        _usage_error(str(error))
     answer = check.ask(host, port)
     click.echo(answer.words if answer.ready else f"not ready: {answer.words}")
     sys.exit(0 if answer.ready else 1)
@@ -288,13 +288,13 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
     from watcher.simulator.catalog import DESCRIPTIONS  # noqa: PLC0415
 
     if scenario not in DESCRIPTIONS:
-        _fail(f"--scenario: there is no {scenario!r}; there are {', '.join(DESCRIPTIONS)}")
+        _usage_error(f"--scenario: there is no {scenario!r}; there are {', '.join(DESCRIPTIONS)}")
     from watcher.simulator import standalone  # noqa: PLC0415
 
     try:
         _until_done(standalone.run(host, port, scenario, announce=click.echo))
     except OSError as error:
-        _fail(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
+        _usage_error(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
 
 
 @contextmanager
@@ -317,7 +317,7 @@ def _load(config_file: Path | None, *, need_secrets: bool = True) -> "Config":
     try:
         config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
     except ConfigError as error:
-        _fail(*error.problems)
+        _usage_error(*error.problems)
     logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
     return config
 
@@ -334,13 +334,13 @@ def _until_done(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except StoreError as error:
         # What may pass, a full disk or a lock, is no fault of the settings: a supervisor is to try again.
-        _end(_of_database(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
+        _exit_with(_of_database(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
     except (CannotListenError, NotifierUnusable, SecretError) as error:
-        _end(str(error), USAGE_ERROR)
+        _exit_with(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
-        _end(str(error), 1)
+        _exit_with(str(error), 1)
     except KeyboardInterrupt:  # before the daemon takes care of it, or where there is none
-        _end("interrupted", INTERRUPTED)
+        _exit_with("interrupted", INTERRUPTED)
 
 
 @contextmanager
@@ -357,14 +357,14 @@ def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
         with translated(config.database), closing(open_reader(config.database)) as connection:
             yield connection
     except StoreError as error:
-        _fail(_of_database(error))
+        _usage_error(_of_database(error))
 
 
 def _of_database(error: "StoreError") -> str:
     return f"database: {str(error).removeprefix('database ')}"
 
 
-def _end(words: str, status: int) -> NoReturn:
+def _exit_with(words: str, status: int) -> NoReturn:
     """Ends the process with last words, after all that was logged, and be it that nobody reads them."""
     from watcher import logs  # noqa: PLC0415
 
@@ -374,7 +374,7 @@ def _end(words: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _fail(*problems: str) -> NoReturn:
+def _usage_error(*problems: str) -> NoReturn:
     for problem in problems:
         click.echo(f"watcher: {problem}", err=True)
     sys.exit(USAGE_ERROR)

@@ -17,13 +17,13 @@ from watcher.notifiers.http_post import open_session
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
-from watcher.sanitize.text import printable
+from watcher.sanitize.text import one_line
 from watcher.store.errors import StoreError
 from watcher.store.migrations import open_reader, translated
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What was found about one thing, in words for a person."""
 
     good: bool
@@ -32,15 +32,15 @@ class Finding:
     warning: bool = False
 
 
-async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
+async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckResult]:
     """Yields a finding for the configuration, the database, each app and each notifier.
 
     With `send` every notifier also gets a test event. Words of other sides are scrubbed of secrets.
     """
     for warning in config.warnings:
-        yield Finding(good=True, subject="configuration", words=warning, warning=True)
+        yield CheckResult(good=True, subject="configuration", words=warning, warning=True)
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
-    yield Finding(good=True, subject="configuration", words=counts)
+    yield CheckResult(good=True, subject="configuration", words=counts)
     yield _database(config)
     tls = tls_context()
     async with open_session(tls, config.request_timeout) as session:
@@ -57,38 +57,38 @@ async def findings(config: Config, *, send: bool) -> AsyncIterator[Finding]:
         ]
         tries += [_notifier(notifier, send=send) for notifier in notifiers]
         for finding in await asyncio.gather(*tries):
-            words = printable(config.redactor.scrub(finding.words))
-            yield Finding(finding.good, finding.subject, words)
+            words = one_line(config.redactor.redact(finding.words))
+            yield CheckResult(finding.good, finding.subject, words)
 
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'s' * (count != 1)}"
 
 
-def _database(config: Config) -> Finding:
+def _database(config: Config) -> CheckResult:
     path = config.database
     subject = f"database {path}"
     if path.is_dir():
-        return Finding(good=False, subject=subject, words="it is a directory")
+        return CheckResult(good=False, subject=subject, words="it is a directory")
     if not path.absolute().parent.is_dir():
-        return Finding(good=False, subject=subject, words="its directory does not exist")
+        return CheckResult(good=False, subject=subject, words="its directory does not exist")
     if not path.exists():
         writable = os.access(path.absolute().parent, os.W_OK | os.X_OK)
         words = (
             "will be created" if writable else f"cannot be created: {path.absolute().parent} is not writable"
         )
-        return Finding(writable, subject, words)
+        return CheckResult(writable, subject, words)
     try:
         with translated(path), closing(open_reader(path)) as connection:
             result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
-        return Finding(good=False, subject=subject, words=str(error).removeprefix(f"{subject}: "))
+        return CheckResult(good=False, subject=subject, words=str(error).removeprefix(f"{subject}: "))
     if not os.access(path, os.W_OK):
-        return Finding(good=False, subject=subject, words="it is not writable")
-    return Finding(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")
+        return CheckResult(good=False, subject=subject, words="it is not writable")
+    return CheckResult(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")
 
 
-async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
+async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:
     pages = client.awaiting(
         page_size=config.page_size,
         user_id=app.user_id,
@@ -102,15 +102,17 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> Finding:
     except ApiError as error:
         status = f"HTTP {error.status}, " if error.status else ""
         advice = f" {ADVICE[error.status]}" if error.status in ADVICE else ""
-        return Finding(good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}")
+        return CheckResult(
+            good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}"
+        )
     finally:
         await client.close()
     runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
     verb = "waits" if runs == "1 run" else "wait"
-    return Finding(good=True, subject=subject, words=f"answers; {runs} {verb}")
+    return CheckResult(good=True, subject=subject, words=f"answers; {runs} {verb}")
 
 
-async def _notifier(notifier: Notifier, *, send: bool) -> Finding:
+async def _notifier(notifier: Notifier, *, send: bool) -> CheckResult:
     subject = f"notifier {notifier.name}"
     now = time.time()
     test = SampleEvent(event_id(now, os.urandom(10)), now)
@@ -121,7 +123,7 @@ async def _notifier(notifier: Notifier, *, send: bool) -> Finding:
             words = "the test message was accepted"
     except DeliveryError as error:
         fix = f" ({error.fix})" if error.fix else ""
-        return Finding(good=False, subject=subject, words=f"{error}{fix}")
+        return CheckResult(good=False, subject=subject, words=f"{error}{fix}")
     except SecretError as error:
-        return Finding(good=False, subject=subject, words=str(error))
-    return Finding(good=True, subject=subject, words=words)
+        return CheckResult(good=False, subject=subject, words=str(error))
+    return CheckResult(good=True, subject=subject, words=words)

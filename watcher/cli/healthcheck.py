@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from watcher.config import file as config_file
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 TIMEOUT: Final = 5.0
 """Seconds that the daemon may take to answer."""
@@ -61,11 +61,11 @@ def ask(host: str, port: int) -> Answer:
             body = response.read(_READ_AT_MOST)
     except (OSError, http.client.HTTPException, ValueError) as error:  # a ValueError is a host that is none
         why = str(error) or type(error).__name__
-        words = printable(f"cannot ask {host} port {port}: {why}")
-        return Answer(ready=False, words=cut(words, _SHOWN))
+        words = one_line(f"cannot ask {host} port {port}: {why}")
+        return Answer(ready=False, words=truncate(words, _SHOWN))
     if response.status == http.client.OK:
         return Answer(ready=True, words="ready")
-    return Answer(ready=False, words=cut(_problems(body) or f"HTTP {response.status}", _SHOWN))
+    return Answer(ready=False, words=truncate(_problems(body) or f"HTTP {response.status}", _SHOWN))
 
 
 def _port(value: Any) -> int:
@@ -75,7 +75,7 @@ def _port(value: Any) -> int:
             return int(written)
     except ValueError:  # Python writes and reads no more digits than a limit
         written = "a number without end"
-    raise UnusableError(f"http_port: got {cut(repr(written), 100)}; must be a port, or 0")
+    raise UnusableError(f"http_port: got {truncate(repr(written), 100)}; must be a port, or 0")
 
 
 def _from_file(found: config_file.ConfigFile | None) -> dict[str, Any]:
@@ -99,4 +99,4 @@ def _problems(body: bytes) -> str:
         ]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""
-    return printable("; ".join(reasons))
+    return one_line("; ".join(reasons))

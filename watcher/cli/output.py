@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watcher.messages import Row, duration, kind, moment, parameters
+from watcher.messages import Row, format_elapsed, format_timestamp, parameters, request_label
 from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
 from watcher.monitoring.pending import pending_json
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
@@ -38,13 +38,13 @@ def warn_of_old(app: str, failure: Failure | None, *, polled_at: float | None, u
     if failure is not None:
         what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
         words = (
-            f"cannot be polled since {moment(failure.since)} ({cut(printable(what), PROMPT_SHOWN)}):"
-            " what it asks now is not known"
+            f"cannot be polled since {format_timestamp(failure.since)}"
+            f" ({truncate(one_line(what), PROMPT_SHOWN)}): what it asks now is not known"
         )
     elif age is None:
         words = "was not polled yet"
     elif age > usual_age:
-        words = f"was last polled {duration(age)} ago: does the daemon run?"
+        words = f"was last polled {format_elapsed(age)} ago: does the daemon run?"
     else:
         return
     sys.stderr.write(f"watcher: app {app} {words}\n")
@@ -86,7 +86,7 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
         ]
         for record in records
     ]
-    rows = [[printable(cell) for cell in row] for row in rows]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
     console = Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH)
     if sys.stdout.isatty():  # whoever reads on has the runs whole
@@ -102,21 +102,21 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
 
 def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:
     told = f"told {', '.join(request.told)}" if request.told else "told nobody yet"
-    waited = duration(max(now - request.first_seen_at, 0.0))
-    yield printable(f"{request.app} · {kind(request.type)} · waits {waited} · {told}")
-    yield from _wrapped(cut(printable(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
+    waited = format_elapsed(max(now - request.first_seen_at, 0.0))
+    yield one_line(f"{request.app} · {request_label(request.type)} · waits {waited} · {told}")
+    yield from _wrapped(truncate(one_line(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
-    yield from _wrapped(cut(params, PARAMS_SHOWN), width)
+    yield from _wrapped(truncate(params, PARAMS_SHOWN), width)
     ids = {"user": request.user_id, "run": request.run_id, "request": request.request_id}
-    parts = [f"{name} {printable(value)}" for name, value in ids.items() if value]
+    parts = [f"{name} {one_line(value)}" for name, value in ids.items() if value]
     yield from _side_by_side(parts, width)
     if request.link:
-        yield SMALL_INDENT + printable(request.link)
+        yield SMALL_INDENT + one_line(request.link)
 
 
 def _param(row: Row) -> str:
-    value = cut(printable(row.value), VALUE_SHOWN)
-    return f"{cut(row.name, VALUE_SHOWN)}{' (editable)' * row.editable}: {value}"
+    value = truncate(one_line(row.value), VALUE_SHOWN)
+    return f"{truncate(row.name, VALUE_SHOWN)}{' (editable)' * row.editable}: {value}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -144,7 +144,7 @@ def _side_by_side(parts: Iterable[str], width: int) -> Iterator[str]:
 
 def show_settings(settings: Iterable[tuple[str, str, str]]) -> None:
     """Prints settings with their values and origins."""
-    _print_table(["setting", "value", "from"], [[printable(cell) for cell in row] for row in settings])
+    _print_table(["setting", "value", "from"], [[one_line(cell) for cell in row] for row in settings])
 
 
 def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
@@ -157,7 +157,7 @@ def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
 def _when(record: DeliveryRecord, now: float) -> str:
     """Says roughly how long ago a delivery was finished, or else became due, or in what time it will."""
     ago = now - (record.due_at if record.finished_at is None else record.finished_at)
-    rough = " ".join(duration(abs(ago)).split()[:2])
+    rough = " ".join(format_elapsed(abs(ago)).split()[:2])
     return f"{rough} ago" if ago >= 0 else f"in {rough}"
 
 
@@ -166,13 +166,19 @@ def _attempts(record: DeliveryRecord, now: float) -> str:
     left = 0.0 if record.next_attempt_at is None else max(record.next_attempt_at - now, 0.0)
     if record.state == "pending" and not record.attempts:
         if left:
-            return f"first attempt in {duration(left)}"
-        return f"due since {duration(max(now - record.due_at, 0.0))}, not attempted yet"
+            return f"first attempt in {format_elapsed(left)}"
+        return f"due since {format_elapsed(max(now - record.due_at, 0.0))}, not attempted yet"
     if record.last_error is None and record.attempts <= 1:
         return ""
     count = f"{record.attempts} attempt{'s' * (record.attempts != 1)}"
-    coming = "" if record.next_attempt_at is None else f", next in {duration(left)}" if left else ", next now"
-    error = f": {cut(printable(record.last_error), ERROR_SHOWN)}" if record.last_error else ""
+    coming = (
+        ""
+        if record.next_attempt_at is None
+        else f", next in {format_elapsed(left)}"
+        if left
+        else ", next now"
+    )
+    error = f": {truncate(one_line(record.last_error), ERROR_SHOWN)}" if record.last_error else ""
     return f"{count}{coming}{error}"
 
 
@@ -180,7 +186,7 @@ def _delivery_json(record: DeliveryRecord) -> dict[str, Json]:
     times = {name: getattr(record, name) for name in ("next_attempt_at", "due_at", "finished_at")}
     return {
         **asdict(record),
-        **{name: None if at is None else moment(at) for name, at in times.items()},
+        **{name: None if at is None else format_timestamp(at) for name, at in times.items()},
         "request_id": record.request_id or None,
     }
 
@@ -194,5 +200,5 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH).print(table)

@@ -14,7 +14,7 @@ class NotDeadError(Exception):
     """A delivery cannot be put back, because it does not exist or is not dead."""
 
 
-def put_back(database: Path, ids: Sequence[int] | None) -> int:
+def requeue(database: Path, ids: Sequence[int] | None) -> int:
     """Puts these dead deliveries, or all, back into the outbox and returns how many.
 
     Raises:
@@ -30,7 +30,7 @@ def put_back(database: Path, ids: Sequence[int] | None) -> int:
                     f"ID {number}: {_found(connection, number)}; only dead deliveries can be put back"
                 )
         chosen = sorted(dead if ids is None else set(ids))
-        outbox.put_back(connection, chosen, time.time())
+        outbox.requeue(connection, chosen, time.time())
     return len(chosen)
 
 

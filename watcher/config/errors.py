@@ -41,7 +41,7 @@ class Problems:
         self.lines.append(f"{label}: {words}")
         self._told.add(name)
 
-    def told(self, *names: str) -> bool:
+    def already_reported(self, *names: str) -> bool:
         """Tells whether something is wrong with one of these settings, or with all of a table it is in."""
         return any(f"{name}.".startswith(f"{told}.") for name in names for told in self._told)
 
@@ -110,7 +110,7 @@ def _take_out(tree: Tree, path: list[str]) -> None:
 
 def _add(problems: Problems, path: list[str], item: Any, environment: Source) -> None:
     name, kind = ".".join(path), str(item["type"])
-    if kind == "missing" and problems.told(name):
+    if kind == "missing" and problems.already_reported(name):
         return  # it is misspelt
     if kind == "missing":
         problems.add(name, "is missing", variable=_variable(path, environment))

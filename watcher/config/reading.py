@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from watcher.config import file as config_file
 from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
-from watcher.sanitize.text import cut
+from watcher.sanitize.text import truncate
 
 PREFIX: Final = "WATCHER_"
 APP_SHORTCUTS: Final = ("base_url", "access_key", "access_key_file", "user_id", "session_id")
@@ -127,7 +127,7 @@ def given(path: Iterable[str], value: Any) -> str:
         case bool():
             return f"got {str(value).lower()}; "
         case _:
-            return "" if "@" in str(value) else f"got {cut(repr(value), _LONGEST_GIVEN)}; "
+            return "" if "@" in str(value) else f"got {truncate(repr(value), _LONGEST_GIVEN)}; "
 
 
 def drop_twins(stronger: Tree, weaker: Tree) -> None:

@@ -37,7 +37,7 @@ from watcher.config.models import (
 from watcher.config.reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
 from watcher.net import proxy_problems
 from watcher.sanitize.secrets import Redactor, Secret, SecretError
-from watcher.sanitize.text import printable
+from watcher.sanitize.text import one_line
 
 MASKED: Final = "********"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -49,7 +49,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; each of `problems` is one line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(printable(problem) for problem in problems)
+        self.problems = tuple(one_line(problem) for problem in problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -202,12 +202,12 @@ class _Loader:
         )
 
     def _check_slack(self, prefix: str, values: Mapping[str, object]) -> None:
-        if self._problems.told(prefix):  # the rest of it may stand in a file that cannot be read
+        if self._problems.already_reported(prefix):  # the rest of it may stand in a file that cannot be read
             return
         given = {
             key
             for key, value in values.items()
-            if value or self._problems.told(f"{prefix}.{key}", f"{prefix}.{key}_file")
+            if value or self._problems.already_reported(f"{prefix}.{key}", f"{prefix}.{key}_file")
         }
         usual = prefix == "notifiers.slack"
         if {"bot_token", "webhook_url"} <= given:
@@ -238,7 +238,7 @@ class _Loader:
 
     def _needed(self, prefix: str, table: Table, key: str, allowed: Any = None) -> Secret:
         secret = self._secret(prefix, table, key, allowed)
-        if secret is None and not self._problems.told(f"{prefix}.{key}", f"{prefix}.{key}_file"):
+        if secret is None and not self._problems.already_reported(f"{prefix}.{key}", f"{prefix}.{key}_file"):
             variable = "WATCHER_WEBHOOK_URL" if prefix == "notifiers.webhook" else None
             self._problems.add(f"{prefix}.{key}", "is missing", variable=variable)
         return secret or Secret(f"{prefix}.{key}", self._redactor, value="")

@@ -13,18 +13,18 @@ from typing import Final
 import structlog
 
 from watcher.backoff import backoff
-from watcher.delivery.rate_limit import Pace
+from watcher.delivery.rate_limit import RateLimiter
 from watcher.hooks import DeliveryOutcome, Observer
 from watcher.logs import log_superseded
-from watcher.messages import moment
-from watcher.models import Delivery, Receipt, RequestEvent
+from watcher.messages import format_timestamp
+from watcher.models import Delivery, MessageRef, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.sanitize.secrets import SecretError
-from watcher.store import Claim, Dead, Result, Retry, Sent, Store, StoreError, StoreUnusable, Terms
+from watcher.store import Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, StoreError, StoreUnusable
 
 FIRST_RETRY: Final = 1.0
 """Seconds after the first failure, before jitter."""
-LOOK_AGAIN: Final = 5.0
+CLAIM_INTERVAL: Final = 5.0
 """Seconds after which a lane looks anyway: `watcher retry` writes to the database from another process."""
 LONGEST: Final = 64
 """A count of failures that leads to the longest wait at once."""
@@ -80,8 +80,8 @@ class DeliveryWorker:
         notifier: Notifier,
         store: Store,
         settings: DeliverySettings,
-        terms: Terms,
-        pace: Pace,
+        terms: NotifierPolicy,
+        pace: RateLimiter,
         *,
         observer: Observer,
         scrub: Callable[[str], str],
@@ -90,7 +90,7 @@ class DeliveryWorker:
     ) -> None:
         """`wall` gives the Unix time, `jitter` random numbers in [0, 1)."""
         self.name = notifier.name
-        self.turned_at: float | None = None  # when it last went round, by the loop's clock
+        self.last_iteration_at: float | None = None  # when it last went round, by the loop's clock
         self._notifier = notifier
         self._store = store
         self._settings = settings
@@ -126,8 +126,8 @@ class DeliveryWorker:
         try:
             while True:
                 self._woken.clear()
-                self.turned_at = loop.time()
-                free = 0 if self._stopping else self._notifier.slots - len(self._sends)
+                self.last_iteration_at = loop.time()
+                free = 0 if self._stopping else self._notifier.max_concurrency - len(self._sends)
                 go = free > 0 and self._pace.take(loop.time(), self.wake)
                 claim = await self._settle_and_claim(done, free if go else 0, due_by)
                 done = [] if claim is not None else done
@@ -138,7 +138,7 @@ class DeliveryWorker:
                     self._pace.give_back()
                 if not self._sends and claim is not None and (self._stopping or (until_idle and go)):
                     return
-                done += await self._rest(claim, paced=free > 0 and not go)
+                done += await self._wait_for_work(claim, paced=free > 0 and not go)
         finally:
             for send in self._sends:
                 send.cancel()
@@ -164,23 +164,23 @@ class DeliveryWorker:
         except StoreUnusable:
             raise
         except StoreError as error:
-            self._log.error("delivery.unrecorded", error=str(error))
+            self._log.error("delivery.record_failed", error=str(error))
             return None
         log_superseded(claim.superseded)
         if claim.failing is not None:
-            since, waiting = moment(claim.failing.since), claim.failing.undelivered
+            since, waiting = format_timestamp(claim.failing.since), claim.failing.undelivered
             self._log.error("notifier.failing", error=claim.failing.message, since=since, undelivered=waiting)
         if claim.recovered is not None:
-            self._log.info("notifier.recovered", since=moment(claim.recovered.since))
+            self._log.info("notifier.recovered", since=format_timestamp(claim.recovered.since))
         self._observer.superseded(claim.superseded)
         return claim
 
-    async def _rest(self, claim: Claim | None, *, paced: bool) -> list[_Outcome]:
+    async def _wait_for_work(self, claim: Claim | None, *, paced: bool) -> list[_Outcome]:
         """Waits for the first reason to go on, and returns the sends that have ended.
 
         With `paced` more would have been sent, but for the pace.
         """
-        waits = [LOOK_AGAIN if claim is not None else FIRST_RETRY]
+        waits = [CLAIM_INTERVAL if claim is not None else FIRST_RETRY]
         if claim is not None and claim.wake_at is not None:
             waits.append(claim.wake_at - self._wall())
         if paced and (wait := self._pace.wait(asyncio.get_running_loop().time())) is not None:
@@ -213,7 +213,7 @@ class DeliveryWorker:
         note.info("delivery.sent")
         self._observe(delivery, "sent")
         safe = {name: self._scrub(value) for name, value in receipt.values.items()} if receipt else None
-        return _Outcome(Sent(delivery.id, Receipt(safe) if safe else None))
+        return _Outcome(Sent(delivery.id, MessageRef(safe) if safe else None))
 
     def _failure(
         self, delivery: Delivery, error: DeliveryError, note: structlog.typing.FilteringBoundLogger
@@ -256,9 +256,11 @@ class Dispatcher:
             for lane in self._lanes:
                 group.create_task(lane.run(until_idle=until_idle))
 
-    def turns(self) -> dict[str, float]:
+    def last_iterations(self) -> dict[str, float]:
         """Returns when each lane that runs last went round, by the loop's clock, by its notifier's name."""
-        return {lane.name: lane.turned_at for lane in self._lanes if lane.turned_at is not None}
+        return {
+            lane.name: lane.last_iteration_at for lane in self._lanes if lane.last_iteration_at is not None
+        }
 
     def stop(self) -> None:
         """Lets every lane finish the sends that are under way."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Pace:
+class RateLimiter:
     """Lets one send at a time start, at least `spacing` seconds after the one before; with 0 all may start.
 
     Slack takes about one message per second and channel, whoever posts it. Times are those of the event loop.

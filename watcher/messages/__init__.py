@@ -5,51 +5,58 @@ for its own markup. No word here says how to answer: in Dynamiq an empty reply a
 included, rejects, so that every short instruction would be a wrong one.
 """
 
-from watcher.messages.digests import about_digest
-from watcher.messages.formatting import duration, moment
-from watcher.messages.incidents import ADVICE, about_app, about_notifier
+from watcher.messages.digests import digest_message
+from watcher.messages.formatting import format_elapsed, format_timestamp
+from watcher.messages.incidents import ADVICE, app_message, notifier_message
 from watcher.messages.message import (
     Fact,
     Item,
     Message,
     Row,
     Tone,
-    briefly,
-    changed,
     facts,
-    headline,
+    map_text,
     more_items,
     more_rows,
-    shortened,
-    summary,
+    notification_line,
+    plain_text,
+    truncated,
+    without_details,
 )
-from watcher.messages.requests import NOT_VISIBLE, PARKED, about_request, kind, parameters, web_link
+from watcher.messages.requests import (
+    INVISIBLE_QUESTION,
+    PAUSED_WITHOUT_QUESTION,
+    parameters,
+    request_label,
+    request_message,
+    web_link,
+)
 from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
 from watcher.sanitize.secrets import MASK
 
 __all__ = [
     "ADVICE",
-    "NOT_VISIBLE",
-    "PARKED",
+    "INVISIBLE_QUESTION",
+    "PAUSED_WITHOUT_QUESTION",
     "Fact",
     "Item",
     "Message",
     "Row",
     "Tone",
-    "briefly",
-    "changed",
-    "duration",
     "facts",
-    "headline",
-    "kind",
-    "moment",
+    "format_elapsed",
+    "format_timestamp",
+    "map_text",
     "more_items",
     "more_rows",
+    "notification_line",
     "parameters",
+    "plain_text",
     "render",
-    "shortened",
-    "summary",
+    "request_label",
+    "truncated",
     "web_link",
+    "without_details",
 ]
 
 _SAMPLE = Message(
@@ -70,12 +77,12 @@ def render(event: Event) -> Message:
     """Returns the message for an event; for a test one that looks like a request and says that it is none."""
     match event:
         case RequestEvent():
-            return about_request(event)
+            return request_message(event)
         case DigestEvent():
-            return about_digest(event)
+            return digest_message(event)
         case AppEvent():
-            return about_app(event)
+            return app_message(event)
         case NotifierEvent():
-            return about_notifier(event)
+            return notifier_message(event)
         case SampleEvent():
             return _SAMPLE

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 
-from watcher.messages.formatting import duration
+from watcher.messages.formatting import format_elapsed
 from watcher.messages.message import Fact, Item, Message, Tone, titled
-from watcher.messages.requests import ended, kind, web_link, which
+from watcher.messages.requests import ended, request_label, web_link, which
 from watcher.models import DigestEntry, DigestEvent
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 """Characters, few enough to be never cut again."""
 
 
-def about_digest(event: DigestEvent) -> Message:
+def digest_message(event: DigestEvent) -> Message:
     """Returns the message about many requests: what is new, what still waits, or that all are over."""
     digest = event.digest
     tone, title = _headline(event)
@@ -45,7 +45,7 @@ def _headline(event: DigestEvent) -> tuple[Tone, str]:
 def _sentences(event: DigestEvent) -> Iterator[str]:
     digest = event.digest
     if event.reminder:
-        yield f"The oldest has waited for {duration(event.at - digest.oldest)}."
+        yield f"The oldest has waited for {format_elapsed(event.at - digest.oldest)}."
         yield which(event.reminder)
     if digest.outcomes:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in digest.outcomes)
@@ -55,13 +55,13 @@ def _sentences(event: DigestEvent) -> Iterator[str]:
 
 
 def _item(entry: DigestEntry) -> Item:
-    note = kind(entry.type)
+    note = request_label(entry.type)
     if entry.outcome is not None:
         note += f", {ended(entry.outcome, entry.waited)}"
     return Item(
-        text=cut(printable(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
+        text=truncate(one_line(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
         note=note,
-        run=cut(printable(entry.run_id), _RUN_SHOWN) or "(no id)",
+        run=truncate(one_line(entry.run_id), _RUN_SHOWN) or "(no id)",
         link=web_link(entry.link),
     )
 

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 
 
-def moment(time: float) -> str:
+def format_timestamp(time: float) -> str:
     """Returns a Unix time as ISO 8601 in UTC, whole seconds: `2026-06-10T09:15:40Z`."""
     return f"{datetime.fromtimestamp(int(time), UTC).replace(tzinfo=None).isoformat()}Z"
 
 
-def duration(seconds: float) -> str:
+def format_elapsed(seconds: float) -> str:
     """Returns a duration in its two largest units: `12 s`, `5 min 12 s`, `2 h`, `3 d 4 h`."""
     left = max(0, int(seconds))
     parts = []

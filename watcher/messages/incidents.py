@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from watcher.messages.formatting import duration
+from watcher.messages.formatting import format_elapsed
 from watcher.messages.message import Fact, Message, titled
 from watcher.models import AppEvent, Failure, NotifierEvent, NotifierFailure
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
 ADVICE: Final[Mapping[int | None, str]] = {
@@ -19,12 +19,12 @@ ADVICE: Final[Mapping[int | None, str]] = {
 }
 
 
-def about_app(event: AppEvent) -> Message:
+def app_message(event: AppEvent) -> Message:
     """Returns the message about an app that cannot be polled, or can be polled again."""
     return _app_failing(event) if event.type == "watcher.app_failing" else _app_recovered(event)
 
 
-def about_notifier(event: NotifierEvent) -> Message:
+def notifier_message(event: NotifierEvent) -> Message:
     """Returns the message about a notifier that accepts nothing, or accepts again, for those of another."""
     return (
         _notifier_failing(event) if event.type == "watcher.notifier_failing" else _notifier_recovered(event)
@@ -45,7 +45,7 @@ def _app_failing(event: AppEvent) -> Message:
 
 
 def _app_recovered(event: AppEvent) -> Message:
-    failed_for = duration(event.at - event.failure.since)
+    failed_for = format_elapsed(event.at - event.failure.since)
     return Message(
         tone="good",
         title=titled("App recovered", event.app.name),
@@ -60,7 +60,7 @@ def _notifier_failing(event: NotifierEvent) -> Message:
         tone="trouble",
         title=titled("Notifier failing", failure.notifier),
         lead=f"Whoever reads it is told of nothing meanwhile. {_undelivered(failure)}",
-        body=cut(printable(failure.message), _ERROR_SHOWN),
+        body=truncate(one_line(failure.message), _ERROR_SHOWN),
         quoted=True,
         facts=(Fact("Failing since", failure.since),),
     )
@@ -71,7 +71,7 @@ def _notifier_recovered(event: NotifierEvent) -> Message:
     return Message(
         tone="good",
         title=titled("Notifier recovered", failure.notifier),
-        body=f"It accepts messages again, after {duration(event.at - failure.since)}.",
+        body=f"It accepts messages again, after {format_elapsed(event.at - failure.since)}.",
         facts=(Fact("Failed since", failure.since),),
     )
 
@@ -89,6 +89,9 @@ def _undelivered(failure: NotifierFailure) -> str:
 
 
 def _what_failed(failure: Failure) -> str:
-    words = (f"HTTP {failure.status}" if failure.status else "", cut(printable(failure.code), _CODE_SHOWN))
+    words = (
+        f"HTTP {failure.status}" if failure.status else "",
+        truncate(one_line(failure.code), _CODE_SHOWN),
+    )
     what = " ".join(word for word in words if word)
-    return f"{what}: {cut(printable(failure.message), _ERROR_SHOWN)}"
+    return f"{what}: {truncate(one_line(failure.message), _ERROR_SHOWN)}"

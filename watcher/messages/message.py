@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import Final, Literal
 
-from watcher.messages.formatting import moment
-from watcher.sanitize.text import cut, printable
+from watcher.messages.formatting import format_timestamp
+from watcher.sanitize.text import one_line, truncate
 
 _HEADLINED: Final = 3
 """How many of many requests a notification names."""
@@ -69,16 +69,16 @@ class Message:
 
 def titled(title: str, name: str) -> str:
     """Returns the title of a message about something of that name."""
-    return f"{title} · {printable(name)}"
+    return f"{title} · {one_line(name)}"
 
 
-def headline(message: Message) -> str:
+def notification_line(message: Message) -> str:
     """Returns title and question in one line, as a notification shows them; of many the first few."""
-    question = printable(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])
+    question = one_line(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])
     return f"{message.title}: {question}" if question else message.title
 
 
-def changed(message: Message, change: Callable[[str], str]) -> Message:
+def map_text(message: Message, change: Callable[[str], str]) -> Message:
     """Returns the message with every text changed but its title, which is ours, and its links."""
     return replace(
         message,
@@ -96,7 +96,7 @@ def changed(message: Message, change: Callable[[str], str]) -> Message:
     )
 
 
-def summary(message: Message) -> str:
+def plain_text(message: Message) -> str:
     """Returns the message as plain text of several lines, whole and without any markup.
 
     Other people's words are indented, so that no line of theirs can pass for one of ours.
@@ -104,11 +104,11 @@ def summary(message: Message) -> str:
     return "\n".join(_lines(message))
 
 
-def briefly(message: Message, body: int) -> Message:
+def without_details(message: Message, body: int) -> Message:
     """Returns the message for where its question was shown before: no list, and of the body the beginning."""
     return replace(
         message,
-        body=cut(message.body, body),
+        body=truncate(message.body, body),
         rows=(),
         dropped_rows=0,
         items=(),
@@ -117,7 +117,7 @@ def briefly(message: Message, body: int) -> Message:
     )
 
 
-def shortened(
+def truncated(
     message: Message, *, body: int, value: int, rows: int, size: Callable[[str], int] = len
 ) -> Message:
     """Returns the message with its body and values cut to these sizes, and with at most `rows` of each list.
@@ -125,17 +125,17 @@ def shortened(
     `size` measures a text, see `text.cut`.
     """
     kept = tuple(
-        replace(row, name=cut(row.name, value, size=size), value=cut(row.value, value, size=size))
+        replace(row, name=truncate(row.name, value, size=size), value=truncate(row.value, value, size=size))
         for row in message.rows[:rows]
     )
     shown = tuple(
-        replace(fact, value=cut(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
+        replace(fact, value=truncate(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
         for fact in message.facts
     )
     named = message.items[:rows]
     return replace(
         message,
-        body=cut(message.body, body, size=size),
+        body=truncate(message.body, body, size=size),
         rows=kept,
         dropped_rows=message.dropped_rows + len(message.rows) - len(kept),
         items=named,
@@ -147,7 +147,7 @@ def shortened(
 def facts(message: Message) -> Iterator[tuple[str, str]]:
     """Yields label and value of each fact as plain text."""
     for fact in message.facts:
-        yield fact.label, fact.value if isinstance(fact.value, str) else moment(fact.value)
+        yield fact.label, fact.value if isinstance(fact.value, str) else format_timestamp(fact.value)
 
 
 def more_rows(message: Message) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from watcher.messages.formatting import duration
-from watcher.messages.message import Fact, Message, Row, Tone, briefly, titled
+from watcher.messages.formatting import format_elapsed
+from watcher.messages.message import Fact, Message, Row, Tone, titled, without_details
 from watcher.models import (
     APPROVAL,
     FEEDBACK,
+    INVISIBLE,
     PAUSED,
-    UNKNOWN,
     Json,
     Outcome,
     Reminder,
@@ -19,10 +19,12 @@ from watcher.models import (
     Resolution,
 )
 from watcher.sanitize.secrets import MASK
-from watcher.sanitize.text import cut, multiline, printable
+from watcher.sanitize.text import clean_lines, one_line, truncate
 
-NOT_VISIBLE: Final = "The run waits, but its question is not visible here: look at the run itself."
-PARKED: Final = "The run is paused and shows no question: it may wait for an answer that nobody is asked for."
+INVISIBLE_QUESTION: Final = "The run waits, but its question is not visible here: look at the run itself."
+PAUSED_WITHOUT_QUESTION: Final = (
+    "The run is paused and shows no question: it may wait for an answer that nobody is asked for."
+)
 
 _STATES: Final[dict[Outcome, str]] = {
     "answered": "answered",
@@ -44,7 +46,7 @@ _REMINDED: Final = 500
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 
 
-def about_request(event: RequestEvent) -> Message:
+def request_message(event: RequestEvent) -> Message:
     """Returns the message about a request that waits, still waits, or has ended."""
     if event.resolution is not None:
         return _resolved(event, event.resolution)
@@ -55,7 +57,7 @@ def about_request(event: RequestEvent) -> Message:
 
 def ended(outcome: Outcome, waited: float | None) -> str:
     """Returns how a request ended and after how many seconds, as a part of a sentence."""
-    state = _STATES[outcome] if waited is None else f"{_STATES[outcome]} after {duration(waited)}"
+    state = _STATES[outcome] if waited is None else f"{_STATES[outcome]} after {format_elapsed(waited)}"
     return f"{state}: {_REASONS[outcome]}" if outcome in _REASONS else state
 
 
@@ -64,7 +66,7 @@ def which(reminder: Reminder) -> str:
     return f"This is reminder {reminder.number} of {reminder.of}."
 
 
-def kind(request_type: str) -> str:
+def request_label(request_type: str) -> str:
     """Returns the word for a type of request."""
     return _KINDS.get(request_type, "Input")
 
@@ -73,7 +75,7 @@ def web_link(link: str | None) -> str | None:
     """Returns the link if it is one to follow in a browser, so that no other scheme ever gets clickable."""
     if link is None:
         return None
-    shown = printable(link).replace(" ", "%20")
+    shown = one_line(link).replace(" ", "%20")
     return shown if shown.startswith(("https://", "http://")) else None
 
 
@@ -81,7 +83,7 @@ def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
     """Yields a row for each parameter of a request; what is no object is one row."""
     if isinstance(params, dict):
         for name, value in params.items():
-            yield _row(printable(name) or "(no name)", value, editable=name in editable)
+            yield _row(one_line(name) or "(no name)", value, editable=name in editable)
     elif params:
         yield _row("params", params)
 
@@ -90,9 +92,9 @@ def _reminder(event: RequestEvent, reminder: Reminder) -> Message:
     """It is short, for the question was shown before."""
     whole = _message(event, "reminder", "needed")
     return replace(
-        briefly(whole, _REMINDED),
+        without_details(whole, _REMINDED),
         title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
-        lead=f"It has waited for {duration(event.at - event.first_seen_at)}. {which(reminder)}",
+        lead=f"It has waited for {format_elapsed(event.at - event.first_seen_at)}. {which(reminder)}",
         facts=whole.facts,
     )
 
@@ -104,7 +106,7 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
     message = _message(event, tone, _STATES[outcome])
     words = ended(outcome, resolution.resolved_at - event.first_seen_at)
     if outcome == "answered" and resolution.run_status:
-        status = cut(printable(resolution.run_status).replace("_", " "), _STATUS_SHOWN)
+        status = truncate(one_line(resolution.run_status).replace("_", " "), _STATUS_SHOWN)
         words += f"; the run is now {status}"
     lead = f"{words[0].upper()}{words[1:]}."
     return replace(message, lead=lead, rows=tuple(_unmarked(message.rows)))
@@ -112,13 +114,13 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
 
 def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
     request = event.request
-    visible = request.type != UNKNOWN
-    prompt = multiline(request.prompt or "") if visible else ""
-    unseen = PARKED if event.run.status == PAUSED and not visible else NOT_VISIBLE
+    visible = request.type != INVISIBLE
+    prompt = clean_lines(request.prompt or "") if visible else ""
+    unseen = PAUSED_WITHOUT_QUESTION if event.run.status == PAUSED and not visible else INVISIBLE_QUESTION
     place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
     return Message(
         tone=tone,
-        title=titled(f"{kind(request.type)} {state}{place}", event.app.name),
+        title=titled(f"{request_label(request.type)} {state}{place}", event.app.name),
         body=prompt or unseen,
         quoted=bool(prompt),
         rows=tuple(parameters(request.params, request.editable_params)),
@@ -142,9 +144,9 @@ def _shown(value: Json) -> str:
     if value in (None, ""):
         return "none" if value is None else "(empty)"
     if isinstance(value, str):
-        return multiline(value) or "(nothing visible)"
+        return clean_lines(value) or "(nothing visible)"
     try:
-        return printable(json.dumps(value, ensure_ascii=False))
+        return one_line(json.dumps(value, ensure_ascii=False))
     except (RecursionError, ValueError):
         return "(cannot be shown)"
 
@@ -154,9 +156,9 @@ def _facts(event: RequestEvent) -> Iterator[Fact]:
     if event.resolution is None:
         yield Fact("Waiting since", event.first_seen_at)
     if request.params is None and request.editable_params:
-        yield Fact("Editable", printable(", ".join(request.editable_params)))
+        yield Fact("Editable", one_line(", ".join(request.editable_params)))
     if run.user_id:
-        yield Fact("User", printable(run.user_id))
-    yield Fact("Run", printable(run.id))
+        yield Fact("User", one_line(run.user_id))
+    yield Fact("Run", one_line(run.id))
     if run.session_id:
-        yield Fact("Session", printable(run.session_id))
+        yield Fact("Session", one_line(run.session_id))

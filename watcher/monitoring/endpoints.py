@@ -23,7 +23,7 @@ def serve(
     monitor: Monitor, metrics: Metrics, host: str, port: int, listening: socket.socket | None
 ) -> AbstractAsyncContextManager[None]:
     """Serves the endpoints as long as the context lasts; see `server.serving`."""
-    metrics.show(monitor.look)
+    metrics.show(monitor.snapshot)
 
     def page() -> server.Page:
         from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages nobody ever sees

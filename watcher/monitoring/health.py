@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from watcher.config.durations import format_duration
-from watcher.messages import duration
+from watcher.messages import format_elapsed
 from watcher.models import Failure, Json
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 MISSED_INTERVALS: Final = 3
 """An app that was not polled successfully for so many of its intervals cannot be seen."""
@@ -25,7 +25,7 @@ _NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class AppNow:
+class AppStatus:
     """How an app is. Ages are seconds before now, None for never since the start of this process.
 
     `failure` is what the last poll failed with, `worked` that it was ever polled successfully.
@@ -50,7 +50,7 @@ class AppNow:
 
 
 @dataclass(frozen=True, slots=True)
-class NotifierNow:
+class NotifierStatus:
     """How a notifier is: what is due and undelivered, the age of the oldest of that, what was given up.
 
     `last_error` is why the oldest is undelivered, `dead_error` why the newest was given up.
@@ -66,11 +66,11 @@ class NotifierNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class Status:
     """How everything that is configured is now."""
 
-    apps: tuple[AppNow, ...]
-    notifiers: tuple[NotifierNow, ...]
+    apps: tuple[AppStatus, ...]
+    notifiers: tuple[NotifierStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthReport:
     """All is well, or these are the problems."""
 
     problems: tuple[Problem, ...] = ()
@@ -98,26 +98,26 @@ class Verdict:
         return not self.problems
 
 
-def liveness(deadlines: Mapping[str, float], now: float) -> Verdict:
+def liveness(deadlines: Mapping[str, float], now: float) -> HealthReport:
     """Says whether every part of the daemon stirs; `deadlines` and `now` are by one monotonic clock."""
-    return Verdict(
+    return HealthReport(
         tuple(
-            Problem("part", part, f"should have stirred {duration(now - deadline)} ago")
+            Problem("part", part, f"should have stirred {format_elapsed(now - deadline)} ago")
             for part, deadline in deadlines.items()
             if now - deadline > GRACE
         )
     )
 
 
-def readiness(now: Now) -> Verdict:
+def readiness(now: Status) -> HealthReport:
     """Says whether every app was seen lately and everything that was due has been delivered."""
     ill = [Problem("app", app.name, reason) for app in now.apps if (reason := _blindness(app))]
     for notifier in now.notifiers:
         ill += [Problem("notifier", notifier.name, reason) for reason in _arrears(notifier)]
-    return Verdict(tuple(ill))
+    return HealthReport(tuple(ill))
 
 
-def lateness(now: Now) -> str:
+def lateness(now: Status) -> str:
     """Says what is late, though not so late that the daemon is not ready; nothing if nothing is."""
     late = [
         notifier
@@ -133,13 +133,13 @@ def lateness(now: Now) -> str:
     return f"{_deliveries(sum(notifier.undelivered for notifier in late))} late: {names}{more}"
 
 
-def remedy(notifier: NotifierNow) -> str:
+def remedy(notifier: NotifierStatus) -> str:
     """Says why deliveries to a notifier are dead, and what to do about it."""
-    why = f" ({cut(printable(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
+    why = f" ({truncate(one_line(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
     return f"dead{why}; watcher retry --all-dead puts {'it' if notifier.dead == 1 else 'them'} back"
 
 
-def as_json(verdict: Verdict, word: str) -> dict[str, Json]:
+def as_json(verdict: HealthReport, word: str) -> dict[str, Json]:
     """Returns a verdict as JSON; `word` says what all is that is well, for example `ready`."""
     return {
         word: verdict.good,
@@ -150,10 +150,10 @@ def as_json(verdict: Verdict, word: str) -> dict[str, Json]:
 def failure_words(failure: Failure) -> str:
     """Returns in a line why an app cannot be polled."""
     status = f"HTTP {failure.status} " if failure.status else ""
-    return cut(printable(f"{status}{failure.code}: {failure.message}"), _SHOWN)
+    return truncate(one_line(f"{status}{failure.code}: {failure.message}"), _SHOWN)
 
 
-def _blindness(app: AppNow) -> str | None:
+def _blindness(app: AppStatus) -> str | None:
     if app.succeeded_ago is not None and app.succeeded_ago <= MISSED_INTERVALS * app.interval:
         return None
     why = ""
@@ -162,20 +162,20 @@ def _blindness(app: AppNow) -> str | None:
     if app.succeeded_ago is None:
         return f"not polled successfully yet{why}" if app.polled_ago is not None else "not polled yet"
     limit = f"{MISSED_INTERVALS} intervals of {format_duration(app.interval)}"
-    return f"last polled successfully {duration(app.succeeded_ago)} ago, more than {limit}{why}"
+    return f"last polled successfully {format_elapsed(app.succeeded_ago)} ago, more than {limit}{why}"
 
 
-def _arrears(notifier: NotifierNow) -> Iterator[str]:
+def _arrears(notifier: NotifierStatus) -> Iterator[str]:
     if notifier.dead:
         yield f"{_deliveries(notifier.dead)} {remedy(notifier)}"
     oldest = notifier.oldest_undelivered
     if oldest is not None and oldest > OVERDUE_AFTER:
-        why = f": {cut(printable(notifier.last_error), _SHOWN)}" if notifier.last_error else ""
-        yield f"{_deliveries(notifier.undelivered)} undelivered, the oldest for {duration(oldest)}{why}"
+        why = f": {truncate(one_line(notifier.last_error), _SHOWN)}" if notifier.last_error else ""
+        yield f"{_deliveries(notifier.undelivered)} undelivered, the oldest for {format_elapsed(oldest)}{why}"
 
 
-def _late(notifier: NotifierNow) -> str:
-    why = cut(printable(notifier.last_error or ""), _SHOWN)
+def _late(notifier: NotifierStatus) -> str:
+    why = truncate(one_line(notifier.last_error or ""), _SHOWN)
     return f"{notifier.name} ({why})" if why else notifier.name
 
 

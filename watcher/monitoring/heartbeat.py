@@ -8,8 +8,8 @@ import aiohttp
 import structlog
 
 from watcher import __version__
-from watcher.monitoring.health import Verdict
-from watcher.notifiers.http_post import trouble
+from watcher.monitoring.health import HealthReport
+from watcher.notifiers.http_post import from_client_error
 from watcher.sanitize.secrets import Secret, SecretError
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ class Heartbeat:
         url: Secret,
         *,
         apps: Iterable[str],
-        ready: Callable[[], Awaitable[Verdict]],
+        ready: Callable[[], Awaitable[HealthReport]],
         session: aiohttp.ClientSession,
         timeout: float,
     ) -> None:
@@ -50,14 +50,14 @@ class Heartbeat:
         """Pings if all is well. A ping that fails is no more than a warning."""
         verdict = await self._ready()
         if not verdict.good:
-            log.debug("heartbeat.withheld", problems=len(verdict.problems))
+            log.debug("heartbeat.skipped", problems=len(verdict.problems))
             return
         try:
             status = await self._get(self._url.read())
         except SecretError as error:
             log.warning("heartbeat.failed", error=str(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            log.warning("heartbeat.failed", error=str(trouble(error, self._timeout)))
+            log.warning("heartbeat.failed", error=str(from_client_error(error, self._timeout)))
         else:
             if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
                 log.warning("heartbeat.failed", error=f"HTTP {status}")

@@ -13,7 +13,7 @@ class Poll:
     took: float
 
 
-class Vitals:
+class LivenessTracker:
     """Keeps, in memory, how the apps were last polled and when each part of the daemon must next stir."""
 
     def __init__(self, *, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -23,7 +23,7 @@ class Vitals:
         self._last: dict[str, Poll] = {}
         self._last_whole: dict[str, Poll] = {}
 
-    def expect(self, part: str, within: float) -> None:
+    def set_deadline(self, part: str, within: float) -> None:
         """A part of the daemon is to stir again within so many seconds."""
         self._deadlines[part] = self._monotonic() + within
 

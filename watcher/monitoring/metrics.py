@@ -22,13 +22,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from watcher.hooks import DeliveryOutcome, Observer
-from watcher.models import APPROVAL, FEEDBACK, UNKNOWN, EventType, Outcome
-from watcher.monitoring.health import Now
+from watcher.models import APPROVAL, FEEDBACK, INVISIBLE, EventType, Outcome
+from watcher.monitoring.health import Status
 from watcher.store import StoreError
 
 OTHER: Final = "other"
 """Stands for every type of request that is not known here."""
-TYPES: Final = (APPROVAL, FEEDBACK, UNKNOWN, OTHER)
+TYPES: Final = (APPROVAL, FEEDBACK, INVISIBLE, OTHER)
 EVENTS: Final = tuple(event for event in get_args(EventType) if event != "watcher.test")
 POLL_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 LATENCY_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 86400.0)
@@ -91,7 +91,7 @@ class Metrics(Observer):
         ProcessCollector(registry=registry)
         self._start_at_zero(apps, notifiers, outcomes)
 
-    def show(self, look: Callable[[], Now]) -> None:
+    def show(self, look: Callable[[], Status]) -> None:
         """Shows as gauges, from now on, what `look` finds at the time of reading; it may raise StoreError."""
         self._registry.register(_Gauges(look))
 
@@ -142,12 +142,12 @@ class Metrics(Observer):
 class _Gauges(Collector):
     """Looks when it is read; where the database cannot be read, there are no gauges that time."""
 
-    def __init__(self, look: Callable[[], Now]) -> None:
+    def __init__(self, look: Callable[[], Status]) -> None:
         self._look = look
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Yields the gauges without values."""
-        yield from _families(Now((), ()))
+        yield from _families(Status((), ()))
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yields the gauges."""
@@ -159,7 +159,7 @@ class _Gauges(Collector):
         yield from _families(now)
 
 
-def _families(now: Now) -> Iterator[GaugeMetricFamily]:
+def _families(now: Status) -> Iterator[GaugeMetricFamily]:
     up = GaugeMetricFamily("watcher_app_up", "Whether the last poll of an app succeeded.", labels=["app"])
     success = GaugeMetricFamily(
         "watcher_last_success_timestamp_seconds", "When an app was last polled successfully.", labels=["app"]

@@ -1,6 +1,6 @@
 """A request that waits, as JSON for programs: on the command line and at `/api/pending` the same."""
 
-from watcher.messages import moment
+from watcher.messages import format_timestamp
 from watcher.models import Json, PendingRequest
 
 
@@ -12,7 +12,7 @@ def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
         "request_id": request.request_id or None,
         "type": request.type,
         "prompt": request.prompt,
-        "first_seen_at": moment(request.first_seen_at),
+        "first_seen_at": format_timestamp(request.first_seen_at),
         "waiting_seconds": max(int(now - request.first_seen_at), 0),
         "told": list(request.told),
         "link": request.link,

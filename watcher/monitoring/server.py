@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from watcher.models import Json
-from watcher.monitoring.health import Problem, Verdict, as_json
+from watcher.monitoring.health import HealthReport, Problem, as_json
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0
@@ -49,8 +49,8 @@ class Answers:
     `alive` must be quick, the others are called on a thread. `pending` and `page` may raise StoreError.
     """
 
-    alive: Callable[[], Verdict]
-    ready: Callable[[], Verdict]
+    alive: Callable[[], HealthReport]
+    ready: Callable[[], HealthReport]
     metrics: Callable[[], bytes]
     pending: Callable[[], Json]
     page: Callable[[], Page]
@@ -102,7 +102,7 @@ class _Endpoints:
         try:
             return _json(await self._find_out(self._answers.pending))
         except StoreError as error:
-            return _verdict(Verdict((Problem("part", "database", str(error)),)), "ready")
+            return _verdict(HealthReport((Problem("part", "database", str(error)),)), "ready")
 
     async def page(self, _: web.Request) -> web.Response:
         try:
@@ -138,7 +138,7 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault(name, value)
 
 
-def _verdict(verdict: Verdict, word: str) -> web.Response:
+def _verdict(verdict: HealthReport, word: str) -> web.Response:
     status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
     return _json(as_json(verdict, word), status)
 

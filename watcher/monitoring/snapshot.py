@@ -12,12 +12,12 @@ from typing import Final
 
 from watcher.models import Json, PendingRequest
 from watcher.monitoring import health
-from watcher.monitoring.health import AppNow, NotifierNow, Now, Problem, Verdict
-from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, Problem, Status
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.pending import pending_json
 from watcher.store import StoreError, queries
 from watcher.store.migrations import open_reader, translated
-from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
+from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
 
 WAITING_SHOWN: Final = 200
 ENDED_SHOWN: Final = 10
@@ -29,14 +29,14 @@ _IDLE: Final = NotifierStanding(0, None, None, 0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class StatusPageData:
     """What a person may want to see: the beginning of what waits, and what ended last. `at` is Unix time."""
 
     at: float
-    now: Now
-    verdict: Verdict
+    now: Status
+    verdict: HealthReport
     waiting: Sequence[PendingRequest]
-    ended: Sequence[EndedRequest]
+    ended: Sequence[RecentResolution]
 
 
 class Monitor:
@@ -48,7 +48,7 @@ class Monitor:
         *,
         intervals: Mapping[str, float],
         notifiers: Sequence[str],
-        vitals: Vitals,
+        vitals: LivenessTracker,
         turns: Callable[[], Mapping[str, float]],
         turn_within: float,
         monotonic: Callable[[], float],
@@ -67,26 +67,26 @@ class Monitor:
         self._monotonic = monotonic
         self._wall = wall
 
-    def alive(self) -> Verdict:
+    def alive(self) -> HealthReport:
         """Says whether every part of the daemon stirs."""
         lanes = {f"notifier {name}": at + self._turn_within for name, at in self._turns().items()}
         return health.liveness({**self._vitals.deadlines(), **lanes}, self._monotonic())
 
-    def ready(self) -> Verdict:
+    def ready(self) -> HealthReport:
         """Says whether people can rely on being told."""
         try:
-            return health.readiness(self.look())
+            return health.readiness(self.snapshot())
         except StoreError as error:
-            return Verdict((Problem("part", "database", str(error)),))
+            return HealthReport((Problem("part", "database", str(error)),))
 
-    def look(self) -> Now:
+    def snapshot(self) -> Status:
         """Returns how the apps and the notifiers are.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._reading() as connection:
-            return self._look(connection)
+            return self._snapshot(connection)
 
     def pending(self) -> list[Json]:
         """Returns what waits, as `watcher pending --json` prints it.
@@ -98,18 +98,18 @@ class Monitor:
             waiting = queries.pending_requests(connection, list(self._intervals))
         return [pending_json(request, self._wall()) for request in waiting]
 
-    def view(self) -> View:
+    def view(self) -> StatusPageData:
         """Returns what the status page shows.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with self._reading() as connection:
-            now = self._look(connection)
+            now = self._snapshot(connection)
             waiting = queries.pending_requests(
                 connection, list(self._intervals), limit=WAITING_SHOWN, details=True
             )
-            return View(
+            return StatusPageData(
                 self._wall(),
                 now,
                 health.readiness(now),
@@ -122,17 +122,17 @@ class Monitor:
         with translated(self._database), closing(open_reader(self._database)) as connection:
             yield connection
 
-    def _look(self, connection: sqlite3.Connection) -> Now:
+    def _snapshot(self, connection: sqlite3.Connection) -> Status:
         at = self._wall()
         apps, notifiers = queries.apps(connection), queries.notifiers(connection, self._intervals, now=at)
-        return Now(
+        return Status(
             tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
             tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),
         )
 
-    def _app(self, name: str, standing: AppStanding, at: float) -> AppNow:
+    def _app(self, name: str, standing: AppStanding, at: float) -> AppStatus:
         last, whole, now = self._vitals.last(name), self._vitals.last_whole(name), self._monotonic()
-        return AppNow(
+        return AppStatus(
             name=name,
             interval=self._intervals[name],
             polled_ago=now - last.ended if last else None,
@@ -146,8 +146,8 @@ class Monitor:
         )
 
 
-def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierNow:
-    return NotifierNow(
+def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierStatus:
+    return NotifierStatus(
         name=name,
         undelivered=standing.undelivered,
         oldest_undelivered=_age(standing.oldest_due_at, at),

@@ -10,12 +10,20 @@ import jinja2
 
 from watcher import __version__
 from watcher.config.durations import format_duration
-from watcher.messages import NOT_VISIBLE, Row, duration, kind, moment, parameters, web_link
+from watcher.messages import (
+    INVISIBLE_QUESTION,
+    Row,
+    format_elapsed,
+    format_timestamp,
+    parameters,
+    request_label,
+    web_link,
+)
 from watcher.models import PendingRequest
-from watcher.monitoring.health import AppNow, NotifierNow, failure_words, lateness, remedy
+from watcher.monitoring.health import AppStatus, NotifierStatus, failure_words, lateness, remedy
 from watcher.monitoring.server import Page
-from watcher.monitoring.snapshot import View
-from watcher.sanitize.text import cut, multiline, printable
+from watcher.monitoring.snapshot import StatusPageData
+from watcher.sanitize.text import clean_lines, one_line, truncate
 
 REFRESH_SECONDS: Final = 10
 ROWS_SHOWN: Final = 200
@@ -39,11 +47,11 @@ POLICY: Final = (
 
 
 def _prompt(text: str | None) -> str:
-    return cut(multiline(text or ""), _PROMPT_SHOWN) or NOT_VISIBLE
+    return truncate(clean_lines(text or ""), _PROMPT_SHOWN) or INVISIBLE_QUESTION
 
 
 def _line(text: str | None) -> str:
-    return cut(printable(text or ""), _LINE_SHOWN)
+    return truncate(one_line(text or ""), _LINE_SHOWN)
 
 
 def _rows(request: PendingRequest) -> list[Row]:
@@ -72,12 +80,12 @@ _ENVIRONMENT: Final = jinja2.Environment(
 _ENVIRONMENT.filters.update(
     clock=_clock,
     day=_day,
-    duration=duration,
+    duration=format_elapsed,
     failure=failure_words,
-    kind=kind,
+    kind=request_label,
     line=_line,
     link=web_link,
-    moment=moment,
+    moment=format_timestamp,
     prompt=_prompt,
     remedy=remedy,
     rows=_rows,
@@ -87,7 +95,7 @@ _ENVIRONMENT.filters.update(
 _TEMPLATE: Final = _ENVIRONMENT.from_string((_FILES / "status.html").read_text(encoding="utf-8"))
 
 
-def render(view: View) -> Page:
+def render(view: StatusPageData) -> Page:
     """Returns the page."""
     blind = {problem.name for problem in view.verdict.problems if problem.kind == "app"}
     states = {app.name: _app_state(app, blind=app.name in blind) for app in view.now.apps}
@@ -113,13 +121,13 @@ def render(view: View) -> Page:
     return Page(html, POLICY)
 
 
-def _mood(view: View) -> str:
+def _mood(view: StatusPageData) -> str:
     if not view.verdict.good:
         return "bad"
     return "waits" if view.waiting or lateness(view.now) else "good"
 
 
-def _summary(view: View) -> str:
+def _summary(view: StatusPageData) -> str:
     problems, late = view.verdict.problems, lateness(view.now)
     if len(problems) > 1:
         words = f"There are {len(problems)} problems."
@@ -129,13 +137,13 @@ def _summary(view: View) -> str:
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) or "All is well."
 
 
-def _app_state(app: AppNow, *, blind: bool) -> str:
+def _app_state(app: AppStatus, *, blind: bool) -> str:
     if app.failure is not None or (blind and app.succeeded_ago is not None):
         return "bad"
     return "new" if blind else "good"
 
 
-def _notifier_state(notifier: NotifierNow) -> str:
+def _notifier_state(notifier: NotifierStatus) -> str:
     if notifier.dead:
         return "bad"
     return "waits" if notifier.undelivered or notifier.paused_for else "good"

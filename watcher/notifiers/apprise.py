@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from watcher.concurrency import blocking
+from watcher.concurrency import run_blocking
 from watcher.config.models import AppriseConfig
-from watcher.messages import Message, Tone, changed, render, shortened, summary
-from watcher.models import Delivery, Receipt
+from watcher.messages import Message, Tone, map_text, plain_text, render, truncated
+from watcher.models import Delivery, MessageRef
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
-from watcher.notifiers.http_post import WORTH_WAITING
-from watcher.sanitize.text import cut
+from watcher.notifiers.http_post import TRANSIENT_STATUSES
+from watcher.sanitize.text import truncate
 
 if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult
@@ -63,8 +63,8 @@ _STATUS: Final = re.compile(r"\berror=(\d{3})\b")
 class AppriseNotifier:
     """Sends each event as a short plain text."""
 
-    slots = 1
-    spacing = _PACE_MAX
+    max_concurrency = 1
+    min_interval = _PACE_MAX
     for_people = True
     digests = True
 
@@ -75,7 +75,7 @@ class AppriseNotifier:
             NotifierUnusable: it is not, or does not.
             SecretError: the URL's file cannot be read.
         """
-        self.name = self.place = config.name
+        self.name = self.rate_limit_key = config.name
         self._config = config
         self._timeout = request_timeout
         self._url: str | None = None
@@ -87,19 +87,19 @@ class AppriseNotifier:
         except DeliveryError as error:
             raise NotifierUnusable(f"{config.url.name}: {error}") from None
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Hands the message to Apprise; see `Notifier.send`."""
         message = render(delivery.event)
         try:
             async with asyncio.timeout(self._timeout):
-                await blocking(lambda: self._notify(message))
+                await run_blocking(lambda: self._notify(message))
         except TimeoutError:
             raise DeliveryError(f"no answer within {self._timeout:g} s", doubtful=True) from None
         return None
 
     async def check(self) -> str:
         """Reads the URL, which is all that can be tried without sending. See `Notifier.check`."""
-        await blocking(self._current)
+        await run_blocking(self._current)
         return "configured; a test needs --send"
 
     def _notify(self, message: Message) -> None:
@@ -130,12 +130,12 @@ def text(message: Message, *, room: int) -> str:
     Counted is what HTML needs for it, because Apprise turns the text into that for some services.
     """
     room = min(room, _TEXT_MAX) - len(message.title) - 2
-    inert = changed(message, _harmless)
-    short = shortened(
-        inert, body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
+    neutralize_markup = map_text(message, _harmless)
+    short = truncated(
+        neutralize_markup, body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
     )
-    whole = summary(short).partition("\n")[2]
-    return cut(whole, max(room, 1), size=lambda shown: len(escape(shown).encode("utf-16-le")) // 2)
+    whole = plain_text(short).partition("\n")[2]
+    return truncate(whole, max(room, 1), size=lambda shown: len(escape(shown).encode("utf-16-le")) // 2)
 
 
 def _harmless(words: str) -> str:
@@ -207,5 +207,5 @@ def _refusal(result: "AppriseResult") -> DeliveryError:
     if not found:
         return DeliveryError("the service cannot be reached, or did not accept the message")
     status = int(found[-1])
-    lasting = 300 <= status < 500 and status not in WORTH_WAITING  # noqa: PLR2004 - HTTP's own classes
+    lasting = 300 <= status < 500 and status not in TRANSIENT_STATUSES  # noqa: PLR2004 - HTTP's own classes
     return DeliveryError(f"HTTP {status}", fix=_CHECK_URL if lasting else None)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from watcher.models import Delivery, Receipt
+from watcher.models import Delivery, MessageRef
 
 
 class NotifierUnusable(Exception):
@@ -42,13 +42,13 @@ class Notifier(Protocol):
     """
 
     name: str
-    slots: int
-    spacing: float
-    place: str
+    max_concurrency: int
+    min_interval: float
+    rate_limit_key: str
     for_people: bool
     digests: bool
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Sends one delivery and returns when the destination has accepted it.
 
         Raises:

@@ -2,11 +2,11 @@
 
 from typing import Final, TextIO
 
-from watcher.concurrency import blocking
+from watcher.concurrency import run_blocking
 from watcher.config.models import ConsoleConfig
 from watcher.log_writer import write_whole
-from watcher.messages import Message, Tone, facts, more_rows, render, shortened, summary
-from watcher.models import Delivery, Receipt
+from watcher.messages import Message, Tone, facts, more_rows, plain_text, render, truncated
+from watcher.models import Delivery, MessageRef
 from watcher.notifiers.base import DeliveryError
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
@@ -26,20 +26,20 @@ _COLORS: Final[dict[Tone, str]] = {
 class ConsoleNotifier:
     """Writes each event as a panel to a terminal, or as a few plain lines to anything else."""
 
-    slots = 1
-    spacing = 0.0
+    max_concurrency = 1
+    min_interval = 0.0
     for_people = True
     digests = False
 
     def __init__(self, config: ConsoleConfig, *, stream: TextIO | None) -> None:
-        self.name = self.place = config.name
+        self.name = self.rate_limit_key = config.name
         self._stream = stream
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Writes at once. See `Notifier.send`."""
-        message = shortened(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
+        message = truncated(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
         # A reader that stops reading must stop neither the polling nor the end of the process.
-        await blocking(lambda: self._write(message))
+        await run_blocking(lambda: self._write(message))
         return None
 
     async def check(self) -> str:
@@ -52,7 +52,7 @@ class ConsoleNotifier:
         if self._stream is None:
             raise _closed("there is none")
         try:
-            text = _panel(message, self._stream) if self._stream.isatty() else f"{summary(message)}\n\n"
+            text = _panel(message, self._stream) if self._stream.isatty() else f"{plain_text(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"
             # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
             write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))

@@ -14,12 +14,12 @@ from yarl import URL
 from watcher import backoff
 from watcher.net import proxy_for
 from watcher.notifiers.base import DeliveryError
-from watcher.sanitize.text import printable
+from watcher.sanitize.text import one_line
 
 _READ_AT_MOST: Final = 4096
 _SHOWN_AT_MOST: Final = 200
 _WAIT_FOR_BODY: Final = 1.0
-WORTH_WAITING: Final = frozenset({408, 425, 429})
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 """The client errors that may pass by themselves."""
 
 _TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
@@ -118,14 +118,14 @@ async def post(
             ssl=context or True,
         ) as response:
             # A little of the body, for the error text and so that the connection can be used again.
-            text = _words(response, await beginning(response, _READ_AT_MOST))
+            text = _words(response, await read_prefix(response, _READ_AT_MOST))
             retry_after = backoff.retry_after(response.headers.get("Retry-After"), now=clock())
             return Answer(response.status, retry_after, text)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise trouble(error, timeout) from None
+        raise from_client_error(error, timeout) from None
 
 
-def trouble(error: Exception, timeout: float) -> DeliveryError:
+def from_client_error(error: Exception, timeout: float) -> DeliveryError:
     """Returns why no answer came, from what the HTTP client raised; `timeout` is in seconds."""
     for kinds, words, fix in _TROUBLES:
         if isinstance(error, kinds):
@@ -135,7 +135,7 @@ def trouble(error: Exception, timeout: float) -> DeliveryError:
     return DeliveryError(f"the request failed: {type(error).__name__}")
 
 
-def refusal(
+def from_response(
     answer: Answer, *, fixes: Mapping[int, str], otherwise: str, scrub: Callable[[str], str]
 ) -> DeliveryError:
     """Returns the error for an answer that is not 2xx.
@@ -150,12 +150,12 @@ def refusal(
     fix = None
     if 300 <= answer.status < 400:  # noqa: PLR2004 - the statuses are what this is about
         fix = "redirects are not followed: configure the address it redirects to"
-    elif 400 <= answer.status < 500 and answer.status not in WORTH_WAITING:  # noqa: PLR2004 - as above
+    elif 400 <= answer.status < 500 and answer.status not in TRANSIENT_STATUSES:  # noqa: PLR2004 - as above
         fix = fixes.get(answer.status, otherwise)
     return DeliveryError(words, retry_after=answer.retry_after, fix=fix)
 
 
-async def beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def read_prefix(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Returns what soon comes of the body, at most so many bytes.
 
     The answer's status is known by now, so a body that is late or broken changes nothing.
@@ -174,7 +174,7 @@ def _words(response: aiohttp.ClientResponse, body: bytes) -> str:
     """Returns what a body says to a person; a compressed one says nothing."""
     if "Content-Encoding" in response.headers:
         return ""
-    return printable(body.decode("utf-8", "replace"))
+    return one_line(body.decode("utf-8", "replace"))
 
 
 def _detail(error: Exception) -> str:
@@ -182,7 +182,7 @@ def _detail(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-            return printable(reason.partition(",")[0])
+            return one_line(reason.partition(",")[0])
         case aiohttp.ClientResponseError():
             return str(error.status)
         case aiohttp.ClientConnectorError() if error.os_error.errno:

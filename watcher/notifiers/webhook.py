@@ -18,7 +18,7 @@ import aiohttp
 
 from watcher import __version__
 from watcher.config.models import WebhookConfig
-from watcher.messages import ADVICE, moment
+from watcher.messages import ADVICE, format_timestamp
 from watcher.models import (
     App,
     AppEvent,
@@ -27,14 +27,14 @@ from watcher.models import (
     Failure,
     InputRequest,
     Json,
+    MessageRef,
     NotifierEvent,
-    Receipt,
     RequestEvent,
     Run,
 )
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.http_post import post, refusal
-from watcher.runs_api.parser import tidy
+from watcher.notifiers.http_post import from_response, post
+from watcher.runs_api.parser import normalize_json
 from watcher.sanitize.secrets import Redactor, Secret
 
 PAYLOAD_VERSION: Final = 1
@@ -55,8 +55,8 @@ _OTHERWISE: Final = "the receiver refuses such a request: see its logs"
 class WebhookNotifier:
     """Posts every event; several at once, for a program reads them."""
 
-    slots = 8
-    spacing = 0.0
+    max_concurrency = 8
+    min_interval = 0.0
     for_people = False
     digests = False
 
@@ -68,7 +68,7 @@ class WebhookNotifier:
         request_timeout: float,
         clock: Callable[[], float],
     ) -> None:
-        self.name = self.place = config.name
+        self.name = self.rate_limit_key = config.name
         self._config = config
         self._session = session
         self._timeout = request_timeout
@@ -76,7 +76,7 @@ class WebhookNotifier:
         self._redactor = Redactor()
         self._context: ssl.SSLContext | None = None
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Posts once; a 2xx is acceptance. See `Notifier.send`."""
         body = encode(payload(delivery.event))
         answer = await post(
@@ -89,7 +89,7 @@ class WebhookNotifier:
             context=self._trusted(),
         )
         if not answer.accepted:
-            raise refusal(answer, fixes=_FIXES, otherwise=_OTHERWISE, scrub=self._redactor.scrub)
+            raise from_response(answer, fixes=_FIXES, otherwise=_OTHERWISE, scrub=self._redactor.redact)
         return None
 
     async def check(self) -> str:
@@ -116,7 +116,7 @@ class WebhookNotifier:
 
     def _read(self, secret: Secret) -> str:
         value = secret.read()
-        self._redactor.learn(value)
+        self._redactor.add_secret(value)
         return value
 
     def _trusted(self) -> ssl.SSLContext | None:
@@ -136,7 +136,7 @@ def payload(event: Event) -> dict[str, Json]:
         "version": PAYLOAD_VERSION,
         "id": event.id,
         "type": event.type,
-        "timestamp": moment(event.at),
+        "timestamp": format_timestamp(event.at),
         "data": _data(event),
     }
 
@@ -150,14 +150,14 @@ def _data(event: Event) -> dict[str, Json]:
                 "status": failure.status,
                 "code": failure.code,
                 "message": _with_advice(failure),
-                "since": moment(failure.since),
+                "since": format_timestamp(failure.since),
                 "pending_known": failure.pending_known,
             }
             return {"app": _app(event.app), "failure": words}
         case NotifierEvent(failure=failure):
             words = {
                 "message": failure.message,
-                "since": moment(failure.since),
+                "since": format_timestamp(failure.since),
                 "undelivered": failure.undelivered,
             }
             return {"notifier": {"name": failure.notifier}, "failure": words}
@@ -180,7 +180,7 @@ def _about_request(event: RequestEvent) -> dict[str, Json]:
         data["resolution"] = {
             "outcome": event.resolution.outcome,
             "run_status": event.resolution.run_status,
-            "resolved_at": moment(event.resolution.resolved_at),
+            "resolved_at": format_timestamp(event.resolution.resolved_at),
             "waited_seconds": _seconds(event.first_seen_at, event.resolution.resolved_at),
         }
     return data
@@ -193,7 +193,7 @@ def _with_advice(failure: Failure) -> str:
 
 def encode(document: dict[str, Json]) -> bytes:
     """Returns the document as JSON that every parser takes: no NaN, no lone surrogates, no endless depth."""
-    return json.dumps(tidy(document), allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(normalize_json(document), allow_nan=False, separators=(",", ":")).encode()
 
 
 def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
@@ -219,7 +219,7 @@ def _run(run: Run, link: str | None) -> dict[str, Json]:
     shown = {
         "id": run.id,
         "status": run.status,
-        "started_at": None if run.started_at is None else moment(run.started_at),
+        "started_at": None if run.started_at is None else format_timestamp(run.started_at),
         "user_id": run.user_id,
         "session_id": run.session_id,
         "link": link,
@@ -234,7 +234,7 @@ def _request(request: InputRequest, first_seen_at: float, now: float) -> dict[st
         "prompt": request.prompt,
         **({} if request.params is None else {"params": request.params}),
         "editable_params": list(request.editable_params),
-        "first_seen_at": moment(first_seen_at),
+        "first_seen_at": format_timestamp(first_seen_at),
         "waiting_seconds": _seconds(first_seen_at, now),
     }
 

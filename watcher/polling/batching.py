@@ -11,7 +11,7 @@ HOLD_SECONDS: Final = 5.0
 """How long people wait for the end of a poll that found something new, at most."""
 
 
-class Holding:
+class DigestWindow:
     """The news of one app that is held for people."""
 
     def __init__(
@@ -57,7 +57,9 @@ class Holding:
             return
         self._some = False  # at once, for the poll goes on meanwhile
         try:
-            released = await self._store.release(self._app, digest_above=self._digest_above, now=self._wall())
+            released = await self._store.release_held(
+                self._app, digest_above=self._digest_above, now=self._wall()
+            )
         except BaseException:
             self._some = True
             raise

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.models import AWAITING, PAUSED, TERMINAL, Change, InputRequest, Known, Outcome, Run
+from watcher.models import AWAITING, PAUSED, TERMINAL, InputRequest, Outcome, PendingKey, ResolvedRequest, Run
 from watcher.runs_api.parser import unseen_request
 
-UNSEEN: Final = unseen_request()
+INVISIBLE_REQUEST: Final = unseen_request()
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {"failed": "failed", "canceled": "canceled"}
 """How a request ended with its run; every other status means that it was answered."""
@@ -24,28 +24,28 @@ class Plan:
     `confirm` are those that may have ended, `recheck` those that may ask something else by now.
     """
 
-    confirm: tuple[str, ...]
-    recheck: tuple[str, ...]
+    missing: tuple[str, ...]
+    unlisted_questions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RunDiff:
     """What one run shows: new requests, those that ended, and whether it waits without saying what for."""
 
     new: tuple[InputRequest, ...]
-    ended: tuple[Change, ...]
-    hidden: bool
+    ended: tuple[ResolvedRequest, ...]
+    invisible: bool
 
 
-def by_run(known: Iterable[Known]) -> dict[str, list[Known]]:
+def by_run(known: Iterable[PendingKey]) -> dict[str, list[PendingKey]]:
     """Returns the known requests by the id of their run."""
-    runs: dict[str, list[Known]] = {}
+    runs: dict[str, list[PendingKey]] = {}
     for request in known:
         runs.setdefault(request.run_id, []).append(request)
     return runs
 
 
-def new_requests(known: Collection[Known], run: Run) -> tuple[InputRequest, ...]:
+def new_requests(known: Collection[PendingKey], run: Run) -> tuple[InputRequest, ...]:
     """Returns the requests of a run that are not among the known ones, each once."""
     seen = {(request.request_id, request.fingerprint) for request in known}
     fresh: dict[tuple[str, str], InputRequest] = {}
@@ -56,7 +56,7 @@ def new_requests(known: Collection[Known], run: Run) -> tuple[InputRequest, ...]
     return tuple(fresh.values())
 
 
-def plan(known: Mapping[str, Sequence[Known]], listed: Mapping[str, Run]) -> Plan:
+def plan(known: Mapping[str, Sequence[PendingKey]], listed: Mapping[str, Run]) -> Plan:
     """Returns which known runs need a look after a whole list was read.
 
     Confirmed is a run that is no longer listed, and one that is listed without a request that was known.
@@ -69,43 +69,49 @@ def plan(known: Mapping[str, Sequence[Known]], listed: Mapping[str, Run]) -> Pla
             confirm.append(run_id)
         elif not run.requests:
             recheck.append(run_id)
-        elif unlisted(requests, run):
+        elif missing_requests(requests, run):
             confirm.append(run_id)
     return Plan(tuple(confirm), tuple(recheck))
 
 
-def judge(known: Sequence[Known], run: Run | None, *, paused_waits: bool = False) -> Verdict:
+def compare_run(known: Sequence[PendingKey], run: Run | None, *, paused_waits: bool = False) -> RunDiff:
     """Returns what a run, fetched just now, says of its known requests; None is a run that no longer exists.
 
     A run that waits without showing a request leaves what is known of it as it is. With `paused_waits` a run
     that is paused and shows no request counts as waiting for something that cannot be seen.
     """
     if run is None:
-        return Verdict((), tuple(Change(request, "gone", None) for request in known), hidden=False)
+        return RunDiff(
+            (), tuple(ResolvedRequest(request, "gone", None) for request in known), invisible=False
+        )
     if run.status in TERMINAL:
         outcome = _OUTCOMES.get(run.status, "answered")
-        return Verdict((), tuple(Change(request, outcome, run.status) for request in known), hidden=False)
+        return RunDiff(
+            (), tuple(ResolvedRequest(request, outcome, run.status) for request in known), invisible=False
+        )
     if run.requests:
         ended = tuple(
-            Change(request, _replaced_or_answered(request, run), run.status)
-            for request in unlisted(known, run)
+            ResolvedRequest(request, _replaced_or_answered(request, run), run.status)
+            for request in missing_requests(known, run)
         )
-        return Verdict(new_requests(known, run), ended, hidden=False)
+        return RunDiff(new_requests(known, run), ended, invisible=False)
     if run.status == AWAITING:
-        return Verdict((), (), hidden=not known)
+        return RunDiff((), (), invisible=not known)
     if run.status == PAUSED and paused_waits:
-        seen = [request for request in known if request.fingerprint != UNSEEN.fingerprint]
-        ended = tuple(Change(request, "answered", run.status) for request in seen)
-        return Verdict((), ended, hidden=len(seen) == len(known))
-    return Verdict((), tuple(Change(request, "answered", run.status) for request in known), hidden=False)
+        seen = [request for request in known if request.fingerprint != INVISIBLE_REQUEST.fingerprint]
+        ended = tuple(ResolvedRequest(request, "answered", run.status) for request in seen)
+        return RunDiff((), ended, invisible=len(seen) == len(known))
+    return RunDiff(
+        (), tuple(ResolvedRequest(request, "answered", run.status) for request in known), invisible=False
+    )
 
 
-def unlisted(known: Iterable[Known], run: Run) -> list[Known]:
+def missing_requests(known: Iterable[PendingKey], run: Run) -> list[PendingKey]:
     """Returns the known requests that a run does not show among those it shows."""
     current = {(request.id, request.fingerprint) for request in run.requests}
     return [request for request in known if (request.request_id, request.fingerprint) not in current]
 
 
-def _replaced_or_answered(known: Known, run: Run) -> Outcome:
+def _replaced_or_answered(known: PendingKey, run: Run) -> Outcome:
     same_id = any(request.id == known.request_id for request in run.requests)
-    return "replaced" if same_id or known.fingerprint == UNSEEN.fingerprint else "answered"
+    return "replaced" if same_id or known.fingerprint == INVISIBLE_REQUEST.fingerprint else "answered"

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from watcher.messages import moment
+from watcher.messages import format_timestamp
 from watcher.models import App, Route
 from watcher.runs_api.errors import ApiError, TimedOut
 from watcher.store import Store, StoreError, StoreUnusable
 
 
-class AppAlert:
+class FailureTimer:
     """The failing of one app, as far as people are to know of it."""
 
     def __init__(
@@ -47,7 +47,7 @@ class AppAlert:
             self._due_at = self._wall() + self._patience
         self._set_alarm()
 
-    def clock_moved(self, seconds: float) -> None:
+    def shift_clock(self, seconds: float) -> None:
         """The wall clock was set by so many seconds; how long the app has failed stays what it is."""
         self._since += seconds
         if self._due_at is not None:
@@ -84,7 +84,7 @@ class AppAlert:
         try:
             await self._record(error, max(self._wall(), self._due_at))
         except StoreUnusable as trouble:  # the next poll ends for the same reason
-            self._log.error("poll.unrecorded", error=str(trouble))
+            self._log.error("poll.record_failed", error=str(trouble))
 
     async def _record(self, error: ApiError, now: float) -> None:
         code, message = self._scrub(error.code), self._scrub(error.message)
@@ -102,13 +102,17 @@ class AppAlert:
         except StoreUnusable:
             raise
         except StoreError as trouble:
-            self._log.error("poll.unrecorded", error=str(trouble))
+            self._log.error("poll.record_failed", error=str(trouble))
             return
         self._due_at = health.alert_at
         if health.failure is not None:
             known = health.failure.pending_known
             self._log.error(
-                "app.failing", code=code, error=message, since=moment(health.failure.since), pending=known
+                "app.failing",
+                code=code,
+                error=message,
+                since=format_timestamp(health.failure.since),
+                pending=known,
             )
             self._wake()
 

@@ -12,22 +12,22 @@ from watcher.backoff import backoff
 from watcher.config.models import AppConfig
 from watcher.hooks import Observer
 from watcher.logs import log_superseded
-from watcher.messages import moment
+from watcher.messages import format_timestamp
 from watcher.models import (
     PAUSED,
     App,
-    Change,
     DeliveryRecord,
     InputRequest,
-    Known,
+    NewRequest,
+    PendingKey,
+    ResolvedRequest,
     Route,
     Run,
-    Sighting,
 )
 from watcher.polling import diff
-from watcher.polling.batching import Holding
-from watcher.polling.failure_timer import AppAlert
-from watcher.polling.preparation import Sightings
+from watcher.polling.batching import DigestWindow
+from watcher.polling.failure_timer import FailureTimer
+from watcher.polling.preparation import RequestPreparation
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError, NotFound, TimedOut
 from watcher.sanitize.masking import Masker
@@ -41,7 +41,7 @@ RECHECK_MAX: Final = 50
 """How many known runs are fetched per poll only because the list does not say what they ask."""
 DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
-PARKED_INTERVALS: Final = 4
+PAUSED_INTERVALS: Final = 4
 """For how many poll intervals a run may be paused and show no question before that is told."""
 
 log = structlog.get_logger()
@@ -72,13 +72,13 @@ class PollSettings:
 
 
 @dataclass(slots=True)
-class _Sweep:
+class _PollState:
     """What one poll has seen so far."""
 
-    known: dict[str, list[Known]]
+    known: dict[str, list[PendingKey]]
     announce: bool
     listed: dict[str, Run]
-    hidden: set[str]
+    invisible: set[str]
     confirmed: set[str] = field(default_factory=set)
     fetched: int = 0
     skipped: dict[str, ApiError] = field(default_factory=dict)
@@ -116,17 +116,17 @@ class Poller:
         self._client = client
         self._store = store
         self._routes = routes
-        self._sightings = Sightings(config, masker)
+        self._sightings = RequestPreparation(config, masker)
         self._wake = wake
         self._observer = observer
         self._scrub = scrub
         self._wall = wall
         self._jitter = jitter
-        self._holding = Holding(
+        self._holding = DigestWindow(
             config.name, digest_above=settings.digest_above, store=store, wake=wake, wall=wall
         )
         self._failures = 0
-        self._alert = AppAlert(
+        self._alert = FailureTimer(
             self.app,
             routes,
             store=store,
@@ -151,14 +151,14 @@ class Poller:
         began = asyncio.get_running_loop().time()
         error = await self._attempt()
         took = asyncio.get_running_loop().time() - began
-        if self._store.seen(self.config.name):
+        if self._store.mark_polled(self.config.name):
             self._wake()
         self._observer.polled(self.config.name, _outcome(error), took)
         return await self._failed(error) if error else None
 
-    def clock_moved(self, seconds: float) -> None:
+    def shift_clock(self, seconds: float) -> None:
         """The wall clock was set by so many seconds."""
-        self._alert.clock_moved(seconds)
+        self._alert.shift_clock(seconds)
 
     async def close(self) -> None:
         """Closes the connections to the app."""
@@ -174,12 +174,12 @@ class Poller:
                     sweep = await self._sweep()
             await self._alert.off()
             health = await self._store.record_success(
-                self.app, self._routes, hidden=frozenset(sweep.hidden), now=self._wall()
+                self.app, self._routes, hidden=frozenset(sweep.invisible), now=self._wall()
             )
         except TimeoutError:
             return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
-            return error.bare()
+            return error.without_traceback()
         except StoreUnusable:
             raise
         except StoreError as error:
@@ -191,7 +191,9 @@ class Poller:
         self._alert.succeeded()
         if health.failure is not None:
             self._log.info(
-                "app.recovered", since=moment(health.failure.since), pending=health.failure.pending_known
+                "app.recovered",
+                since=format_timestamp(health.failure.since),
+                pending=health.failure.pending_known,
             )
             self._wake()
         self._superseded(health.superseded)
@@ -199,28 +201,30 @@ class Poller:
         write("poll.succeeded", runs=len(sweep.listed), new=sweep.new, resolved=sweep.ended)
         return None
 
-    async def _sweep(self) -> _Sweep:
+    async def _sweep(self) -> _PollState:
         state = await self._store.app_state(self.config.name)
         announce = not (self._settings.baseline and state.first_poll)
-        sweep = _Sweep(diff.by_run(state.known), announce, {}, set())
+        sweep = _PollState(diff.by_run(state.known), announce, {}, set())
         pages = self._pages()
         async with aclosing(pages):
             async for page in pages:
                 for skipped in page.skipped:
                     self._log.warning("run.skipped", run=skipped.run_id, reason=skipped.reason)
                 runs = [run for run in page.runs if run.id not in sweep.listed]
-                sweep.listed.update((run.id, self._remembered(run)) for run in runs)
+                sweep.listed.update((run.id, self._strip_payload(run)) for run in runs)
                 await self._record_listed(sweep, runs)
         plan = diff.plan(sweep.known, sweep.listed)
-        rechecked = sorted(plan.recheck, key=lambda run_id: self._checked.get(run_id, 0))[:RECHECK_MAX]
-        confirm = [run_id for run_id in plan.confirm if run_id not in sweep.confirmed]
-        await self._look(sweep, [*confirm, *rechecked])
+        rechecked = sorted(plan.unlisted_questions, key=lambda run_id: self._checked.get(run_id, 0))[
+            :RECHECK_MAX
+        ]
+        confirm = [run_id for run_id in plan.missing if run_id not in sweep.confirmed]
+        await self._fetch_runs(sweep, [*confirm, *rechecked])
         for error in sweep.skipped.values():
             if not sweep.fetched:
                 raise error
         for run_id, error in sweep.skipped.items():
             self._log.warning("run.skipped", run=run_id, code=error.code, reason=self._scrub(error.message))
-        await self._announce_hidden(sweep, state.hidden)
+        await self._announce_invisible(sweep, state.invisible)
         self._checked = {run_id: self._checked.get(run_id, 0) for run_id in sweep.listed}
         return sweep
 
@@ -232,34 +236,34 @@ class Poller:
             paused=self.config.watch_paused,
         )
 
-    def _remembered(self, run: Run) -> Run:
+    def _strip_payload(self, run: Run) -> Run:
         """Leaves out what the rest of the poll does not need: a long list must not fill the memory."""
         requests = tuple(replace(request, prompt=None, params=None) for request in run.requests)
         needed = self.config.include_input and not requests
         return replace(run, input=run.input if needed else None, requests=requests)
 
-    async def _record_listed(self, sweep: _Sweep, runs: Iterable[Run]) -> None:
+    async def _record_listed(self, sweep: _PollState, runs: Iterable[Run]) -> None:
         new: list[tuple[Run, tuple[InputRequest, ...]]] = []
         changed: dict[str, tuple[Run, tuple[InputRequest, ...]]] = {}
         unread: list[str] = []
         for run in runs:
             known = sweep.known.get(run.id, ())
             found = (run, diff.new_requests(known, run))
-            if found[1] and diff.unlisted(known, run):
+            if found[1] and diff.missing_requests(known, run):
                 changed[run.id] = found
             elif run.requests:
                 new.append(found)
             elif not known:
                 unread.append(run.id)
-        await self._record(sweep, await self._sightings.of(new), [])
+        await self._record(sweep, await self._sightings.prepare_requests(new), [])
         # What a run asked before ends before what it asks now begins, so it is looked at by itself first.
         try:
-            await self._look(sweep, [*unread, *changed])
+            await self._fetch_runs(sweep, [*unread, *changed])
         finally:
             left = [found for run_id, found in changed.items() if run_id not in sweep.confirmed]
-            await self._record(sweep, await self._sightings.of(left), [])
+            await self._record(sweep, await self._sightings.prepare_requests(left), [])
 
-    async def _look(self, sweep: _Sweep, run_ids: Sequence[str]) -> None:
+    async def _fetch_runs(self, sweep: _PollState, run_ids: Sequence[str]) -> None:
         """Fetches runs and records what they show; a failure that concerns the whole app ends the poll."""
         gate = asyncio.Semaphore(DETAIL_CALLS)
 
@@ -268,24 +272,24 @@ class Poller:
                 try:
                     return await self._client.run(run_id)
                 except NotFound as error:
-                    return None if error.from_api else error.bare()
+                    return None if error.is_api_error else error.without_traceback()
                 except ApiError as error:
-                    return error.bare()
+                    return error.without_traceback()
 
         for start in range(0, len(run_ids), DETAIL_BATCH):
             batch = run_ids[start : start + DETAIL_BATCH]
             found = dict(zip(batch, await asyncio.gather(*map(fetch, batch)), strict=True))
             gone = [run_id for run_id, run in found.items() if run is None]
             if gone:
-                await self._make_sure_that_the_app_is_there()
+                await self._confirm_app_exists()
             for run_id in gone:
                 if run_id in sweep.listed:  # listed a moment ago: the next poll will tell
                     del found[run_id]
                     sweep.fetched += 1
                     sweep.confirmed.add(run_id)
-            await self._record_looked(sweep, found)
+            await self._record_fetched(sweep, found)
 
-    async def _make_sure_that_the_app_is_there(self) -> None:
+    async def _confirm_app_exists(self) -> None:
         """A deleted app answers as a deleted run does: a run is gone only if the list can still be read.
 
         Raises:
@@ -295,48 +299,54 @@ class Poller:
         async with aclosing(pages):
             await anext(pages)
 
-    async def _record_looked(self, sweep: _Sweep, found: dict[str, Run | ApiError | None]) -> None:
+    async def _record_fetched(self, sweep: _PollState, found: dict[str, Run | ApiError | None]) -> None:
         new: list[tuple[Run, tuple[InputRequest, ...]]] = []
-        ended: list[Change] = []
+        ended: list[ResolvedRequest] = []
         fatal: ApiError | None = None
         for run_id, run in found.items():
             known = sweep.known.get(run_id, [])
             self._checks += 1
             self._checked[run_id] = self._checks
             if isinstance(run, ApiError):
-                fatal = run if run.whole_app else fatal
+                fatal = run if run.affects_app else fatal
                 sweep.skipped[run_id] = run
-                sweep.fetched += run.only_run
+                sweep.fetched += run.affects_run_only
                 if not known:
-                    sweep.hidden.add(run_id)
+                    sweep.invisible.add(run_id)
                 continue
             sweep.fetched += 1
             sweep.confirmed.add(run_id)
-            verdict = diff.judge(known, run, paused_waits=self.config.watch_paused)
+            verdict = diff.compare_run(known, run, paused_waits=self.config.watch_paused)
             ended += verdict.ended
             if run is not None:
                 new.append((run, verdict.new))
-            if verdict.hidden:
-                sweep.hidden.add(run_id)
-        await self._record(sweep, await self._sightings.of(new), ended)
+            if verdict.invisible:
+                sweep.invisible.add(run_id)
+        await self._record(sweep, await self._sightings.prepare_requests(new), ended)
         if fatal is not None:
             raise fatal
 
-    async def _announce_hidden(self, sweep: _Sweep, hidden_before: Mapping[str, float]) -> None:
+    async def _announce_invisible(self, sweep: _PollState, hidden_before: Mapping[str, float]) -> None:
         """A run that waits twice in a row without showing what for is told of as such; a paused one later.
 
         What waits at the first poll and is not to be told of is known from then on.
         """
-        parked_since = self._wall() - PARKED_INTERVALS * self.config.poll_interval
+        parked_since = self._wall() - PAUSED_INTERVALS * self.config.poll_interval
         runs = [
             run
-            for run_id in (sweep.hidden & hidden_before.keys() if sweep.announce else sweep.hidden)
+            for run_id in (sweep.invisible & hidden_before.keys() if sweep.announce else sweep.invisible)
             if (run := sweep.listed.get(run_id)) is not None
             and (run.status != PAUSED or not sweep.announce or hidden_before[run_id] <= parked_since)
         ]
-        await self._record(sweep, await self._sightings.of([(run, (diff.UNSEEN,)) for run in runs]), [])
+        await self._record(
+            sweep,
+            await self._sightings.prepare_requests([(run, (diff.INVISIBLE_REQUEST,)) for run in runs]),
+            [],
+        )
 
-    async def _record(self, sweep: _Sweep, new: Sequence[Sighting], ended: Sequence[Change]) -> None:
+    async def _record(
+        self, sweep: _PollState, new: Sequence[NewRequest], ended: Sequence[ResolvedRequest]
+    ) -> None:
         if not new and not ended:
             return
         now = self._wall()

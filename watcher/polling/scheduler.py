@@ -11,14 +11,14 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watcher.monitoring.heartbeat import Heartbeat
-from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.polling.poller import Poller
 
 FEW_APPS: Final = 10
 """Up to this many apps are first polled at once; more are spread over the interval."""
 CLOCK_STEP: Final = 2.0
 """Seconds by which the wall clock may drift between two looks before the schedule is made anew."""
-LOOK_AT_CLOCK: Final = 5.0
+CLOCK_CHECK_INTERVAL: Final = 5.0
 PRUNE_SECONDS: Final = 60.0
 TICK_SECONDS: Final = 5.0
 """How often the scheduler shows that it turns."""
@@ -26,7 +26,7 @@ TICK_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-async def poll(poller: Poller, vitals: Vitals) -> float | None:
+async def poll(poller: Poller, vitals: LivenessTracker) -> float | None:
     """Polls an app once and takes note of it; returns as `Poller.poll` does."""
     began = asyncio.get_running_loop().time()
     wait = await poller.poll()
@@ -35,7 +35,7 @@ async def poll(poller: Poller, vitals: Vitals) -> float | None:
     return wait
 
 
-class Schedule:
+class Scheduler:
     """Has each app polled at its times, one poll of an app at a time."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Schedule:
         poll_limit: float,
         prune: Callable[[], Awaitable[None]],
         shift: Callable[[float], Awaitable[None]],
-        vitals: Vitals,
+        vitals: LivenessTracker,
         heartbeat: Heartbeat | None,
         die: Callable[[BaseException], None],
         wall: Callable[[], float],
@@ -71,30 +71,30 @@ class Schedule:
     def start(self) -> None:
         """Books everything."""
         for poller in self._pollers:
-            self._book_anew(poller)
-        self._book_regular()
-        self._vitals.expect("scheduler", TICK_SECONDS)
+            self._reschedule(poller)
+        self._schedule_all()
+        self._vitals.set_deadline("scheduler", TICK_SECONDS)
         self._scheduler.start()
 
     async def watch_clock(self) -> None:
         """Looks at the clock again and again."""
         while True:
-            await asyncio.sleep(LOOK_AT_CLOCK)
-            await self.look_at_clock()
+            await asyncio.sleep(CLOCK_CHECK_INTERVAL)
+            await self.check_clock()
 
-    async def look_at_clock(self) -> None:
+    async def check_clock(self) -> None:
         """The scheduler sleeps by the wall clock: when that was set, everything is booked anew."""
         moved = self._wall() - self._monotonic() - self._offset
         if abs(moved) <= CLOCK_STEP:
             return
         self._offset += moved
-        log.warning("daemon.clock_stepped", seconds=round(moved, 1))
+        log.warning("clock.stepped", seconds=round(moved, 1))
         await self._shift(moved)
         for poller in self._pollers:
-            poller.clock_moved(moved)
+            poller.shift_clock(moved)
             if self._scheduler.get_job(poller.config.name) is not None:
-                self._book_anew(poller)
-        self._book_regular()
+                self._reschedule(poller)
+        self._schedule_all()
         self._scheduler.wakeup()
 
     async def stop(self) -> None:
@@ -107,7 +107,7 @@ class Schedule:
         self._scheduler.shutdown(wait=False)
         await asyncio.sleep(0)
 
-    def _book_regular(self) -> None:
+    def _schedule_all(self) -> None:
         for name, work, seconds in (
             ("prune", self._prune, PRUNE_SECONDS),
             ("tick", self._tick, TICK_SECONDS),
@@ -124,14 +124,14 @@ class Schedule:
                 max_instances=2,  # one that still runs when the clock is set must not keep off the next
             )
 
-    def _book_anew(self, poller: Poller) -> None:
+    def _reschedule(self, poller: Poller) -> None:
         """Few apps are polled at once, many at random phases, so that they spread out."""
         few = len(self._pollers) <= FEW_APPS
         phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
-        self._book(poller, self._wall() + phase)
+        self._schedule_poll(poller, self._wall() + phase)
 
-    def _book(self, poller: Poller, at: float) -> None:
-        self._vitals.expect(f"app {poller.config.name}", max(at - self._wall(), 0.0))
+    def _schedule_poll(self, poller: Poller, at: float) -> None:
+        self._vitals.set_deadline(f"app {poller.config.name}", max(at - self._wall(), 0.0))
         self._scheduler.add_job(
             self._poll,
             "date",
@@ -148,7 +148,7 @@ class Schedule:
         task = asyncio.current_task()
         assert task is not None
         self._polls.add(task)
-        self._vitals.expect(f"app {poller.config.name}", self._poll_limit)
+        self._vitals.set_deadline(f"app {poller.config.name}", self._poll_limit)
         try:
             wait = await poll(poller, self._vitals)
         except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
@@ -161,7 +161,9 @@ class Schedule:
         if self._heartbeat is not None:
             self._heartbeat.polled(poller.config.name, whole=wait is None)
         now = self._wall()
-        self._book(poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait)
+        self._schedule_poll(
+            poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait
+        )
 
     async def _prune(self) -> None:
         try:
@@ -172,7 +174,7 @@ class Schedule:
             self._die(error)
 
     async def _tick(self) -> None:
-        self._vitals.expect("scheduler", TICK_SECONDS)
+        self._vitals.set_deadline("scheduler", TICK_SECONDS)
 
 
 def next_poll(scheduled: float, now: float, interval: float) -> float:

@@ -20,7 +20,7 @@ import httpx
 
 from watcher import __version__
 from watcher.backoff import retry_after
-from watcher.concurrency import computing
+from watcher.concurrency import run_cpu_bound
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.net import proxy_for
 from watcher.runs_api.decoding import LARGE, parse_json
@@ -39,7 +39,7 @@ from watcher.runs_api.errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.runs_api.parser import Skipped, parse_run, tidy
+from watcher.runs_api.parser import Skipped, normalize_json, parse_run
 from watcher.sanitize.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
@@ -143,7 +143,7 @@ class RunsClient:
             try:
                 page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
             except (BadRequest, NotFound) as error:
-                if number == 1 or not error.from_api:
+                if number == 1 or not error.is_api_error:
                     raise
                 yield Page((), (), last=True)
                 return
@@ -198,7 +198,7 @@ class RunsClient:
                 body = await _read(response, RESPONSE_MAX)
         except TimeoutError:
             raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
-        return await computing(partial(read, body)) if len(body) > LARGE else read(body)
+        return await run_cpu_bound(partial(read, body)) if len(body) > LARGE else read(body)
 
     @asynccontextmanager
     async def _answer(self, path: str, query: _Query) -> AsyncIterator[httpx.Response]:
@@ -238,13 +238,13 @@ class RunsClient:
             details=error.get("details"),
             retry_after=retry_after(response.headers.get("Retry-After"), now=self._wall()),
         )
-        refusal.from_api = bool(error)
+        refusal.is_api_error = bool(error)
         return refusal
 
     def _text(self, value: Json) -> str:
         if not isinstance(value, str):
             return ""
-        text = str(tidy(value))
+        text = str(normalize_json(value))
         # Before the cut, behind which the rest of a key would not be known as one.
         return (self._access_key.scrub(text) if self._access_key else text)[:MESSAGE_MAX]
 
@@ -309,7 +309,9 @@ def _read_run(body: bytes) -> Run:
 
 def _digest(items: Sequence[Json], parsed: Sequence[Run | Skipped]) -> str:
     """Tells the items that are no runs from others, so that a page which comes again is known as such."""
-    unreadable = [tidy(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)]
+    unreadable = [
+        normalize_json(item) for item, run in zip(items, parsed, strict=True) if isinstance(run, Skipped)
+    ]
     return hashlib.sha256(json.dumps(unreadable).encode()).hexdigest()
 
 

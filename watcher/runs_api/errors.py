@@ -27,9 +27,9 @@ class ApiError(Exception):
     """A call failed. `status` is the HTTP status if there was one, `retry_after` is in seconds."""
 
     code = "api_error"
-    whole_app = True
+    affects_app = True
     """Whether the failure says something about the app, not only about the run that was asked for."""
-    only_run = False
+    affects_run_only = False
     """Whether it says something about that run alone: the API did answer, in a shape that cannot be read."""
 
     def __init__(
@@ -48,7 +48,7 @@ class ApiError(Exception):
         self.details = details
         self.retry_after = retry_after
 
-    def bare(self) -> Self:
+    def without_traceback(self) -> Self:
         """Returns it without where it was raised and because of what: that would keep a whole call alive."""
         self.__traceback__ = self.__context__ = self.__cause__ = None
         return self
@@ -99,7 +99,7 @@ class Refused(ApiError):
 
     code = "refused"
     whole_app = False
-    from_api = False
+    is_api_error = False
 
 
 class BadRequest(Refused):

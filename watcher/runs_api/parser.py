@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from watcher.models import UNKNOWN, InputRequest, Json, Run
+from watcher.models import INVISIBLE, InputRequest, Json, Run
 
 DEPTH_MAX: Final = 64
 """What other people's data nests deeper than this is cut, so that nothing behind needs to fear recursion."""
@@ -50,7 +50,7 @@ def parse_run(item: Json) -> Run | Skipped:
         return Skipped(run_id, "it has no status")
     return Run(
         id=run_id,
-        status=tidy(status),
+        status=normalize_json(status),
         started_at=parse_time(item.get("started_at")),
         user_id=_identifier(item.get("user_id")) or None,
         session_id=_identifier(item.get("session_id")) or None,
@@ -81,7 +81,7 @@ def fingerprint(item: dict[str, Json]) -> str:
     return _content(item)[1]
 
 
-def tidy(value: Json, depth: int = 0) -> Json:
+def normalize_json(value: Json, depth: int = 0) -> Json:
     """Returns the value as it can be stored and sent: no lone surrogates, no infinities, no endless depth.
 
     What needs no change is passed by without a call, which makes large values twice as quick.
@@ -95,16 +95,16 @@ def tidy(value: Json, depth: int = 0) -> Json:
             return CUT
         case dict():
             return {
-                key if key.isascii() else tidy(key): item
+                key if key.isascii() else normalize_json(key): item
                 if type(item) in _PLAIN or (type(item) is str and item.isascii())
-                else tidy(item, depth + 1)
+                else normalize_json(item, depth + 1)
                 for key, item in value.items()
             }
         case list():
             return [
                 item
                 if type(item) in _PLAIN or (type(item) is str and item.isascii())
-                else tidy(item, depth + 1)
+                else normalize_json(item, depth + 1)
                 for item in value
             ]
         case _:
@@ -113,7 +113,7 @@ def tidy(value: Json, depth: int = 0) -> Json:
 
 def unseen_request() -> InputRequest:
     """Returns the request of a run that waits without showing what for."""
-    return InputRequest("", UNKNOWN, None, None, (), fingerprint({"type": UNKNOWN}))
+    return InputRequest("", INVISIBLE, None, None, (), fingerprint({"type": INVISIBLE}))
 
 
 def _requests(items: Json) -> tuple[InputRequest, ...]:
@@ -137,7 +137,7 @@ def _request(item: dict[str, Json]) -> InputRequest:
     params = content.get("params")
     return InputRequest(
         id=_identifier(item.get("id")),
-        type=kind if isinstance(kind, str) and kind else UNKNOWN,
+        type=kind if isinstance(kind, str) and kind else INVISIBLE,
         prompt=prompt.strip() if prompt else None,
         params={} if params is None else params,
         editable_params=tuple(str(name) for name in editable) if isinstance(editable, list) else (),
@@ -153,10 +153,10 @@ def _content(item: dict[str, Json]) -> tuple[dict[str, Json], str]:
     """
     content: dict[str, Json] = {name: item[name] for name in _ASKED if name in item}
     if _too_deep(content):
-        content = tidy(content)
+        content = normalize_json(content)
     written = _canonical(content)
     if any(sign in written for sign in _UNTIDY):
-        content = tidy(content)
+        content = normalize_json(content)
         written = _canonical(content)
     if any(sign in written for sign in _EMPTY):
         written = _canonical(_without_empty(content))

@@ -4,7 +4,7 @@ import json
 from typing import Final
 
 from watcher.models import Json
-from watcher.sanitize.text import cut
+from watcher.sanitize.text import truncate
 
 JSON_MAX: Final = 256 * 1024
 """Bytes of JSON that the parameters of one request, or the input of its run, may have."""
@@ -19,7 +19,7 @@ _CHANGING: Final = frozenset({str, dict, list})
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def fit(value: Json) -> Json:
+def limit_size(value: Json) -> Json:
     """Returns a JSON value that is small enough to be kept.
 
     Of one that is not, long strings are cut; when that does not suffice, it is replaced by words that say
@@ -28,10 +28,10 @@ def fit(value: Json) -> Json:
     if _size(value) <= JSON_MAX:
         return value
     shorter = _with_short_strings(value)
-    return shorter if _size(shorter) <= JSON_MAX else left_out(value)
+    return shorter if _size(shorter) <= JSON_MAX else size_notice(value)
 
 
-def left_out(value: Json) -> str:
+def size_notice(value: Json) -> str:
     """Returns the words for a value that is not kept."""
     return f"… ({_size(value):,} bytes of JSON, too many to be kept)"
 
@@ -43,7 +43,7 @@ def _size(value: Json) -> int:
 def _with_short_strings(value: Json) -> Json:
     match value:
         case str():
-            return cut(value, STRING_MAX)
+            return truncate(value, STRING_MAX)
         case dict():
             return {
                 key: _with_short_strings(item) if type(item) in _CHANGING else item

@@ -12,9 +12,9 @@ from fnmatch import translate
 from typing import Final
 
 from watcher.models import InputRequest, Json
-from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, fit, left_out
+from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, limit_size, size_notice
 from watcher.sanitize.secrets import MASK, Redactor
-from watcher.sanitize.text import cut
+from watcher.sanitize.text import truncate
 
 _SHORTEST_IN_TEXT: Final = 4
 """A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
@@ -36,17 +36,17 @@ class Masker:
         self._key = re.compile("|".join(patterns)) if patterns else None
         self._redactor = redactor
 
-    def hidden(self, value: Json) -> set[str]:
+    def values_to_mask(self, value: Json) -> set[str]:
         """Returns the texts in a JSON value that are masked because of their keys."""
-        return _Walk(self._key, self._redactor).hidden(value)
+        return _JsonMasker(self._key, self._redactor).hidden(value)
 
     def request(self, request: InputRequest, also: Collection[str] = ()) -> InputRequest:
         """Returns the request with params and prompt masked; its fingerprint stays that of the original.
 
         `also` are texts that are masked elsewhere, and therefore here.
         """
-        hidden = _escaped_too(self.hidden(request.params).union(also))
-        walk = _Walk(self._key, self._redactor, hidden)
+        hidden = _escaped_too(self.values_to_mask(request.params).union(also))
+        walk = _JsonMasker(self._key, self._redactor, hidden)
         editable = walk.shown(list(request.editable_params))
         return replace(
             request,
@@ -58,23 +58,23 @@ class Masker:
 
     def text(self, text: str) -> str:
         """Returns a short text without the secrets that are known."""
-        return cut(self._redactor.scrub(text), STRING_MAX)
+        return truncate(self._redactor.redact(text), STRING_MAX)
 
     def json(self, value: Json, also: Collection[str] = ()) -> Json:
         """Returns a copy of a JSON value in which what is secret is masked: by its key, or known as such."""
-        hidden = _escaped_too(self.hidden(value).union(also))
-        return _Walk(self._key, self._redactor, hidden).shown(value)
+        hidden = _escaped_too(self.values_to_mask(value).union(also))
+        return _JsonMasker(self._key, self._redactor, hidden).shown(value)
 
     def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
         prompt = self._without_secret_keys(prompt)
         start = prompt[: 2 * PROMPT_MAX]
-        shown = self._redactor.scrub(_Finder(hidden).mask(start))
+        shown = self._redactor.redact(_ValueMasker(hidden).mask(start))
         if len(start) == len(prompt):
-            return cut(shown, PROMPT_MAX)
+            return truncate(shown, PROMPT_MAX)
         # The end may be the beginning of a secret that was not looked at whole.
         longest = max(map(len, hidden), default=0)
         kept = shown[: -min(max(longest, _LONGEST_SECRET), PROMPT_MAX)]
-        return cut(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
+        return truncate(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
 
     def _without_secret_keys(self, prompt: str) -> str:
         """Masks by keys in a prompt that is JSON, as it is where an agent asks with an object."""
@@ -84,10 +84,12 @@ class Masker:
             document = json.loads(prompt)
         except (ValueError, RecursionError):
             return prompt
-        return json.dumps(self.json(document), ensure_ascii=False) if self.hidden(document) else prompt
+        return (
+            json.dumps(self.json(document), ensure_ascii=False) if self.values_to_mask(document) else prompt
+        )
 
 
-class _Walk:
+class _JsonMasker:
     """Goes through JSON values; many objects in them have the same keys, which are looked at once."""
 
     def __init__(
@@ -96,7 +98,7 @@ class _Walk:
         """`hidden` are the texts to be masked wherever they stand."""
         self._pattern = pattern
         self._redactor = redactor
-        self._hidden = _Finder(hidden)
+        self._hidden = _ValueMasker(hidden)
         self._keys: dict[str, tuple[str, bool]] = {}
         self._count = 0
 
@@ -104,9 +106,9 @@ class _Walk:
         """Returns the value masked, and cut where it is too much."""
         self._count = 0
         try:
-            return fit(self._masked(value))
+            return limit_size(self._masked(value))
         except _TooMuchError:
-            return left_out(value)
+            return size_notice(value)
 
     def hidden(self, value: Json) -> set[str]:
         """Returns the texts that are masked because of their keys."""
@@ -141,7 +143,7 @@ class _Walk:
                 self._add(len(value))
                 return [self._masked(item) for item in value]
             case str():
-                return self._redactor.scrub(self._hidden.mask(value))
+                return self._redactor.redact(self._hidden.mask(value))
             case int() | float() if not isinstance(value, bool) and str(value) in self._hidden:
                 return MASK
             case _:
@@ -156,7 +158,7 @@ class _Walk:
         """Returns a key as it is shown, and whether what it names is masked."""
         if key not in self._keys:
             covers = self._pattern is not None and self._pattern.match(key.lower()) is not None
-            self._keys[key] = (self._redactor.scrub(self._hidden.mask(key)), covers)
+            self._keys[key] = (self._redactor.redact(self._hidden.mask(key)), covers)
         return self._keys[key]
 
 
@@ -181,7 +183,7 @@ def _texts(value: Json) -> Iterator[str]:
                 yield str(item)
 
 
-class _Finder:
+class _ValueMasker:
     """Masks texts wherever they stand, the longest first; there may be very many of them."""
 
     def __init__(self, hidden: Collection[str]) -> None:

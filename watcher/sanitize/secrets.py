@@ -38,7 +38,7 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
         self._changing = threading.RLock()  # a finalizer may log while it is held
 
-    def learn(self, value: str) -> None:
+    def add_secret(self, value: str) -> None:
         """Makes a value, and the forms in which it may be echoed, known as secret."""
         if value in self._learned:  # secrets are learned at every use
             return
@@ -49,7 +49,7 @@ class Redactor:
                 self._pattern = None
             self._learned.add(value)
 
-    def scrub(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Returns the text with every known secret replaced by a mask."""
         with self._changing:
             if self._pattern is None and self._known:
@@ -71,7 +71,7 @@ class Secret:
         self._redactor = redactor
         self._value = value
         if value is not None:
-            redactor.learn(value)
+            redactor.add_secret(value)
 
     def read(self) -> str:
         """Returns the value now, stripped where it comes from a file.
@@ -85,12 +85,12 @@ class Secret:
             value = read_secret_file(self.file)
         except SecretError as error:
             raise SecretError(f"{self.name}: {error}") from None
-        self._redactor.learn(value)
+        self._redactor.add_secret(value)
         return value
 
     def scrub(self, text: str) -> str:
         """Returns a text with this and every other known secret replaced by a mask."""
-        return self._redactor.scrub(text)
+        return self._redactor.redact(text)
 
     def __repr__(self) -> str:
         return f"Secret({self.name!r})"

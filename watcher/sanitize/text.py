@@ -9,7 +9,7 @@ _DEEPEST_INDENT: Final = 16
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """Returns the text as one line in which no character acts on its surroundings.
 
     Control characters and lone surrogates become U+FFFD, format characters (Unicode category Cf: overrides
@@ -18,13 +18,13 @@ def printable(text: str) -> str:
     return " ".join(_harmless(text).split())
 
 
-def multiline(text: str) -> str:
+def clean_lines(text: str) -> str:
     """Returns the text like `printable`, but keeps its lines, their indentation and single blank lines."""
     shown = "\n".join(_indented(line) for line in text.splitlines())
     return re.sub(r"\n{3,}", "\n\n", shown).strip("\n")
 
 
-def cut(text: str, limit: int, *, size: Callable[[str], int] = len, missing: int = 0) -> str:
+def truncate(text: str, limit: int, *, size: Callable[[str], int] = len, missing: int = 0) -> str:
     """Returns the text, or its beginning and how many characters are missing, at most `limit` in size.
 
     `missing` characters are not even in the text. `size` measures a text as its destination will, for
@@ -66,7 +66,7 @@ def _shown(character: str) -> str:
 
 
 def _indented(line: str) -> str:
-    shown = printable(line)
+    shown = one_line(line)
     indent = len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip())
     return " " * min(indent, _DEEPEST_INDENT) + shown if shown else ""
 

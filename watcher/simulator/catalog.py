@@ -39,7 +39,7 @@ VERBS: Final = (
     "delete",
     "hide",
     "reveal",
-    "make_zombie",
+    "make_stuck",
     "override",
     "inject",
     "shift_next_page",
@@ -49,6 +49,6 @@ VERBS: Final = (
     "reset",
     "fault",
     "clear_faults",
-    "knobs",
+    "options",
 )
 """What can be posted to `/_control/{verb}`."""

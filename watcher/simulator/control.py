@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from pydantic import TypeAdapter, validate_call
 
 from watcher.simulator.faults import Fault
-from watcher.simulator.options import Json, Knobs, Refusal
+from watcher.simulator.options import Json, Options, Refusal
 from watcher.simulator.state import Simulation
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def control(simulation: Simulation, verb: str, arguments: Mapping[str, Json]) ->
 def describe(simulation: Simulation) -> Json:
     """Returns everything there is to know of an app as JSON."""
     return {
-        "knobs": asdict(simulation.knobs),
+        "options": asdict(simulation.options),
         "deleted": simulation.deleted,
         "runs": [{**asdict(run), "answered": sorted(run.answered)} for run in simulation.runs],
         "answers": [asdict(answer) for answer in simulation.answers],
@@ -45,8 +45,8 @@ def _clear_faults(simulation: Simulation) -> None:
     simulation.faults.clear()
 
 
-def _turn_knobs(simulation: Simulation, **values: Json) -> None:
-    simulation.knobs = _checked(Knobs, asdict(replace(simulation.knobs, **values)))
+def _set_options(simulation: Simulation, **values: Json) -> None:
+    simulation.options = _checked(Options, asdict(replace(simulation.options, **values)))
 
 
 def _checked(kind: type[T], fields: Mapping[str, Json]) -> T:
@@ -66,7 +66,7 @@ VERBS: Final[Mapping[str, Callable[..., Json]]] = {
     "delete": Simulation.delete,
     "hide": Simulation.hide,
     "reveal": Simulation.reveal,
-    "make_zombie": Simulation.make_zombie,
+    "make_stuck": Simulation.make_stuck,
     "override": validate_call(Simulation.override),
     "inject": Simulation.inject,
     "shift_next_page": validate_call(Simulation.shift_next_page),
@@ -76,6 +76,6 @@ VERBS: Final[Mapping[str, Callable[..., Json]]] = {
     "reset": Simulation.reset,
     "fault": _add_fault,
     "clear_faults": _clear_faults,
-    "knobs": _turn_knobs,
+    "options": _set_options,
 }
 """What can be posted to `/_control/{verb}`; the body holds the arguments, and `app` if not the default."""

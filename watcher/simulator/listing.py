@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
-from watcher.simulator.options import Knobs
+from watcher.simulator.options import Options
 from watcher.simulator.parsing import ListQuery
 from watcher.simulator.runs import OPEN, Ask, SimulatedRun, shown_status
 
@@ -16,20 +16,20 @@ class Row(NamedTuple):
     asks: tuple[Ask, ...]
 
 
-def select(rows: Iterable[Row], query: ListQuery, knobs: Knobs) -> list[Row]:
+def select(rows: Iterable[Row], query: ListQuery, options: Options) -> list[Row]:
     """Returns the rows that a query finds, in its order; equals go in the order of their start."""
     if query.nothing:
         return []
-    found = [row for row in rows if _matches(row, query, knobs)]
+    found = [row for row in rows if _matches(row, query, options)]
     found.sort(key=lambda row: row.run.number, reverse=query.sort[0][1])
     for name, descending in reversed(query.sort):
         found.sort(key=partial(_sort_key, name), reverse=descending)
     return found
 
 
-def _matches(row: Row, query: ListQuery, knobs: Knobs) -> bool:
+def _matches(row: Row, query: ListQuery, options: Options) -> bool:
     statuses = {shown_status(row.run, row.asks)}
-    if knobs.awaiting_matches_base and row.run.base in OPEN:
+    if options.awaiting_matches_base and row.run.base in OPEN:
         statuses.add(row.run.base)
     return (
         (not query.statuses or not statuses.isdisjoint(query.statuses))

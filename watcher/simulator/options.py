@@ -18,7 +18,7 @@ Moment = Annotated[float, Field(ge=0, le=253402300799)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
+class Options:
     """One choice per behaviour that is not documented, each with the likeliest as its default.
 
     All are assumed except `over_limit` with its limit of 500 and `request_ids`, which the vendor's public
@@ -63,12 +63,12 @@ class Knobs:
     approval_body: Literal["lenient", "strict"] = "lenient"
 
     def __post_init__(self) -> None:
-        for knob in fields(self):
-            choices = (True, False) if knob.type is bool else get_args(knob.type)
-            value = getattr(self, knob.name)
+        for option in fields(self):
+            choices = (True, False) if option.type is bool else get_args(option.type)
+            value = getattr(self, option.name)
             if all(isinstance(choice, (str, int)) for choice in choices) and choices and value not in choices:
                 allowed = ", ".join(str(choice) for choice in choices)
-                raise ValueError(f"{knob.name}: {value!r} is not one of {allowed}")
+                raise ValueError(f"{option.name}: {value!r} is not one of {allowed}")
 
 
 class Refusal(Exception):

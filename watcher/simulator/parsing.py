@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from watcher.simulator.options import Json, Knobs, Refusal
+from watcher.simulator.options import Json, Options, Refusal
 from watcher.simulator.runs import STATUSES
 
 SORT_FIELDS: Final = frozenset({"started_at", "ended_at", "status"})
@@ -45,11 +45,11 @@ class InputBody:
     params: Json
 
 
-def parse_query(pairs: Iterable[tuple[str, str]], knobs: Knobs) -> ListQuery:
+def parse_query(pairs: Iterable[tuple[str, str]], options: Options) -> ListQuery:
     """Reads the parameters of `GET /v1/runs`; of a repeated single-valued one the first counts (assumed).
 
     Raises:
-        Refusal: 400 where a parameter is wrong and the knobs say to refuse it.
+        Refusal: 400 where a parameter is wrong and the options say to refuse it.
     """
     given: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -64,13 +64,13 @@ def parse_query(pairs: Iterable[tuple[str, str]], knobs: Knobs) -> ListQuery:
         wrong["session_id"] = "must be a valid UUID"
         session_id = None
     page = _number(first, "page", 1, wrong)
-    page_size = _number(first, "page_size", knobs.default_page_size, wrong)
-    if page_size > knobs.page_size_limit:
-        page_size = knobs.page_size_limit
-        if knobs.over_limit == "reject":
-            wrong["page_size"] = f"must be no greater than {knobs.page_size_limit}"
+    page_size = _number(first, "page_size", options.default_page_size, wrong)
+    if page_size > options.page_size_limit:
+        page_size = options.page_size_limit
+        if options.over_limit == "reject":
+            wrong["page_size"] = f"must be no greater than {options.page_size_limit}"
     sort = _sort(first.get("sort", "-started_at"), wrong)
-    if wrong and knobs.wrong_params == "reject":
+    if wrong and options.wrong_params == "reject":
         raise Refusal(400, wrong)
     return ListQuery(
         statuses=statuses & STATUSES,
@@ -79,7 +79,7 @@ def parse_query(pairs: Iterable[tuple[str, str]], knobs: Knobs) -> ListQuery:
         page=page,
         page_size=page_size,
         sort=sort,
-        nothing=bool(wrong) and knobs.wrong_params == "empty",
+        nothing=bool(wrong) and options.wrong_params == "empty",
     )
 
 
@@ -103,7 +103,7 @@ def parse_json(content_type: str, text: str) -> Json:
     return document
 
 
-def parse_input(body: Json, knobs: Knobs) -> InputBody:
+def parse_input(body: Json, options: Options) -> InputBody:
     """Reads an input's body; the shape for approvals is assumed, that for feedback is documented.
 
     Raises:
@@ -114,7 +114,7 @@ def parse_input(body: Json, knobs: Knobs) -> InputBody:
     data = body.get("data")
     if not isinstance(data, dict):
         raise Refusal(400, {"data": "must be an object"})
-    names = _DECISIONS if knobs.approval_body == "lenient" else ("is_approved",)
+    names = _DECISIONS if options.approval_body == "lenient" else ("is_approved",)
     decision = next((data[name] for name in names if data.get(name) is not None), None)
     checks = {
         "type": isinstance(body.get("type"), str) and bool(body["type"]),
@@ -124,7 +124,7 @@ def parse_input(body: Json, knobs: Knobs) -> InputBody:
         "params": isinstance(data.get("params", {}), dict),
     }
     wrong = {name: "is missing or not valid" for name, right in checks.items() if not right}
-    needs_decision = knobs.approval_body == "strict" and body.get("type") == "approval_request"
+    needs_decision = options.approval_body == "strict" and body.get("type") == "approval_request"
     if needs_decision and decision is None and not data.get("feedback"):
         wrong["is_approved"] = "cannot be blank"
     if wrong:

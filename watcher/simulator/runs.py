@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from watcher.simulator.options import Blank, Json, Knobs, TimeFormat
+from watcher.simulator.options import Blank, Json, Options, TimeFormat
 
 Base = Literal["created", "started", "paused", "completed", "failed", "canceled"]
 View = Literal["list", "get"]
@@ -66,7 +66,7 @@ class SimulatedRun:
     answered: frozenset[str] = frozenset()
     swallowed_at: float | None = None
     hidden: bool = False
-    zombie: bool = False
+    stuck: bool = False
     override: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -75,20 +75,20 @@ def shown_status(run: SimulatedRun, asks: tuple[Ask, ...]) -> str:
     return AWAITING if run.base in OPEN and (asks or run.hidden) else run.base
 
 
-def render(run: SimulatedRun, asks: tuple[Ask, ...], knobs: Knobs, view: View) -> dict[str, Json]:
+def render(run: SimulatedRun, asks: tuple[Ask, ...], options: Options, view: View) -> dict[str, Json]:
     """Returns a run's JSON as `GET /v1/runs` or `GET /v1/runs/{id}` show it."""
     optional = {"user_id": run.user_id, "session_id": run.session_id, "input": run.input}
     item: dict[str, Json] = {
         "id": run.id,
         "status": shown_status(run, asks),
-        "started_at": format_time(run.started_at, knobs.time_format),
+        "started_at": format_time(run.started_at, options.time_format),
         **{name: value for name, value in optional.items() if value is not None},
-        **_ending(run, knobs),
+        **_ending(run, options),
     }
-    if view == "get" or knobs.list_requests == "present":
-        item |= _requests_of(run, asks, knobs)
+    if view == "get" or options.list_requests == "present":
+        item |= _requests_of(run, asks, options)
     else:
-        item |= _blank("input_requests", knobs.list_requests, [])
+        item |= _blank("input_requests", options.list_requests, [])
     return item | dict(run.override)
 
 
@@ -109,26 +109,26 @@ def format_time(seconds: float, time_format: TimeFormat) -> str:
             return f"{whole}+00:00"
 
 
-def _ending(run: SimulatedRun, knobs: Knobs) -> dict[str, Json]:
+def _ending(run: SimulatedRun, options: Options) -> dict[str, Json]:
     if run.ended_at is not None:
-        ended = {"ended_at": format_time(run.ended_at, knobs.time_format)}
+        ended = {"ended_at": format_time(run.ended_at, options.time_format)}
         return ended if run.output is None else {**ended, "output": run.output}
-    return {} if knobs.unfinished == "omit" else {"ended_at": None, "output": None}
+    return {} if options.unfinished == "omit" else {"ended_at": None, "output": None}
 
 
-def _requests_of(run: SimulatedRun, asks: tuple[Ask, ...], knobs: Knobs) -> dict[str, Json]:
+def _requests_of(run: SimulatedRun, asks: tuple[Ask, ...], options: Options) -> dict[str, Json]:
     if shown_status(run, asks) != AWAITING:
         return {}
     if run.hidden:
-        return _blank("input_requests", knobs.hidden_requests, [])
-    return {"input_requests": [_render_ask(ask, knobs) for ask in asks]}
+        return _blank("input_requests", options.hidden_requests, [])
+    return {"input_requests": [_render_ask(ask, options) for ask in asks]}
 
 
-def _render_ask(ask: Ask, knobs: Knobs) -> dict[str, Json]:
+def _render_ask(ask: Ask, options: Options) -> dict[str, Json]:
     item: dict[str, Json] = {"id": ask.id, "type": ask.type, "prompt": ask.prompt}
-    item |= _blank("params", knobs.no_params, {}) if ask.params is None else {"params": ask.params}
+    item |= _blank("params", options.no_params, {}) if ask.params is None else {"params": ask.params}
     if ask.editable_params is None:
-        item |= _blank("editable_params", knobs.no_params, [])
+        item |= _blank("editable_params", options.no_params, [])
     else:
         item["editable_params"] = ask.editable_params
     return item | dict(ask.extra)

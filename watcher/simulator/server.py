@@ -124,7 +124,7 @@ class SimulatorServer:
 
     def _envelope(self, request: web.Request, refusal: Refusal) -> Json:
         simulation = self.apps.get(self._aim(request)[0])
-        form = simulation.knobs.error_details if simulation else "object"
+        form = simulation.options.error_details if simulation else "object"
         if refusal.details is None or form == "absent":
             return error_body(refusal.status)
         as_text = "; ".join(f"{name} {problem}" for name, problem in refusal.details.items())
@@ -151,13 +151,13 @@ class SimulatorServer:
         run_id = request.match_info.get("run_id", "")
         match call:
             case "list":
-                query = parse_query(request.query.items(), simulation.knobs)
+                query = parse_query(request.query.items(), simulation.options)
                 return json_response(simulation.list_runs(query))
             case "get":
                 return json_response(simulation.get_run(run_id))
             case "input":
                 body = parse_json(request.content_type, await _text(request))
-                simulation.send_input(run_id, parse_input(body, simulation.knobs))
+                simulation.send_input(run_id, parse_input(body, simulation.options))
                 return json_response({"message": "ok"})
             case _:
                 return json_response({"message": simulation.cancel(run_id)})

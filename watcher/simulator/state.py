@@ -12,7 +12,7 @@ from typing import Final
 
 from watcher.simulator.faults import Faults
 from watcher.simulator.listing import Row, select
-from watcher.simulator.options import Count, Json, Knobs, Moment, Refusal
+from watcher.simulator.options import Count, Json, Moment, Options, Refusal
 from watcher.simulator.parsing import InputBody, ListQuery
 from watcher.simulator.runs import OPEN, TERMINAL, Answer, Ask, Base, SimulatedRun, View, render
 
@@ -37,20 +37,20 @@ class Simulation:
     def __init__(
         self,
         clock: Callable[[], float],
-        knobs: Knobs | None = None,
+        options: Options | None = None,
         keys: frozenset[str] | None = None,
         *,
         ids: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._clock = clock
         self._ids = ids
-        self._first_knobs = knobs or Knobs()
+        self._first_options = options or Options()
         self._first_keys = keys
         self.reset()
 
     def reset(self) -> None:
-        """Forgets every run and fault and returns to the knobs and keys of the beginning."""
-        self.knobs = self._first_knobs
+        """Forgets every run and fault and returns to the options and keys of the beginning."""
+        self.options = self._first_options
         self.keys = self._first_keys
         self.foreign_keys: frozenset[str] = frozenset()
         self.deleted = False
@@ -64,8 +64,8 @@ class Simulation:
         self._shift: tuple[int, int] | None = None
 
     def sibling(self) -> "Simulation":
-        """Returns an empty app with the same clock, ids, and first knobs and keys."""
-        return Simulation(self._clock, self._first_knobs, self._first_keys, ids=self._ids)
+        """Returns an empty app with the same clock, ids, and first options and keys."""
+        return Simulation(self._clock, self._first_options, self._first_keys, ids=self._ids)
 
     @property
     def runs(self) -> tuple[SimulatedRun, ...]:
@@ -116,7 +116,7 @@ class Simulation:
         run = self._run(run_id)
         now = self._clock()
         request_id = self._request_id(run_id, node)
-        if self.knobs.swallow_second_ask and request_id in run.answered:
+        if self.options.swallow_second_ask and request_id in run.answered:
             self._keep(replace(run, base="started", swallowed_at=now))
             return request_id
         ask = Ask(
@@ -145,7 +145,7 @@ class Simulation:
     ) -> None:
         """Answers a pending request, which resolves it and lets a paused run go on.
 
-        `type` defaults to the request's own. A zombie run takes the answer and still waits.
+        `type` defaults to the request's own. A stuck run takes the answer and still waits.
 
         Raises:
             Refusal: the run is unknown (404), or there is no such pending request of that type, or the run
@@ -154,7 +154,7 @@ class Simulation:
         run = self._run(run_id)
         ask = next((ask for ask in run.pending if ask.id == request_id), None)
         if ask is None or run.base not in OPEN or type not in (None, ask.type):
-            raise Refusal(self.knobs.wrong_input_status, {"request_id": "is not pending"})
+            raise Refusal(self.options.wrong_input_status, {"request_id": "is not pending"})
         self.answers.append(
             Answer(
                 run_id=run_id,
@@ -166,9 +166,9 @@ class Simulation:
                 at=self._clock(),
             )
         )
-        if run.zombie:
+        if run.stuck:
             return
-        if self.knobs.seen_once_more:
+        if self.options.seen_once_more:
             self._lingering |= {("list", run_id): (ask,), ("get", run_id): (ask,)}
         pending = tuple(other for other in run.pending if other is not ask)
         self._keep(replace(run, base="started", pending=pending, answered=run.answered | {request_id}))
@@ -214,9 +214,9 @@ class Simulation:
         """Shows a hidden run's questions again; without any it no longer awaits input."""
         self._keep(replace(self._run(run_id), hidden=False))
 
-    def make_zombie(self, run_id: str) -> None:
+    def make_stuck(self, run_id: str) -> None:
         """Lets a run wait forever: answers are accepted and go nowhere."""
-        self._keep(replace(self._run(run_id), zombie=True))
+        self._keep(replace(self._run(run_id), stuck=True))
 
     def override(self, run_id: str, fields: Mapping[str, Json]) -> None:
         """Replaces or adds fields of a run's JSON, however wrong; filters still see the real ones."""
@@ -273,20 +273,20 @@ class Simulation:
         """
         self._let_time_pass()
         run = self._run(run_id)
-        return {"data": render(run, self._visible(run, "get"), self.knobs, "get")}
+        return {"data": render(run, self._visible(run, "get"), self.options, "get")}
 
     def list_runs(self, query: ListQuery) -> dict[str, Json]:
         """Serves `GET /v1/runs`.
 
         Raises:
-            Refusal: 404 for a page past the end, if the knobs say so (assumed: an empty page).
+            Refusal: 404 for a page past the end, if the options say so (assumed: an empty page).
         """
         self._let_time_pass()
         seen = (Row(run, self._visible(run, "list")) for run in self._runs.values())
-        entries = [*self._injected, *select(seen, query, self.knobs)]
+        entries = [*self._injected, *select(seen, query, self.options)]
         total = len(entries)
-        pages = -(-total // query.page_size) or self.knobs.empty_page_count
-        if query.page > max(pages, 1) and self.knobs.past_the_end == "not_found":
+        pages = -(-total // query.page_size) or self.options.empty_page_count
+        if query.page > max(pages, 1) and self.options.past_the_end == "not_found":
             raise Refusal(404)
         first = (query.page - 1) * query.page_size
         page = entries[first : first + query.page_size]
@@ -294,7 +294,7 @@ class Simulation:
             self._shift_after(entry for entry in page if isinstance(entry, Row))
         return {
             "data": [
-                render(*entry, self.knobs, "list") if isinstance(entry, Row) else entry for entry in page
+                render(*entry, self.options, "list") if isinstance(entry, Row) else entry for entry in page
             ],
             "pagination": {
                 "page": query.page,
@@ -321,7 +321,7 @@ class Simulation:
     def _request_id(self, run_id: str, node: str) -> str:
         """Hashes run and node, as the vendor's notes say; fresh ids (assumed) count the questions too."""
         name = f"{run_id}:{node}"
-        if self.knobs.request_ids == "fresh":
+        if self.options.request_ids == "fresh":
             self._asked[name] = self._asked.get(name, 0) + 1
             name = f"{name}:{self._asked[name]}"
         return str(uuid.uuid5(_REQUEST_IDS, name))
@@ -331,15 +331,15 @@ class Simulation:
 
     def _let_time_pass(self) -> None:
         """Ends the time in memory of runs that wait, or believe to wait, for longer than the window."""
-        window = self.knobs.input_window
+        window = self.options.input_window
         if window is None:
             return
         overdue = self._clock() - window
         for run in list(self._runs.values()):
             since = min((ask.asked_at for ask in run.pending), default=run.swallowed_at)
-            if run.base != "started" or run.zombie or since is None or since > overdue:
+            if run.base != "started" or run.stuck or since is None or since > overdue:
                 continue
-            if self.knobs.after_window == "fail":
+            if self.options.after_window == "fail":
                 self.fail(run.id)
             else:
                 self.pause(run.id)

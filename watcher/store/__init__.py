@@ -15,19 +15,30 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from watcher.models import App, Change, DeliveryRecord, Route, Sighting
+from watcher.models import App, DeliveryRecord, NewRequest, ResolvedRequest, Route
 from watcher.store import digests, incidents, newcomers, outbox, reminders, requests
 from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
 from watcher.store.lock import DatabaseLock
 from watcher.store.migrations import open_writer, translate
-from watcher.store.results import AppState, Claim, Dead, Health, Recorded, Result, Retry, Sent, Terms
+from watcher.store.results import (
+    AppState,
+    Claim,
+    Dead,
+    IncidentChange,
+    NotifierPolicy,
+    RecordResult,
+    Result,
+    Retry,
+    Sent,
+)
 
 __all__ = [
     "AppState",
     "Claim",
     "Dead",
-    "Health",
-    "Recorded",
+    "IncidentChange",
+    "NotifierPolicy",
+    "RecordResult",
     "Result",
     "Retry",
     "Sent",
@@ -35,7 +46,6 @@ __all__ = [
     "StoreError",
     "StoreInUse",
     "StoreUnusable",
-    "Terms",
 ]
 
 PRUNE_BATCH = 5000
@@ -84,10 +94,10 @@ class Store:
         routes: Sequence[Route],
         *,
         now: float,
-        new: Iterable[Sighting] = (),
-        ended: Iterable[Change] = (),
+        new: Iterable[NewRequest] = (),
+        ended: Iterable[ResolvedRequest] = (),
         announce: bool = True,
-    ) -> Recorded:
+    ) -> RecordResult:
         """Records requests that are new and that ended, together with the deliveries that tell of them.
 
         Without `announce` new requests are recorded and nobody is told. Returns what was really news.
@@ -106,32 +116,32 @@ class Store:
             )
         )
 
-    async def withhold(self, apps: Collection[str]) -> None:
+    async def hold_until_polled(self, apps: Collection[str]) -> None:
         """Gives out nothing of what another process left about these apps until they are said to be seen.
 
         Much of it may be over by now, which their first poll will tell. What it left about other apps, which
         nobody watches any more, is kept for when they are configured again.
         """
-        self._left_over, known = await self._run(outbox.left_over)
+        self._left_over, known = await self._run(outbox.leftover_deliveries)
         self._unwatched = known - set(apps)
         self._unseen = known & set(apps)
 
-    def seen(self, app: str | None = None) -> bool:
+    def mark_polled(self, app: str | None = None) -> bool:
         """An app was polled, or (None) no poll is waited for; returns whether that lets anything go."""
         let_go = self._unseen if app is None else self._unseen & {app}
         self._unseen = self._unseen - let_go
         return bool(let_go)
 
-    async def release(self, app: str, *, digest_above: int, now: float) -> bool:
+    async def release_held(self, app: str, *, digest_above: int, now: float) -> bool:
         """Lets go what is held for the end of a poll of an app; more than so many as one digest.
 
         Returns whether there was anything.
         """
         return await self._run(
-            partial(digests.release, app=app, above=digest_above, now=now, new_id=self._new_id)
+            partial(digests.release_held, app=app, above=digest_above, now=now, new_id=self._new_id)
         )
 
-    async def welcome(
+    async def backfill_new_notifiers(
         self, audiences: Sequence[tuple[App, Sequence[Route]]], *, now: float
     ) -> dict[str, int]:
         """Lets those be told of what waits who were configured after it was seen.
@@ -139,7 +149,9 @@ class Store:
         `audiences` are the apps, each with how its notifiers are told. Returns of how many requests, by
         notifier.
         """
-        return await self._run(partial(newcomers.welcome, audiences=audiences, now=now, new_id=self._new_id))
+        return await self._run(
+            partial(newcomers.backfill_new_notifiers, audiences=audiences, now=now, new_id=self._new_id)
+        )
 
     async def plan_reminders(
         self, ages: Mapping[str, Sequence[float]], apps: Mapping[str, Collection[str]], *, now: float
@@ -149,12 +161,12 @@ class Store:
         Returns the reminders that are not wanted any more.
         """
         return await self._run(
-            partial(reminders.plan_anew, ages=ages, apps=apps, now=now, new_id=self._new_id)
+            partial(reminders.replan_reminders, ages=ages, apps=apps, now=now, new_id=self._new_id)
         )
 
     async def record_success(
         self, app: App, routes: Sequence[Route], *, hidden: frozenset[str], now: float
-    ) -> Health:
+    ) -> IncidentChange:
         """Records that an app was polled whole; returns the failure that passed, if it was told of."""
         return await self._run(
             partial(
@@ -179,7 +191,7 @@ class Store:
         since: float,
         alert_after: float,
         now: float,
-    ) -> Health:
+    ) -> IncidentChange:
         """Records that an app could not be polled; returns the failure if it is to be told of from now on."""
         return await self._run(
             partial(
@@ -204,7 +216,7 @@ class Store:
         limit: int,
         now: float,
         pause_until: float | None = None,
-        terms: Terms = Terms(),  # noqa: B008 - frozen
+        terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
         due_by: float = math.inf,
     ) -> Claim:
         """Records what became of sends and gives out up to `limit` more that are due, in one transaction.
@@ -217,10 +229,10 @@ class Store:
         def work(connection: sqlite3.Connection) -> Claim:
             in_flight = self._in_flight - settled
             stale = outbox.settle(connection, results, terms, now=now, new_id=self._new_id)
-            recovered, over = incidents.note(
+            recovered, over = incidents.record_results(
                 connection, notifier, results, terms, in_flight=in_flight, now=now, new_id=self._new_id
             )
-            failing = incidents.alert(connection, notifier, terms, now=now, new_id=self._new_id)
+            failing = incidents.announce_due(connection, notifier, terms, now=now, new_id=self._new_id)
             claimed = outbox.claim(
                 connection,
                 notifier=notifier,
@@ -255,13 +267,13 @@ class Store:
             partial(outbox.undelivered, apps=apps, notifiers=notifiers, untried=untried, now=now)
         )
 
-    async def retire(self, notifiers: Sequence[str], *, now: float) -> list[DeliveryRecord]:
+    async def dead_letter_removed(self, notifiers: Sequence[str], *, now: float) -> list[DeliveryRecord]:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""
-        return await self._run(partial(outbox.retire, notifiers=notifiers, now=now))
+        return await self._run(partial(outbox.dead_letter_removed, notifiers=notifiers, now=now))
 
-    async def shift_deliveries(self, seconds: float) -> None:
+    async def shift_timestamps(self, seconds: float) -> None:
         """Moves everything that is to be sent, and every pause, by as much as the clock was set."""
-        await self._run(partial(outbox.shift, seconds=seconds))
+        await self._run(partial(outbox.shift_timestamps, seconds=seconds))
 
     async def prune(self, *, before: float) -> int:
         """Deletes what ended before a time, in batches; returns how many rows."""

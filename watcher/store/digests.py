@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
-from watcher.store.enqueue import NewId, supersede, tell
+from watcher.store.enqueue import NewId, enqueue, supersede
 
 ENTRIES: Final = 12
 """How many requests a digest names."""
@@ -23,7 +23,7 @@ def subject(digest: str) -> str:
     return f"digest:{digest}"
 
 
-def release(connection: sqlite3.Connection, app: str, *, above: int, now: float, new_id: NewId) -> bool:
+def release_held(connection: sqlite3.Connection, app: str, *, above: int, now: float, new_id: NewId) -> bool:
     """Lets go what was held for the end of a poll; more than `above` (0: never) become a digest.
 
     Returns whether there was anything.
@@ -45,7 +45,7 @@ def release(connection: sqlite3.Connection, app: str, *, above: int, now: float,
     return bool(rows)
 
 
-def follow(
+def enqueue_digest_update(
     connection: sqlite3.Connection,
     ended: Collection[int],
     routes: Sequence[Route],
@@ -74,12 +74,12 @@ def follow(
         if not deliveries:
             continue
         notifier = deliveries[0]["notifier"]
-        if not waits(connection, row["digest"]):
+        if not has_pending(connection, row["digest"]):
             stale += supersede(connection, about, notifier, in_flight=in_flight, now=now)
         route = next((route for route in routes if route.notifier == notifier and route.resolved), None)
         gone = {delivery.id for delivery in stale}
         if route is not None and _wants_news(deliveries, gone=gone, in_flight=in_flight):
-            tell(
+            enqueue(
                 connection,
                 "run.input_resolved",
                 [Route(route.notifier, route.for_people)],
@@ -109,7 +109,7 @@ def _wants_news(
     return reached and not on_its_way
 
 
-def waits(connection: sqlite3.Connection, digest: str) -> bool:
+def has_pending(connection: sqlite3.Connection, digest: str) -> bool:
     """Returns whether a request of a digest still waits."""
     row = connection.execute(f"SELECT 1 {_MEMBERS} AND r.resolved_at IS NULL LIMIT 1", (digest,)).fetchone()
     return row is not None
@@ -149,7 +149,7 @@ def _merge(connection: sqlite3.Connection, group: Sequence[sqlite3.Row], *, now:
         " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
         (json.dumps([row["request"] for row in group]),),
     )
-    tell(
+    enqueue(
         connection,
         "run.input_requested",
         [Route(first["notifier"], bool(first["for_people"]), after=max(due_at - now, 0.0))],

@@ -18,7 +18,7 @@ TO_COME: Final = "e.type = 'run.input_reminder' AND d.state = 'pending' AND d.at
 """Tells, of a time, a reminder that is only planned: it is no delivery yet."""
 
 
-def tell(
+def enqueue(
     connection: sqlite3.Connection,
     kind: EventType,
     routes: Sequence[Route],
@@ -68,7 +68,7 @@ def tell(
     )
 
 
-def still_interested(
+def resolution_recipients(
     connection: sqlite3.Connection,
     subject: str,
     routes: Sequence[Route],
@@ -123,10 +123,12 @@ def supersede(
         " AND (? IS NULL OR (due_at > ? AND attempts = 0)) ORDER BY id",
         (subject, notifier, due_after, due_after),
     ).fetchall()
-    return drop(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
+    return mark_superseded(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
 
 
-def drop(connection: sqlite3.Connection, numbers: Sequence[int], *, now: float) -> list[DeliveryRecord]:
+def mark_superseded(
+    connection: sqlite3.Connection, numbers: Sequence[int], *, now: float
+) -> list[DeliveryRecord]:
     """Marks deliveries as superseded and returns them; of reminders that are only planned nothing is left."""
     superseded = []
     for number in numbers:
@@ -147,7 +149,7 @@ def drop(connection: sqlite3.Connection, numbers: Sequence[int], *, now: float) 
     return superseded
 
 
-def at_once(routes: Sequence[Route]) -> list[Route]:
+def immediate(routes: Sequence[Route]) -> list[Route]:
     """What is configured for requests does not hold for other news: everybody hears all of that, now."""
     return [Route(route.notifier, route.for_people) for route in routes]
 

@@ -5,15 +5,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from watcher.models import DeliveryRecord, NotifierFailure
-from watcher.store.enqueue import NewId, still_interested, tell
-from watcher.store.results import Dead, Result, Retry, Sent, Terms
+from watcher.store.enqueue import NewId, enqueue, resolution_recipients
+from watcher.store.results import Dead, NotifierPolicy, Result, Retry, Sent
 
 
-def note(
+def record_results(
     connection: sqlite3.Connection,
     notifier: str,
     results: Sequence[Result],
-    terms: Terms,
+    terms: NotifierPolicy,
     *,
     in_flight: Collection[int],
     now: float,
@@ -37,8 +37,8 @@ def note(
     return None, []
 
 
-def alert(
-    connection: sqlite3.Connection, notifier: str, terms: Terms, *, now: float, new_id: NewId
+def announce_due(
+    connection: sqlite3.Connection, notifier: str, terms: NotifierPolicy, *, now: float, new_id: NewId
 ) -> NotifierFailure | None:
     """Tells the others once when a notifier has accepted nothing for long; returns what it told.
 
@@ -60,7 +60,7 @@ def alert(
     failure = _failure(connection, row, now)
     event = new_id(now)
     connection.execute("UPDATE notifiers SET alert_event = ? WHERE name = ?", (event, notifier))
-    tell(
+    enqueue(
         connection,
         "watcher.notifier_failing",
         terms.others,
@@ -76,7 +76,7 @@ def alert(
 def _recover(
     connection: sqlite3.Connection,
     notifier: str,
-    terms: Terms,
+    terms: NotifierPolicy,
     *,
     in_flight: Collection[int],
     now: float,
@@ -95,8 +95,8 @@ def _recover(
         return None, []
     failure = _failure(connection, row, now)
     subject = f"notifier:{row['alert_event']}"
-    told, stale = still_interested(connection, subject, terms.others, in_flight=in_flight, now=now)
-    tell(
+    told, stale = resolution_recipients(connection, subject, terms.others, in_flight=in_flight, now=now)
+    enqueue(
         connection,
         "watcher.notifier_recovered",
         told,

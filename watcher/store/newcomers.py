@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from watcher.models import App, Route
-from watcher.store.enqueue import NewId, tell
+from watcher.store.enqueue import NewId, enqueue
 
 
-def welcome(
+def backfill_new_notifiers(
     connection: sqlite3.Connection,
     audiences: Iterable[tuple[App, Sequence[Route]]],
     *,
@@ -25,7 +25,7 @@ def welcome(
         for route in routes:
             for row in _unheard(connection, app.name, route.notifier):
                 wait = max(row["first_seen_at"] + route.after - now, 0.0)
-                tell(
+                enqueue(
                     connection,
                     "run.input_requested",
                     [replace(route, after=wait)],

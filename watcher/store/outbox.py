@@ -15,17 +15,17 @@ from watcher.models import (
     Failure,
     InputRequest,
     Json,
+    MessageRef,
     NotifierEvent,
     NotifierFailure,
-    Receipt,
     Reminder,
     RequestEvent,
     Resolution,
     Run,
 )
 from watcher.store import digests, reminders
-from watcher.store.enqueue import NewId, drop, record, supersede
-from watcher.store.results import Claim, Dead, Result, Retry, Sent, Terms
+from watcher.store.enqueue import NewId, mark_superseded, record, supersede
+from watcher.store.results import Claim, Dead, NotifierPolicy, Result, Retry, Sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Withheld:
     apps: str = "[]"
 
 
-def left_over(connection: sqlite3.Connection) -> tuple[int, set[str]]:
+def leftover_deliveries(connection: sqlite3.Connection) -> tuple[int, set[str]]:
     """Returns the number of the newest delivery, and the apps that unfinished ones are about."""
     newest = connection.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0]
     rows = connection.execute(
@@ -49,7 +49,7 @@ def left_over(connection: sqlite3.Connection) -> tuple[int, set[str]]:
 def settle(
     connection: sqlite3.Connection,
     results: Iterable[Result],
-    terms: Terms,
+    terms: NotifierPolicy,
     *,
     now: float,
     new_id: NewId,
@@ -180,7 +180,9 @@ def undelivered(
     return int(row[0])
 
 
-def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float) -> list[DeliveryRecord]:
+def dead_letter_removed(
+    connection: sqlite3.Connection, notifiers: Sequence[str], now: float
+) -> list[DeliveryRecord]:
     """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
     marks = ", ".join("?" * len(notifiers))
     rows = connection.execute(
@@ -195,7 +197,7 @@ def retire(connection: sqlite3.Connection, notifiers: Sequence[str], now: float)
     return [record(connection, row["id"]) for row in rows]
 
 
-def shift(connection: sqlite3.Connection, seconds: float) -> None:
+def shift_timestamps(connection: sqlite3.Connection, seconds: float) -> None:
     """Moves what is measured from by as much as the clock was set; waits stay as long as they were."""
     connection.execute(
         "UPDATE deliveries SET due_at = due_at + ?, next_attempt_at = next_attempt_at + ?"
@@ -221,7 +223,7 @@ def state(connection: sqlite3.Connection, number: int) -> str | None:
     return None if row is None else str(row[0])
 
 
-def put_back(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
+def requeue(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
     """Makes dead deliveries due again; giving up is counted from now. People are spared what is over."""
     connection.executemany(
         "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, next_attempt_at = ?,"
@@ -255,7 +257,7 @@ def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: flo
     if row is None:
         return []
     if row["reached"]:
-        return drop(connection, [number], now=now)
+        return mark_superseded(connection, [number], now=now)
     # Of one subject no other delivery to this notifier can be under way: the order holds.
     return supersede(connection, row["subject"], row["notifier"], in_flight=(), now=now)
 
@@ -274,7 +276,7 @@ def _load(connection: sqlite3.Connection, number: int) -> Delivery:
         (row["subject"], row["notifier"], number),
     ).fetchall()
     sent = [
-        (Receipt(json.loads(earlier["receipt"])), earlier["type"] == "run.input_reminder")
+        (MessageRef(json.loads(earlier["receipt"])), earlier["type"] == "run.input_reminder")
         for earlier in receipts
     ]
     messages = [receipt for receipt, is_reminder in sent if not is_reminder]
@@ -284,7 +286,7 @@ def _load(connection: sqlite3.Connection, number: int) -> Delivery:
         event=_event(connection, row),
         attempt=row["attempts"] + 1,
         due_at=row["due_at"],
-        first=messages[-1] if messages else None,
+        first_message=messages[-1] if messages else None,
         reminders=tuple(receipt for receipt, is_reminder in sent if is_reminder),
     )
 

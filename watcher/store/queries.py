@@ -10,7 +10,7 @@ from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
 from watcher.store.enqueue import RECORD_COLUMNS, TO_COME, to_record
-from watcher.store.results import AppStanding, EndedRequest, NotifierStanding
+from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
 
 _PARAMS_SHOWN: Final = 1 << 14
 
@@ -126,14 +126,14 @@ def notifiers(
     return found
 
 
-def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[EndedRequest]:
+def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[RecentResolution]:
     """Returns the requests that ended last, the latest first."""
     rows = connection.execute(
         "SELECT app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
         " WHERE resolved_at IS NOT NULL ORDER BY resolved_at DESC, key DESC LIMIT ?",
         (limit,),
     )
-    return [EndedRequest(*row) for row in rows]
+    return [RecentResolution(*row) for row in rows]
 
 
 def _standing(row: sqlite3.Row | None, pending: int, oldest: float | None) -> AppStanding:

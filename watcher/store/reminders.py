@@ -10,7 +10,7 @@ from typing import Final
 
 from watcher.models import App, DeliveryRecord, Route
 from watcher.store import digests
-from watcher.store.enqueue import NewId, drop, tell
+from watcher.store.enqueue import NewId, enqueue, mark_superseded
 
 CATCH_UP: Final = 30.0
 """A reminder that is due for longer than this is left out if a later message has just been sent."""
@@ -57,7 +57,7 @@ def plan_next(
     for number, age in enumerate(ages, start=1):
         if age > last and since + age > now - CATCH_UP:
             detail = {"reminder": {"number": number, "of": len(ages)}, "age": age}
-            tell(
+            enqueue(
                 connection,
                 "run.input_reminder",
                 [Route(row["notifier"], bool(row["for_people"]))],
@@ -71,7 +71,7 @@ def plan_next(
             return
 
 
-def plan_anew(
+def replan_reminders(
     connection: sqlite3.Connection,
     ages: Mapping[str, Sequence[float]],
     apps: Mapping[str, Collection[str]],
@@ -92,7 +92,7 @@ def plan_anew(
         for row in waiting
         if row["age"] not in ages.get(row["notifier"], ()) or row["notifier"] not in apps.get(row["app"], ())
     ]
-    dropped = drop(connection, unwanted, now=now)
+    dropped = mark_superseded(connection, unwanted, now=now)
     last = connection.execute(
         f"SELECT max(d.id) AS id, d.notifier, e.app {_TOLD} WHERE d.state = 'sent'"
         " AND e.type IN ('run.input_requested', 'run.input_reminder') GROUP BY d.subject, d.notifier"
@@ -126,8 +126,8 @@ def _last_age(connection: sqlite3.Connection, subject: str, notifier: str) -> fl
 def _waiting_since(connection: sqlite3.Connection, row: sqlite3.Row) -> float | None:
     """Returns when what a delivery is about was first seen, None if nothing of it waits any more."""
     if row["digest"]:
-        waits = digests.waits(connection, row["digest"])
-        return digests.load(connection, row["digest"]).oldest if waits else None
+        has_pending = digests.has_pending(connection, row["digest"])
+        return digests.load(connection, row["digest"]).oldest if has_pending else None
     found = connection.execute(
         "SELECT first_seen_at FROM requests WHERE key = ? AND resolved_at IS NULL", (row["request"],)
     ).fetchone()

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Final
 
-from watcher.models import App, Change, DeliveryRecord, Failure, Known, Route, Sighting
+from watcher.models import App, DeliveryRecord, Failure, NewRequest, PendingKey, ResolvedRequest, Route
 from watcher.store import digests
-from watcher.store.enqueue import NewId, at_once, still_interested, tell
-from watcher.store.results import AppState, Health, Recorded
+from watcher.store.enqueue import NewId, enqueue, immediate, resolution_recipients
+from watcher.store.results import AppState, IncidentChange, RecordResult
 
 ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
@@ -38,13 +38,13 @@ def load_app(connection: sqlite3.Connection, app: str) -> AppState:
         " WHERE app = ? AND resolved_at IS NULL",
         (app,),
     )
-    hidden = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
+    invisible = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
     polled = connection.execute(
         "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT NULL", (app,)
     ).fetchone()
     return AppState(
-        known=tuple(Known(*row) for row in known),
-        hidden={row["run_id"]: row["since"] for row in hidden},
+        known=tuple(PendingKey(*row) for row in known),
+        invisible={row["run_id"]: row["since"] for row in invisible},
         first_poll=polled is None,
     )
 
@@ -53,20 +53,20 @@ def record_changes(
     connection: sqlite3.Connection,
     app: App,
     routes: Sequence[Route],
-    new: Iterable[Sighting],
-    ended: Iterable[Change],
+    new: Iterable[NewRequest],
+    ended: Iterable[ResolvedRequest],
     *,
     announce: bool,
     in_flight: Collection[int],
     now: float,
     new_id: NewId,
-) -> Recorded:
+) -> RecordResult:
     """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
 
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
     recorded and nobody is told of them. What goes into digests is held until it is released.
     """
-    really_ended: list[Change] = []
+    really_ended: list[ResolvedRequest] = []
     superseded: list[DeliveryRecord] = []
     for change in ended:
         marked = connection.execute(
@@ -77,10 +77,12 @@ def record_changes(
         if marked.rowcount:
             really_ended.append(change)
             key = change.known.key
-            told, stale = still_interested(connection, f"request:{key}", routes, in_flight=in_flight, now=now)
+            told, stale = resolution_recipients(
+                connection, f"request:{key}", routes, in_flight=in_flight, now=now
+            )
             superseded += stale
-            tell(connection, "run.input_resolved", told, app=app, key=key, now=now, event=new_id(now))
-    superseded += digests.follow(
+            enqueue(connection, "run.input_resolved", told, app=app, key=key, now=now, event=new_id(now))
+    superseded += digests.enqueue_digest_update(
         connection,
         [change.known.key for change in really_ended],
         routes,
@@ -88,7 +90,7 @@ def record_changes(
         now=now,
         new_id=new_id,
     )
-    really_new: list[Sighting] = []
+    really_new: list[NewRequest] = []
     for sighting in new:
         if _known(connection, app, sighting, now):
             continue
@@ -96,8 +98,10 @@ def record_changes(
         key = _insert(connection, app, sighting, now)
         if announce:
             event = new_id(now)
-            tell(connection, "run.input_requested", routes, app=app, key=key, now=now, event=event, hold=True)
-    return Recorded(tuple(really_new), tuple(really_ended), tuple(superseded))
+            enqueue(
+                connection, "run.input_requested", routes, app=app, key=key, now=now, event=event, hold=True
+            )
+    return RecordResult(tuple(really_new), tuple(really_ended), tuple(superseded))
 
 
 def record_success(
@@ -109,13 +113,13 @@ def record_success(
     in_flight: Collection[int],
     now: float,
     new_id: NewId,
-) -> Health:
+) -> IncidentChange:
     """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
-    _replace_hidden(connection, app.name, hidden, now)
+    _replace_invisible(connection, app.name, hidden, now)
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
     fresh = row is not None and abs(now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
     if fresh and row["failing_since"] is None:
-        return Health(None)
+        return IncidentChange(None)
     connection.execute(
         "INSERT INTO apps (name, first_success_at, last_success_at) VALUES (?, ?, ?)"
         " ON CONFLICT (name) DO UPDATE SET"
@@ -125,11 +129,11 @@ def record_success(
         (app.name, now, now),
     )
     if row is None or row["alert_event"] is None:
-        return Health(None)
+        return IncidentChange(None)
     failure = _failure(row, pending_known(connection, app.name))
     subject = f"app:{row['alert_event']}"
-    told, stale = still_interested(connection, subject, at_once(routes), in_flight=in_flight, now=now)
-    tell(
+    told, stale = resolution_recipients(connection, subject, immediate(routes), in_flight=in_flight, now=now)
+    enqueue(
         connection,
         "watcher.app_recovered",
         told,
@@ -139,7 +143,7 @@ def record_success(
         now=now,
         event=new_id(now),
     )
-    return Health(failure, tuple(stale))
+    return IncidentChange(failure, tuple(stale))
 
 
 def record_failure(
@@ -154,7 +158,7 @@ def record_failure(
     alert_after: float,
     now: float,
     new_id: NewId,
-) -> Health:
+) -> IncidentChange:
     """Records that an app could not be polled; tells of it once when that has lasted `alert_after` seconds.
 
     `since` is the last success this process knows of, else its start. For an app that had worked, an
@@ -172,23 +176,23 @@ def record_failure(
             (app.name, since, reason),
         )
     if row is not None and row["alert_event"] is not None:
-        return Health(None)
+        return IncidentChange(None)
     if now - since < alert_after:
-        return Health(None, alert_at=since + alert_after)
+        return IncidentChange(None, alert_at=since + alert_after)
     failure = Failure(status, code, message, since, pending_known(connection, app.name))
     event = new_id(now)
     connection.execute("UPDATE apps SET alert_event = ? WHERE name = ?", (event, app.name))
-    tell(
+    enqueue(
         connection,
         "watcher.app_failing",
-        at_once(routes),
+        immediate(routes),
         app=app,
         subject=f"app:{event}",
         detail={"failure": asdict(failure)},
         now=now,
         event=event,
     )
-    return Health(failure)
+    return IncidentChange(failure)
 
 
 def pending_known(connection: sqlite3.Connection, app: str) -> int:
@@ -228,7 +232,7 @@ def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
     return finished + requests
 
 
-def _known(connection: sqlite3.Connection, app: App, sighting: Sighting, now: float) -> bool:
+def _known(connection: sqlite3.Connection, app: App, sighting: NewRequest, now: float) -> bool:
     # Two searches, each by an index: many requests may wait in one run.
     row = connection.execute(
         "SELECT 1 FROM requests WHERE app = :app AND run_id = :run AND request_id = :id"
@@ -248,7 +252,7 @@ def _known(connection: sqlite3.Connection, app: App, sighting: Sighting, now: fl
     return row is not None
 
 
-def _insert(connection: sqlite3.Connection, app: App, sighting: Sighting, now: float) -> int:
+def _insert(connection: sqlite3.Connection, app: App, sighting: NewRequest, now: float) -> int:
     run, request = sighting.run, sighting.request
     values = {
         "app": app.name,
@@ -278,7 +282,7 @@ def _insert(connection: sqlite3.Connection, app: App, sighting: Sighting, now: f
     return cursor.lastrowid
 
 
-def _replace_hidden(connection: sqlite3.Connection, app: str, hidden: frozenset[str], now: float) -> None:
+def _replace_invisible(connection: sqlite3.Connection, app: str, hidden: frozenset[str], now: float) -> None:
     before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
     connection.executemany(
         "DELETE FROM hidden_runs WHERE app = ? AND run_id = ?", [(app, run_id) for run_id in before - hidden]

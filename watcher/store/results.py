@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from watcher.models import (
-    Change,
     Delivery,
     DeliveryRecord,
     Failure,
-    Known,
+    MessageRef,
+    NewRequest,
     NotifierFailure,
     Outcome,
-    Receipt,
+    PendingKey,
+    ResolvedRequest,
     Route,
-    Sighting,
 )
 
 
@@ -26,22 +26,22 @@ class AppState:
     that was first seen. `first_poll` says that it has never been polled whole.
     """
 
-    known: tuple[Known, ...]
-    hidden: Mapping[str, float]
+    known: tuple[PendingKey, ...]
+    invisible: Mapping[str, float]
     first_poll: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordResult:
     """What was really new and really ended, and which deliveries became stale by it."""
 
-    new: tuple[Sighting, ...]
-    ended: tuple[Change, ...]
+    new: tuple[NewRequest, ...]
+    ended: tuple[ResolvedRequest, ...]
     superseded: tuple[DeliveryRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class IncidentChange:
     """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it.
 
     `alert_at` is when a failure that is not told of yet has lasted long enough.
@@ -53,7 +53,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class NotifierPolicy:
     """What holds for a notifier whatever the app: ages at which it reminds, ascending, and who watches it.
 
     It reminds of `apps` only (None: of all). When it has accepted nothing for `alert_after` seconds, `others`
@@ -71,7 +71,7 @@ class Sent:
     """The destination accepted a delivery."""
 
     delivery: int
-    receipt: Receipt | None
+    receipt: MessageRef | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class NotifierStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRequest:
+class RecentResolution:
     """A request that no longer waits, for a list."""
 
     app: str

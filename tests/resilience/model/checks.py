@@ -15,7 +15,7 @@ from tests.resilience.model.ledger import OPENINGS, Ledger
 from tests.resilience.model.world import Exchange, Identity, Shown
 from watcher.config.models import Config
 from watcher.models import AWAITING, TERMINAL
-from watcher.polling.diff import UNSEEN
+from watcher.polling.diff import INVISIBLE_REQUEST
 
 ECHO_SECONDS: Final = 5.0
 """For so long after it ended a request that is shown unchanged is no news."""
@@ -137,7 +137,7 @@ def _outcomes(request: Known, shown: Shown) -> set[str]:
     if not shown.asks:
         return set() if shown.status == AWAITING else {"answered"}
     same = any(request_id == request.identity[0] for request_id, _ in shown.asks)
-    return {"replaced"} if same or request.identity[1] == UNSEEN.fingerprint else {"answered"}
+    return {"replaced"} if same or request.identity[1] == INVISIBLE_REQUEST.fingerprint else {"answered"}
 
 
 def check_beginnings(
@@ -157,7 +157,7 @@ def check_beginnings(
             yield f"{request} is an echo"
         exchange = exchanges.get(request.app, Exchange())
         looked = exchange.looked.get(request.run_id, Shown(None))
-        if request.identity[1] == UNSEEN.fingerprint:
+        if request.identity[1] == INVISIBLE_REQUEST.fingerprint:
             twice = (request.app, request.run_id) in before.hidden or request.app in silent
             if not twice or request.run_id not in exchange.listed:
                 yield f"{request.run_id} is told of as not visible at first sight"

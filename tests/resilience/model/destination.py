@@ -6,7 +6,7 @@ from tests.resilience.model.config import DIGESTS, PEOPLE
 from tests.resilience.model.fate import Fate, Killed
 from tests.support.builders import ScriptedNotifier
 from watcher.config.models import Config
-from watcher.models import Delivery, Receipt
+from watcher.models import Delivery, MessageRef
 from watcher.notifiers.base import DeliveryError
 
 Mood = Literal[
@@ -64,7 +64,7 @@ class Destination(ScriptedNotifier):
             for_people=name in PEOPLE,
             digests=name in DIGESTS,
         )
-        self.place = place
+        self.rate_limit_key = place
         self.spotless = True
         self.mood: Mood = "well"
         self.script: list[Mood] = []
@@ -77,7 +77,7 @@ class Destination(ScriptedNotifier):
         self.spotless = self.spotless and mood == "well" and not script
         self.gate.clear()
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Does as the mood is."""
         self._fate.turns += 1
         if self._fate.dead:
@@ -97,7 +97,7 @@ class Destination(ScriptedNotifier):
             self._witness.ended(self, delivery, well=well, pause=pause)
         return receipt
 
-    async def _answer(self, mood: Mood, delivery: Delivery) -> Receipt | None:
+    async def _answer(self, mood: Mood, delivery: Delivery) -> MessageRef | None:
         if mood == "replies late":
             self._witness.accepted(self, delivery)
         if mood in {"hangs", "replies late"}:
@@ -118,4 +118,4 @@ class Destination(ScriptedNotifier):
                 self._witness.accepted(self, delivery)
             case "replies late":
                 pass
-        return Receipt({"ts": delivery.event.id}) if self.for_people else None
+        return MessageRef({"ts": delivery.event.id}) if self.for_people else None

@@ -108,7 +108,7 @@ class Ledger(Witness):
         row = self._row(delivery.id)
         name, subject = destination.name, row["subject"]
         self._check_pace(destination, delivery, subject)
-        self.under_way[delivery.id] = Attempt(destination.place, name, subject)
+        self.under_way[delivery.id] = Attempt(destination.rate_limit_key, name, subject)
         self._check_withheld(delivery, row)
         event = delivery.event
         if delivery.attempt == 1 and self.clock.now < delivery.due_at - A_LITTLE:
@@ -208,7 +208,7 @@ class Ledger(Witness):
         return any(row["doubtful"] for row in rows)
 
     def _check_pace(self, destination: Destination, delivery: Delivery, subject: str) -> None:
-        attempts, name, place = list(self.under_way.values()), destination.name, destination.place
+        attempts, name, place = list(self.under_way.values()), destination.name, destination.rate_limit_key
         if any((each.notifier, each.subject) == (name, subject) for each in attempts):
             self._fail(delivery, "is sent beside another of its subject")
         if sum(each.notifier == name for each in attempts) >= SLOTS[name]:
@@ -217,11 +217,11 @@ class Ledger(Witness):
         since, until = self.paused.get(name, (0.0, 0.0))
         if since < self.clock.elapsed < until - A_LITTLE:  # others of that instant were under way
             self._fail(delivery, "is sent in a pause that was asked for")
-        if destination.spacing:
+        if destination.min_interval:
             if any(each.place == place for each in attempts):
                 self._fail(delivery, "is sent beside another to its place")
-            last = self.life.starts.get(place, -destination.spacing)
-            if self.clock.elapsed < last + destination.spacing - A_LITTLE:
+            last = self.life.starts.get(place, -destination.min_interval)
+            if self.clock.elapsed < last + destination.min_interval - A_LITTLE:
                 self._fail(delivery, "comes too soon after another to its place")
         self.life.starts[place] = self.clock.elapsed
 

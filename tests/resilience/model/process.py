@@ -17,12 +17,12 @@ from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
 from tests.support.builders import make_lane
 from tests.support.poll_bench import PollBench
-from watcher.bootstrap import Parts, routes, terms
+from watcher.bootstrap import Services, routes, terms
 from watcher.config.models import Config
-from watcher.daemon import _adopt
-from watcher.delivery.dispatcher import Dispatcher, DeliveryWorker
-from watcher.delivery.rate_limit import Pace
-from watcher.monitoring.liveness import Vitals
+from watcher.daemon import _sync_outbox_with_config
+from watcher.delivery.dispatcher import DeliveryWorker, Dispatcher
+from watcher.delivery.rate_limit import RateLimiter
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import Poller
@@ -49,7 +49,7 @@ class Process:
     last_in_flight: frozenset[int] = frozenset()
     _pollers: dict[str, Poller] = field(default_factory=dict)
     _lanes: dict[str, DeliveryWorker] = field(default_factory=dict)
-    _paces: dict[str, Pace] = field(default_factory=dict)
+    _paces: dict[str, RateLimiter] = field(default_factory=dict)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _patience: asyncio.TimerHandle | None = None
 
@@ -64,13 +64,13 @@ class Process:
         notifiers = [each for each in self.destinations if notifier_config(self.config, each.name)]
         self._build(self.store, notifiers)
         try:
-            await _adopt(self._parts(self.store, notifiers))
+            await _sync_outbox_with_config(self._parts(self.store, notifiers))
         except (Killed, StoreError):
             await self.kill()
             return
         self.witness.started(self.config)
         loop = asyncio.get_running_loop()
-        self._patience = loop.call_later(HOLD_SECONDS, self.store.seen)
+        self._patience = loop.call_later(HOLD_SECONDS, self.store.mark_polled)
 
     def _build(self, store: MortalStore, notifiers: Sequence[Destination]) -> None:
         config = self.config
@@ -87,8 +87,8 @@ class Process:
             for app in config.apps
         }
         agreed = terms(config, notifiers)
-        places = {each.place: Pace(each.spacing) for each in notifiers}
-        self._paces = {each.name: places[each.place] for each in notifiers}
+        places = {each.rate_limit_key: RateLimiter(each.min_interval) for each in notifiers}
+        self._paces = {each.name: places[each.rate_limit_key] for each in notifiers}
         self._lanes = {
             each.name: make_lane(
                 each, store, self.clock, terms=agreed[each.name], pace=self._paces[each.name]
@@ -96,9 +96,9 @@ class Process:
             for each in notifiers
         }
 
-    def _parts(self, store: MortalStore, notifiers: Sequence[Destination]) -> Parts:
+    def _parts(self, store: MortalStore, notifiers: Sequence[Destination]) -> Services:
         elapsed, wall = asyncio.get_running_loop().time, self.clock.time
-        vitals = Vitals(monotonic=elapsed, wall=wall)
+        vitals = LivenessTracker(monotonic=elapsed, wall=wall)
         monitor = Monitor(
             self.path,
             intervals={},
@@ -110,7 +110,7 @@ class Process:
             wall=wall,
         )
         pollers = list(self._pollers.values())
-        return Parts(self.config, store, notifiers, pollers, Dispatcher(()), vitals, monitor, None)
+        return Services(self.config, store, notifiers, pollers, Dispatcher(()), vitals, monitor, None)
 
     async def poll(self, apps: Collection[str]) -> dict[str, str]:
         """Polls these apps once, at the same time.
@@ -172,9 +172,9 @@ class Process:
         """Does what the daemon does when it sees that the clock was set."""
         await self.start()
         assert self.store is not None
-        await self.store.shift_deliveries(seconds)
+        await self.store.shift_timestamps(seconds)
         for poller in self._pollers.values():
-            poller.clock_moved(seconds)
+            poller.shift_clock(seconds)
 
     async def kill(self) -> None:
         """Ends the process at once."""

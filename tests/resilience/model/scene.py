@@ -235,7 +235,7 @@ class Scene:
         dead = self.rows("SELECT id, subject FROM deliveries WHERE state = 'dead'")
         connection = open_beside(self.path)
         with connection:
-            outbox.put_back(connection, [row["id"] for row in dead], self.clock.now)
+            outbox.requeue(connection, [row["id"] for row in dead], self.clock.now)
         connection.close()
         self.ledger.put_back |= {row["subject"] for row in dead}
 

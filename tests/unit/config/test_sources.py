@@ -45,7 +45,7 @@ def test_every_secret_can_stand_in_a_file(
     given = f"{table}\n{secret}_file = '{tmp_path}/secret'\n"
     toml = given + NEEDED_APP if table == "" else NEEDED_APP + given
     config = loaded(toml)
-    assert HIDDEN not in config.redactor.scrub(f"said {value}")
+    assert HIDDEN not in config.redactor.redact(f"said {value}")
     row = next(
         row for row in effective(config) if row[0].rpartition(".")[2] == secret and row[2] != "default"
     )
@@ -201,6 +201,6 @@ def test_the_redactor_knows_every_secret(loaded: Load) -> None:
         WATCHER_NOTIFIERS__WEBHOOK__HEADERS='{"X-Key": "header-0123456789"}',
     )
     assert isinstance(config.redactor, Redactor)
-    assert "0123456789" not in config.redactor.scrub(
+    assert "0123456789" not in config.redactor.redact(
         "dynamiq_acc_0123456789 https://h.example.com/abcdef0123456789 header-0123456789"
     )

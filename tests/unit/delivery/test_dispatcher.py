@@ -25,7 +25,7 @@ from tests.support.builders import (
 )
 from watcher.delivery import dispatcher
 from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_failure
-from watcher.models import Delivery, Receipt, SampleEvent
+from watcher.models import Delivery, MessageRef, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Dead, Retry, migrations
@@ -42,7 +42,7 @@ SETTINGS = DeliverySettings(backoff_max=300.0, give_up_after=DAY)
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
-    monkeypatch.setattr(dispatcher, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
 
 
@@ -135,7 +135,7 @@ def test_no_wait_is_longer_than_the_longest() -> None:
 async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock) -> None:
     """An accepted delivery is marked with its receipt, and logged with what it was."""
     await sight(store, routes=[PEOPLE])
-    notifier = ScriptedNotifier(script=[Receipt({"ts": "1.5"})])
+    notifier = ScriptedNotifier(script=[MessageRef({"ts": "1.5"})])
     with capture_logs() as logs:
         await make_lane(notifier, store, clock).run(until_idle=True)
     assert [("slack", NEWS, "sent")] == outbox(store.path)
@@ -151,7 +151,10 @@ async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock)
     ] == logs
     await end(store, routes=[PEOPLE], now=NOW)
     await make_lane(notifier, store, clock).run(until_idle=True)
-    assert (END, Receipt({"ts": "1.5"})) == (notifier.accepted[1].event.type, notifier.accepted[1].first)
+    assert (END, MessageRef({"ts": "1.5"})) == (
+        notifier.accepted[1].event.type,
+        notifier.accepted[1].first_message,
+    )
 
 
 async def test_a_failed_delivery_is_tried_again_on_schedule(store: WatchedStore, clock: Clock) -> None:
@@ -271,11 +274,11 @@ async def test_the_dead_come_back_when_they_are_put_back(
     lane = make_lane(notifier, store, clock)
     await lane.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
-    monkeypatch.setattr(dispatcher, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 0.01)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(lane.run())
     with closing(open_beside(store.path)) as beside:
-        outbox_work.put_back(beside, [1], clock.now)
+        outbox_work.requeue(beside, [1], clock.now)
     while not notifier.accepted:
         await soon(notifier.started.get())
     lane.stop()
@@ -318,12 +321,12 @@ async def test_no_error_of_a_notifier_loses_an_alert_or_tells_a_secret(
 async def test_a_receipt_is_masked_before_it_is_kept(store: WatchedStore, clock: Clock) -> None:
     """What a destination gave back is kept without secrets."""
     await sight(store, routes=[PEOPLE])
-    notifier = ScriptedNotifier(script=[Receipt({"ts": "1", "echo": "xoxb-1"})])
+    notifier = ScriptedNotifier(script=[MessageRef({"ts": "1", "echo": "xoxb-1"})])
     lane = make_lane(notifier, store, clock, scrub=lambda text: text.replace("xoxb-1", "[redacted]"))
     await lane.run(until_idle=True)
     await end(store, routes=[PEOPLE], now=NOW)
     await lane.run(until_idle=True)
-    assert Receipt({"ts": "1", "echo": "[redacted]"}) == notifier.accepted[1].first
+    assert MessageRef({"ts": "1", "echo": "[redacted]"}) == notifier.accepted[1].first_message
 
 
 async def test_what_became_stale_under_way_is_dropped_and_logged(store: WatchedStore, clock: Clock) -> None:

@@ -32,10 +32,10 @@ from tests.support.builders import (
 )
 from watcher.delivery import dispatcher
 from watcher.delivery.dispatcher import Dispatcher
-from watcher.delivery.rate_limit import Pace
+from watcher.delivery.rate_limit import RateLimiter
 from watcher.models import RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
-from watcher.store import Claim, Result, StoreUnusable, Terms, migrations
+from watcher.store import Claim, NotifierPolicy, Result, StoreUnusable, migrations
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lanes go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
-    monkeypatch.setattr(dispatcher, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
 
 
@@ -161,7 +161,7 @@ async def test_two_notifiers_of_one_place_share_its_pace(
     await sight(store, routes=routes)
     first, second = ScriptedNotifier(spacing=3000.0), ScriptedNotifier("other", spacing=3000.0)
     first.gate.clear()
-    pace = Pace(3000.0)
+    pace = RateLimiter(3000.0)
     lanes = [make_lane(notifier, store, clock, pace=pace) for notifier in (first, second)]
     running = asyncio.create_task(Dispatcher(lanes).run())
     await soon(first.started.get())
@@ -183,7 +183,7 @@ async def test_a_silent_notifier_is_logged_and_told_through_the_others(
 ) -> None:
     """A lane that delivers nothing for long says so once, and once more when it does again."""
     await sight(store, routes=[MACHINE])
-    terms = Terms(alert_after=120.0, others=(PEOPLE,))
+    terms = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
     notifier = ScriptedNotifier("webhook", for_people=False, script=[DeliveryError("HTTP 500")] * 2)
     lane = make_lane(notifier, store, clock, terms=terms)
     with capture_logs() as logs:
@@ -307,7 +307,7 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
         await soon(running)
     assert ["run-1", "run-2"] == sorted(run_ids(notifier.attempts))
     assert [("sent", 1), ("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
-    unrecorded = [entry for entry in logs if entry["event"] == "delivery.unrecorded"]
+    unrecorded = [entry for entry in logs if entry["event"] == "delivery.record_failed"]
     assert ("error", "webhook") == (unrecorded[0]["log_level"], unrecorded[0]["notifier"])
 
 

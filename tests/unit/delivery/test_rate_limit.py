@@ -1,6 +1,6 @@
 """How fast a place takes messages."""
 
-from watcher.delivery.rate_limit import Pace
+from watcher.delivery.rate_limit import RateLimiter
 
 
 def nobody() -> None:
@@ -9,7 +9,7 @@ def nobody() -> None:
 
 def test_sends_to_one_place_are_one_at_a_time_and_apart() -> None:
     """The next send starts when the one before has ended and the spacing is over, whichever comes last."""
-    pace = Pace(1.0)
+    pace = RateLimiter(1.0)
     assert pace.take(10.0, nobody)
     pace.started(10.0)
     assert not pace.take(12.0, nobody)
@@ -27,7 +27,7 @@ def test_sends_to_one_place_are_one_at_a_time_and_apart() -> None:
 def test_who_was_in_the_way_wakes_who_waits() -> None:
     """A lane that had to wait for another one's send is woken once, when that has ended."""
     woken: list[str] = []
-    pace = Pace(1.0)
+    pace = RateLimiter(1.0)
     assert pace.take(10.0, nobody)
     assert not pace.take(10.1, lambda: woken.append("second"))
     assert [] == woken
@@ -38,7 +38,7 @@ def test_who_was_in_the_way_wakes_who_waits() -> None:
 
 def test_what_was_not_used_costs_no_time() -> None:
     """Who found nothing to send leaves the place as it was."""
-    pace = Pace(1.0)
+    pace = RateLimiter(1.0)
     assert pace.take(10.0, nobody)
     pace.give_back()
     assert pace.take(10.0, nobody)
@@ -46,5 +46,5 @@ def test_what_was_not_used_costs_no_time() -> None:
 
 def test_without_a_spacing_all_go() -> None:
     """A place that takes several at once is never in the way."""
-    pace = Pace(0.0)
+    pace = RateLimiter(0.0)
     assert [True, True] == [pace.take(10.0, nobody) for _ in range(2)]

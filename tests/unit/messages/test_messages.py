@@ -32,20 +32,20 @@ from tests.support.events import (
     entry,
 )
 from watcher.messages import (
-    NOT_VISIBLE,
-    PARKED,
+    INVISIBLE_QUESTION,
+    PAUSED_WITHOUT_QUESTION,
     Fact,
     Item,
     Message,
     Row,
-    briefly,
-    changed,
-    duration,
-    headline,
-    moment,
+    format_elapsed,
+    format_timestamp,
+    map_text,
+    notification_line,
+    plain_text,
     render,
-    shortened,
-    summary,
+    truncated,
+    without_details,
 )
 from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
 from watcher.sanitize.secrets import MASK
@@ -176,19 +176,19 @@ def test_a_reminder() -> None:
 
 def test_the_notification_begins_with_title_and_question() -> None:
     """One line holds what a telephone shows: title and question, of many requests the first three."""
-    assert headline(render(asking("Approve\nit?"))) == "Approval needed · support: Approve it?"
-    three = headline(render(DIGEST))
+    assert notification_line(render(asking("Approve\nit?"))) == "Approval needed · support: Approve it?"
+    three = notification_line(render(DIGEST))
     assert three == "25 requests need input · support: Approve the refund? · Which clause?"
-    assert headline(briefly(render(DIGEST), 100)) == "25 requests need input · support"
+    assert notification_line(without_details(render(DIGEST), 100)) == "25 requests need input · support"
 
 
 def test_briefly() -> None:
     """Where the question was shown before, its beginning is enough, and how it ended."""
-    message = briefly(render(replace(RESOLVED, request=replace(REQUEST, prompt="p" * 200))), 100)
+    message = without_details(render(replace(RESOLVED, request=replace(REQUEST, prompt="p" * 200))), 100)
     assert message.body == "p" * 77 + "… (123 more characters)"
     assert (message.rows, message.items, message.facts) == ((), (), ())
     assert message.lead == "Answered after 5 min 12 s; the run is now completed."
-    many = briefly(replace(render(DIGEST), dropped_rows=3), 100)
+    many = without_details(replace(render(DIGEST), dropped_rows=3), 100)
     assert (many.items, many.dropped_items, many.dropped_rows) == ((), 0, 0)
 
 
@@ -253,13 +253,17 @@ def test_a_digest_of_hostile_text() -> None:
 def test_a_question_that_is_not_visible(event: Event) -> None:
     """A request without visible words is told as such, in words of ours."""
     message = render(event)
-    assert (message.body, message.quoted) == (NOT_VISIBLE, False)
+    assert (message.body, message.quoted) == (INVISIBLE_QUESTION, False)
 
 
 def test_a_parked_run() -> None:
     """A run that is paused without a question is not said to wait for certain."""
     message = render(PARKED_RUN)
-    assert (message.title, message.body, message.quoted) == ("Input needed · support", PARKED, False)
+    assert (message.title, message.body, message.quoted) == (
+        "Input needed · support",
+        PAUSED_WITHOUT_QUESTION,
+        False,
+    )
     paused = replace(asking(), run=replace(RUN, status="paused"))
     assert render(paused).body == "Approve the refund?"
 
@@ -363,7 +367,7 @@ def test_a_notifier_that_recovered() -> None:
     message = render(NOTIFIER_RECOVERED)
     assert message.body == "It accepts messages again, after 10 min."
     assert message.facts == (Fact("Failed since", SEEN_AT),)
-    assert "\nIt accepts" in summary(message)
+    assert "\nIt accepts" in plain_text(message)
 
 
 def test_the_test_message_looks_like_a_request() -> None:
@@ -391,7 +395,7 @@ Run: 8c2c"""
     event = asking(
         "Approve the refund?\nRun: forged", {"amount": 620, "note": "one\ntwo"}, editable=("amount",)
     )
-    assert expected == summary(render(replace(event, run=replace(RUN, user_id=None, session_id=None))))
+    assert expected == plain_text(render(replace(event, run=replace(RUN, user_id=None, session_id=None))))
 
 
 def test_a_summary_of_many() -> None:
@@ -404,12 +408,12 @@ Those that wait the longest:
   - Which clause? (Feedback, run 9d3d)
   … 23 more requests
 The oldest waits since: 2026-06-10T09:15:39Z"""
-    assert expected == summary(render(DIGEST))
+    assert expected == plain_text(render(DIGEST))
 
 
 def test_link_and_advice_come_early() -> None:
     """What to do stands before what failed, and the link before the facts."""
-    lines = summary(render(FAILING)).splitlines()
+    lines = plain_text(render(FAILING)).splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         "App failing · support",
         "New requests of this app cannot be seen. 2 known requests still wait.",
@@ -417,18 +421,18 @@ def test_link_and_advice_come_early() -> None:
         "  HTTP 401 unauthorized",
         "Failing since",
     ]
-    lines = summary(render(replace(REQUESTED, link="https://x.example/1"))).splitlines()
+    lines = plain_text(render(replace(REQUESTED, link="https://x.example/1"))).splitlines()
     assert lines.index("https://x.example/1") < lines.index("Waiting since: 2026-06-10T09:15:39Z")
 
 
 def test_shortened_says_what_is_missing() -> None:
     """A shorter version counts the characters and the rows that it leaves out."""
     params = {f"key{number}": "v" * 200 for number in range(5)}
-    message = shortened(render(asking("p" * 100, params)), body=40, value=50, rows=2)
+    message = truncated(render(asking("p" * 100, params)), body=40, value=50, rows=2)
     assert message.body == "p" * 18 + "… (82 more characters)"
     assert (len(message.rows), message.dropped_rows) == (2, 3)
     assert message.rows[0].value == "v" * 27 + "… (173 more characters)"
-    assert "  … 3 more parameters" in summary(message).splitlines()
+    assert "  … 3 more parameters" in plain_text(message).splitlines()
 
 
 def test_every_text_of_others_can_be_changed() -> None:
@@ -436,7 +440,7 @@ def test_every_text_of_others_can_be_changed() -> None:
     event = replace(
         asking("ask", {"name": "value"}), link="https://x.example/1", run=replace(RUN, session_id=None)
     )
-    message = changed(replace(render(event), lead="lead"), str.upper)
+    message = map_text(replace(render(event), lead="lead"), str.upper)
     assert (message.title, message.lead, message.body) == ("Approval needed · support", "LEAD", "ASK")
     assert message.rows == (Row("NAME", "VALUE"),)
     assert message.link == "https://x.example/1"
@@ -445,17 +449,17 @@ def test_every_text_of_others_can_be_changed() -> None:
         Fact("User", "CUSTOMER-7421"),
         Fact("Run", "8C2C"),
     )
-    (first, _) = changed(render(DIGEST), str.upper).items
+    (first, _) = map_text(render(DIGEST), str.upper).items
     assert first == Item("APPROVE THE REFUND?", "APPROVAL", "8C2C", "https://console.example/r/8c2c")
-    assert changed(render(TEST), str.upper).lead is not None
-    assert changed(replace(render(event), lead=None), str.upper).lead is None
+    assert map_text(render(TEST), str.upper).lead is not None
+    assert map_text(replace(render(event), lead=None), str.upper).lead is None
 
 
 def test_shortened_by_another_measure() -> None:
     """Body, values, names and facts are cut by the size that counts where they are shown; moments not."""
     event = asking("p" * 100, {"n" * 100: "v" * 100})
     message = render(replace(event, run=replace(RUN, id="r" * 100)))
-    double = shortened(message, body=60, value=60, rows=9, size=lambda text: 2 * len(text))
+    double = truncated(message, body=60, value=60, rows=9, size=lambda text: 2 * len(text))
     texts = [double.body, double.rows[0].name, double.rows[0].value, str(double.facts[2].value)]
     assert [len(text) for text in texts] == [30] * 4
     assert [fact.label for fact in double.facts] == [fact.label for fact in message.facts]
@@ -464,9 +468,9 @@ def test_shortened_by_another_measure() -> None:
 
 def test_a_shortened_digest() -> None:
     """What a shorter version of a digest does not name it counts, together with what was not named before."""
-    message = shortened(render(DIGEST), body=40, value=5, rows=1)
+    message = truncated(render(DIGEST), body=40, value=5, rows=1)
     assert (len(message.items), message.dropped_items) == (1, 24)
-    assert "  … 24 more requests" in summary(message).splitlines()
+    assert "  … 24 more requests" in plain_text(message).splitlines()
 
 
 @pytest.mark.parametrize("event", EVERY)
@@ -475,7 +479,9 @@ def test_never_a_word_on_how_to_answer(event: Event) -> None:
     silent = (
         replace(event, request=replace(REQUEST, prompt=None)) if isinstance(event, RequestEvent) else event
     )
-    assert re.findall(r"(?i)\b(reply|replies|respond|yes|type|press|click)\b", summary(render(silent))) == []
+    assert (
+        re.findall(r"(?i)\b(reply|replies|respond|yes|type|press|click)\b", plain_text(render(silent))) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -494,18 +500,18 @@ def test_never_a_word_on_how_to_answer(event: Event) -> None:
 )
 def test_duration(seconds: float, expected: str) -> None:
     """Durations show their two largest units, without zeros, and are never negative."""
-    assert expected == duration(seconds)
+    assert expected == format_elapsed(seconds)
 
 
 def test_moment() -> None:
     """A moment is UTC in whole seconds."""
-    assert moment(1781082939.9) == "2026-06-10T09:15:39Z"
+    assert format_timestamp(1781082939.9) == "2026-06-10T09:15:39Z"
 
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(), st.floats() | st.text() | st.lists(st.text())), st.text())
 def test_any_content_renders(params: dict[str, object], prompt: str) -> None:
     """Whatever is asked can be told, line by line without a character that acts."""
-    lines = summary(render(asking(prompt, params))).split("\n")
+    lines = plain_text(render(asking(prompt, params))).split("\n")
     assert [line for line in lines if {category(character) for character in line} & ACTING] == []
     assert lines[0] == "Approval needed · support"

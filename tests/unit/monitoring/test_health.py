@@ -5,10 +5,19 @@ from dataclasses import replace
 import pytest
 
 from watcher.models import Failure
-from watcher.monitoring.health import AppNow, NotifierNow, Now, Problem, Verdict, as_json, liveness, readiness
-from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.health import (
+    AppStatus,
+    HealthReport,
+    NotifierStatus,
+    Problem,
+    Status,
+    as_json,
+    liveness,
+    readiness,
+)
+from watcher.monitoring.liveness import LivenessTracker
 
-UP = AppNow(
+UP = AppStatus(
     name="support",
     interval=15.0,
     polled_ago=3.0,
@@ -20,16 +29,16 @@ UP = AppNow(
     pending=0,
     oldest_pending=None,
 )
-IDLE = NotifierNow("slack", 0, None, None, 0, None, None)
+IDLE = NotifierStatus("slack", 0, None, None, 0, None, None)
 REFUSED = Failure(401, "unauthorized", "the key is\nnot valid", since=0.0, pending_known=2)
 
 
-def verdict(app: AppNow = UP, notifier: NotifierNow = IDLE) -> Verdict:
+def verdict(app: AppStatus = UP, notifier: NotifierStatus = IDLE) -> HealthReport:
     """What is said of one app and one notifier."""
-    return readiness(Now((app,), (notifier,)))
+    return readiness(Status((app,), (notifier,)))
 
 
-def reasons(found: Verdict) -> list[str]:
+def reasons(found: HealthReport) -> list[str]:
     """The problems in words."""
     return [str(problem) for problem in found.problems]
 
@@ -67,7 +76,7 @@ def test_ready_when_all_is_well() -> None:
         ),
     ],
 )
-def test_an_app_must_have_been_seen_lately(app: AppNow, reason: str | None) -> None:
+def test_an_app_must_have_been_seen_lately(app: AppStatus, reason: str | None) -> None:
     """An app is a problem until its first success, and later than three intervals after its last."""
     assert ([reason] if reason else []) == reasons(verdict(app))
 
@@ -89,19 +98,19 @@ def test_an_app_must_have_been_seen_lately(app: AppNow, reason: str | None) -> N
         pytest.param(replace(IDLE, paused_for=30.0), [], id="paused"),
     ],
 )
-def test_deliveries_must_get_through(notifier: NotifierNow, found: list[str]) -> None:
+def test_deliveries_must_get_through(notifier: NotifierStatus, found: list[str]) -> None:
     """A dead delivery is a problem, and so is one that has been due for more than five minutes."""
     assert found == reasons(verdict(notifier=notifier))
 
 
 def test_problems_as_json() -> None:
     """A program reads which app or notifier, and why."""
-    found = Verdict((Problem("app", "support", "gone"), Problem("notifier", "slack", "dead")))
+    found = HealthReport((Problem("app", "support", "gone"), Problem("notifier", "slack", "dead")))
     assert {
         "ready": False,
         "problems": [{"app": "support", "reason": "gone"}, {"notifier": "slack", "reason": "dead"}],
     } == as_json(found, "ready")
-    assert {"healthy": True, "problems": []} == as_json(Verdict(), "healthy")
+    assert {"healthy": True, "problems": []} == as_json(HealthReport(), "healthy")
 
 
 class Clocks:
@@ -123,24 +132,24 @@ class Clocks:
 def test_a_part_that_does_not_stir() -> None:
     """A part that lets its deadline pass by more than the grace is named; in time it is not."""
     clocks = Clocks()
-    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
-    vitals.expect("scheduler", 5.0)
-    vitals.expect("app support", 600.0)
+    vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
+    vitals.set_deadline("scheduler", 5.0)
+    vitals.set_deadline("app support", 600.0)
     clocks.monotonic_now += 65.0
     assert liveness(vitals.deadlines(), clocks.monotonic()).good
     clocks.monotonic_now += 1.0
     found = liveness(vitals.deadlines(), clocks.monotonic())
     assert ["scheduler: should have stirred 1 min 1 s ago"] == reasons(found)
-    vitals.expect("scheduler", 5.0)
+    vitals.set_deadline("scheduler", 5.0)
     assert liveness(vitals.deadlines(), clocks.monotonic()).good
 
 
 def test_an_hour_set_back_makes_nobody_ill() -> None:
     """How long ago an app was polled, and whether parts stir, does not depend on what the wall clock says."""
     clocks = Clocks()
-    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
+    vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
     vitals.polled("support", took=0.1, whole=True)
-    vitals.expect("app support", 15.0)
+    vitals.set_deadline("app support", 15.0)
     clocks.set_by = -3600.0
     clocks.monotonic_now += 30.0
     last = vitals.last_whole("support")
@@ -152,7 +161,7 @@ def test_an_hour_set_back_makes_nobody_ill() -> None:
 def test_a_failed_poll_is_the_last_but_not_the_last_whole() -> None:
     """A failure is remembered beside the success before it."""
     clocks = Clocks()
-    vitals = Vitals(monotonic=clocks.monotonic, wall=clocks.wall)
+    vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
     assert vitals.last("support") is vitals.last_whole("support") is None
     vitals.polled("support", took=0.1, whole=True)
     clocks.monotonic_now += 15.0

@@ -15,7 +15,7 @@ from tests.support.builders import NOW, ScriptedNotifier, hold, make_lane, sight
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.hooks import Observer
 from watcher.models import Failure
-from watcher.monitoring.health import AppNow, NotifierNow, Now
+from watcher.monitoring.health import AppStatus, NotifierStatus, Status
 from watcher.monitoring.metrics import Metrics
 from watcher.notifiers.base import DeliveryError
 from watcher.polling.poller import OUTCOMES
@@ -138,10 +138,10 @@ def test_a_clock_set_back_makes_no_negative_durations() -> None:
 def test_gauges_are_looked_up_when_they_are_read() -> None:
     """Every reading shows how things are then; an app without a success has no time of one."""
     failure = Failure(500, "server_error", "broken", NOW, 2)
-    waiting = AppNow("support", 15.0, 1.0, 0.1, 1.0, NOW, True, None, 2, 60.0)  # noqa: FBT003 - a fact
-    failing = AppNow("support", 15.0, 1.0, 0.1, None, None, True, failure, 0, None)  # noqa: FBT003 - a fact
-    slack = NotifierNow("slack", 3, 301.0, None, 0, None, None)
-    looks = iter([Now((waiting,), (slack,)), Now((failing,), ())])
+    waiting = AppStatus("support", 15.0, 1.0, 0.1, 1.0, NOW, True, None, 2, 60.0)  # noqa: FBT003 - a fact
+    failing = AppStatus("support", 15.0, 1.0, 0.1, None, None, True, failure, 0, None)  # noqa: FBT003 - a fact
+    slack = NotifierStatus("slack", 3, 301.0, None, 0, None, None)
+    looks = iter([Status((waiting,), (slack,)), Status((failing,), ())])
     metrics = make_metrics()
     metrics.show(lambda: next(looks))
     first, second = samples(metrics), samples(metrics)
@@ -166,7 +166,7 @@ def test_gauges_are_looked_up_when_they_are_read() -> None:
 def test_a_database_that_cannot_be_read_takes_only_the_gauges() -> None:
     """Counters are still told, and why the rest is missing is logged."""
 
-    def look() -> Now:
+    def look() -> Status:
         raise StoreError("database is locked")
 
     metrics = make_metrics()
@@ -182,7 +182,7 @@ def test_a_database_that_cannot_be_read_takes_only_the_gauges() -> None:
 def test_prometheus_finds_nothing_to_criticise() -> None:
     """Prometheus' own checker of names, units and help texts is content."""
     metrics = make_metrics()
-    metrics.show(lambda: Now((), ()))
+    metrics.show(lambda: Status((), ()))
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=metrics.text(), capture_output=True, timeout=60, check=False
     )
@@ -230,7 +230,7 @@ async def test_what_a_lane_reports(tmp_path: Path) -> None:
         ("delivery", "slack", "run.input_requested", "retry", 2.0),
         ("delivery", "slack", "run.input_requested", "sent", 7.0),
     ] == listener.heard
-    assert lane.turned_at is not None
+    assert lane.last_iteration_at is not None
 
 
 async def test_a_lane_reports_the_dead(tmp_path: Path) -> None:

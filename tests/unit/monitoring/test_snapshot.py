@@ -22,7 +22,7 @@ from tests.support.builders import (
     sight,
 )
 from watcher.models import Route
-from watcher.monitoring.liveness import Vitals
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
 from watcher.store import Dead, Retry, Store, StoreError, queries
 from watcher.store.migrations import open_reader
@@ -37,13 +37,13 @@ class Bench:
     path: Path
     store: Store
     clock: Clock
-    vitals: Vitals
+    vitals: LivenessTracker
     turns: dict[str, float]
     monitor: Monitor
 
     def standing(self) -> tuple[tuple[int, float | None], Mapping[str, tuple[int, float | None, int]]]:
         """What waits of the app, and what is undelivered and dead of each notifier."""
-        now = self.monitor.look()
+        now = self.monitor.snapshot()
         (app,) = now.apps
         return (app.pending, app.oldest_pending), {
             notifier.name: (notifier.undelivered, notifier.oldest_undelivered, notifier.dead)
@@ -55,7 +55,7 @@ class Bench:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A monitor of an empty database, as right after a start."""
     path, clock, turns = tmp_path / "watcher.db", Clock(), dict[str, float]()
-    vitals = Vitals(monotonic=clock.time, wall=clock.time)
+    vitals = LivenessTracker(monotonic=clock.time, wall=clock.time)
     monitor = Monitor(
         path,
         intervals={APP.name: 15.0},
@@ -111,7 +111,7 @@ async def test_what_is_retried_stays_undelivered_since_it_was_due(bench: Bench) 
         "slack", [Retry(delivery.id, "HTTP 500", NOW + 9000)], limit=0, now=NOW, pause_until=NOW + 700
     )
     bench.clock.now += 600
-    slack, _ = bench.monitor.look().notifiers
+    slack, _ = bench.monitor.snapshot().notifiers
     assert (1, 600.0, "HTTP 500", 100.0) == (
         slack.undelivered,
         slack.oldest_undelivered,
@@ -135,7 +135,7 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
     """Deliveries and failures of what was taken out of the configuration are nobody's problem."""
     bench.vitals.polled(APP.name, took=0.1, whole=True)
     await sight(bench.store, routes=[Route("gone", for_people=True)])
-    await bench.store.retire(["slack", "webhook"], now=NOW)
+    await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
     assert bench.monitor.ready().good
     with closing(open_reader(bench.path)) as connection:
@@ -144,18 +144,18 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
 
 async def test_up_and_down(bench: Bench) -> None:
     """An app is up if the last poll that anybody recorded succeeded, in whichever process."""
-    assert not bench.monitor.look().apps[0].up
+    assert not bench.monitor.snapshot().apps[0].up
     await bench.store.record_success(APP, BOTH, hidden=frozenset(), now=NOW)
-    assert bench.monitor.look().apps[0].up
+    assert bench.monitor.snapshot().apps[0].up
     await fail(bench.store)
-    (app,) = bench.monitor.look().apps
+    (app,) = bench.monitor.snapshot().apps
     assert (False, "timeout") == (app.up, app.failure and app.failure.code)
 
 
 async def test_lanes_must_go_round(bench: Bench) -> None:
     """A lane of the dispatcher that is stuck is named, and so is anything else that should have stirred."""
     bench.turns["slack"] = NOW
-    bench.vitals.expect("scheduler", 600.0)
+    bench.vitals.set_deadline("scheduler", 600.0)
     bench.clock.now += 60
     assert bench.monitor.alive().good
     bench.clock.now += 6

@@ -22,7 +22,15 @@ from tests.support.events import (
 from tests.support.slack_html import Post, page
 from tests.support.slack_markup import formatted_date, mentions_fired, seen
 from tests.support.slack_rules import refused
-from watcher.messages import Message, facts, headline, moment, more_items, render, summary
+from watcher.messages import (
+    Message,
+    facts,
+    format_timestamp,
+    more_items,
+    notification_line,
+    plain_text,
+    render,
+)
 from watcher.models import (
     App,
     AppEvent,
@@ -125,7 +133,7 @@ def parts(message: Message, when: Callable[[float], str], *, links: bool) -> Ite
 
 def notification(message: Message) -> str:
     """Returns the text that notifications show: title and question in a line, then the rest."""
-    return summary(replace(message, title=headline(message), body=""))
+    return plain_text(replace(message, title=notification_line(message), body=""))
 
 
 def says(text: str, expected: Iterator[str]) -> bool:
@@ -166,12 +174,12 @@ def test_the_forms_say_the_same(event: Event) -> None:
     sign, _, whole = seen({"blocks": blocks(message)}, NOW).partition(" ")
     assert len(sign) == 1
     assert says(whole, parts(message, as_people_see, links=False))
-    assert says(summary(message), parts(message, moment, links=True))
+    assert says(plain_text(message), parts(message, format_timestamp, links=True))
     assert told(unescape(fallback(message)), notification(message))
     text = seen({"text": plain(message)}, NOW)
     link = "\nOpen" if message.link else ""
     assert text.endswith(link)
-    without = summary(replace(message, link=None))
+    without = plain_text(replace(message, link=None))
     assert told(text.removesuffix(link).translate(LOOKALIKES), without.translate(LOOKALIKES))
 
 
@@ -221,7 +229,7 @@ def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
         assert (name, True) == (row.name, told(value, row.value))
     assert told(unescape(fallback(message)), notification(message))
     in_text = seen({"text": plain(message, ("here",))}).removeprefix("@here\n")
-    assert told(in_text.translate(LOOKALIKES), summary(message).translate(LOOKALIKES))
+    assert told(in_text.translate(LOOKALIKES), plain_text(message).translate(LOOKALIKES))
 
 
 @pytest.mark.parametrize("event", EVERY, ids=[event.type for event in EVERY])

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.models import AWAITING, PAUSED, TERMINAL, Change, InputRequest, Known, Outcome, Run
-from watcher.polling.diff import UNSEEN, Plan, Verdict, by_run, judge, new_requests, plan
+from watcher.models import AWAITING, PAUSED, TERMINAL, InputRequest, Outcome, PendingKey, ResolvedRequest, Run
+from watcher.polling.diff import INVISIBLE_REQUEST, Plan, RunDiff, by_run, compare_run, new_requests, plan
 
 OVER: Final = sorted(TERMINAL)
 
 ids = st.sampled_from(["", "q1", "q2"])
-contents = st.sampled_from(["a", "b", UNSEEN.fingerprint])
+contents = st.sampled_from(["a", "b", INVISIBLE_REQUEST.fingerprint])
 statuses = st.sampled_from([AWAITING, PAUSED, "started", "hibernating", *OVER])
 
 
@@ -27,14 +27,14 @@ def run_of(*requests: InputRequest, status: str = AWAITING, run_id: str = "r1") 
     return Run(run_id, status, requests=requests)
 
 
-def known_of(key: int, request_id: str, content: str = "a", run_id: str = "r1") -> Known:
+def known_of(key: int, request_id: str, content: str = "a", run_id: str = "r1") -> PendingKey:
     """A request that is known to wait."""
-    return Known(key, run_id, request_id, content, first_seen_at=0.0)
+    return PendingKey(key, run_id, request_id, content, first_seen_at=0.0)
 
 
 Q1 = known_of(1, "q1")
 Q2 = known_of(2, "q2")
-HIDDEN = known_of(3, UNSEEN.id, UNSEEN.fingerprint)
+HIDDEN = known_of(3, INVISIBLE_REQUEST.id, INVISIBLE_REQUEST.fingerprint)
 
 runs = st.builds(
     lambda requests, status: run_of(*requests, status=status),
@@ -122,77 +122,88 @@ def test_leaves_new_runs_to_others() -> None:
 def test_outcomes(run: Run | None, outcome: Outcome) -> None:
     """How every known request of a run ended follows from what became of the run."""
     status = run.status if run else None
-    changes = (Change(Q1, outcome, status), Change(Q2, outcome, status))
-    assert Verdict((), changes, hidden=False) == judge([Q1, Q2], run)
+    changes = (ResolvedRequest(Q1, outcome, status), ResolvedRequest(Q2, outcome, status))
+    assert RunDiff((), changes, invisible=False) == compare_run([Q1, Q2], run)
 
 
 @pytest.mark.parametrize("status", OVER)
 def test_a_run_that_is_over_asks_nothing(status: str) -> None:
     """Requests that a finished run still shows are neither new nor pending."""
-    verdict = judge([Q1], run_of(asked("q1"), asked("q2"), status=status))
+    verdict = compare_run([Q1], run_of(asked("q1"), asked("q2"), status=status))
     assert (verdict.new, [change.known for change in verdict.ended]) == ((), [Q1])
 
 
 @pytest.mark.parametrize("status", [AWAITING, "started", PAUSED, "hibernating"])
 def test_what_a_run_still_asks_is_pending(status: str) -> None:
     """A request that the run shows waits, whatever the status is called and whatever the list said."""
-    assert Verdict((), (), hidden=False) == judge([Q1], run_of(asked("q1"), status=status))
+    assert RunDiff((), (), invisible=False) == compare_run([Q1], run_of(asked("q1"), status=status))
 
 
 def test_one_of_several_is_answered() -> None:
     """Of two requests of a run the one that it no longer shows is answered, the other waits on."""
-    answered = (Change(Q1, "answered", AWAITING),)
-    assert Verdict((), answered, hidden=False) == judge([Q1, Q2], run_of(asked("q2")))
+    answered = (ResolvedRequest(Q1, "answered", AWAITING),)
+    assert RunDiff((), answered, invisible=False) == compare_run([Q1, Q2], run_of(asked("q2")))
 
 
 def test_the_same_id_with_other_content_replaces() -> None:
     """The old question under an id that now asks something else is replaced, not answered."""
-    replaced = (Change(Q1, "replaced", AWAITING),)
-    assert Verdict((asked("q1", "b"),), replaced, hidden=False) == judge([Q1], run_of(asked("q1", "b")))
+    replaced = (ResolvedRequest(Q1, "replaced", AWAITING),)
+    assert RunDiff((asked("q1", "b"),), replaced, invisible=False) == compare_run(
+        [Q1], run_of(asked("q1", "b"))
+    )
 
 
 def test_asked_again_under_another_id() -> None:
     """A run that asks its next question between two polls has the last one answered."""
-    verdict = judge([Q1], run_of(asked("q2", "b")))
-    assert Verdict((asked("q2", "b"),), (Change(Q1, "answered", AWAITING),), hidden=False) == verdict
+    verdict = compare_run([Q1], run_of(asked("q2", "b")))
+    assert (
+        RunDiff((asked("q2", "b"),), (ResolvedRequest(Q1, "answered", AWAITING),), invisible=False) == verdict
+    )
 
 
 def test_a_run_that_waits_without_requests_keeps_what_is_known() -> None:
     """A run that still waits stays pending although it shows no question now."""
-    assert Verdict((), (), hidden=False) == judge([Q1], run_of())
+    assert RunDiff((), (), invisible=False) == compare_run([Q1], run_of())
 
 
 def test_a_run_that_waits_for_something_unseen() -> None:
     """A run that waits, shows nothing and of which nothing is known is hidden until it was told of."""
-    assert [judge(known, run_of()).hidden for known in ([], [HIDDEN])] == [True, False]
+    assert [compare_run(known, run_of()).invisible for known in ([], [HIDDEN])] == [True, False]
 
 
 def test_a_question_that_becomes_visible_replaces_the_unseen_one() -> None:
     """What was announced as not visible is replaced by the question once that is seen."""
-    verdict = judge([HIDDEN], run_of(asked("q1")))
-    assert Verdict((asked("q1"),), (Change(HIDDEN, "replaced", AWAITING),), hidden=False) == verdict
+    verdict = compare_run([HIDDEN], run_of(asked("q1")))
+    assert (
+        RunDiff((asked("q1"),), (ResolvedRequest(HIDDEN, "replaced", AWAITING),), invisible=False) == verdict
+    )
 
 
 @pytest.mark.parametrize(
     ("known", "ended", "hidden"),
     [([], [], True), ([Q1], [Q1], True), ([HIDDEN], [], False), ([HIDDEN, Q1], [Q1], False)],
 )
-def test_a_paused_run_may_wait_unseen(known: list[Known], ended: list[Known], *, hidden: bool) -> None:
+def test_a_paused_run_may_wait_unseen(
+    known: list[PendingKey], ended: list[PendingKey], *, hidden: bool
+) -> None:
     """A watched paused run that shows nothing waits unseen, and what was seen of it is answered."""
-    verdict = judge(known, run_of(status=PAUSED), paused_waits=True)
-    expected = Verdict((), tuple(Change(one, "answered", PAUSED) for one in ended), hidden=hidden)
+    verdict = compare_run(known, run_of(status=PAUSED), paused_waits=True)
+    expected = RunDiff((), tuple(ResolvedRequest(one, "answered", PAUSED) for one in ended), invisible=hidden)
     assert expected == verdict
 
 
 @pytest.mark.parametrize("known", [[], [HIDDEN]])
-def test_paused_runs_are_none_of_our_business_otherwise(known: list[Known]) -> None:
+def test_paused_runs_are_none_of_our_business_otherwise(known: list[PendingKey]) -> None:
     """Where paused runs are not watched, one without requests waits for nobody."""
-    verdict = judge(known, run_of(status=PAUSED))
-    assert Verdict((), tuple(Change(one, "answered", PAUSED) for one in known), hidden=False) == verdict
+    verdict = compare_run(known, run_of(status=PAUSED))
+    assert (
+        RunDiff((), tuple(ResolvedRequest(one, "answered", PAUSED) for one in known), invisible=False)
+        == verdict
+    )
 
 
 @given(knowns, runs)
-def test_new_is_what_is_not_known(known: list[Known], run: Run) -> None:
+def test_new_is_what_is_not_known(known: list[PendingKey], run: Run) -> None:
     """New requests are exactly those shown and not known, each once and in the order shown."""
     shown = dict.fromkeys((one.id, one.fingerprint) for one in run.requests)
     expected = [one for one in shown if one not in {(old.request_id, old.fingerprint) for old in known}]
@@ -204,24 +215,24 @@ def test_new_is_what_is_not_known(known: list[Known], run: Run) -> None:
     st.dictionaries(st.sampled_from(["r1", "r2", "r3", "r4"]), runs),
 )
 def test_every_known_request_is_listed_or_looked_at(
-    known: dict[str, list[Known]], listed: dict[str, Run]
+    known: dict[str, list[PendingKey]], listed: dict[str, Run]
 ) -> None:
     """A plan looks at known runs only, each once, and at every one that has a known request not listed."""
     planned = plan(known, listed)
-    looked = Counter(planned.confirm + planned.recheck)
+    looked = Counter(planned.missing + planned.unlisted_questions)
     unlisted = {
         run_id
         for run_id, requests in known.items()
         if run_id not in listed or not listed[run_id].requests or _missing(requests, listed[run_id])
     }
     assert dict.fromkeys(unlisted, 1) == dict(looked)
-    assert all(run_id in listed for run_id in planned.recheck)
+    assert all(run_id in listed for run_id in planned.unlisted_questions)
 
 
 @given(known=knowns, run=st.none() | runs, paused=st.booleans())
-def test_known_requests_end_once_or_stay(known: list[Known], run: Run | None, *, paused: bool) -> None:
+def test_known_requests_end_once_or_stay(known: list[PendingKey], run: Run | None, *, paused: bool) -> None:
     """A verdict ends each known request at most once and no other, and never one that a live run shows."""
-    verdict = judge(known, run, paused_waits=paused)
+    verdict = compare_run(known, run, paused_waits=paused)
     ended = Counter(change.known.key for change in verdict.ended)
     assert ended <= Counter(one.key for one in known)
     if run is not None and run.status not in TERMINAL:
@@ -232,21 +243,21 @@ def test_known_requests_end_once_or_stay(known: list[Known], run: Run | None, *,
 
 
 @given(known=knowns, run=runs, paused=st.booleans())
-def test_a_verdict_is_stable(known: list[Known], run: Run, *, paused: bool) -> None:
+def test_a_verdict_is_stable(known: list[PendingKey], run: Run, *, paused: bool) -> None:
     """Looking again at a run that has not changed finds nothing new and nothing ended."""
-    first = judge(known, run, paused_waits=paused)
+    first = compare_run(known, run, paused_waits=paused)
     gone = {change.known.key for change in first.ended}
     left = [one for one in known if one.key not in gone]
     left += [known_of(100 + key, one.id, one.fingerprint) for key, one in enumerate(first.new)]
-    assert Verdict((), (), hidden=first.hidden) == judge(left, run, paused_waits=paused)
+    assert RunDiff((), (), invisible=first.invisible) == compare_run(left, run, paused_waits=paused)
 
 
 @given(known=knowns, paused=st.booleans())
-def test_a_run_that_waits_ends_nothing_by_silence(known: list[Known], *, paused: bool) -> None:
+def test_a_run_that_waits_ends_nothing_by_silence(known: list[PendingKey], *, paused: bool) -> None:
     """While a run waits and shows nothing, nothing that is known of it ends."""
-    assert Verdict((), (), hidden=not known) == judge(known, run_of(), paused_waits=paused)
+    assert RunDiff((), (), invisible=not known) == compare_run(known, run_of(), paused_waits=paused)
 
 
-def _missing(known: list[Known], run: Run) -> bool:
+def _missing(known: list[PendingKey], run: Run) -> bool:
     shown = {(one.id, one.fingerprint) for one in run.requests}
     return any((one.request_id, one.fingerprint) not in shown for one in known)

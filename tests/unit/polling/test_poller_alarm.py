@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.builders import NOW, outbox, soon
 from tests.support.poll_bench import PollBench, open_bench, refusal
-from watcher.store import Health
+from watcher.store import IncidentChange
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_a_poll_that_begins_while_an_app_is_told_of_finds_it_told(
     poller, begun, fired, go_on = bench.poller(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     record, asked = bench.store.record_failure, []
 
-    async def slow(*arguments: Any, now: float, **more: Any) -> Health:
+    async def slow(*arguments: Any, now: float, **more: Any) -> IncidentChange:
         asked.append(now)
         if now > NOW + 119.99:
             begun.set()

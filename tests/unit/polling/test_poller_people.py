@@ -71,7 +71,7 @@ async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch:
     """People wait a few seconds at most, however long the rest of the list takes."""
     monkeypatch.setattr(holding, "HOLD_SECONDS", 0.01)
     reached, go_on, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    release = bench.store.release
+    release = bench.store.release_held
 
     async def noted(app: str, *, digest_above: int, now: float) -> bool:
         if await release(app, digest_above=digest_above, now=now):
@@ -141,7 +141,7 @@ async def test_news_stays_held_until_the_database_takes_its_release(
     poller = poller_of(bench)
     await poller.poll()
     bench.api.pages = [runs(1)]
-    release = bench.store.release
+    release = bench.store.release_held
 
     async def locked(app: str, *, digest_above: int, now: float) -> bool:
         with closing(hold(bench.path)):

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.support.builders import claim, event_of, outbox, pending, records
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
-from watcher.models import UNKNOWN, Json, RequestEvent, Run
+from watcher.models import INVISIBLE, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs_api.parser import parse_run
 from watcher.sanitize.secrets import MASK, Redactor
@@ -37,7 +37,7 @@ async def test_a_hidden_question_is_told_after_two_polls(bench: PollBench) -> No
     assert [] == bench.waiting()
     assert None is await poller.poll()
     assert None is await poller.poll()
-    assert [("run-1", "", UNKNOWN, None)] == [
+    assert [("run-1", "", INVISIBLE, None)] == [
         (request.run_id, request.request_id, request.type, request.prompt) for request in pending(bench.path)
     ]
     assert 2 == len(outbox(bench.path))
@@ -91,7 +91,7 @@ async def test_a_paused_run_without_a_question_is_told_after_a_while(bench: Poll
     assert [0, 0, 0, 0, 1, 1] == told
     (delivery,) = await claim(bench.store, "webhook", now=bench.clock.now)
     event = event_of(delivery, RequestEvent)
-    assert ("paused", UNKNOWN) == (event.run.status, event.request.type)
+    assert ("paused", INVISIBLE) == (event.run.status, event.request.type)
 
 
 async def test_a_run_that_goes_on_in_time_was_not_parked(bench: PollBench) -> None:
@@ -187,7 +187,7 @@ async def test_what_is_left_out_is_masked_where_it_is_repeated(bench: PollBench,
 async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> None:
     """Masked values reach neither destination nor database, in parameters, prompt and input alike."""
     redactor = Redactor()
-    redactor.learn("dynamiq_acc_secret")
+    redactor.add_secret("dynamiq_acc_secret")
     asked = question(
         prompt="Pay with hunter22? dynamiq_acc_secret", params={"Password": "hunter22", "amount": 1}
     )
@@ -211,7 +211,7 @@ async def test_a_poll_remembers_little_of_a_run(
     """Only the input of a run that may have to be told of as hidden is kept while the list is read on."""
     run = parse_run(api_run("run-1", *[question(params={"a": 1})] * asked, input={"text": "hello"}))
     assert isinstance(run, Run)
-    remembered = bench.poller(include_input=include_input)._remembered(run)
+    remembered = bench.poller(include_input=include_input)._strip_payload(run)
     assert kept == remembered.input
     assert [(None, None)] * asked == [(request.params, request.prompt) for request in remembered.requests]
     assert [request.fingerprint for request in run.requests] == [

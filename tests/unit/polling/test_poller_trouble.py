@@ -240,7 +240,7 @@ async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(ben
     damage(bench.path)
     with capture_logs() as logs:
         await poller._alert._tell()
-    assert ["poll.unrecorded"] == [entry["event"] for entry in logs]
+    assert ["poll.record_failed"] == [entry["event"] for entry in logs]
     with pytest.raises(StoreUnusable):
         await poller.poll()
 
@@ -289,7 +289,7 @@ async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
         with capture_logs() as logs, closing(hold(bench.path)):
             assert 15.0 == await poller.poll()
         assert [("database_error", "warning")] == entries(logs, "poll.failed", "code", "log_level")
-        assert [("error",)] == entries(logs, "poll.unrecorded", "log_level")
+        assert [("error",)] == entries(logs, "poll.record_failed", "log_level")
         assert None is await poller.poll()
         assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 

@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 from tests.support.builders import BOUND
 from watcher.config.models import AppConfig
 from watcher.monitoring.health import liveness
-from watcher.monitoring.liveness import Vitals
-from watcher.polling.scheduler import Schedule
+from watcher.monitoring.liveness import LivenessTracker
+from watcher.polling.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
 
 
-class WatchedVitals(Vitals):
+class WatchedVitals(LivenessTracker):
     """Tells of what it is told."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
@@ -28,7 +28,7 @@ class WatchedVitals(Vitals):
 
     def expect(self, part: str, within: float) -> None:
         """Tells which part is to stir."""
-        super().expect(part, within)
+        super().set_deadline(part, within)
         self.expected.put_nowait(part)
 
     def polled(self, app: str, *, took: float, whole: bool) -> None:
@@ -65,7 +65,7 @@ class Bench:
         self.shifts: list[int] = []
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
         self.vitals = WatchedVitals(self.wall)
-        self.schedule = Schedule(
+        self.schedule = Scheduler(
             [cast("Any", poller)],
             poll_limit=300.0,
             prune=self.prune,
@@ -110,12 +110,12 @@ async def test_a_clock_set_back_an_hour() -> None:
     async with scheduling(poller) as bench:
         bench.set_by = -3600.0
         with capture_logs() as logs:
-            await bench.schedule.look_at_clock()
+            await bench.schedule.check_clock()
         await poller.polls.get()
         await bench.prunes.get()
-        await bench.schedule.look_at_clock()
+        await bench.schedule.check_clock()
     assert [-3600] == bench.shifts == poller.moved
-    assert [("daemon.clock_stepped", -3600.0)] == [(record["event"], record["seconds"]) for record in logs]
+    assert [("clock.stepped", -3600.0)] == [(record["event"], record["seconds"]) for record in logs]
     assert poller.polls.empty()
 
 
@@ -124,7 +124,7 @@ async def test_a_clock_that_drifts_a_little() -> None:
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
         bench.set_by = -1.0
-        await bench.schedule.look_at_clock()
+        await bench.schedule.check_clock()
         await asyncio.sleep(0)
     assert ([], True) == (bench.shifts, poller.polls.empty())
 

@@ -148,13 +148,13 @@ def test_an_error_without_words(kind: type[httpx.HTTPError]) -> None:
 def test_which_failures_concern_the_whole_app() -> None:
     """A key that does not work stops the poll of the app; one run that cannot be read does not."""
     whole = {KeyUnreadable, Unauthorized, Forbidden, RateLimited}
-    assert whole == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.whole_app}
+    assert whole == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.affects_app}
 
 
 def test_which_failures_concern_a_run_alone() -> None:
     """An answer that cannot be read is the run's own; a redirect is something that stands before the API."""
     alone = {InvalidResponse, ResponseTooLarge}
-    assert alone == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.only_run}
+    assert alone == {kind for kind in kinds(ApiError) if issubclass(kind, ApiError) and kind.affects_run_only}
 
 
 def test_an_error_document_without_end() -> None:
@@ -162,7 +162,7 @@ def test_an_error_document_without_end() -> None:
     body = json.dumps({"error": {"code": "not_found", "message": "x" * LARGE}}).encode()
     error = failure(FakeApi(lambda: answer(body, 404)))
     assert isinstance(error, NotFound)
-    assert (False, "Not Found") == (error.from_api, error.message)
+    assert (False, "Not Found") == (error.is_api_error, error.message)
 
 
 def test_a_refusal_in_the_envelope() -> None:
@@ -171,7 +171,7 @@ def test_a_refusal_in_the_envelope() -> None:
     error = failure(FakeApi(lambda: refusal(400, code="validation", message="Wrong.", details=fields)))
     assert isinstance(error, BadRequest)
     expected = ("Wrong.", "validation", fields, True)
-    assert expected == (error.message, error.code, error.details, error.from_api)
+    assert expected == (error.message, error.code, error.details, error.is_api_error)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_refusal_in_another_form(document: Json) -> None:
     error = failure(FakeApi(lambda: answer(document, 404)))
     assert isinstance(error, NotFound)
     assert (
-        error.from_api,
+        error.is_api_error,
         error.code,
         error.message,
         error.details,
@@ -195,14 +195,14 @@ def test_a_page_that_is_not_found_is_not_the_apis(body: bytes) -> None:
     """A 404 of a proxy does not say that a run is gone."""
     error = failure(FakeApi(lambda: answer(body, 404)))
     assert isinstance(error, NotFound)
-    assert not error.from_api
+    assert not error.is_api_error
 
 
 def test_a_run_that_is_gone() -> None:
     """A 404 in the API's envelope, without details, says so."""
     error = failure(FakeApi(lambda: refusal(404, code="not_found", message="run not found")))
     assert isinstance(error, NotFound)
-    assert (error.from_api, error.message, error.details) == (True, "run not found", None)
+    assert (error.is_api_error, error.message, error.details) == (True, "run not found", None)
 
 
 @pytest.mark.parametrize(

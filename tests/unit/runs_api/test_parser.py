@@ -10,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.strategies import json_values, questions, run_items
-from watcher.messages import moment
-from watcher.models import UNKNOWN, InputRequest, Json, Run
+from watcher.messages import format_timestamp
+from watcher.models import INVISIBLE, InputRequest, Json, Run
 from watcher.runs_api.decoding import parse_json
-from watcher.runs_api.parser import CUT, Skipped, fingerprint, parse_run, parse_time, tidy, unseen_request
+from watcher.runs_api.parser import (
+    CUT,
+    Skipped,
+    fingerprint,
+    normalize_json,
+    parse_run,
+    parse_time,
+    unseen_request,
+)
 
 QUESTION: Final[dict[str, Json]] = {
     "id": "q1",
@@ -130,7 +138,7 @@ def test_notices_are_no_requests() -> None:
 @pytest.mark.parametrize("kind", [ABSENT, None, "", 5, ["approval_request"]])
 def test_a_request_without_a_type_is_unknown(kind: Json) -> None:
     """A request whose type cannot be read is passed on as unknown, not dropped."""
-    assert request_of(type=kind).type == UNKNOWN
+    assert request_of(type=kind).type == INVISIBLE
 
 
 def test_types_of_tomorrow_pass() -> None:
@@ -211,7 +219,7 @@ def test_the_first_and_the_last_time_can_be_shown(text: str, shown: str) -> None
     """The ends of the calendar, which some programs write for none, are read and shown like other times."""
     seconds = parse_time(text)
     assert seconds is not None
-    assert shown == moment(seconds)
+    assert shown == format_timestamp(seconds)
 
 
 @given(
@@ -297,7 +305,7 @@ def test_masking_cannot_hide_a_change() -> None:
 def test_the_unseen_request_is_like_no_other() -> None:
     """A request that cannot be seen has no id and no prompt, and no visible one is taken for it."""
     unseen = unseen_request()
-    assert (unseen.id, unseen.type, unseen.prompt, unseen.params) == ("", UNKNOWN, None, None)
+    assert (unseen.id, unseen.type, unseen.prompt, unseen.params) == ("", INVISIBLE, None, None)
     assert unseen.fingerprint not in {request_of().fingerprint, request_of(type=ABSENT).fingerprint}
 
 
@@ -305,7 +313,7 @@ def test_deep_nesting_spoils_no_page() -> None:
     """A run nested 500 deep leaves the page readable, and is cut where it is stored."""
     _, deep = (parse_run(item) for item in parse_json(nested(500))["data"])
     assert isinstance(deep, Run)
-    shown = json.dumps(tidy(deep.input), ensure_ascii=False)
+    shown = json.dumps(normalize_json(deep.input), ensure_ascii=False)
     assert f'"{CUT}"' == shown.strip("[]")
 
 
@@ -322,7 +330,7 @@ def test_how_deep_a_question_may_be(depth: int, *, is_cut: bool) -> None:
     for _ in range(depth):
         params = [params]
     assert is_cut == (CUT in json.dumps(request_of(params=params).params, ensure_ascii=False))
-    assert request_of(params=params).params == tidy(params, 1)
+    assert request_of(params=params).params == normalize_json(params, 1)
 
 
 @pytest.mark.parametrize(
@@ -344,8 +352,8 @@ def test_a_question_can_be_stored(sent: Json, read: Json) -> None:
 def test_a_question_is_tidied_only_where_that_shows(question: Json) -> None:
     """The short way around large content leads to what looking at every value leads to."""
     for request in run_of(input_requests=[question]).requests:
-        assert request.params == tidy(request.params)
-        assert request.fingerprint == fingerprint(tidy(question))
+        assert request.params == normalize_json(request.params)
+        assert request.fingerprint == fingerprint(normalize_json(question))
 
 
 @pytest.mark.parametrize("text", ["\\ud800", "NaN", "Infinity", "null", '""', "[]{}", "\U0001f600"])
@@ -360,8 +368,8 @@ def test_words_that_look_untidy_are_kept(text: str) -> None:
 def test_tidies_what_cannot_be_stored() -> None:
     """Lone surrogates, in keys too, and numbers that JSON does not know become texts that can be stored."""
     untidy = {"a\ud800": ["\udfff", math.inf, -math.inf, 1.5, True, None]}
-    assert tidy(untidy) == {"a\ufffd": ["\ufffd", "inf", "-inf", 1.5, True, None]}
-    assert tidy(math.nan) == "nan"
+    assert normalize_json(untidy) == {"a\ufffd": ["\ufffd", "inf", "-inf", 1.5, True, None]}
+    assert normalize_json(math.nan) == "nan"
 
 
 def test_ids_and_statuses_are_tidied() -> None:
@@ -376,7 +384,15 @@ def test_no_item_fails(item: Json) -> None:
     run = parse_run(item)
     if isinstance(run, Run):
         asked = [(one.id, one.type, one.prompt, one.params, one.editable_params) for one in run.requests]
-        stored = [run.id, run.status, run.user_id, run.session_id, run.started_at, tidy(run.input), asked]
+        stored = [
+            run.id,
+            run.status,
+            run.user_id,
+            run.session_id,
+            run.started_at,
+            normalize_json(run.input),
+            asked,
+        ]
         assert json.dumps(stored, ensure_ascii=False, allow_nan=False).encode()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from watcher.models import InputRequest, Json
 from watcher.sanitize import masking
-from watcher.sanitize.limits import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, left_out
+from watcher.sanitize.limits import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, size_notice
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor, Secret
 
@@ -23,7 +23,7 @@ def masker(*globs: str, secret: str | None = None) -> Masker:
     """A masker of those globs that knows one secret of ours."""
     redactor = Redactor()
     if secret is not None:
-        redactor.learn(secret)
+        redactor.add_secret(secret)
     return Masker(globs, redactor)
 
 
@@ -91,7 +91,7 @@ def test_masks_everywhere_what_is_masked_anywhere() -> None:
     } == masked.params
     assert f"Use {MASK}?" == masked.prompt
     assert {"text": f"a {MASK}"} == masker(*GLOBS).json({"text": "a beside99"}, {"beside99"})
-    assert {"beside99"} == masker(*GLOBS).hidden([{"token": "beside99"}])
+    assert {"beside99"} == masker(*GLOBS).values_to_mask([{"token": "beside99"}])
 
 
 def test_short_values_do_not_garble_the_prompt() -> None:
@@ -148,7 +148,7 @@ def test_masking_much_takes_no_time_to_speak_of() -> None:
         "token_ids": [f"{number}-hidden" for number in range(8000)],
         "texts": [f"text {number}" for number in range(8000)],
     }
-    finder = masking._Finder({f"{number:04}-hidden" for number in range(8000)})
+    finder = masking._ValueMasker({f"{number:04}-hidden" for number in range(8000)})
     for text in params["texts"]:
         finder.mask(text)
     assert masking._LOOKS - 8000 * 10 < finder._looks
@@ -213,7 +213,7 @@ def test_too_many_params_are_left_out() -> None:
     params = {"rows": [{"token": f"value-{number}"} for number in range(VALUES_MAX)]}
     shown = masker(*GLOBS).request(request("Use value-77?", params))
     assert f"Use {MASK}?" == shown.prompt
-    assert left_out(params) == shown.params
+    assert size_notice(params) == shown.params
 
 
 def test_what_is_masked_counts_as_the_mask() -> None:
@@ -257,8 +257,8 @@ def test_masks_our_own_secrets() -> None:
 def test_scrubs_an_echoed_header() -> None:
     """An error message that quotes the Authorization header no longer holds the key."""
     redactor = Redactor()
-    redactor.learn(KEY)
-    assert redactor.scrub(f'header "Authorization: Bearer {KEY}" invalid') == (
+    redactor.add_secret(KEY)
+    assert redactor.redact(f'header "Authorization: Bearer {KEY}" invalid') == (
         f'header "Authorization: Bearer {MASK}" invalid'
     )
 
@@ -278,23 +278,23 @@ def test_scrubs_an_echoed_header() -> None:
 def test_scrubs_other_forms(secret: str, echoed: str) -> None:
     """The forms in which a secret may come back are scrubbed: encoded, bare, or the part of a URL."""
     redactor = Redactor()
-    redactor.learn(secret)
-    assert f"<{MASK}>" == redactor.scrub(f"<{echoed}>")
+    redactor.add_secret(secret)
+    assert f"<{MASK}>" == redactor.redact(f"<{echoed}>")
 
 
 def test_scrubs_the_longest_first() -> None:
     """Where one secret begins another, nothing of the longer one is left."""
     redactor = Redactor()
-    redactor.learn("secret-a")
-    redactor.learn("secret-a-and-more")
-    assert f"{MASK} {MASK}" == redactor.scrub("secret-a-and-more secret-a")
+    redactor.add_secret("secret-a")
+    redactor.add_secret("secret-a-and-more")
+    assert f"{MASK} {MASK}" == redactor.redact("secret-a-and-more secret-a")
 
 
 def test_very_short_values_are_no_secrets() -> None:
     """A value of five characters is not masked, for it would garble every line."""
     redactor = Redactor()
-    redactor.learn("error")
-    assert redactor.scrub("an error") == "an error"
+    redactor.add_secret("error")
+    assert redactor.redact("an error") == "an error"
 
 
 def test_knows_old_and_new_value_of_a_rotated_file(tmp_path: Path) -> None:
@@ -303,10 +303,10 @@ def test_knows_old_and_new_value_of_a_rotated_file(tmp_path: Path) -> None:
     secret = Secret("access_key", redactor, file=file)
     file.write_text("old-value\n")
     secret.read()
-    assert f"{MASK} new-value" == redactor.scrub("old-value new-value")
+    assert f"{MASK} new-value" == redactor.redact("old-value new-value")
     file.write_text("new-value\n")
     secret.read()
-    assert f"{MASK} {MASK}" == redactor.scrub("old-value new-value")
+    assert f"{MASK} {MASK}" == redactor.redact("old-value new-value")
 
 
 @given(st.lists(st.text("ab+.*\\", min_size=6), min_size=1), st.text("ab+.*\\"), st.text("ab+.*\\"))
@@ -314,8 +314,8 @@ def test_no_known_secret_survives(secrets: list[str], before: str, after: str) -
     """Whatever secrets are known, and however they overlap, none is left whole in a text."""
     redactor = Redactor()
     for secret in secrets:
-        redactor.learn(secret)
-    shown = redactor.scrub("".join(f"{before}{secret}{after}" for secret in secrets))
+        redactor.add_secret(secret)
+    shown = redactor.redact("".join(f"{before}{secret}{after}" for secret in secrets))
     assert not [secret for secret in secrets if secret in shown]
 
 

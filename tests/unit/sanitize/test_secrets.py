@@ -17,7 +17,7 @@ def redactor(*known: str) -> Redactor:
     """Returns a redactor that knows these values."""
     made = Redactor()
     for value in known:
-        made.learn(value)
+        made.add_secret(value)
     return made
 
 
@@ -37,7 +37,7 @@ def redactor(*known: str) -> Redactor:
 )
 def test_a_secret_is_masked_in_every_form(known: str, echo: str) -> None:
     """A known secret is taken out as it is, quoted, encoded, and by the parts of a URL that are secret."""
-    shown = redactor(known).scrub(f"before {echo} after")
+    shown = redactor(known).redact(f"before {echo} after")
     assert echo not in shown
     assert MASK in shown
 
@@ -45,26 +45,26 @@ def test_a_secret_is_masked_in_every_form(known: str, echo: str) -> None:
 @pytest.mark.parametrize("text", ["", "nothing of note", "dynamiq_acc_", "the services are down"])
 def test_other_texts_stay(text: str) -> None:
     """Texts without a secret stay as they are, also where they share words with one."""
-    assert text == redactor(KEY, URL).scrub(text)
+    assert text == redactor(KEY, URL).redact(text)
 
 
 def test_the_longer_of_two_secrets_leaves_no_rest() -> None:
     """Where one secret begins with another, nothing of the longer one is left."""
-    shown = redactor("secret-1", "secret-1-and-more").scrub("secret-1-and-more, secret-1")
+    shown = redactor("secret-1", "secret-1-and-more").redact("secret-1-and-more, secret-1")
     assert f"{MASK}, {MASK}" == shown
 
 
 def test_short_values_are_not_searched_for() -> None:
     """A value too short to be a secret does not garble every line."""
-    assert redactor("abc").scrub("abc is as easy as") == "abc is as easy as"
+    assert redactor("abc").redact("abc is as easy as") == "abc is as easy as"
 
 
 def test_a_secret_that_was_learnt_later_is_masked_too() -> None:
     """What is learnt after the first use counts from then on."""
     known = redactor(KEY)
-    assert known.scrub("rotated-key") == "rotated-key"
-    known.learn("rotated-key")
-    assert known.scrub("rotated-key") == MASK
+    assert known.redact("rotated-key") == "rotated-key"
+    known.add_secret("rotated-key")
+    assert known.redact("rotated-key") == MASK
 
 
 def test_a_file_is_read_afresh(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_file_is_read_afresh(tmp_path: Path) -> None:
     assert secret.read() == "first-value"
     file.write_text("second-value\n")
     assert secret.read() == "second-value"
-    assert known.scrub("first-value second-value") == f"{MASK} {MASK}"
+    assert known.redact("first-value second-value") == f"{MASK} {MASK}"
 
 
 def test_the_mark_of_an_editor_is_no_part_of_a_secret(tmp_path: Path) -> None:
@@ -114,11 +114,12 @@ def test_a_secret_does_not_show_itself() -> None:
 def test_scrubs_what_is_escaped_in_json(secret: str, *, ascii_only: bool) -> None:
     """A secret that somebody echoes within JSON is known in its escaped form, too."""
     assert (
-        redactor(secret).scrub(json.dumps({"key": secret}, ensure_ascii=ascii_only)) == f'{{"key": "{MASK}"}}'
+        redactor(secret).redact(json.dumps({"key": secret}, ensure_ascii=ascii_only))
+        == f'{{"key": "{MASK}"}}'
     )
 
 
 def test_scrubs_what_a_signing_secret_encodes() -> None:
     """The text that the base64 of a signing secret stands for is as secret."""
     known = redactor("whsec_bWFkZS11cC1zZWNyZXQ=")
-    assert known.scrub("it is made-up-secret") == f"it is {MASK}"
+    assert known.redact("it is made-up-secret") == f"it is {MASK}"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.strategies import any_text
-from watcher.sanitize.text import cut, multiline, printable
+from watcher.sanitize.text import clean_lines, one_line, truncate
 
 
 @pytest.mark.parametrize(
@@ -27,23 +27,23 @@ from watcher.sanitize.text import cut, multiline, printable
 )
 def test_printable(given: str, expected: str) -> None:
     """Every kind of character that would act is taken out or made visible."""
-    assert expected == printable(given)
+    assert expected == one_line(given)
 
 
 @settings(deadline=None)
 @given(any_text)
 def test_printable_is_one_harmless_line(text: str) -> None:
     """Whatever comes in, nothing that controls, formats or breaks a line comes out."""
-    shown = printable(text)
+    shown = one_line(text)
     assert set() == {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert shown == printable(shown)
+    assert shown == one_line(shown)
 
 
 def test_multiline_keeps_lines_and_indentation() -> None:
     """Lines, indentation and single blank lines survive; floods of either do not."""
-    assert multiline("\n\r\na\r\n\tb   c\n\n \n\n\nd\x0b\n") == "a\n    b c\n\nd"
-    assert multiline(" " * 500 + "far") == " " * 16 + "far"
-    assert multiline(" \n\t\n\u200b") == ""
+    assert clean_lines("\n\r\na\r\n\tb   c\n\n \n\n\nd\x0b\n") == "a\n    b c\n\nd"
+    assert clean_lines(" " * 500 + "far") == " " * 16 + "far"
+    assert clean_lines(" \n\t\n\u200b") == ""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_multiline_keeps_lines_and_indentation() -> None:
 )
 def test_cut(text: str, limit: int, expected: str) -> None:
     """What is missing is counted, within the limit where that has room for it."""
-    assert expected == cut(text, limit)
+    assert expected == truncate(text, limit)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_cut(text: str, limit: int, expected: str) -> None:
 )
 def test_cut_counts_what_was_missing_before(text: str, limit: int, expected: str) -> None:
     """Of a text that is only a beginning the note counts the characters of the whole."""
-    assert expected == cut(text, limit, missing=7)
+    assert expected == truncate(text, limit, missing=7)
 
 
 @settings(deadline=None)
@@ -78,6 +78,6 @@ def test_cut_measures_with_the_given_size(text: str, limit: int) -> None:
     def size(shown: str) -> int:
         return len(shown.replace("&", "&amp;"))
 
-    shown = cut(text, limit, size=size)
+    shown = truncate(text, limit, size=size)
     assert size(shown) <= limit
     assert (shown == text) == (size(text) <= limit)

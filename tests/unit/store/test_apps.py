@@ -20,7 +20,7 @@ from tests.support.builders import (
     sight,
 )
 from watcher.models import AppEvent, Failure, Route
-from watcher.store import Health, Retry, Sent, Store, queries
+from watcher.store import IncidentChange, Retry, Sent, Store, queries
 from watcher.store.migrations import open_reader
 from watcher.store.results import AppStanding
 
@@ -35,14 +35,14 @@ FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
 
 async def fail(
     store: Store, *, since: float, now: float, code: str = "timeout", routes: tuple[Route, ...] = BOTH
-) -> Health:
+) -> IncidentChange:
     """Records that the app could not be polled; it is told of after two minutes."""
     return await store.record_failure(
         APP, routes, status=None, code=code, message="slow", since=since, alert_after=120.0, now=now
     )
 
 
-async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> Health:
+async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> IncidentChange:
     """Records that the app was polled whole."""
     return await store.record_success(APP, routes, hidden=frozenset(), now=now)
 
@@ -80,12 +80,12 @@ async def test_a_recovery_is_told_once_with_the_same_since_across_restarts(path:
     async with open_store(path) as store:
         restarted = NOW + 300
         again = await fail(store, since=restarted, now=restarted + 500, code="http_500")
-        assert Health(None) == again
+        assert IncidentChange(None) == again
     async with open_store(path) as store:
         recovered = await succeed(store, now=NOW + 900)
         assert recovered.failure is not None
         assert (NOW, "http_500") == (recovered.failure.since, recovered.failure.code)
-        assert Health(None) == await succeed(store, now=NOW + 901)
+        assert IncidentChange(None) == await succeed(store, now=NOW + 901)
         (delivery,) = await claim(store, "webhook", now=NOW + 900)
     assert (RECOVERED, recovered.failure) == (delivery.event.type, event_of(delivery, AppEvent).failure)
 
@@ -128,8 +128,8 @@ async def test_a_short_failure_is_nobodys_business(path: Path) -> None:
     """An app that recovers before it was told of is not told of at all, and its time starts anew."""
     async with open_store(path) as store:
         await fail(store, since=NOW, now=NOW + 100)
-        assert Health(None) == await succeed(store, now=NOW + 110)
-        assert Health(None, alert_at=NOW + 230) == await fail(store, since=NOW + 110, now=NOW + 200)
+        assert IncidentChange(None) == await succeed(store, now=NOW + 110)
+        assert IncidentChange(None, alert_at=NOW + 230) == await fail(store, since=NOW + 110, now=NOW + 200)
     assert [] == outbox(path)
 
 
@@ -140,7 +140,7 @@ async def test_an_app_that_never_worked_counts_from_the_start_of_the_process(pat
     async with open_store(path) as store:
         restarted = NOW + 110
         early = await fail(store, since=restarted, now=restarted + 119)
-        assert Health(None, alert_at=restarted + 120) == early
+        assert IncidentChange(None, alert_at=restarted + 120) == early
         told = await fail(store, since=restarted, now=restarted + 120)
     assert told.failure is not None
     assert restarted == told.failure.since
@@ -184,8 +184,8 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
     assert [("run-1", "q1", "Approve?")] == [
         (request.run_id, request.request_id, request.fingerprint) for request in state.known
     ]
-    assert ({"run-8": NOW, "run-9": NOW}, False) == (state.hidden, state.first_poll)
-    assert ((), {}, True) == (other.known, other.hidden, other.first_poll)
+    assert ({"run-8": NOW, "run-9": NOW}, False) == (state.invisible, state.first_poll)
+    assert ((), {}, True) == (other.known, other.invisible, other.first_poll)
 
 
 async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
@@ -193,9 +193,9 @@ async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
     async with open_store(path) as store:
         await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-8"}), now=NOW)
         await fail(store, since=NOW, now=NOW)
-        assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).hidden
+        assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).invisible
         await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-9"}), now=NOW + 5)
-        assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).hidden
+        assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).invisible
 
 
 async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> None:

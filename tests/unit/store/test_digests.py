@@ -26,22 +26,22 @@ from tests.support.builders import (
 )
 from watcher.models import (
     APPROVAL,
-    Change,
     Delivery,
     Digest,
     DigestEntry,
     DigestEvent,
+    MessageRef,
     Outcome,
-    Receipt,
     Reminder,
+    ResolvedRequest,
     Route,
 )
-from watcher.store import Dead, Retry, Sent, Store, Terms
+from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store
 
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
-TERMS = Terms(remind_after=(1800.0,))
+TERMS = NotifierPolicy(remind_after=(1800.0,))
 GATHERED = replace(PEOPLE, digests=True)
 TABLES = ("requests", "events", "deliveries", "digest_members")
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
@@ -56,9 +56,9 @@ async def many(store: Store, count: int, *, routes: Iterable[Route] = (GATHERED,
 async def gathered(store: Store, count: int = 4) -> Delivery:
     """Records a digest of so many requests, sends it, and returns it as it was sent."""
     await many(store, count)
-    await store.release(APP.name, digest_above=2, now=NOW + 1)
+    await store.release_held(APP.name, digest_above=2, now=NOW + 1)
     (digest,) = await claim(store, "slack", now=NOW + 1)
-    await settle(store, Sent(digest.id, Receipt({"channel": "C1", "ts": "1"})), now=NOW + 2)
+    await settle(store, Sent(digest.id, MessageRef({"channel": "C1", "ts": "1"})), now=NOW + 2)
     return digest
 
 
@@ -72,7 +72,9 @@ async def finish(
     store: Store, *numbers: int, outcome: Outcome = "answered", now: float = NOW + 60
 ) -> list[str]:
     """Records that requests ended and returns the types of what became stale."""
-    changes = [Change(await known(store, f"run-{number}"), outcome, "completed") for number in numbers]
+    changes = [
+        ResolvedRequest(await known(store, f"run-{number}"), outcome, "completed") for number in numbers
+    ]
     recorded = await store.record_changes(APP, (GATHERED, MACHINE), ended=changes, now=now)
     return [stale.type for stale in recorded.superseded if stale.notifier == "slack"]
 
@@ -104,9 +106,9 @@ async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(path: Pat
         await many(store, 2)
         held = await claim(store, "slack")
         at_once = await claim(store, "webhook")
-        assert await store.release(APP.name, digest_above=2, now=NOW + 1)
+        assert await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         released = await claim(store, "slack", now=NOW + 1)
-        assert not await store.release(APP.name, digest_above=2, now=NOW + 2)
+        assert not await store.release_held(APP.name, digest_above=2, now=NOW + 2)
     assert ([], ["run-1", "run-2"]) == (list(held), run_ids(at_once))
     assert ["run-1", "run-2"] == run_ids(released)
 
@@ -115,7 +117,7 @@ async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
     """People get one message for all, programs still one for each."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (delivery,) = await claim(store, "slack", now=NOW + 1)
         assert 3 == len(await claim(store, "webhook", now=NOW + 1))
     digest = digest_of(delivery)
@@ -134,7 +136,7 @@ async def test_the_limit(path: Path, above: int, expected: int) -> None:
     """So many as the limit are told one by one, and with 0 always."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=above, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=above, now=NOW + 1)
         assert expected == len(await claim(store, "slack", now=NOW + 1))
 
 
@@ -144,7 +146,7 @@ async def test_what_a_killed_process_held_is_released_by_the_next(path: Path) ->
         await many(store, 3)
     async with open_store(path) as store:
         assert [] == list(await claim(store, "slack", now=NOW + 60))
-        await store.release(APP.name, digest_above=2, now=NOW + 60)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 60)
         assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 60))
 
 
@@ -153,9 +155,9 @@ async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
     late = replace(GATHERED, after=600.0)
     async with open_store(path) as store:
         await many(store, 3, routes=(late,))
-        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == list(await claim(store, "slack", now=NOW + 599))
-        change = Change(await known(store, "run-2"), "answered", "completed")
+        change = ResolvedRequest(await known(store, "run-2"), "answered", "completed")
         await store.record_changes(APP, (late,), ended=[change], now=NOW + 60)
         due = await claim(store, "slack", now=NOW + 600)
     assert [(NEWS, 3, 2)] == counts(due)
@@ -169,7 +171,7 @@ async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> Non
         await many(store, 3, routes=(late,))
         for number in range(4, 7):
             await sight(store, make_sighting(f"run-{number}"), routes=(late,), now=NOW + 3600 + number)
-        await store.release(APP.name, digest_above=2, now=NOW + 3610)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 3610)
         told = [await claim(store, "slack", now=NOW + at) for at in (3610, 4205, 4206)]
     assert [[(NEWS, 3, 3)], [], [(NEWS, 3, 3)]] == [counts(due) for due in told]
 
@@ -195,7 +197,7 @@ async def test_a_digest_is_followed_as_its_requests_end(path: Path) -> None:
         await finish(store, 1, 2)
         (first,) = await settle(store, now=NOW + 61)
         assert [(END, 4, 2)] == counts([first])
-        assert Receipt({"channel": "C1", "ts": "1"}) == first.first
+        assert MessageRef({"channel": "C1", "ts": "1"}) == first.first_message
         await settle(store, Sent(first.id, None), now=NOW + 62)
         await finish(store, 3, outcome="canceled", now=NOW + 70)
         await finish(store, 4, outcome="failed", now=NOW + 80)
@@ -221,7 +223,7 @@ async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(path: Path) -
 
 async def test_later_edits_go_to_the_message_that_is_there(path: Path) -> None:
     """Where a follow-up was posted afresh, the next one finds that message and not the one that is gone."""
-    anew = Receipt({"channel": "C1", "ts": "2"})
+    anew = MessageRef({"channel": "C1", "ts": "2"})
     async with open_store(path) as store:
         await gathered(store)
         await finish(store, 1)
@@ -229,7 +231,7 @@ async def test_later_edits_go_to_the_message_that_is_there(path: Path) -> None:
         await settle(store, Sent(first.id, anew), now=NOW + 62)
         await finish(store, 2, now=NOW + 70)
         (second,) = await settle(store, now=NOW + 71)
-    assert anew == second.first
+    assert anew == second.first_message
 
 
 async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
@@ -242,18 +244,18 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
         (reminder,) = await settle(store, now=NOW + 1800)
         assert [(REMINDER, 4, 3)] == counts([reminder])
         assert Reminder(1, 1) == event_of(reminder, DigestEvent).reminder
-        await settle(store, Sent(reminder.id, Receipt({"channel": "C1", "ts": "3"})), now=NOW + 1801)
+        await settle(store, Sent(reminder.id, MessageRef({"channel": "C1", "ts": "3"})), now=NOW + 1801)
         await finish(store, 2, 3, 4, now=NOW + 1900)
         (last,) = await settle(store, now=NOW + 1901)
     assert [(END, 4, 0)] == counts([last])
-    assert (Receipt({"channel": "C1", "ts": "3"}),) == last.reminders
+    assert (MessageRef({"channel": "C1", "ts": "3"}),) == last.reminders
 
 
 async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(path: Path) -> None:
     """The digest was given up, a reminder of it came through: that is how people know of the requests."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=2, now=NOW)
+        await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await claim(store, "slack", now=NOW)
         await settle(store, Dead(digest.id, "x"), now=NOW + 5)
         (reminder,) = await claim(store, "slack", now=NOW + 1800)
@@ -274,7 +276,7 @@ async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(path: Path
     """People hear nothing of what came and went while they could not be told."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == await finish(store, 1, 2)
         assert [NEWS] == await finish(store, 3)
     assert [("slack", NEWS, "superseded")] == [row for row in outbox(path) if row[0] == "slack"]
@@ -284,7 +286,7 @@ async def test_a_digest_that_fails_is_dropped_when_all_is_over(path: Path) -> No
     """A digest that was under way when the last request ended and was not accepted is not tried again."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (digest,) = await claim(store, "slack", now=NOW + 1)
         await finish(store, 1, 2, 3)
         assert [] == await settle(store, Retry(digest.id, "x", NOW + 90), now=NOW + 61)
@@ -296,7 +298,7 @@ async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(path: 
     quiet = replace(GATHERED, resolved=False)
     async with open_store(path) as store:
         await gathered(store)
-        change = Change(await known(store, "run-1"), "answered", "completed")
+        change = ResolvedRequest(await known(store, "run-1"), "answered", "completed")
         await store.record_changes(APP, (quiet,), ended=[change], now=NOW + 60)
         assert [] == await settle(store, now=NOW + 61)
 
@@ -306,7 +308,7 @@ async def test_a_request_of_a_digest_that_ended_while_held_is_not_in_it(path: Pa
     async with open_store(path) as store:
         await many(store, 4)
         await finish(store, 1, now=NOW + 1)
-        await store.release(APP.name, digest_above=2, now=NOW + 2)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 2)
         assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 2))
 
 
@@ -319,7 +321,7 @@ async def test_a_digest_is_kept_as_long_as_one_of_it_waits(path: Path) -> None:
         await store.prune(before=NOW + DAY)
         await finish(store, 3, now=NOW + DAY)
         (last,) = await settle(store, now=NOW + DAY)
-        assert Receipt({"channel": "C1", "ts": "1"}) == last.first
+        assert MessageRef({"channel": "C1", "ts": "1"}) == last.first_message
         await settle(store, Sent(last.id, None), now=NOW + DAY)
         await accept_all(store, now=NOW + DAY)
         await store.prune(before=NOW + 3 * DAY)
@@ -333,7 +335,7 @@ async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
     """A digest whose answer was lost may stand in the channel, so how its requests ended is told."""
     async with open_store(path) as store:
         await many(store, 3)
-        await store.release(APP.name, digest_above=2, now=NOW + 1)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (digest,) = await claim(store, "slack", now=NOW + 1)
         await settle(store, Retry(digest.id, "no answer", NOW + 500, doubtful=True), now=NOW + 2)
         await finish(store, 1, 2, 3)
@@ -358,7 +360,7 @@ async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(pa
     async with open_store(path) as store:
         await many(store, 2, routes=[GATHERED])
         await sight(store, make_sighting("run-3"), routes=[GATHERED], now=NOW + 9)
-        await store.release(APP.name, digest_above=2, now=NOW + 9)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 9)
         (digest,) = await claim(store, "slack", now=NOW + 9)
     with closing(sqlite3.connect(path)) as connection:
         alone = (
@@ -373,7 +375,7 @@ async def test_what_a_digest_says_of_a_request(path: Path) -> None:
     sightings = [replace(make_sighting(f"run-{number}"), link=f"https://x/{number}") for number in (1, 2, 3)]
     async with open_store(path) as store:
         await sight(store, *sightings, routes=[GATHERED])
-        await store.release(APP.name, digest_above=2, now=NOW)
+        await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await claim(store, "slack")
         await settle(store, Sent(digest.id, None), now=NOW)
         await finish(store, 1, 2, 3)
@@ -387,7 +389,7 @@ async def test_nobody_is_reminded_of_a_digest_that_is_over(path: Path) -> None:
     """A digest that was under way when all of it ended is followed by its end and by no reminder."""
     async with open_store(path) as store:
         await many(store, 3, routes=[GATHERED])
-        await store.release(APP.name, digest_above=2, now=NOW)
+        await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await settle(store, now=NOW)
         await finish(store, 1, 2, 3)
         (ended,) = await settle(store, Sent(digest.id, None), now=NOW + 61)

@@ -19,12 +19,12 @@ from tests.support.builders import (
     sight,
 )
 from watcher.models import NotifierEvent, NotifierFailure
-from watcher.store import Claim, Result, Retry, Sent, Store, Terms
+from watcher.store import Claim, NotifierPolicy, Result, Retry, Sent, Store
 
 pytestmark = pytest.mark.anyio
 
 FAILING, RECOVERED = "watcher.notifier_failing", "watcher.notifier_recovered"
-TERMS = Terms(alert_after=120.0, others=(PEOPLE,))
+TERMS = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
 
 
 async def settle(store: Store, *results: Result, now: float) -> Claim:
@@ -109,7 +109,7 @@ async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
-        terms = Terms(alert_after=120.0, others=(MACHINE,))
+        terms = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
         await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, terms=terms)
         await end(store, routes=[PEOPLE], now=NOW + 2)
         await sight(store, make_sighting("run-2"), routes=[PEOPLE], now=NOW + 5000)
@@ -144,7 +144,7 @@ async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(path: Pat
 
 async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
     """A notifier without others is recorded as failing all the same, once, for the log."""
-    alone = Terms(alert_after=120.0)
+    alone = NotifierPolicy(alert_after=120.0)
     async with open_store(path) as store:
         await fail(store)
         told = [

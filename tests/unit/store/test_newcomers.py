@@ -31,7 +31,7 @@ OTHER = App("sales", "https://sales.example")
 
 async def welcome(store: Store, *routes: Route, now: float = NOW + 100) -> dict[str, int]:
     """Starts with these notifiers for the app."""
-    return await store.welcome([(APP, routes), (OTHER, routes)], now=now)
+    return await store.backfill_new_notifiers([(APP, routes), (OTHER, routes)], now=now)
 
 
 async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
@@ -74,11 +74,11 @@ async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
     people = replace(PEOPLE, digests=True)
     async with open_store(path) as store:
         await sight(store, *(make_sighting(f"run-{number}") for number in range(3)), routes=[people])
-        await store.release(APP.name, digest_above=2, now=NOW)
+        await store.release_held(APP.name, digest_above=2, now=NOW)
         other = replace(people, notifier="leads")
         assert {"leads": 3} == await welcome(store, people, other)
         assert () == await claim(store, "leads", now=NOW + 100)
-        await store.release(APP.name, digest_above=2, now=NOW + 101)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 101)
         (told,) = await claim(store, "leads", now=NOW + 101)
     assert 3 == event_of(told, DigestEvent).digest.waiting
 

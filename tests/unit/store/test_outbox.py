@@ -67,7 +67,7 @@ async def test_a_clock_that_is_set_changes_no_wait(path: Path) -> None:
         await store.settle_and_claim(
             "webhook", [Retry(news.id, "x", NOW + 30)], limit=0, now=NOW, pause_until=NOW + 40
         )
-        await store.shift_deliveries(-hour)
+        await store.shift_timestamps(-hour)
         now = NOW - hour
         assert NOW + 40 - hour == (await store.settle_and_claim("webhook", (), limit=9, now=now + 39)).wake_at
         (again,) = await claim(store, "webhook", now=now + 40)
@@ -84,7 +84,7 @@ async def test_a_clock_that_is_set_does_not_touch_what_is_finished(path: Path) -
         await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=0, now=NOW)
         with closing(sqlite3.connect(path)) as connection:
             before = connection.execute("SELECT * FROM deliveries").fetchall()
-            await store.shift_deliveries(1000.0)
+            await store.shift_timestamps(1000.0)
             assert before == connection.execute("SELECT * FROM deliveries").fetchall()
 
 
@@ -209,7 +209,7 @@ async def test_only_the_dead_are_put_back(path: Path) -> None:
             await claim(store, notifier)
             await store.settle_and_claim(notifier, [result], limit=0, now=NOW)
         with closing(open_beside(path)) as beside:
-            outbox_work.put_back(beside, [1, 2], NOW + DAY)
+            outbox_work.requeue(beside, [1, 2], NOW + DAY)
         (again,) = await claim(store, "slack", now=NOW + DAY)
         assert () == await claim(store, "webhook", now=NOW + DAY)
     assert (1, 1, NOW + DAY) == (again.id, again.attempt, again.due_at)
@@ -226,7 +226,7 @@ async def test_people_are_not_told_of_what_is_over_by_putting_it_back(
         await store.settle_and_claim(route.notifier, [Dead(news.id, "no")], limit=0, now=NOW)
         await end(store, routes=[])
         with closing(open_beside(path)) as beside:
-            outbox_work.put_back(beside, [news.id], NOW + DAY)
+            outbox_work.requeue(beside, [news.id], NOW + DAY)
     assert [(route.notifier, NEWS, state)] == outbox(path)
 
 
@@ -234,8 +234,8 @@ async def test_what_a_removed_notifier_was_to_send_is_given_up(path: Path) -> No
     """Deliveries of notifiers that are no longer configured end dead, with the reason; others stay."""
     async with open_store(path) as store:
         await sight(store)
-        retired = await store.retire(["webhook"], now=NOW)
-        assert [] == await store.retire(["webhook"], now=NOW)
+        retired = await store.dead_letter_removed(["webhook"], now=NOW)
+        assert [] == await store.dead_letter_removed(["webhook"], now=NOW)
     assert [("slack", "dead", "the notifier is no longer configured")] == [
         (record.notifier, record.state, record.last_error) for record in retired
     ]
@@ -293,12 +293,16 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path)
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
     async with open_store(path) as store:
-        await store.withhold([APP.name, "other"])
+        await store.hold_until_polled([APP.name, "other"])
         await sight(store, make_sighting("run-2"), routes=[PEOPLE])
         at_first = await claim(store, "slack")
-        assert not store.seen("other")
+        assert not store.mark_polled("other")
         of_another = await claim(store, "slack")
-        assert [True, False, False] == [store.seen(APP.name), store.seen(APP.name), store.seen()]
+        assert [True, False, False] == [
+            store.mark_polled(APP.name),
+            store.mark_polled(APP.name),
+            store.mark_polled(),
+        ]
         then = await claim(store, "slack")
     assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
 
@@ -308,13 +312,13 @@ async def test_what_is_about_an_app_that_is_not_watched_is_kept_for_when_it_is(p
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
     async with open_store(path) as store:
-        await store.withhold(["other"])
-        store.seen()
+        await store.hold_until_polled(["other"])
+        store.mark_polled()
         assert () == await claim(store, "slack")
         assert 0 == await store.undelivered(["other"], ["slack"], now=NOW)
     async with open_store(path) as store:
-        await store.withhold([APP.name])
-        store.seen(APP.name)
+        await store.hold_until_polled([APP.name])
+        store.mark_polled(APP.name)
         assert ["run-1"] == run_ids(await claim(store, "slack"))
 
 
@@ -322,9 +326,9 @@ async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
     """A dead delivery that comes back is given out, whether or not it was held for the end of a poll."""
     async with open_store(path) as store:
         await sight(store, routes=[replace(PEOPLE, digests=True)])
-        (dead,) = await store.retire([], now=NOW)
+        (dead,) = await store.dead_letter_removed([], now=NOW)
         with closing(open_beside(path)) as connection, connection:
-            outbox_work.put_back(connection, [dead.id], NOW)
+            outbox_work.requeue(connection, [dead.id], NOW)
         assert ["run-1"] == run_ids(await claim(store, "slack"))
 
 
@@ -332,9 +336,9 @@ async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
     """Whatever is withheld can be let go at once."""
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
-        await store.withhold([APP.name])
+        await store.hold_until_polled([APP.name])
         assert () == await claim(store, "slack")
-        assert store.seen()
+        assert store.mark_polled()
         assert ["run-1"] == run_ids(await claim(store, "slack"))
 
 

@@ -23,28 +23,30 @@ from tests.support.builders import (
     reminder_of,
     sight,
 )
-from watcher.models import Delivery, Receipt, RequestEvent, Route
-from watcher.store import Dead, Retry, Sent, Store, Terms, queries
+from watcher.models import Delivery, MessageRef, RequestEvent, Route
+from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store, queries
 from watcher.store.migrations import open_reader
 
 pytestmark = pytest.mark.anyio
 
 MINUTE, HOUR = 60.0, 3600.0
 AGES = (30 * MINUTE, 2 * HOUR, 8 * HOUR)
-TERMS = Terms(remind_after=AGES)
+TERMS = NotifierPolicy(remind_after=AGES)
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
 
 
-async def take(store: Store, now: float, notifier: str = "slack", terms: Terms = TERMS) -> list[Delivery]:
+async def take(
+    store: Store, now: float, notifier: str = "slack", terms: NotifierPolicy = TERMS
+) -> list[Delivery]:
     """Gives out what is due."""
     return list((await store.settle_and_claim(notifier, (), limit=100, now=now, terms=terms)).deliveries)
 
 
-async def send(store: Store, now: float, notifier: str = "slack", terms: Terms = TERMS) -> list[str]:
+async def send(store: Store, now: float, notifier: str = "slack", terms: NotifierPolicy = TERMS) -> list[str]:
     """Sends everything that is due now and returns it: a type, or for reminders `1 of 3`."""
     told = []
     while due := await take(store, now, notifier, terms):
-        results = [Sent(delivery.id, Receipt({"ts": str(delivery.id)})) for delivery in due]
+        results = [Sent(delivery.id, MessageRef({"ts": str(delivery.id)})) for delivery in due]
         await store.settle_and_claim(notifier, results, limit=0, now=now, terms=terms)
         told += [_name(delivery) for delivery in due]
     return told
@@ -75,7 +77,7 @@ async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
         (reminder,) = await take(store, NOW + AGES[0])
     assert NOW + AGES[0] == claim.wake_at
     assert (NOW + AGES[0], NOW + AGES[0]) == (reminder.event.at, reminder.due_at)
-    assert Receipt({"ts": "1"}) == reminder.first
+    assert MessageRef({"ts": "1"}) == reminder.first_message
     assert "run-1" == event_of(reminder, RequestEvent).run.id
 
 
@@ -145,7 +147,7 @@ async def test_a_notifier_that_was_away_is_not_flooded(path: Path) -> None:
 
 async def test_a_reminder_just_missed_is_made_up_for(path: Path) -> None:
     """A message that is seconds late, by the pace of a channel say, costs no reminder."""
-    terms = Terms(remind_after=(1.0, 2.0))
+    terms = NotifierPolicy(remind_after=(1.0, 2.0))
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
         told = await send(store, NOW + 4, terms=terms)
@@ -181,8 +183,8 @@ async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
     async with open_store(path) as store:
         await sight(store)
         await send(store, NOW + 5)
-        await send(store, NOW + 5, "webhook", Terms())
-        assert [] == await send(store, NOW + 9 * HOUR, "webhook", Terms())
+        await send(store, NOW + 5, "webhook", NotifierPolicy())
+        assert [] == await send(store, NOW + 9 * HOUR, "webhook", NotifierPolicy())
         assert ["1 of 3"] == (await send(store, NOW + 31 * MINUTE))
 
 
@@ -200,7 +202,7 @@ async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
         await sight(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, (HOUR,))
-        new = Terms(remind_after=(HOUR,))
+        new = NotifierPolicy(remind_after=(HOUR,))
         assert [[], ["1 of 1"]] == [await send(store, NOW + at, terms=new) for at in (AGES[0], HOUR)]
         assert [] == await plan(store, NOW + HOUR + 1, (HOUR,))
         assert [] == await send(store, NOW + 9 * HOUR, terms=new)
@@ -251,7 +253,7 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
     """Who configures reminders gets them for what waits already, but only for what was told."""
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
-        await send(store, NOW + 5, terms=Terms())
+        await send(store, NOW + 5, terms=NotifierPolicy())
         await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=HOUR)])
         assert [] == await plan(store, NOW + 10, AGES)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])

@@ -26,7 +26,7 @@ from tests.support.builders import (
     records,
     sight,
 )
-from watcher.models import App, Change, Receipt, RequestEvent, Route, Sighting
+from watcher.models import App, MessageRef, NewRequest, RequestEvent, ResolvedRequest, Route
 from watcher.store import Claim, Dead, Retry, Sent
 
 pytestmark = pytest.mark.anyio
@@ -54,13 +54,13 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     request = replace(make_request(params={"amount": 620, "deep": [None]}), editable_params=("amount",))
     run = replace(make_run(), user_id="u", session_id="s", input={"text": "hello"})
     async with open_store(path) as store:
-        await sight(store, Sighting(run, request, "https://ui.example/run-1", (2, 3)))
+        await sight(store, NewRequest(run, request, "https://ui.example/run-1", (2, 3)))
         (delivery,) = await claim(store, "slack")
     event = event_of(delivery, RequestEvent)
     assert (APP, run, request) == (event.app, event.run, event.request)
     assert (NEWS, NOW, NOW) == (event.type, event.at, event.first_seen_at)
     assert ("https://ui.example/run-1", (2, 3)) == (event.link, event.position)
-    assert (1, NOW, None) == (delivery.attempt, delivery.due_at, delivery.first)
+    assert (1, NOW, None) == (delivery.attempt, delivery.due_at, delivery.first_message)
 
 
 async def test_the_same_request_is_recorded_once(path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_the_same_request_is_recorded_once(path: Path) -> None:
         pytest.param(make_sighting(prompt="Approve it all?"), id="content"),
     ],
 )
-async def test_another_identity_is_another_request(path: Path, other: Sighting) -> None:
+async def test_another_identity_is_another_request(path: Path, other: NewRequest) -> None:
     """Run, request id and content tell requests apart, each alone."""
     async with open_store(path) as store:
         await sight(store)
@@ -146,14 +146,14 @@ async def test_people_not_told_yet_are_spared_and_machines_hear_both(path: Path)
 
 async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) -> None:
     """The end reaches who was told, with outcome, status and the receipt of the first message."""
-    receipt = Receipt({"channel": "C1", "ts": "1.5"})
+    receipt = MessageRef({"channel": "C1", "ts": "1.5"})
     async with open_store(path) as store:
         await sight(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, receipt)], limit=1, now=NOW)
         await end(store, routes=[PEOPLE])
         (ended,) = await claim(store, "slack", now=NOW + 10)
-    assert (END, receipt) == (ended.event.type, ended.first)
+    assert (END, receipt) == (ended.event.type, ended.first_message)
     event = event_of(ended, RequestEvent)
     resolution = event.resolution
     assert resolution is not None
@@ -169,7 +169,7 @@ async def test_a_request_ends_once(path: Path) -> None:
     """A request that ended already changes nothing when its end is reported again."""
     async with open_store(path) as store:
         await sight(store, routes=[MACHINE])
-        change = Change(await known(store), "answered", "completed")
+        change = ResolvedRequest(await known(store), "answered", "completed")
         first = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
         again = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
     assert ((change,), ()) == (first.ended, again.ended)

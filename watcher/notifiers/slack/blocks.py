@@ -17,15 +17,15 @@ from watcher.messages import (
     Message,
     Row,
     Tone,
-    headline,
-    moment,
+    format_timestamp,
     more_items,
     more_rows,
-    shortened,
-    summary,
+    notification_line,
+    plain_text,
+    truncated,
 )
 from watcher.models import Json
-from watcher.sanitize.text import cut
+from watcher.sanitize.text import truncate
 
 HEADER_MAX: Final = 150
 TEXT_MAX: Final = 3000
@@ -73,7 +73,7 @@ _DOMAIN: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
 def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
     """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON, with what was cut said."""
     for body, value, rows in _STEPS:
-        shorter = shortened(message, body=body, value=value, rows=rows, size=_size)
+        shorter = truncated(message, body=body, value=value, rows=rows, size=_size)
         built = list(_blocks(shorter, mentions(message, mention)))
         if _size(json.dumps(built, ensure_ascii=False)) <= BLOCKS_MAX:
             break
@@ -85,9 +85,9 @@ def fallback(message: Message) -> str:
 
     The question comes first, for a telephone shows little more than a line.
     """
-    rest = summary(replace(message, body="")).split("\n")[1:]
-    text = "\n".join([headline(message), *rest])
-    return _escaped(cut(text, FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
+    rest = plain_text(replace(message, body="")).split("\n")[1:]
+    text = "\n".join([notification_line(message), *rest])
+    return _escaped(truncate(text, FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
 
 
 def plain(message: Message, mention: Sequence[str] = ()) -> str:
@@ -99,8 +99,12 @@ def plain(message: Message, mention: Sequence[str] = ()) -> str:
     link = f"\n<{message.link.translate(_IN_LINK)}|Open>" if message.link else ""
     link = link if _size(link) <= _LINK_MAX else ""
     room = TEXT_MAX - _size(called) - _size(link)
-    text = summary(replace(message, link=None))
-    return called + inert(cut(text, room, size=lambda text: _size(inert(text)))) + link
+    text = plain_text(replace(message, link=None))
+    return (
+        called
+        + neutralize_markup(truncate(text, room, size=lambda text: _size(neutralize_markup(text))))
+        + link
+    )
 
 
 def mentions(message: Message, mention: Sequence[str]) -> str:
@@ -119,7 +123,7 @@ def mentions(message: Message, mention: Sequence[str]) -> str:
     return called
 
 
-def inert(text: str) -> str:
+def neutralize_markup(text: str) -> str:
     """Returns the text so that `mrkdwn` shows it and does nothing else.
 
     Slack has no way to quote its characters for formatting, emoji and automatic links, so look-alikes
@@ -133,7 +137,7 @@ def inert(text: str) -> str:
 
 def _blocks(message: Message, called: str) -> Iterator[Json]:
     title = f"{_SIGNS[message.tone]} {message.title}"
-    yield {"type": "header", "text": _plain_text(cut(title, HEADER_MAX, size=_size))}
+    yield {"type": "header", "text": _plain_text(truncate(title, HEADER_MAX, size=_size))}
     if called:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
     if message.lead:
@@ -189,7 +193,7 @@ def _fact(fact: Fact, more: str) -> Json:
     """Returns a fact with what follows it; only `mrkdwn` shows a moment in the reader's own time."""
     if isinstance(fact.value, str):
         return _plain_text(f"{fact.label}: {fact.value}{more}")
-    date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{moment(fact.value)}>"
+    date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{format_timestamp(fact.value)}>"
     return {"type": "mrkdwn", "text": f"{fact.label}: {date}{more}"}
 
 

@@ -8,7 +8,7 @@ import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from watcher.models import Json
-from watcher.notifiers.http_post import beginning
+from watcher.notifiers.http_post import read_prefix
 from watcher.runs_api.decoding import parse_json
 
 ANSWER_MAX: Final = 1024 * 1024
@@ -17,7 +17,7 @@ _ANY_FORMAT: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
 
 
-class WaryClient(AsyncWebClient):
+class BoundedSlackClient(AsyncWebClient):
     """Follows no redirect, which would carry messages to another host, and reads no answer without end."""
 
     def __init__(
@@ -42,7 +42,7 @@ class WaryClient(AsyncWebClient):
             timeout=self._within,
         ) as response:
             good = response.status == 200  # noqa: PLR2004 - what Slack answers when it answers
-            body = await _whole(response) if good else await beginning(response, ANSWER_MAX)
+            body = await _whole(response) if good else await read_prefix(response, ANSWER_MAX)
             return {"data": _document(body), "headers": response.headers, "status_code": response.status}
 
 

@@ -11,14 +11,14 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from watcher import backoff
 from watcher.config.models import SlackConfig
-from watcher.messages import Message, briefly, render
-from watcher.models import Delivery, Json, Receipt
+from watcher.messages import Message, render, without_details
+from watcher.models import Delivery, Json, MessageRef
 from watcher.notifiers.base import DeliveryError
-from watcher.notifiers.http_post import WORTH_WAITING, post, refusal, trouble
+from watcher.notifiers.http_post import TRANSIENT_STATUSES, from_client_error, from_response, post
 from watcher.notifiers.slack.blocks import blocks, fallback, plain
-from watcher.notifiers.slack.client import WaryClient
+from watcher.notifiers.slack.client import BoundedSlackClient
 from watcher.sanitize.secrets import Redactor, Secret
-from watcher.sanitize.text import cut, printable
+from watcher.sanitize.text import one_line, truncate
 
 _UNREADABLE: Final = re.compile(
     r"invalid_(blocks|attachments|metadata|payload|arguments|array_arg|json|form_data)\w*"
@@ -130,8 +130,8 @@ class SlackNotifier:
     https://docs.slack.dev/apis/web-api/rate-limits#overview
     """
 
-    slots = 1
-    spacing = 1.0
+    max_concurrency = 1
+    min_interval = 1.0
     for_people = True
     digests = True
 
@@ -144,22 +144,22 @@ class SlackNotifier:
         clock: Callable[[], float],
     ) -> None:
         self.name = config.name
-        self.place = _place(config)
+        self.rate_limit_key = _place(config)
         self._config = config
         self._session = session
         self._timeout = request_timeout
         self._clock = clock
         self._redactor = Redactor()
 
-    async def send(self, delivery: Delivery) -> Receipt | None:
+    async def send(self, delivery: Delivery) -> MessageRef | None:
         """Posts one message, or edits those about what has ended. See `Notifier.send`."""
         message = render(delivery.event)
         more: dict[str, Json] = {"mrkdwn": False}
         if self._config.webhook_url is None:
             if delivery.event.type == "run.input_resolved" and await self._edited(delivery, message):
-                return delivery.first
+                return delivery.first_message
             more |= _metadata(delivery) | _thread(delivery)
-        return await self._say(self._post, message, more)
+        return await self._post_with_fallback(self._post, message, more)
 
     async def check(self) -> str:
         """Asks Slack whose token it is; a webhook cannot be asked. See `Notifier.check`."""
@@ -177,26 +177,26 @@ class SlackNotifier:
 
         Nobody is left with a question that looks as if it still waited. Editing twice changes nothing.
         """
-        edited = await self._edit(delivery, delivery.first, message)
+        edited = await self._edit(delivery, delivery.first_message, message)
         for receipt in delivery.reminders:
-            await self._edit(delivery, receipt, briefly(message, _REMINDER))
+            await self._edit(delivery, receipt, without_details(message, _REMINDER))
         return edited
 
-    async def _edit(self, delivery: Delivery, receipt: Receipt | None, message: Message) -> bool:
+    async def _edit(self, delivery: Delivery, receipt: MessageRef | None, message: Message) -> bool:
         if receipt is None or not {"channel", "ts"} <= receipt.values.keys():
             return False
         try:
-            await self._say(self._update, message, _metadata(delivery) | dict(receipt.values))
+            await self._post_with_fallback(self._update, message, _metadata(delivery) | dict(receipt.values))
         except _NotEditable:
             return False
         return True
 
-    async def _say(
+    async def _post_with_fallback(
         self,
-        send: Callable[[Mapping[str, Json]], Awaitable[Receipt | None]],
+        send: Callable[[Mapping[str, Json]], Awaitable[MessageRef | None]],
         message: Message,
         more: Mapping[str, Json],
-    ) -> Receipt | None:
+    ) -> MessageRef | None:
         """Sends a message in the first form that Slack takes, ever simpler; `more` belongs to every form.
 
         Raises:
@@ -208,12 +208,12 @@ class SlackNotifier:
             try:
                 return await send(form)
             except _Refusal as refused:
-                simpler = _simpler(form, refused.code, plain(message, mention))
+                simpler = _next_fallback(form, refused.code, plain(message, mention))
                 if simpler is None:
                     raise refused.error from None
                 form = simpler
 
-    async def _update(self, form: Mapping[str, Json]) -> Receipt | None:
+    async def _update(self, form: Mapping[str, Json]) -> MessageRef | None:
         try:
             # Without any blocks those of before might stay: Slack's descriptions do not agree about that.
             await self._call("chat.update", {"blocks": [], **form, "link_names": False, "parse": "none"})
@@ -223,14 +223,16 @@ class SlackNotifier:
             raise
         return None
 
-    async def _post(self, form: Mapping[str, Json]) -> Receipt | None:
+    async def _post(self, form: Mapping[str, Json]) -> MessageRef | None:
         quiet: dict[str, Json] = {"unfurl_links": False, "unfurl_media": False}
         if self._config.webhook_url:
             await self._post_to_webhook(self._read(self._config.webhook_url), {**form, **quiet})
             return None
         quiet |= {"link_names": False, "parse": "none"}
         answer = await self._call("chat.postMessage", {"channel": self._config.channel, **form, **quiet})
-        return Receipt({key: value for key in ("channel", "ts") if isinstance(value := answer.get(key), str)})
+        return MessageRef(
+            {key: value for key in ("channel", "ts") if isinstance(value := answer.get(key), str)}
+        )
 
     async def _post_to_webhook(self, url: str, form: Mapping[str, Json]) -> None:
         answer = await post(
@@ -243,12 +245,12 @@ class SlackNotifier:
         )
         if not answer.accepted:
             fix = _FIXES.get(answer.body) or _WEBHOOK_FIXES.get(answer.status, _ADDRESS)
-            error = refusal(answer, fixes={}, otherwise=fix, scrub=self._redactor.scrub)
+            error = from_response(answer, fixes={}, otherwise=fix, scrub=self._redactor.redact)
             raise _Refusal(answer.body, error)
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
         token = self._read(self._config.bot_token) if self._config.bot_token else None
-        client = WaryClient(
+        client = BoundedSlackClient(
             token, base_url=self._config.api_url, session=self._session, timeout=self._timeout
         )
         try:
@@ -256,7 +258,7 @@ class SlackNotifier:
         except SlackApiError as error:
             raise self._refused(error.response) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise trouble(error, self._timeout) from None
+            raise from_client_error(error, self._timeout) from None
         return answer.data if isinstance(answer.data, dict) else {}
 
     def _refused(self, response: AsyncSlackResponse) -> _Refusal:
@@ -274,11 +276,11 @@ class SlackNotifier:
         return _Refusal(code, error)
 
     def _quoted(self, said: object) -> str:
-        return cut(self._redactor.scrub(printable(str(said))), _QUOTED_AT_MOST)
+        return truncate(self._redactor.redact(one_line(str(said))), _QUOTED_AT_MOST)
 
     def _read(self, secret: Secret) -> str:
         value = secret.read()
-        self._redactor.learn(value)
+        self._redactor.add_secret(value)
         return value
 
 
@@ -293,7 +295,7 @@ def _fix(code: str, status: int) -> str | None:
     """Returns what a person has to mend, None where waiting may help."""
     if code in _FIXES:
         return _FIXES[code]
-    if code in _PASSING or status in WORTH_WAITING or status >= 500:  # noqa: PLR2004 - HTTP's own classes
+    if code in _PASSING or status in TRANSIENT_STATUSES or status >= 500:  # noqa: PLR2004 - HTTP's own classes
         return None
     if code:
         return _LOOK_UP
@@ -308,13 +310,13 @@ def _metadata(delivery: Delivery) -> dict[str, Json]:
 
 def _thread(delivery: Delivery) -> dict[str, Json]:
     """Returns the thread of a reminder, which the channel gets to see too; all else stands by itself."""
-    first = delivery.first.values if delivery.first else {}
+    first = delivery.first_message.values if delivery.first_message else {}
     if delivery.event.type != "run.input_reminder" or not {"channel", "ts"} <= first.keys():
         return {}
     return {"channel": first["channel"], "thread_ts": first["ts"], "reply_broadcast": True}
 
 
-def _simpler(form: Mapping[str, Json], code: str, text: str) -> dict[str, Json] | None:
+def _next_fallback(form: Mapping[str, Json], code: str, text: str) -> dict[str, Json] | None:
     """Returns what to try after Slack refused a form for its thread or its looks, or None if nothing is left.
 
     `text` is the message without blocks.
