@@ -174,7 +174,7 @@ class Poller:
                     sweep = await self._sweep()
             await self._alert.off()
             health = await self._store.record_success(
-                self.app, self._routes, hidden=frozenset(sweep.invisible), now=self._wall()
+                self.app, self._routes, invisible=frozenset(sweep.invisible), now=self._wall()
             )
         except TimeoutError:
             return TimedOut(f"the poll took longer than {limit:g} s")

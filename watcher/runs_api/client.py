@@ -164,7 +164,7 @@ class RunsClient:
         """Returns one run with its unresolved requests (`GET /v1/runs/{run_id}`).
 
         Raises:
-            NotFound: the run does not exist, if `from_api`.
+            NotFound: the run does not exist, if `is_api_error`.
             ApiError: it could not be had.
         """
         run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], _read_run)

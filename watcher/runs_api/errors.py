@@ -58,7 +58,7 @@ class ConnectionFailed(ApiError):
     """No answer: name not found, connection refused or reset, TLS failed."""
 
     code = "connection_failed"
-    whole_app = False
+    affects_app = False
 
 
 class TimedOut(ConnectionFailed):
@@ -71,15 +71,15 @@ class InvalidResponse(ApiError):
     """An answer that is not what the API sends."""
 
     code = "invalid_response"
-    whole_app = False
-    only_run = True
+    affects_app = False
+    affects_run_only = True
 
 
 class Redirected(InvalidResponse):
     """A redirect, which is never followed: it would carry the key to another host."""
 
     code = "redirect"
-    only_run = False
+    affects_run_only = False
 
 
 class ResponseTooLarge(InvalidResponse):
@@ -95,10 +95,10 @@ class KeyUnreadable(ApiError):
 
 
 class Refused(ApiError):
-    """A status that is no success. `from_api` tells the API's own error document from a proxy's page."""
+    """A status that is no success. `is_api_error` tells the API's own error document from a proxy's page."""
 
     code = "refused"
-    whole_app = False
+    affects_app = False
     is_api_error = False
 
 
@@ -112,14 +112,14 @@ class Unauthorized(Refused):
     """401: the key is missing, wrong, expired or deleted."""
 
     code = "unauthorized"
-    whole_app = True
+    affects_app = True
 
 
 class Forbidden(Refused):
     """403: the key of another project, or a Personal Access Token."""
 
     code = "forbidden"
-    whole_app = True
+    affects_app = True
 
 
 class NotFound(Refused):
@@ -132,7 +132,7 @@ class RateLimited(Refused):
     """429."""
 
     code = "rate_limited"
-    whole_app = True
+    affects_app = True
 
 
 class ServerError(Refused):

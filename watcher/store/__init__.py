@@ -165,7 +165,7 @@ class Store:
         )
 
     async def record_success(
-        self, app: App, routes: Sequence[Route], *, hidden: frozenset[str], now: float
+        self, app: App, routes: Sequence[Route], *, invisible: frozenset[str], now: float
     ) -> IncidentChange:
         """Records that an app was polled whole; returns the failure that passed, if it was told of."""
         return await self._run(
@@ -173,7 +173,7 @@ class Store:
                 requests.record_success,
                 app=app,
                 routes=routes,
-                hidden=hidden,
+                invisible=invisible,
                 in_flight=self._in_flight,
                 now=now,
                 new_id=self._new_id,

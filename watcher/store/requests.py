@@ -109,13 +109,13 @@ def record_success(
     app: App,
     routes: Sequence[Route],
     *,
-    hidden: frozenset[str],
+    invisible: frozenset[str],
     in_flight: Collection[int],
     now: float,
     new_id: NewId,
 ) -> IncidentChange:
     """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
-    _replace_invisible(connection, app.name, hidden, now)
+    _replace_invisible(connection, app.name, invisible, now)
     row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
     fresh = row is not None and abs(now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
     if fresh and row["failing_since"] is None:
@@ -282,13 +282,16 @@ def _insert(connection: sqlite3.Connection, app: App, sighting: NewRequest, now:
     return cursor.lastrowid
 
 
-def _replace_invisible(connection: sqlite3.Connection, app: str, hidden: frozenset[str], now: float) -> None:
+def _replace_invisible(
+    connection: sqlite3.Connection, app: str, invisible: frozenset[str], now: float
+) -> None:
     before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
     connection.executemany(
-        "DELETE FROM hidden_runs WHERE app = ? AND run_id = ?", [(app, run_id) for run_id in before - hidden]
+        "DELETE FROM hidden_runs WHERE app = ? AND run_id = ?",
+        [(app, run_id) for run_id in before - invisible],
     )
     connection.executemany(
-        "INSERT INTO hidden_runs VALUES (?, ?, ?)", [(app, run_id, now) for run_id in hidden - before]
+        "INSERT INTO hidden_runs VALUES (?, ?, ?)", [(app, run_id, now) for run_id in invisible - before]
     )
 
 

@@ -22,8 +22,8 @@ from watcher.models import (
 class AppState:
     """What is known of an app before it is polled.
 
-    `hidden` are the runs that waited without showing a question when it was last polled, with the time when
-    that was first seen. `first_poll` says that it has never been polled whole.
+    `invisible` are the runs that waited without showing a question when it was last polled, and since when.
+    `first_poll` says that it has never been polled whole.
     """
 
     known: tuple[PendingKey, ...]

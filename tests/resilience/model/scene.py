@@ -43,7 +43,7 @@ class Scene:
         self.stack = ExitStack()
         self.stack.enter_context(capture_logs())
         patched = self.stack.enter_context(pytest.MonkeyPatch.context())
-        patched.setattr(sightings, "computing", at_once)
+        patched.setattr(sightings, "run_cpu_bound", at_once)
         self.clock = ModelClock()
         patched.setattr(daemon, "time", self.clock)
         self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))

@@ -145,7 +145,7 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
 async def test_up_and_down(bench: Bench) -> None:
     """An app is up if the last poll that anybody recorded succeeded, in whichever process."""
     assert not bench.monitor.snapshot().apps[0].up
-    await bench.store.record_success(APP, BOTH, hidden=frozenset(), now=NOW)
+    await bench.store.record_success(APP, BOTH, invisible=frozenset(), now=NOW)
     assert bench.monitor.snapshot().apps[0].up
     await fail(bench.store)
     (app,) = bench.monitor.snapshot().apps

@@ -63,7 +63,7 @@ def test_an_app_that_names_no_notifier_is_told_to_none() -> None:
 class LockedStore(Store):
     """Cannot be changed now."""
 
-    async def shift_deliveries(self, seconds: float) -> None:
+    async def shift_timestamps(self, seconds: float) -> None:
         """Refuses."""
         raise StoreError(f"locked, {seconds:g}")
 

@@ -84,7 +84,7 @@ async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch:
             reached.set()
             await go_on.wait()
 
-    monkeypatch.setattr(bench.store, "release", noted)
+    monkeypatch.setattr(bench.store, "release_held", noted)
     bench.api.before = slow_page
     bench.api.pages = [runs(1), runs(2)]
     polling = asyncio.create_task(poller_of(bench).poll())
@@ -148,10 +148,10 @@ async def test_news_stays_held_until_the_database_takes_its_release(
             return await release(app, digest_above=digest_above, now=now)
 
     bench.store._connection.execute("PRAGMA busy_timeout = 10")
-    monkeypatch.setattr(bench.store, "release", locked)
+    monkeypatch.setattr(bench.store, "release_held", locked)
     assert await poller.poll() is not None
     assert () == await claim(bench.store, "slack")
-    monkeypatch.setattr(bench.store, "release", release)
+    monkeypatch.setattr(bench.store, "release_held", release)
     assert None is await poller.poll()
     assert ["run-1"] == told(await claim(bench.store, "slack"))
     assert {"pending"} == {state for _, _, state in outbox(bench.path)}

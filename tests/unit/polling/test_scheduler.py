@@ -26,7 +26,7 @@ class WatchedVitals(LivenessTracker):
         self.expected: asyncio.Queue[str] = asyncio.Queue()
         self.ended: asyncio.Queue[bool] = asyncio.Queue()
 
-    def expect(self, part: str, within: float) -> None:
+    def set_deadline(self, part: str, within: float) -> None:
         """Tells which part is to stir."""
         super().set_deadline(part, within)
         self.expected.put_nowait(part)
@@ -46,7 +46,7 @@ class ScriptedPoller:
         self.moved: list[int] = []
         self.answer: Callable[[], Any] = lambda: None
 
-    def clock_moved(self, seconds: float) -> None:
+    def shift_clock(self, seconds: float) -> None:
         """Notes by how much."""
         self.moved.append(round(seconds))
 

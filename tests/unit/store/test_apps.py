@@ -44,7 +44,7 @@ async def fail(
 
 async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> IncidentChange:
     """Records that the app was polled whole."""
-    return await store.record_success(APP, routes, hidden=frozenset(), now=now)
+    return await store.record_success(APP, routes, invisible=frozenset(), now=now)
 
 
 async def test_a_failing_app_is_told_of_once(path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
     async with open_store(path) as store:
         assert (await store.app_state(APP.name)).first_poll
         await sight(store)
-        await store.record_success(APP, BOTH, hidden=frozenset({"run-8", "run-9"}), now=NOW)
+        await store.record_success(APP, BOTH, invisible=frozenset({"run-8", "run-9"}), now=NOW)
     async with open_store(path) as store:
         state = await store.app_state(APP.name)
         other = await store.app_state("other")
@@ -191,10 +191,10 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
 async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
     """Each whole poll says anew which runs hide their question, and since when; a failed one says nothing."""
     async with open_store(path) as store:
-        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-8"}), now=NOW)
+        await store.record_success(APP, BOTH, invisible=frozenset({"run-7", "run-8"}), now=NOW)
         await fail(store, since=NOW, now=NOW)
         assert {"run-7": NOW, "run-8": NOW} == (await store.app_state(APP.name)).invisible
-        await store.record_success(APP, BOTH, hidden=frozenset({"run-7", "run-9"}), now=NOW + 5)
+        await store.record_success(APP, BOTH, invisible=frozenset({"run-7", "run-9"}), now=NOW + 5)
         assert {"run-7": NOW, "run-9": NOW + 5} == (await store.app_state(APP.name)).invisible
 
 
