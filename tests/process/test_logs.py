@@ -300,7 +300,7 @@ import structlog
 from watcher import logs
 from watcher.sanitize.secrets import Redactor
 redactor = Redactor()
-redactor.learn("{KEY}")
+redactor.add_secret("{KEY}")
 logs.configure(level="info", format="json", redactor=redactor)
 for number in range(1000):
     structlog.get_logger().info("a.b", number=number)
