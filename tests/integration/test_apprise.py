@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support.events import (
+    ALL_EVENTS,
     DIGEST,
-    EVERY,
     FAILING,
     RECOVERED,
     REMINDED,
@@ -21,12 +21,12 @@ from tests.support.events import (
     RESOLVED,
     SEEN_AT,
     TEST,
-    asking,
-    delivery,
+    make_delivery,
+    request_event,
 )
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.process import command, environment, running
-from tests.support.sending import secret
+from tests.support.process import environment, run_command, run_watcher
+from tests.support.sending import make_secret
 from watcher.config.models import AppriseConfig
 from watcher.messages import render
 from watcher.models import Digest, DigestEntry, Event
@@ -53,7 +53,7 @@ def _environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def notifier(url: str | Secret, within: float = 5.0) -> AppriseNotifier:
     """Returns a notifier for an Apprise URL."""
-    config = AppriseConfig(name="phone", url=secret(url) if isinstance(url, str) else url)
+    config = AppriseConfig(name="phone", url=make_secret(url) if isinstance(url, str) else url)
     return AppriseNotifier(config, request_timeout=within)
 
 
@@ -68,7 +68,7 @@ def told(event: Event = REQUESTED, *, kind: str = "json", rest: str = "") -> dic
 
     async def scenario() -> None:
         async with served(receiver) as url:
-            assert await notifier(service(url, kind=kind, rest=rest)).send(delivery(event)) is None
+            assert await notifier(service(url, kind=kind, rest=rest)).send(make_delivery(event)) is None
 
     asyncio.run(scenario())
     (received,) = receiver.received
@@ -83,7 +83,7 @@ def failure(*replies: Reply, within: float = 5.0, rest: str = "") -> tuple[Deliv
 
     async def scenario() -> None:
         async with served(receiver) as url:
-            await notifier(service(url, rest=rest), within).send(delivery())
+            await notifier(service(url, rest=rest), within).send(make_delivery())
 
     with pytest.raises(DeliveryError) as caught:
         asyncio.run(scenario())
@@ -121,7 +121,7 @@ def test_by_another_service() -> None:
 )
 def test_every_event_has_its_kind(event: Event, kind: str) -> None:
     """Services show by the kind how serious an event is."""
-    assert event in EVERY
+    assert event in ALL_EVENTS
     assert kind == told(event)["type"]
 
 
@@ -131,7 +131,7 @@ def test_no_markup_of_others_takes_effect(rest: str) -> None:
     hostile = (
         "@everyone <@123> <!channel> [x](https://evil.example) **b** `c` ||d|| _e_ <b>f</b> :smile: a@here"
     )
-    body = told(asking(hostile, {hostile: hostile}), rest=rest)
+    body = told(request_event(hostile, {hostile: hostile}), rest=rest)
     shown = body["title"] + body["message"]
     acting = ("@", "<@", "<!", "](", "*", "`", "||", "_e_", "<b>", "</b>", "\N{SMILING FACE WITH OPEN MOUTH}")
     assert [markup for markup in acting if markup in shown] == []
@@ -150,7 +150,7 @@ def test_no_markup_of_others_takes_effect_in_a_digest() -> None:
 
 def test_what_is_harmless_stays_as_it_is() -> None:
     """Addresses, comparisons and names are not changed, nor is the link of our own."""
-    event = replace(asking("ada@x.example 1 < 2 (a_b) [c]"), link="https://console.example/@me/_x_/*")
+    event = replace(request_event("ada@x.example 1 < 2 (a_b) [c]"), link="https://console.example/@me/_x_/*")
     message = told(event)["message"]
     assert "  ada@x.example 1 < 2 (a_b) [c]\n" in message
     assert "\nhttps://console.example/@me/_x_/*\n" in message
@@ -160,7 +160,7 @@ def test_what_is_harmless_stays_as_it_is() -> None:
 @pytest.mark.parametrize("words", ["p", "&", "é\n", "\N{SMILING FACE WITH OPEN MOUTH}"])
 def test_long_content_fits(room: int, words: str) -> None:
     """However long a request is, it fits into what a service takes in one piece, and says that it was cut."""
-    message = render(asking(words * 5000, {f"key{number}": words * 5000 for number in range(50)}))
+    message = render(request_event(words * 5000, {f"key{number}": words * 5000 for number in range(50)}))
     shown = text(message, room=room)
     assert len(shown) + len(message.title) < min(room, 3001)
     assert ("more characters)" in shown, words[0] in shown) == (True, True)
@@ -188,7 +188,7 @@ def test_nothing_is_repeated_or_hidden() -> None:
 def test_no_connection() -> None:
     """A service that cannot be reached is a failure that may pass."""
     with pytest.raises(DeliveryError, match="cannot be reached") as caught:
-        asyncio.run(notifier(service("http://127.0.0.1:1")).send(delivery()))
+        asyncio.run(notifier(service("http://127.0.0.1:1")).send(make_delivery()))
     assert caught.value.fix is None
 
 
@@ -214,7 +214,7 @@ def test_a_service_that_drips() -> None:
         server = await asyncio.start_server(drip, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         try:
-            await notifier(service(f"http://127.0.0.1:{port}"), 0.2).send(delivery())
+            await notifier(service(f"http://127.0.0.1:{port}"), 0.2).send(make_delivery())
         finally:
             server.close()
 
@@ -231,16 +231,16 @@ def test_a_rotated_url(tmp_path: Path) -> None:
         async with served(receivers[0]) as first, served(receivers[1]) as second:
             file.write_text(service(first))
             phone = notifier(Secret("notifiers.phone.url", Redactor(), file=file))
-            await phone.send(delivery())
+            await phone.send(make_delivery())
             file.write_text(service(second))
-            await phone.send(delivery())
+            await phone.send(make_delivery())
             file.write_text(f"nothing://{PASSWORD}")
             with pytest.raises(DeliveryError, match="must be one URL") as caught:
                 await phone.check()
             assert (caught.value.fix is not None, PASSWORD in str(caught.value)) == (True, False)
             file.unlink()
             with pytest.raises(SecretError, match=r"notifiers\.phone\.url"):
-                await phone.send(delivery())
+                await phone.send(make_delivery())
 
     asyncio.run(scenario())
     assert [1, 1] == [len(receiver.received) for receiver in receivers]
@@ -281,7 +281,9 @@ def test_targets_of_one_url_keep_within_the_time_limit() -> None:
 
     async def scenario() -> None:
         async with served(receiver) as url:
-            await notifier(service(url, kind="ntfy", rest=f"{targets}?mode=private"), 5.0).send(delivery())
+            await notifier(service(url, kind="ntfy", rest=f"{targets}?mode=private"), 5.0).send(
+                make_delivery()
+            )
 
     asyncio.run(scenario())
     assert [f"to{number}" for number in range(10)] == sorted(
@@ -319,10 +321,12 @@ async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
     netrc.write_text("machine 127.0.0.1 login somebody password of-somebody-else\n")
     async with served(receiver) as url:
         settings = settings_for(service(url, rest="token-0123456789/in?+X-Key=header-of-ours"))
-        async with running(tmp_path, {**settings, "NETRC": str(netrc)}) as daemon:
+        async with run_watcher(tmp_path, {**settings, "NETRC": str(netrc)}) as daemon:
             await daemon.log("delivery.retry", notifier="phone", count=2)
             await daemon.log("delivery.sent", notifier="phone")
-            shown = [await command(tmp_path, settings, name) for name in ("config", "deliveries", "check")]
+            shown = [
+                await run_command(tmp_path, settings, name) for name in ("config", "deliveries", "check")
+            ]
             assert await daemon.end() == 0
     assert [0, 0, 1] == [ended.status for ended in shown]
     assert "notifier phone: configured; a test needs --send" in shown[-1].out
@@ -341,7 +345,7 @@ async def test_a_netrc_is_not_used(tmp_path: Path) -> None:
     receiver = WebhookReceiver()
     async with served(receiver) as url:
         settings = {**settings_for(url.replace("http://", "json://")), "NETRC": str(netrc)}
-        assert "test message was accepted" in (await command(tmp_path, settings, "check", "--send")).out
+        assert "test message was accepted" in (await run_command(tmp_path, settings, "check", "--send")).out
     assert ["Authorization" in received.headers for received in receiver.received] == [False]
 
 
@@ -356,7 +360,7 @@ async def test_a_url_that_is_none_at_the_start(
     if from_file:
         (tmp_path / "url").write_text(settings.pop("WATCHER_NOTIFIERS__PHONE__URL"))
         settings["WATCHER_NOTIFIERS__PHONE__URL_FILE"] = str(tmp_path / "url")
-    ended = await command(tmp_path, settings, *arguments)
+    ended = await run_command(tmp_path, settings, *arguments)
     problems = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
     assert (
         2,
@@ -394,7 +398,7 @@ def test_without_the_extra(tmp_path: Path, arguments: tuple[str]) -> None:
 async def test_every_url_that_cannot_be_used_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """All notifiers that cannot be used are told at once, a line each."""
     second = {"WATCHER_NOTIFIERS__MAIL__TYPE": "apprise", "WATCHER_NOTIFIERS__MAIL__URL": "none://at all"}
-    ended = await command(tmp_path, {**settings_for("none://such"), **second}, *arguments)
+    ended = await run_command(tmp_path, {**settings_for("none://such"), **second}, *arguments)
     lines = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
     named = [line.split(": ")[1] for line in lines]
     assert (2, ["notifiers.mail.url", "notifiers.phone.url"]) == (ended.status, sorted(named))

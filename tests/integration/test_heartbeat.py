@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.builders import BOUND
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.sending import outgoing
+from tests.support.sending import open_test_session
 from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.sanitize.secrets import Redactor, Secret
@@ -60,7 +60,7 @@ async def beating(file: Path | None = None) -> AsyncIterator[Bench]:
     receiver = WebhookReceiver()
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(receiver))
-        session = await stack.enter_async_context(outgoing())
+        session = await stack.enter_async_context(open_test_session())
         value = None if file else f"{url}/ping/0123456789abcdef"
         if file:
             put(file, f"{url}/first")

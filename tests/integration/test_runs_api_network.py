@@ -7,7 +7,7 @@ from contextlib import closing
 import certifi
 import pytest
 
-from tests.support.api_fakes import KEY, bounded, key_of
+from tests.support.api_fakes import KEY, key_of, run_bounded
 from tests.support.hostile_peers import (
     Behaviour,
     Call,
@@ -42,7 +42,7 @@ def exchange(
         async with listening([peer]):
             return await _outcomes(peer.url, timeout, calls)
 
-    return bounded(run()), peer
+    return run_bounded(run()), peer
 
 
 async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | ApiError]:  # noqa: ASYNC109 - the client's
@@ -104,7 +104,7 @@ def test_a_port_where_nobody_listens() -> None:
     """A refused connection is a failed call."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
-        (error,) = bounded(_outcomes(f"http://127.0.0.1:{taken.getsockname()[1]}", 5, 1))
+        (error,) = run_bounded(_outcomes(f"http://127.0.0.1:{taken.getsockname()[1]}", 5, 1))
     assert type(error) is ConnectionFailed
 
 
@@ -113,7 +113,7 @@ def test_a_port_where_nobody_listens() -> None:
 )
 def test_a_base_url_that_cannot_be_called(base_url: str) -> None:
     """An address that is none is a failed call as well."""
-    (error,) = bounded(_outcomes(base_url, 5, 1))
+    (error,) = run_bounded(_outcomes(base_url, 5, 1))
     assert type(error) is ConnectionFailed
 
 
@@ -126,7 +126,7 @@ def test_a_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             return await _outcomes("http://app.test", 5, 1)
 
-    assert [Run("r1", "started")] == bounded(run())
+    assert [Run("r1", "started")] == run_bounded(run())
     assert ["http://app.test/v1/runs/r1"] == [call.path for call in proxy.calls]
 
 

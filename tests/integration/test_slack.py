@@ -11,17 +11,17 @@ import pytest
 from aiohttp import web
 
 from tests.support.events import (
+    ALL_EVENTS,
     DIGEST,
     DIGEST_REMINDED,
-    EVERY,
     FAILING,
     RECOVERED,
     REMINDED,
     REQUESTED,
     RESOLVED,
     TEST,
-    asking,
-    delivery,
+    make_delivery,
+    request_event,
 )
 from tests.support.fakes import FakeSlack, served
 from tests.support.sending import (
@@ -29,13 +29,13 @@ from tests.support.sending import (
     KINDS,
     MENTION,
     NOW,
-    failing,
-    outgoing,
-    posted,
-    secret,
-    section,
-    sending,
-    using,
+    last_message,
+    make_secret,
+    open_test_session,
+    send_event,
+    slack_config,
+    slack_error,
+    use_notifier,
     with_slack,
 )
 from tests.support.slack_markup import acting, mentions_fired, shown
@@ -74,10 +74,10 @@ def test_an_approval_in_blocks() -> None:
     """The message for an approval, whole."""
     slack = FakeSlack()
     event = replace(
-        asking("Approve?", {"amount": 620, "token": MASK}, editable=("amount",)),
+        request_event("Approve?", {"amount": 620, "token": MASK}, editable=("amount",)),
         link="https://console.example/r/8c2c?a=1&b=2",
     )
-    receipt = with_slack(slack, sending(event), mention=MENTION)
+    receipt = with_slack(slack, send_event(event), mention=MENTION)
     waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z> ·"
     link = {
         "type": "link",
@@ -107,7 +107,7 @@ def test_an_approval_in_blocks() -> None:
             ],
         },
     ]
-    message = posted(slack)
+    message = last_message(slack)
     assert expected == message["blocks"]
     assert message["text"].startswith("Approval needed · support: Approve?\n  amount (editable): 620\n")
     assert message["metadata"] == {
@@ -119,38 +119,38 @@ def test_an_approval_in_blocks() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("event", ALL_EVENTS)
 def test_every_event_is_taken(kind: str, event: Event) -> None:
     """No kind of event breaks a limit, through a bot token or a webhook."""
     slack = FakeSlack()
-    with_slack(slack, sending(event), kind)
+    with_slack(slack, send_event(event), kind)
     assert len(slack.messages) == len(slack.received) == 1
 
 
-@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("event", ALL_EVENTS)
 def test_who_is_called(event: Event) -> None:
     """What waits and what is broken calls people, what is over does not."""
     slack = FakeSlack()
-    with_slack(slack, sending(event), mention=MENTION)
+    with_slack(slack, send_event(event), mention=MENTION)
     loud = {"run.input_requested", "run.input_reminder", "watcher.app_failing", "watcher.notifier_failing"}
     expected = ["!here", "@U0123", "!subteam^S0456"] if event.type in loud else []
-    assert expected == mentions_fired(posted(slack))
+    assert expected == mentions_fired(last_message(slack))
 
 
 def test_a_webhook_gets_what_it_knows() -> None:
     """An incoming webhook gets no channel, thread or metadata, and gives no receipt."""
     slack = FakeSlack()
-    assert with_slack(slack, sending(REMINDED), "webhook") is None
-    assert set(posted(slack)) == {"text", "blocks", "mrkdwn", "unfurl_links", "unfurl_media"}
+    assert with_slack(slack, send_event(REMINDED), "webhook") is None
+    assert set(last_message(slack)) == {"text", "blocks", "mrkdwn", "unfurl_links", "unfurl_media"}
 
 
 @pytest.mark.parametrize("event", [REMINDED, DIGEST_REMINDED])
 def test_reminders_go_to_the_thread(event: Event) -> None:
     """A reminder goes below the first message, wherever that was posted, and shows in the channel too."""
     slack = FakeSlack()
-    first = with_slack(slack, sending())
-    with_slack(slack, sending(event, first), channel="elsewhere")
-    message = posted(slack)
+    first = with_slack(slack, send_event())
+    with_slack(slack, send_event(event, first), channel="elsewhere")
+    message = last_message(slack)
     assert (CHANNEL, first.values["ts"], True) == tuple(
         message[key] for key in ("channel", "thread_ts", "reply_broadcast")
     )
@@ -159,30 +159,30 @@ def test_reminders_go_to_the_thread(event: Event) -> None:
 def test_only_reminders_go_to_a_thread() -> None:
     """What is no reminder stands by itself, whatever was posted before it."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(FAILING))
-    with_slack(slack, sending(RECOVERED, first))
-    assert "thread_ts" not in posted(slack)
+    first = with_slack(slack, send_event(FAILING))
+    with_slack(slack, send_event(RECOVERED, first))
+    assert "thread_ts" not in last_message(slack)
 
 
 def test_json_values_in_code_style() -> None:
     """A parameter that is a list or a map looks like code, and only that."""
     slack = FakeSlack()
-    with_slack(slack, sending(asking(params={"lines": [1, 2], "note": "[1, 2]"})))
-    assert text("[1, 2]", code=True) in _elements(posted(slack))
-    assert text("[1, 2]") in _elements(posted(slack))
+    with_slack(slack, send_event(request_event(params={"lines": [1, 2], "note": "[1, 2]"})))
+    assert text("[1, 2]", code=True) in _elements(last_message(slack))
+    assert text("[1, 2]") in _elements(last_message(slack))
 
 
 def test_a_digest_in_blocks() -> None:
     """Each request of a digest is a link or names its run, with its kind; the rest is counted."""
     slack = FakeSlack()
-    with_slack(slack, sending(DIGEST))
+    with_slack(slack, send_event(DIGEST))
     link = {"type": "link", "url": "https://console.example/r/8c2c", "text": "Approve the refund?"}
     items = [
         [link, text(" — Approval", italic=True)],
         [text("Which clause?"), text(" — Feedback, run ", italic=True), text("9d3d", code=True)],
         [text("… 23 more requests", italic=True)],
     ]
-    _, lead, listed, context = posted(slack)["blocks"]
+    _, lead, listed, context = last_message(slack)["blocks"]
     assert lead["elements"][0]["elements"] == [text("Those that wait the longest:")]
     assert items == [item["elements"] for item in listed["elements"][0]["elements"]]
     date = "<!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
@@ -195,8 +195,8 @@ def test_signs() -> None:
     shown = {}
     for event in (REQUESTED, REMINDED, RESOLVED, gone, FAILING, RECOVERED, TEST):
         slack = FakeSlack()
-        with_slack(slack, sending(event))
-        shown[render(event).tone] = posted(slack)["blocks"][0]["text"]["text"][0]
+        with_slack(slack, send_event(event))
+        shown[render(event).tone] = last_message(slack)["blocks"][0]["text"]["text"][0]
     assert shown == {
         "urgent": "🔔",
         "reminder": "⏰",
@@ -213,17 +213,17 @@ def test_a_thread_that_is_gone(code: str) -> None:
     """Without the thread the message goes to the channel."""
     slack = FakeSlack()
     slack.failures.append(code)
-    with_slack(slack, sending(REMINDED, MessageRef({"channel": CHANNEL, "ts": "1.5"})))
-    assert "thread_ts" not in posted(slack)
+    with_slack(slack, send_event(REMINDED, MessageRef({"channel": CHANNEL, "ts": "1.5"})))
+    assert "thread_ts" not in last_message(slack)
 
 
 def test_a_first_message_that_was_deleted() -> None:
     """When a person has deleted the first message, the reminder goes to the channel and calls anew."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(), mention=MENTION)
+    first = with_slack(slack, send_event(), mention=MENTION)
     slack.delete(CHANNEL, first.values["ts"])
-    receipt = with_slack(slack, sending(REMINDED, first), mention=MENTION)
-    assert "thread_ts" not in posted(slack)
+    receipt = with_slack(slack, send_event(REMINDED, first), mention=MENTION)
+    assert "thread_ts" not in last_message(slack)
     called = [(ts, who) for _, ts, who in slack.notified]
     assert called == [
         (sent.values["ts"], who) for sent in (first, receipt) for who in ("!here", "@U0123", "!subteam^S0456")
@@ -234,8 +234,8 @@ def test_metadata_that_is_not_allowed() -> None:
     """Where only an app may add metadata, the message goes out without."""
     slack = FakeSlack()
     slack.metadata_allowed = False
-    with_slack(slack, sending())
-    assert ("metadata" in posted(slack), "blocks" in posted(slack)) == (False, True)
+    with_slack(slack, send_event())
+    assert ("metadata" in last_message(slack), "blocks" in last_message(slack)) == (False, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -257,9 +257,9 @@ def test_blocks_that_are_refused(kind: str, code: str) -> None:
     """An alert that Slack takes in no blocks goes out as inert text in the same send, mentions kept."""
     slack = FakeSlack()
     slack.failures.append(code)
-    event = asking("<!channel> *bold*\n> quote https://evil.example")
-    with_slack(slack, sending(event), kind, mention=MENTION)
-    message = posted(slack)
+    event = request_event("<!channel> *bold*\n> quote https://evil.example")
+    with_slack(slack, send_event(event), kind, mention=MENTION)
+    message = last_message(slack)
     assert "blocks" not in message
     assert acting(message) == ["!here", "@U0123", "!subteam^S0456"]
     assert (
@@ -274,8 +274,8 @@ def test_metadata_that_is_refused(code: str) -> None:
     """Without the metadata the blocks stay."""
     slack = FakeSlack()
     slack.failures.append(code)
-    with_slack(slack, sending())
-    assert ("metadata" in posted(slack), "blocks" in posted(slack)) == (False, True)
+    with_slack(slack, send_event())
+    assert ("metadata" in last_message(slack), "blocks" in last_message(slack)) == (False, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -283,7 +283,7 @@ def test_every_form_refused(kind: str) -> None:
     """When no form is taken, the send fails after a few tries instead of going round."""
     slack = FakeSlack()
     slack.failures.extend(["invalid_blocks"] * 10)
-    assert "invalid_blocks" in str(failing(slack, kind))
+    assert "invalid_blocks" in str(slack_error(slack, kind))
     assert len(slack.received) == (3 if kind == "bot" else 2)
 
 
@@ -302,16 +302,16 @@ def test_a_rotated_token(tmp_path: Path) -> None:
     file = tmp_path / "token"
 
     async def scenario() -> None:
-        async with served(slack) as url, outgoing() as session:
+        async with served(slack) as url, open_test_session() as session:
             token = Secret("notifiers.approvals.bot_token", Redactor(), file=file)
-            config = replace(section(url), bot_token=token)
+            config = replace(slack_config(url), bot_token=token)
             notifier = SlackNotifier(config, session=session, request_timeout=5, clock=lambda: NOW)
             for slack.token in ("xoxb-first", "xoxb-second"):
                 file.write_text(slack.token)
-                await notifier.send(delivery())
+                await notifier.send(make_delivery())
             file.unlink()
             with pytest.raises(SecretError, match="bot_token"):
-                await notifier.send(delivery())
+                await notifier.send(make_delivery())
 
     asyncio.run(scenario())
     assert len(slack.messages) == 2
@@ -323,7 +323,7 @@ def test_proxy_variables_are_the_sessions(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     slack = FakeSlack()
-    with_slack(slack, sending())
+    with_slack(slack, send_event())
     assert len(slack.messages) == 1
 
 
@@ -343,14 +343,14 @@ def test_each_kind_is_built() -> None:
         return type(notifier)
 
     sections = (
-        section("http://127.0.0.1:1"),
+        slack_config("http://127.0.0.1:1"),
         ConsoleConfig(name="console"),
-        WebhookConfig(name="audit", url=secret("http://127.0.0.1:1/")),
+        WebhookConfig(name="audit", url=make_secret("http://127.0.0.1:1/")),
     )
-    built = [asyncio.run(using(config, kind)) for config in sections]
+    built = [asyncio.run(use_notifier(config, kind)) for config in sections]
     assert built == [SlackNotifier, ConsoleNotifier, WebhookNotifier]
     with pytest.raises(TypeError, match="NotifierConfig"):
-        asyncio.run(using(NotifierConfig(name="x"), kind))
+        asyncio.run(use_notifier(NotifierConfig(name="x"), kind))
 
 
 def test_slack_sdk_is_imported_for_slack_only() -> None:
@@ -362,8 +362,8 @@ def test_slack_sdk_is_imported_for_slack_only() -> None:
 def test_what_to_do_is_shown() -> None:
     """An app that fails lastingly comes with what to mend."""
     slack = FakeSlack()
-    with_slack(slack, sending(FAILING))
-    assert "What to do: \nThe access key is missing" in shown(posted(slack))
+    with_slack(slack, send_event(FAILING))
+    assert "What to do: \nThe access key is missing" in shown(last_message(slack))
 
 
 def test_an_answer_that_is_compressed_unasked() -> None:
@@ -376,5 +376,5 @@ def test_an_answer_that_is_compressed_unasked() -> None:
             return answer
 
     slack = Compressing()
-    assert with_slack(slack, sending()) is not None
+    assert with_slack(slack, send_event()) is not None
     assert len(slack.messages) == 1

@@ -13,15 +13,23 @@ from tests.support.events import (
     DIGEST_REMINDED,
     REMINDED,
     RESOLVED,
-    asking,
+    request_event,
 )
 from tests.support.fakes import FakeSlack, Reply
-from tests.support.sending import CHANNEL, JSON_TYPE, MENTION, failing, posted, sending, with_slack
+from tests.support.sending import (
+    CHANNEL,
+    JSON_TYPE,
+    MENTION,
+    last_message,
+    send_event,
+    slack_error,
+    with_slack,
+)
 from tests.support.slack_markup import acting, mentions_fired, seen
 from watcher.models import Event, MessageRef, Resolution
 
 ASKED_WORDS = "Approve the refund?"
-ASKED = asking(ASKED_WORDS, {"amount": 620, "note": "twice"}, editable=("amount",))
+ASKED = request_event(ASKED_WORDS, {"amount": 620, "note": "twice"}, editable=("amount",))
 ENDED = replace(RESOLVED, request=ASKED.request)
 POSTED, UPDATED = "/api/chat.postMessage", "/api/chat.update"
 
@@ -30,8 +38,8 @@ def told(
     slack: FakeSlack, opening: Event = ASKED, reminding: Event = REMINDED
 ) -> tuple[MessageRef, MessageRef]:
     """Lets the notifier ask and remind, and returns the receipts of both."""
-    first = with_slack(slack, sending(opening), mention=MENTION)
-    return first, with_slack(slack, sending(reminding, first), mention=MENTION)
+    first = with_slack(slack, send_event(opening), mention=MENTION)
+    return first, with_slack(slack, send_event(reminding, first), mention=MENTION)
 
 
 def now(slack: FakeSlack, receipt: MessageRef) -> dict[str, Any]:
@@ -47,9 +55,9 @@ def paths(slack: FakeSlack) -> list[str]:
 def test_the_first_message_is_edited() -> None:
     """The question and its parameters stay, how it ended and how long it waited come in, the urgency goes."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED), mention=MENTION)
+    first = with_slack(slack, send_event(ASKED), mention=MENTION)
     called = list(slack.notified)
-    assert with_slack(slack, sending(ENDED, first), mention=MENTION) == first
+    assert with_slack(slack, send_event(ENDED, first), mention=MENTION) == first
     message = now(slack, first)
     shown = seen(message)
     assert message["blocks"][0]["text"]["text"] == "✅ Approval answered · support"
@@ -71,7 +79,7 @@ def test_reminders_are_edited_too() -> None:
     """A reminder of what has ended says so in short, in its thread and in the channel, and calls nobody."""
     slack = FakeSlack()
     first, reminder = told(slack)
-    with_slack(slack, sending(ENDED, first, (reminder,)), mention=MENTION)
+    with_slack(slack, send_event(ENDED, first, (reminder,)), mention=MENTION)
     message = now(slack, reminder)
     assert seen(message) == (
         "✅ Approval answered · support\n"
@@ -105,7 +113,7 @@ def test_what_cannot_be_edited_is_told_afresh(code: str) -> None:
     first, reminder = told(slack)
     slack.uneditable[CHANNEL, first.values["ts"]] = code
     called = list(slack.notified)
-    receipt = with_slack(slack, sending(ENDED, first, (reminder,)), mention=MENTION)
+    receipt = with_slack(slack, send_event(ENDED, first, (reminder,)), mention=MENTION)
     assert receipt.values["ts"] not in {first.values["ts"], reminder.values["ts"]}
     message = now(slack, receipt)
     assert "thread_ts" not in message
@@ -117,9 +125,9 @@ def test_what_cannot_be_edited_is_told_afresh(code: str) -> None:
 def test_a_first_message_that_was_deleted() -> None:
     """When a person has deleted the first message, the end is told in a new one."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
+    first = with_slack(slack, send_event(ASKED))
     slack.delete(CHANNEL, first.values["ts"])
-    receipt = with_slack(slack, sending(ENDED, first), mention=MENTION)
+    receipt = with_slack(slack, send_event(ENDED, first), mention=MENTION)
     assert receipt != first
     assert seen(now(slack, receipt)).startswith("✅ Approval answered · support")
     assert mentions_fired(now(slack, receipt)) == []
@@ -128,10 +136,10 @@ def test_a_first_message_that_was_deleted() -> None:
 def test_a_message_that_is_too_old() -> None:
     """Where a workspace allows edits for a while only, the end is told in a new message."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
+    first = with_slack(slack, send_event(ASKED))
     slack.edit_window = 60
     slack.now += 61
-    assert with_slack(slack, sending(ENDED, first)) != first
+    assert with_slack(slack, send_event(ENDED, first)) != first
 
 
 def test_a_reminder_that_was_deleted() -> None:
@@ -139,7 +147,7 @@ def test_a_reminder_that_was_deleted() -> None:
     slack = FakeSlack()
     first, reminder = told(slack)
     slack.delete(CHANNEL, reminder.values["ts"])
-    assert with_slack(slack, sending(ENDED, first, (reminder,))) == first
+    assert with_slack(slack, send_event(ENDED, first, (reminder,))) == first
     assert len(slack.messages) == 1
 
 
@@ -148,7 +156,7 @@ def test_a_first_message_that_is_not_known(first: MessageRef | None) -> None:
     """Without knowing where the first message is the end is told afresh, although a reminder is known."""
     slack = FakeSlack()
     _, reminder = told(slack)
-    receipt = with_slack(slack, sending(ENDED, first, (reminder,)))
+    receipt = with_slack(slack, send_event(ENDED, first, (reminder,)))
     assert "thread_ts" not in now(slack, receipt)
     assert seen(now(slack, reminder)).startswith("✅")
 
@@ -161,8 +169,8 @@ def test_an_edit_that_fails_for_now(code: str, number: int) -> None:
     first, reminder = told(slack)
     slack.replies.extend([Reply()] * number)
     slack.replies.append(Reply(203, json.dumps({"ok": False, "error": code}), JSON_TYPE))
-    use = sending(ENDED, first, (reminder,))
-    assert str(failing(slack, use=use)) == f"Slack: {code}"
+    use = send_event(ENDED, first, (reminder,))
+    assert str(slack_error(slack, use=use)) == f"Slack: {code}"
     assert len(slack.messages) == 2
     with_slack(slack, use)
     assert len(slack.messages) == 2
@@ -172,21 +180,21 @@ def test_an_edit_that_fails_for_now(code: str, number: int) -> None:
 def test_too_many_edits() -> None:
     """The wait that Slack asks for before the next edit is passed on."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
+    first = with_slack(slack, send_event(ASKED))
     body = json.dumps({"ok": False, "error": "ratelimited"})
     slack.replies.append(Reply(429, body, {**JSON_TYPE, "Retry-After": "7"}))
-    error = failing(slack, use=sending(ENDED, first))
+    error = slack_error(slack, use=send_event(ENDED, first))
     assert (error.retry_after, error.fix) == (7.0, None)
 
 
 def test_a_lost_answer_to_an_edit() -> None:
     """An edit whose answer is lost fails, and the next attempt changes nothing more."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
+    first = with_slack(slack, send_event(ASKED))
     slack.replies.append(Reply(drop=True))
-    failing(slack, use=sending(ENDED, first))
+    slack_error(slack, use=send_event(ENDED, first))
     before = seen(now(slack, first))
-    with_slack(slack, sending(ENDED, first))
+    with_slack(slack, send_event(ENDED, first))
     assert (before, 1) == (seen(now(slack, first)), len(slack.messages))
 
 
@@ -194,10 +202,10 @@ def test_a_lost_answer_to_an_edit() -> None:
 def test_an_edit_of_which_the_blocks_are_refused(code: str) -> None:
     """The edit is made as inert text, and the blocks that still asked are gone."""
     slack = FakeSlack()
-    hostile = asking("<!channel> *bold*")
-    first = with_slack(slack, sending(hostile), mention=MENTION)
+    hostile = request_event("<!channel> *bold*")
+    first = with_slack(slack, send_event(hostile), mention=MENTION)
     slack.failures.append(code)
-    with_slack(slack, sending(replace(ENDED, request=hostile.request), first), mention=MENTION)
+    with_slack(slack, send_event(replace(ENDED, request=hostile.request), first), mention=MENTION)
     message = now(slack, first)
     assert message["blocks"] == []
     assert acting(message) == []
@@ -210,25 +218,25 @@ def test_an_edit_of_which_the_metadata_is_refused() -> None:
     """Where only an app may add metadata, the edit goes without and keeps its blocks."""
     slack = FakeSlack()
     slack.metadata_allowed = False
-    first = with_slack(slack, sending(ASKED))
-    assert with_slack(slack, sending(ENDED, first)) == first
+    first = with_slack(slack, send_event(ASKED))
+    assert with_slack(slack, send_event(ENDED, first)) == first
     assert seen(now(slack, first)).startswith("✅ Approval answered")
 
 
 def test_an_edit_that_is_refused_in_every_form() -> None:
     """When Slack takes the edit in no form the delivery fails after a few tries, and nothing is posted."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
+    first = with_slack(slack, send_event(ASKED))
     slack.failures.extend(["invalid_blocks"] * 10)
-    assert "invalid_blocks" in str(failing(slack, use=sending(ENDED, first)))
+    assert "invalid_blocks" in str(slack_error(slack, use=send_event(ENDED, first)))
     assert (len(slack.messages), len(slack.received)) == (1, 4)
 
 
 def test_an_edit_that_says_what_was_edited() -> None:
     """The metadata of an edited message is that of the delivery that edited it."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
-    with_slack(slack, sending(ENDED, first))
+    first = with_slack(slack, send_event(ASKED))
+    with_slack(slack, send_event(ENDED, first))
     assert now(slack, first)["metadata"]["event_payload"] == {"delivery_id": "17", "event_id": "evt_3"}
 
 
@@ -236,12 +244,12 @@ def test_an_edit_that_says_what_was_edited() -> None:
 def test_a_webhook_follows_up(event: Event) -> None:
     """An incoming webhook cannot edit: the end is a message of its own, which calls nobody."""
     slack = FakeSlack()
-    with_slack(slack, sending(ASKED), "webhook", mention=MENTION)
+    with_slack(slack, send_event(ASKED), "webhook", mention=MENTION)
     called = list(slack.notified)
-    assert with_slack(slack, sending(event, MessageRef({})), "webhook", mention=MENTION) is None
+    assert with_slack(slack, send_event(event, MessageRef({})), "webhook", mention=MENTION) is None
     assert len(slack.messages) == 2
     assert called == slack.notified
-    assert "blocks" in posted(slack)
+    assert "blocks" in last_message(slack)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +264,7 @@ def test_a_digest_is_edited(event: Event, title: str) -> None:
     slack = FakeSlack()
     first, reminder = told(slack, DIGEST, DIGEST_REMINDED)
     called = list(slack.notified)
-    assert with_slack(slack, sending(event, first, (reminder,)), mention=MENTION) == first
+    assert with_slack(slack, send_event(event, first, (reminder,)), mention=MENTION) == first
     whole = seen(now(slack, first))
     assert whole.startswith(title)
     assert "Approval" in whole
@@ -268,10 +276,10 @@ def test_a_digest_is_edited(event: Event, title: str) -> None:
 def test_a_deleted_digest_is_told_afresh_and_then_edited() -> None:
     """After the digest was deleted, what is left of it is a new message, and the next edit goes to that."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(DIGEST))
+    first = with_slack(slack, send_event(DIGEST))
     slack.delete(CHANNEL, first.values["ts"])
-    afresh = with_slack(slack, sending(DIGEST_PARTLY_ENDED, first))
-    assert with_slack(slack, sending(DIGEST_ENDED, afresh)) == afresh
+    afresh = with_slack(slack, send_event(DIGEST_PARTLY_ENDED, first))
+    assert with_slack(slack, send_event(DIGEST_ENDED, afresh)) == afresh
     (message,) = slack.messages.values()
     assert seen(message).startswith("✅ All 25 requests are closed")
 
@@ -280,6 +288,6 @@ def test_a_deleted_digest_is_told_afresh_and_then_edited() -> None:
 def test_what_was_not_answered_looks_closed(outcome: Any) -> None:
     """A request that ended without an answer is edited too, with another sign."""
     slack = FakeSlack()
-    first = with_slack(slack, sending(ASKED))
-    with_slack(slack, sending(replace(ENDED, resolution=Resolution(outcome, None, ENDED.at)), first))
+    first = with_slack(slack, send_event(ASKED))
+    with_slack(slack, send_event(replace(ENDED, resolution=Resolution(outcome, None, ENDED.at)), first))
     assert seen(now(slack, first)).startswith("⚪ Approval ")

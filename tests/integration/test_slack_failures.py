@@ -24,11 +24,11 @@ from tests.support.hostile_peers import (
 from tests.support.sending import (
     JSON_TYPE,
     KINDS,
-    failing,
-    secret,
-    section,
-    sending,
-    using,
+    make_secret,
+    send_event,
+    slack_config,
+    slack_error,
+    use_notifier,
     with_slack,
 )
 from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
@@ -58,7 +58,7 @@ def test_configuration_errors(code: str) -> None:
     """What a person has to mend is told as such."""
     slack = FakeSlack()
     slack.failures.append(code)
-    error = failing(slack)
+    error = slack_error(slack)
     assert str(error) == f"Slack: {code}"
     assert error.fix is not None
 
@@ -80,7 +80,7 @@ def test_passing_errors(code: str) -> None:
     """What passes by itself needs no fix."""
     slack = FakeSlack()
     slack.failures.append(code)
-    assert (f"Slack: {code}", None) == (str(error := failing(slack)), error.fix)
+    assert (f"Slack: {code}", None) == (str(error := slack_error(slack)), error.fix)
 
 
 def test_a_missing_scope_is_named() -> None:
@@ -88,7 +88,7 @@ def test_a_missing_scope_is_named() -> None:
     slack = FakeSlack()
     body = json.dumps({"ok": False, "error": "missing_scope", "needed": "chat:write", "provided": "x"})
     slack.replies.append(Reply(203, body, JSON_TYPE))
-    assert str(failing(slack)) == "Slack: missing_scope (needed: chat:write)"
+    assert str(slack_error(slack)) == "Slack: missing_scope (needed: chat:write)"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -103,7 +103,7 @@ def test_every_status(kind: str, status: int, *, fixable: bool) -> None:
     """Each class of HTTP status is a failure, with a fix where waiting does not help."""
     slack = FakeSlack()
     slack.replies.extend([Reply(status, "<html>words</html>", {"Content-Type": "text/html"})] * 3)
-    error = failing(slack, kind)
+    error = slack_error(slack, kind)
     assert f"HTTP {status}" in str(error)
     assert fixable == (error.fix is not None)
 
@@ -122,7 +122,7 @@ def test_webhook_configuration_errors(status: int, code: str) -> None:
     """An incoming webhook's own words lead to their fix."""
     slack = FakeSlack()
     slack.replies.append(Reply(status, code))
-    error = failing(slack, "webhook")
+    error = slack_error(slack, "webhook")
     assert str(error) == f"HTTP {status}: {code}"
     assert error.fix is not None
 
@@ -136,7 +136,7 @@ def test_rate_limits(kind: str, headers: dict[str, str], expected: float | None)
     slack = FakeSlack()
     body = json.dumps({"ok": False, "error": "ratelimited"})
     slack.replies.append(Reply(429, body, {**headers, **JSON_TYPE}))
-    error = failing(slack, kind)
+    error = slack_error(slack, kind)
     assert (expected, None) == (error.retry_after, error.fix)
 
 
@@ -145,8 +145,8 @@ def test_too_fast(kind: str) -> None:
     """What is more than Slack takes in a second fails with the wait until it takes the next."""
     slack = FakeSlack(pace=1.0, clock=lambda: 0.0)
     for _ in range(3):
-        with_slack(slack, sending(), kind)
-    error = failing(slack, kind)
+        with_slack(slack, send_event(), kind)
+    error = slack_error(slack, kind)
     assert (1.0, None) == (error.retry_after, error.fix)
     assert len(slack.messages) == 3
 
@@ -160,7 +160,7 @@ def test_answers_that_are_not_slacks(content_type: str, body: str) -> None:
 
     async def scenario() -> None:
         async with served(receiver) as url:
-            await using(section(url), sending())
+            await use_notifier(slack_config(url), send_event())
 
     with pytest.raises(DeliveryError):
         asyncio.run(scenario())
@@ -171,7 +171,7 @@ def test_a_lost_answer_is_a_failure_and_one_post(kind: str) -> None:
     """When the answer is lost nobody knows, so the send fails, and it did not post again by itself."""
     slack = FakeSlack()
     slack.replies.append(Reply(drop=True))
-    assert str(failing(slack, kind)) == "the connection broke before an answer came"
+    assert str(slack_error(slack, kind)) == "the connection broke before an answer came"
     assert len(slack.messages) == 1
 
 
@@ -180,7 +180,7 @@ def test_a_slow_answer(kind: str) -> None:
     """Silence is a failure after the timeout."""
     slack = FakeSlack()
     slack.replies.append(Reply(silent=True))
-    assert str(failing(slack, kind, within=0.05)) == "no answer within 0.05 s"
+    assert str(slack_error(slack, kind, within=0.05)) == "no answer within 0.05 s"
 
 
 SECRETS = {
@@ -218,16 +218,16 @@ def test_no_failure_leaks_a_secret(kind: str, reply: Reply) -> None:
         async with served(receiver) as url:
             full = f"{url}/services/{SECRETS['path']}"
             sections: dict[str, NotifierConfig] = {
-                "bot": section(url, token=SECRETS["token"]),
-                "slack webhook": SlackConfig(name="n", webhook_url=secret(full)),
+                "bot": slack_config(url, token=SECRETS["token"]),
+                "slack webhook": SlackConfig(name="n", webhook_url=make_secret(full)),
                 "webhook": WebhookConfig(
                     name="n",
-                    url=secret(full),
-                    secret=secret(SECRETS["signing"]),
-                    headers={"Authorization": secret(SECRETS["header"])},
+                    url=make_secret(full),
+                    secret=make_secret(SECRETS["signing"]),
+                    headers={"Authorization": make_secret(SECRETS["header"])},
                 ),
             }
-            await using(sections[kind], sending(), within=0.3)
+            await use_notifier(sections[kind], send_event(), within=0.3)
 
     with pytest.raises(DeliveryError) as caught:
         asyncio.run(scenario())
@@ -246,7 +246,7 @@ def misbehaving(behaviour: Behaviour, within: float = 5.0) -> tuple[DeliveryErro
 
     async def scenario() -> None:
         async with listening([peer]):
-            await using(section(peer.url), sending(), within)
+            await use_notifier(slack_config(peer.url), send_event(), within)
 
     with pytest.raises(DeliveryError) as caught:
         asyncio.run(scenario())
@@ -289,4 +289,4 @@ def test_what_may_have_been_done(code: str, *, doubtful: bool) -> None:
     """Of some errors Slack says that a part may have been done: then the message may stand in the channel."""
     slack = FakeSlack()
     slack.failures.append(code)
-    assert doubtful == failing(slack).doubtful
+    assert doubtful == slack_error(slack).doubtful

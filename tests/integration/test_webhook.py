@@ -12,7 +12,7 @@ import time_machine
 from standardwebhooks import Webhook
 
 from tests.support.events import (
-    EVERY,
+    ALL_EVENTS,
     FAILING,
     RECOVERED,
     REMINDED,
@@ -21,16 +21,16 @@ from tests.support.events import (
     RESOLVED,
     RUN,
     TEST,
-    asking,
-    delivery,
+    make_delivery,
+    request_event,
 )
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.sending import (
     NOW,
     SIGNING_SECRET,
-    config,
-    outgoing,
-    send,
+    open_test_session,
+    send_webhook,
+    webhook_config,
 )
 from watcher import __version__
 from watcher.config.models import WebhookConfig
@@ -45,7 +45,7 @@ def sent(receiver: WebhookReceiver, path: str = "/hook", event: Event = REQUESTE
 
     async def scenario() -> None:
         async with served(receiver) as url:
-            await send(config(f"{url}{path}", **settings), event)
+            await send_webhook(webhook_config(f"{url}{path}", **settings), event)
 
     asyncio.run(scenario())
 
@@ -83,7 +83,7 @@ def test_payload_of_a_request() -> None:
 
 def test_payload_of_the_other_events() -> None:
     """Reminder, resolution and failure come with their own events and with no other."""
-    data = {event.type: payload(event)["data"] for event in EVERY if not isinstance(event, DigestEvent)}
+    data = {event.type: payload(event)["data"] for event in ALL_EVENTS if not isinstance(event, DigestEvent)}
     common = {"app", "run", "request"}
     expected = {
         "run.input_requested": common,
@@ -117,11 +117,11 @@ def test_payload_of_the_other_events() -> None:
 
 def test_payload_without_what_is_not_to_be_shown() -> None:
     """Parameters and input are absent where they are not included; empty ones are shown as empty."""
-    hidden = payload(asking(params=None, editable=("amount",)))["data"]
+    hidden = payload(request_event(params=None, editable=("amount",)))["data"]
     assert "params" not in hidden["request"]
     assert hidden["request"]["editable_params"] == ["amount"]
     assert "input" not in hidden["run"]
-    assert payload(asking(params={}))["data"]["request"]["params"] == {}
+    assert payload(request_event(params={}))["data"]["request"]["params"] == {}
     with_input = replace(REQUESTED, run=replace(RUN, input={"q": 1}, started_at=None))
     assert payload(with_input)["data"]["run"]["input"] == {"q": 1}
     assert payload(with_input)["data"]["run"]["started_at"] is None
@@ -148,12 +148,12 @@ def test_json_is_strictly_valid() -> None:
     nested: Any = "deep"
     for _ in range(5000):
         nested = [nested]
-    body = encode(payload(asking("\ud83d", {"n": float("nan"), "i": float("-inf"), "d": nested})))
+    body = encode(payload(request_event("\ud83d", {"n": float("nan"), "i": float("-inf"), "d": nested})))
     shown = json.loads(body.decode("ascii"), parse_constant=refuse)["data"]["request"]
     assert (shown["prompt"], shown["params"]["n"]) == ("\ufffd", "nan")
 
 
-@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("event", ALL_EVENTS)
 def test_signature_is_verified_by_an_independent_library(event: Event) -> None:
     """Every event arrives signed over the very bytes that were sent."""
     receiver = WebhookReceiver()
@@ -209,15 +209,15 @@ def test_secrets_are_read_afresh(tmp_path: Path) -> None:
 
     async def scenario() -> tuple[list[str], str]:
         receiver = WebhookReceiver()
-        async with served(receiver) as url, outgoing() as session:
+        async with served(receiver) as url, open_test_session() as session:
             section = WebhookConfig(name="audit", url=Secret("notifiers.audit.url", Redactor(), file=file))
             notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
             for path in ("/first", "/second"):
                 file.write_text(f"{url}{path}\n")
-                await notifier.send(delivery())
+                await notifier.send(make_delivery())
             file.unlink()
             with pytest.raises(SecretError) as caught:
-                await notifier.send(delivery(TEST))
+                await notifier.send(make_delivery(TEST))
         return [received.path for received in receiver.received], str(caught.value)
 
     paths, error = asyncio.run(scenario())
@@ -229,8 +229,8 @@ def test_check_sends_nothing() -> None:
     """The check reads the secrets and says what a real test needs."""
 
     async def scenario() -> str:
-        async with outgoing() as session:
-            section = config("http://127.0.0.1:1/", key=SIGNING_SECRET)
+        async with open_test_session() as session:
+            section = webhook_config("http://127.0.0.1:1/", key=SIGNING_SECRET)
             notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
             return await notifier.check()
 

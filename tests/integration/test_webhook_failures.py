@@ -14,10 +14,10 @@ from tests.support.certificates import Authority
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.hostile_peers import Peer, answers, babbles, listening
 from tests.support.sending import (
-    config,
-    failure,
-    send,
+    error_of,
     send_to,
+    send_webhook,
+    webhook_config,
 )
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.http_post import from_client_error
@@ -38,7 +38,7 @@ def test_every_other_status_is_a_failure(status: int, *, fixable: bool) -> None:
     """Redirects and client errors tell what to fix, what may pass by itself does not."""
     receiver = WebhookReceiver()
     receiver.replies.append(Reply(status, "" if status == 304 else "words", {"Location": "/elsewhere"}))
-    error = failure(lambda: send_to(receiver))
+    error = error_of(lambda: send_to(receiver))
     assert ("HTTP 304" if status == 304 else f"HTTP {status}: words") == str(error)
     assert fixable == (error.fix is not None)
     assert len(receiver.received) == 1
@@ -53,14 +53,14 @@ def test_retry_after(status: int, value: str, expected: float | None) -> None:
     """What the receiver asks for is passed on, in seconds or as a date."""
     receiver = WebhookReceiver()
     receiver.replies.append(Reply(status, "", {"Retry-After": value}))
-    assert expected == failure(lambda: send_to(receiver)).retry_after
+    assert expected == error_of(lambda: send_to(receiver)).retry_after
 
 
 def test_a_receiver_that_does_not_answer() -> None:
     """Silence is a failure after the timeout."""
     receiver = WebhookReceiver()
     receiver.replies.append(Reply(silent=True))
-    error = failure(lambda: send_to(receiver, within=0.05))
+    error = error_of(lambda: send_to(receiver, within=0.05))
     assert (str(error), error.fix) == ("no answer within 0.05 s", None)
 
 
@@ -68,7 +68,7 @@ def test_a_receiver_that_hangs_up() -> None:
     """A lost answer is a failure, for nobody knows."""
     receiver = WebhookReceiver()
     receiver.replies.append(Reply(drop=True))
-    assert str(failure(lambda: send_to(receiver))) == "the connection broke before an answer came"
+    assert str(error_of(lambda: send_to(receiver))) == "the connection broke before an answer came"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_receiver_that_hangs_up() -> None:
 )
 def test_no_connection(url: str, words: str) -> None:
     """A destination that cannot be reached is told in few words, without its URL."""
-    assert words == str(failure(lambda: send(config(url))))
+    assert words == str(error_of(lambda: send_webhook(webhook_config(url))))
 
 
 def test_a_header_that_cannot_be_sent() -> None:
@@ -89,9 +89,9 @@ def test_a_header_that_cannot_be_sent() -> None:
 
     async def scenario() -> None:
         async with served(WebhookReceiver()) as url:
-            await send(config(url, headers={"X-Key": "line\nbreak"}))
+            await send_webhook(webhook_config(url, headers={"X-Key": "line\nbreak"}))
 
-    error = failure(scenario)
+    error = error_of(scenario)
     assert str(error) == "the URL or a header cannot be sent in HTTP"
     assert error.fix is not None
 
@@ -128,9 +128,9 @@ def test_not_http() -> None:
 
     async def scenario() -> None:
         async with listening([peer]):
-            await send(config(peer.url))
+            await send_webhook(webhook_config(peer.url))
 
-    assert str(failure(scenario)) == "the answer is not valid HTTP"
+    assert str(error_of(scenario)) == "the answer is not valid HTTP"
 
 
 def test_answers_are_read_within_bounds() -> None:
@@ -151,11 +151,11 @@ def test_answers_are_read_within_bounds() -> None:
         async with served(receiver) as url:
             for _ in range(2):
                 with pytest.raises(DeliveryError) as caught:
-                    await send(config(url))
+                    await send_webhook(webhook_config(url))
                 errors.append(str(caught.value))
         receiver.handle = endless  # type: ignore[method-assign]
         async with served(receiver) as url:
-            await send(config(f"{url}/?status=200"))
+            await send_webhook(webhook_config(f"{url}/?status=200"))
         return errors
 
     expected = ["HTTP 500: " + "y" * 200 + "…", "HTTP 500"]
@@ -169,10 +169,10 @@ def test_a_private_authority(tmp_path: Path) -> None:
     async def scenario(ca_file: Path | None) -> None:
         peer = Peer(answers, tls=(authority.right, None), secure=True)
         async with listening([peer]):
-            await send(config(peer.url, ca_file=ca_file))
+            await send_webhook(webhook_config(peer.url, ca_file=ca_file))
 
     asyncio.run(scenario(authority.file))
-    error = failure(lambda: scenario(None))
+    error = error_of(lambda: scenario(None))
     assert str(error) == "TLS: the certificate was refused: unable to get local issuer certificate"
     assert error.fix is not None
 
@@ -181,9 +181,9 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
     """A file without certificates is a failure that names it."""
     empty = tmp_path / "ca.pem"
     empty.write_text("nothing")
-    assert str(failure(lambda: send(config("https://127.0.0.1:1/", ca_file=empty)))).startswith(
-        f"ca_file {empty}"
-    )
+    assert str(
+        error_of(lambda: send_webhook(webhook_config("https://127.0.0.1:1/", ca_file=empty)))
+    ).startswith(f"ca_file {empty}")
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_what_may_have_been_accepted(reply: Reply | None, *, doubtful: bool) -> 
     """Only where the answer to a request did not come may it have been accepted all the same."""
     receiver = WebhookReceiver()
     if reply is None:
-        error = failure(lambda: send(config("http://127.0.0.1:1/")))
+        error = error_of(lambda: send_webhook(webhook_config("http://127.0.0.1:1/")))
     else:
         receiver.replies.append(reply)
-        error = failure(lambda: send_to(receiver, within=0.3))
+        error = error_of(lambda: send_to(receiver, within=0.3))
     assert doubtful == error.doubtful

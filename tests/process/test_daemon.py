@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
-from tests.support.process import Process, command, running
+from tests.support.process import Process, run_command, run_watcher
 from watcher.simulator.faults import Fault
 from watcher.simulator.options import Options
 from watcher.simulator.server import SimulatorServer, serve
@@ -38,11 +38,11 @@ class World:
 
     def running(self, **settings: str) -> Any:
         """Runs the daemon with the settings of this world and these."""
-        return running(self.directory, {**self.settings, **settings})
+        return run_watcher(self.directory, {**self.settings, **settings})
 
     async def command(self, *arguments: str, **settings: str) -> Any:
         """Runs one command to its end."""
-        return await command(self.directory, {**self.settings, **settings}, *arguments)
+        return await run_command(self.directory, {**self.settings, **settings}, *arguments)
 
     async def deliveries(self, **fields: Any) -> list[dict[str, Any]]:
         """Returns what `watcher deliveries --json` prints of deliveries with these fields."""

@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 
 from tests.process.test_daemon import World, a_world, sent, some_polls
-from tests.support.builders import damage, hold, open_store, outbox, sight
+from tests.support.builders import corrupt_database, lock_database, open_store, outbox, record_new
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.process import Ended, Process, command
+from tests.support.process import Finished, Process, run_command
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ def words(daemon: Process) -> list[str]:
     return [line for line in daemon.lines if not line.startswith("{")]
 
 
-def refused(ended: Ended, reason: str, *, may_pass: bool = False) -> bool:
+def refused(ended: Finished, reason: str, *, may_pass: bool = False) -> bool:
     """Tells whether a start was refused for a reason, in one line that is no log line.
 
     Whether that may pass by itself, so that a supervisor is to try again, shows in the exit status.
@@ -186,7 +186,7 @@ async def test_a_database_that_stays_locked_at_the_start(tmp_path: Path) -> None
     """A start waits for a while for another process's lock, and is then refused in one line."""
     await make_database(tmp_path / "watcher.db")
     async with a_world(tmp_path) as world:
-        with closing(hold(tmp_path / "watcher.db")):
+        with closing(lock_database(tmp_path / "watcher.db")):
             assert refused(await world.command("run"), "database is locked", may_pass=True)
 
 
@@ -195,7 +195,7 @@ async def test_a_database_that_is_locked_for_a_moment_at_the_start(tmp_path: Pat
     await make_database(tmp_path / "watcher.db")
     async with a_world(tmp_path) as world:
         world.ask()
-        with closing(hold(tmp_path / "watcher.db")) as holder:
+        with closing(lock_database(tmp_path / "watcher.db")) as holder:
             async with world.running() as daemon:
                 await daemon.log("daemon.started")
                 asyncio.get_running_loop().call_later(0.5, holder.rollback)
@@ -206,7 +206,7 @@ async def test_a_database_that_is_locked_for_a_moment_at_the_start(tmp_path: Pat
 async def test_a_database_that_is_locked_in_a_burst(tmp_path: Path) -> None:
     """While it is locked that is said; afterwards all goes on, nothing is lost and nothing repeated."""
     holders: list[sqlite3.Connection] = []
-    hook = Watched(5, lambda: holders.append(hold(tmp_path / "watcher.db")))
+    hook = Watched(5, lambda: holders.append(lock_database(tmp_path / "watcher.db")))
     async with a_world(tmp_path) as world, served(hook) as url:
         for prompt in BURST:
             world.ask(prompt)
@@ -268,7 +268,7 @@ async def test_a_damaged_database_at_the_start(
     """A start with a database that cannot be used is refused in one line, and changes nothing."""
     database = tmp_path / "watcher.db"
     async with open_store(database) as store:
-        await sight(store)
+        await record_new(store)
     spoil(database)
     spoilt = database.read_bytes()
     async with a_world(tmp_path) as world:
@@ -282,7 +282,7 @@ async def test_a_database_that_is_damaged_while_it_is_used(tmp_path: Path) -> No
         world.ask()
         async with world.running() as daemon:
             await sent(daemon, "webhook", ASKED)
-            damage(tmp_path / "watcher.db")
+            corrupt_database(tmp_path / "watcher.db")
             world.ask("another?")
             assert 1 == await daemon.ended()
             (line,) = words(daemon)
@@ -328,7 +328,7 @@ async def test_a_database_that_is_cut_short_by_a_crash(tmp_path: Path) -> None:
             here = shutil.copytree(killed, tmp_path / name)
             spoil(here / "watcher.db-wal", size)
             before = len(world.hook.received)
-            ended = await command(here, world.settings, "once")
+            ended = await run_command(here, world.settings, "once")
             told[name] = (ended.status, *sorted(asked(world.hook)[before:]))
     assert (0, "in the outbox?") == told["rubbish at the end"]
     assert (0, "in the log?", "in the outbox?") == told["no log"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import NOW, claim, make_sighting, open_store, records, sight
-from tests.support.process import Ended, command
+from tests.support.builders import NOW, claim, make_new_request, open_store, record_new, records
+from tests.support.process import Finished, run_command
 from watcher.cli import output
 from watcher.models import DeliveryRecord, DeliveryState
 from watcher.store import Sent
@@ -32,7 +32,7 @@ def _now(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _outbox(tmp_path: Path) -> Path:
     """A directory with a database of 60 deliveries to notifiers that are no longer configured."""
     async with open_store(tmp_path / "watcher.db") as store:
-        await sight(store, *(make_sighting(f"run-{number}") for number in range(30)))
+        await record_new(store, *(make_new_request(f"run-{number}") for number in range(30)))
     return tmp_path
 
 
@@ -64,7 +64,7 @@ def record(
     )
 
 
-def numbers(ended: Ended) -> list[int]:
+def numbers(ended: Finished) -> list[int]:
     """Returns the ids in a table or a JSON list."""
     if ended.out.startswith("["):
         return [item["id"] for item in json.loads(ended.out)]
@@ -86,7 +86,7 @@ def numbers(ended: Ended) -> list[int]:
 )
 async def test_the_newest_are_listed(outbox: Path, options: list[str], shown: Any, *, note: bool) -> None:
     """The table shows the newest 50 and says so, JSON all; with a limit both show so many."""
-    ended = await command(outbox, SETTINGS, "deliveries", *options)
+    ended = await run_command(outbox, SETTINGS, "deliveries", *options)
     assert (0, list(shown)) == (ended.status, numbers(ended))
     assert note == ("only the newest 50 are shown" in ended.err)
 
@@ -94,7 +94,7 @@ async def test_the_newest_are_listed(outbox: Path, options: list[str], shown: An
 @pytest.mark.anyio
 async def test_those_to_one_notifier(outbox: Path) -> None:
     """The newest of one notifier are counted without those of others, also when it was taken out."""
-    ended = await command(outbox, SETTINGS, "deliveries", "--notifier", "slack", "--limit", "4")
+    ended = await run_command(outbox, SETTINGS, "deliveries", "--notifier", "slack", "--limit", "4")
     of_slack = [record.id for record in records(outbox / "watcher.db") if record.notifier == "slack"]
     assert (of_slack[-4:], "") == (numbers(ended), ended.err)
 
@@ -103,10 +103,10 @@ async def test_those_to_one_notifier(outbox: Path) -> None:
 @pytest.mark.parametrize("form", [[], ["--json"]])
 async def test_a_notifier_that_there_is_not(outbox: Path, form: list[str]) -> None:
     """A name that nobody has is no error, and a note says which there are."""
-    ended = await command(outbox, SETTINGS, "deliveries", "--notifier", "chta", *form)
+    ended = await run_command(outbox, SETTINGS, "deliveries", "--notifier", "chta", *form)
     assert (0, "watcher: there is no notifier 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
     assert ended.out == ("[]\n" if form else "")
-    known = await command(outbox, SETTINGS, "deliveries", "--notifier", "chat", *form)
+    known = await run_command(outbox, SETTINGS, "deliveries", "--notifier", "chat", *form)
     assert (0, "") == (known.status, known.err)
 
 
@@ -187,7 +187,7 @@ def test_when(capsys: pytest.CaptureFixture[str], shown: DeliveryRecord, when: s
 async def test_the_times_of_the_outbox(tmp_path: Path) -> None:
     """A delivery is listed with when it was due, and when it was finished if it is."""
     async with open_store(tmp_path / "watcher.db") as store:
-        await sight(store)
+        await record_new(store)
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW + 5)
     times = {one.notifier: (one.due_at, one.finished_at) for one in records(tmp_path / "watcher.db")}

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.support.api_fakes import KEY, refusal
-from tests.support.builders import damage, hold, open_store
-from tests.support.process import WITHIN, command, environment, running
+from tests.support.builders import corrupt_database, lock_database, open_store
+from tests.support.process import WITHIN, environment, run_command, run_watcher
 from watcher.config.sources import ConfigError, load
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
@@ -48,7 +48,7 @@ async def test_a_poll_that_is_due_at_once_is_not_lost(tmp_path: Path) -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with (
-            running(tmp_path, {**NOWHERE, "WATCHER_BASE_URL": f"http://127.0.0.1:{port}"}),
+            run_watcher(tmp_path, {**NOWHERE, "WATCHER_BASE_URL": f"http://127.0.0.1:{port}"}),
             asyncio.timeout(WITHIN),
         ):
             await enough.wait()
@@ -120,8 +120,8 @@ async def test_a_damaged_database_is_said_without_a_traceback(
     """Damage that shows only when tables are read ends a command with one line, too."""
     async with open_store(tmp_path / "watcher.db"):
         pass
-    damage(tmp_path / "watcher.db")
-    ended = await command(tmp_path, NOWHERE, *arguments)
+    corrupt_database(tmp_path / "watcher.db")
+    ended = await run_command(tmp_path, NOWHERE, *arguments)
     assert ended.status in {1, 2}
     assert re.search("malformed|damaged", ended.out + ended.err)
     assert "Traceback" not in ended.err
@@ -131,8 +131,8 @@ async def test_retry_while_the_database_is_locked(tmp_path: Path) -> None:
     """A database that another process keeps locked is said in one line."""
     async with open_store(tmp_path / "watcher.db"):
         pass
-    with closing(hold(tmp_path / "watcher.db")):
-        ended = await command(tmp_path, NOWHERE, "retry", "--all-dead")
+    with closing(lock_database(tmp_path / "watcher.db")):
+        ended = await run_command(tmp_path, NOWHERE, "retry", "--all-dead")
     assert (2, ["watcher: database watcher.db: database is locked"]) == (
         ended.status,
         ended.err.splitlines(),

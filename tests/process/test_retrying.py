@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import MACHINE, NOW, claim, make_sighting, open_store, records, sight
+from tests.support.builders import MACHINE, NOW, claim, make_new_request, open_store, record_new, records
 from watcher.cli.retrying import NotDeadError, requeue
 from watcher.store import Dead, Sent
 
@@ -17,7 +17,7 @@ async def database(tmp_path: Path) -> Path:
     """Deliveries 1 and 2 are dead, 3 was sent, 4 waits."""
     path = tmp_path / "watcher.db"
     async with open_store(path) as store:
-        await sight(store, *(make_sighting(f"run-{number}") for number in range(4)), routes=[MACHINE])
+        await record_new(store, *(make_new_request(f"run-{number}") for number in range(4)), routes=[MACHINE])
         await claim(store, "webhook")
         results: list[Dead | Sent] = [Dead(1, "no"), Dead(2, "no"), Sent(3, None)]
         await store.settle_and_claim("webhook", results, limit=0, now=NOW)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.process.test_daemon import a_world, sent
 from tests.support.fakes import Reply
-from tests.support.process import WITHIN, running
+from tests.support.process import WITHIN, run_watcher
 from watcher.simulator.faults import Fault
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +53,7 @@ async def test_ctrl_c_without_a_daemon(tmp_path: Path) -> None:
     """A command that Ctrl-C interrupts ends with one line and the status that shells know."""
     async with a_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
-        async with running(tmp_path, world.settings, "once") as once:
+        async with run_watcher(tmp_path, world.settings, "once") as once:
             await world.api.wait_for(lambda: bool(world.api.requests), within=20)
             assert await once.end(signal.SIGINT) == 130
             assert ["watcher: interrupted\n"] == [line for line in once.lines if not line.startswith("{")]

@@ -15,7 +15,7 @@ import pytest
 
 from tests.process.test_daemon import a_world, some_polls
 from tests.support.fakes import WebhookReceiver, served
-from tests.support.process import WITHIN, command, environment, read_until
+from tests.support.process import WITHIN, environment, read_until, run_command
 
 pytestmark = pytest.mark.anyio
 
@@ -159,7 +159,7 @@ async def test_the_proxy_of_the_environment_is_used(tmp_path: Path) -> None:
             "HTTP_PROXY": through,
             "NO_PROXY": "127.0.0.0/8,[",
         }
-        ended = await command(tmp_path, {**settings, **here}, "check", "--send")
+        ended = await run_command(tmp_path, {**settings, **here}, "check", "--send")
     hosts = [received.headers["Host"] for received in proxy.received]
     assert ["app.example", "hook.example", "slack.example"] == sorted(hosts)
     assert {"Basic bWU6c2VjcmV0"} == {received.headers["Proxy-Authorization"] for received in proxy.received}
@@ -172,7 +172,7 @@ async def test_the_proxy_of_the_environment_is_used(tmp_path: Path) -> None:
 async def test_a_proxy_that_cannot_be_used(tmp_path: Path, variable: str, arguments: tuple[str]) -> None:
     """A proxy of a kind that is not known is one line that names the variable and not its password."""
     settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", variable: "socks5://me:secret@127.0.0.1:1"}
-    ended = await command(tmp_path, settings, *arguments)
+    ended = await run_command(tmp_path, settings, *arguments)
     (line,) = ended.err.splitlines()
     assert (2, True) == (ended.status, line.startswith(f"watcher: {variable}: must be"))
     assert "secret" not in line
@@ -204,6 +204,8 @@ async def test_a_process_without_standard_streams(tmp_path: Path, closed: str, s
 async def test_the_outbox_is_seen_without_the_secrets(tmp_path: Path) -> None:
     """Who only looks at what waits, or puts it back, needs no file of a secret; who polls does."""
     settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_ACCESS_KEY_FILE": "/not/there"}
-    looks = [await command(tmp_path, settings, *words) for words in (["pending"], ["deliveries"], ["run"])]
+    looks = [
+        await run_command(tmp_path, settings, *words) for words in (["pending"], ["deliveries"], ["run"])
+    ]
     assert [0, 0, 2] == [ended.status for ended in looks]
     assert "access_key_file" in looks[2].err

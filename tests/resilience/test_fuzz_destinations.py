@@ -64,9 +64,9 @@ def test_any_answer_of_slack(bench: Bench, written: bytes, kind: str, event: Eve
     bench.peer.answer = written
 
     async def scenario() -> None:
-        for call in (sending.sending(event, FIRST), lambda notifier: notifier.check()):
+        for call in (sending.send_event(event, FIRST), lambda notifier: notifier.check()):
             try:
-                receipt = await sending.using(sending.section(bench.peer.url, kind), call)
+                receipt = await sending.use_notifier(sending.slack_config(bench.peer.url, kind), call)
             except DeliveryError as error:
                 assert_told(error)
             else:
@@ -98,7 +98,7 @@ def test_any_answer_to_a_webhook(bench: Bench, written: bytes) -> None:
 
     async def scenario() -> None:
         try:
-            await sending.send(sending.config(f"{bench.peer.url}/x"))
+            await sending.send_webhook(sending.webhook_config(f"{bench.peer.url}/x"))
         except DeliveryError as error:
             assert_told(error)
         else:
@@ -118,7 +118,7 @@ def test_any_answer_to_a_heartbeat(bench: Bench, written: bytes) -> None:
 
     async def scenario() -> None:
         async with aiohttp.ClientSession() as session:
-            url = sending.secret(f"{bench.peer.url}/ping")
+            url = sending.make_secret(f"{bench.peer.url}/ping")
             await Heartbeat(url, apps=(), ready=ready, session=session, timeout=BOUND).beat()
 
     with capture_logs() as logged:

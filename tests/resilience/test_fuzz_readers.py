@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.support.api_fakes import KEY, TLS, Body, answer, key_of, use
+from tests.support.api_fakes import KEY, TLS, Body, key_of, response, with_client
 from tests.support.builders import BOUND, WatchedStore, claim, pending
 from tests.support.fuzz_peer import Bench, open_bench
 from tests.support.harmless import assert_harmless
@@ -111,7 +111,7 @@ def test_any_answer_of_the_api(listing: bytes, single: bytes) -> None:
         body = listing if request.url.path.endswith("/runs") else single
         return httpx.Response(200, stream=Body(iter([body])))
 
-    use(api, read)
+    with_client(api, read)
     assert len(asked) <= 6, "a page that comes again and again is not read on"
 
 
@@ -146,7 +146,7 @@ def test_any_refusal_of_the_api(
 
     if status != 200:
         with pytest.raises(ApiError) as raised:
-            use(api, lambda client: client.run("r1"), key=key_of(KEY))
+            with_client(api, lambda client: client.run("r1"), key=key_of(KEY))
         assert_fit(raised.value)
         assert isinstance(raised.value, Refused) or 300 <= status < 400
         assert raised.value.status == status or 300 <= status < 400
@@ -188,7 +188,7 @@ class AnyApi(ScriptedApi):
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         status, body = self.single
-        return answer(self.listing) if request.url.path.endswith("/runs") else answer(body, status)
+        return response(self.listing) if request.url.path.endswith("/runs") else response(body, status)
 
 
 HEALTHY: Final = api_run("healthy", question())

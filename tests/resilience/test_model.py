@@ -1,4 +1,4 @@
-"""A model of apps, runs and requests against the real pollers, store and lanes, by Hypothesis.
+"""A model of apps, runs and requests against the real pollers, store and workers, by Hypothesis.
 
 Two apps are watched for three notifiers. Runs ask and are answered, calls and sends fail in every way, the
 process is killed at any commit and started again, with the same configuration or another, and time passes or
@@ -74,7 +74,7 @@ class Watching(Scene, RuleBasedStateMachine):
         config=CONFIGS,
         page_sizes=st.tuples(*[st.sampled_from((1, 2, 3, 100))] * 2),
         forms=st.tuples(*[st.sampled_from(FORMS)] * 2),
-        spacing=st.sampled_from((0.0, 0.0, 1.0)),
+        min_interval=st.sampled_from((0.0, 0.0, 1.0)),
         shared=st.booleans(),
         questions=st.tuples(QUESTIONS, QUESTIONS),
     )
@@ -84,13 +84,13 @@ class Watching(Scene, RuleBasedStateMachine):
         config: Config,
         page_sizes: tuple[int, int],
         forms: tuple[Form, Form],
-        spacing: float,
+        min_interval: float,
         shared: bool,
         questions: tuple[list[int], list[int]],
     ) -> None:
         """Configures the watcher and starts it; some runs wait already."""
         worlds = [World(page_size=size, form=form) for size, form in zip(page_sizes, forms, strict=True)]
-        self.open(worlds, config, spacing=spacing, shared=shared)
+        self.open(worlds, config, min_interval=min_interval, shared=shared)
         for world, numbers in zip(worlds, questions, strict=True):
             for number in numbers:
                 world.new_run(number)

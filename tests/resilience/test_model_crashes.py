@@ -31,7 +31,7 @@ class Played(Scene):
         self.fate.blow, self.fate.commits_left = blow, commits
         worlds = [World(page_size=2, form="carried"), World(page_size=100, form="absent")]
         try:
-            self.open(worlds, FIRST, spacing=1.0, shared=True)
+            self.open(worlds, FIRST, min_interval=1.0, shared=True)
             self._begin()
             self._doubt()
             self._fail()

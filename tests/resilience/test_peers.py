@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.hostile_peers import Behaviour, Call, Peer, listening
 from tests.support.hostile_world import HOOK, KEY, LASTING, TOKEN, WELL, World, a_hostile_world, accepts
-from tests.support.process import WITHIN, Process, command, running
+from tests.support.process import WITHIN, Process, run_command, run_watcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("late", [False, True], ids=["soon", "late"])]
 
@@ -52,7 +52,7 @@ async def test_apps_that_misbehave(tmp_path: Path, *, late: bool) -> None:
     async with a_hostile_world(tmp_path, late=late) as world:
         world.become(ill=False)
         hostile = list(world.ways)
-        async with running(tmp_path, world.settings(apps=hostile)) as daemon:
+        async with run_watcher(tmp_path, world.settings(apps=hostile)) as daemon:
             await all_of(daemon, "request.new", 1, "app", [*hostile, WELL])
             world.become(ill=True)
             await all_of(daemon, "poll.failed", 2, "app", hostile)
@@ -81,11 +81,11 @@ async def test_destinations_that_misbehave(tmp_path: Path, *, late: bool) -> Non
         words = world.words()
         failing = [name for name, said in words.items() if said]
         fine = [name for name in words if name not in failing]
-        async with running(tmp_path, world.settings(destinations=True)) as first:
+        async with run_watcher(tmp_path, world.settings(destinations=True)) as first:
             await all_of(first, "delivery.sent", 1, "notifier", fine)
             await all_of(first, "delivery.retry", 1, "notifier", failing)
             await ends_well(first, world)
-        async with running(tmp_path, world.settings(destinations=True)) as second:
+        async with run_watcher(tmp_path, world.settings(destinations=True)) as second:
             await all_of(second, "delivery.retry", 1, "notifier", failing)
             world.asked.append("second?")
             await all_of(second, "delivery.sent", 1, "notifier", fine)
@@ -142,7 +142,7 @@ async def test_a_heartbeat_that_meets_trouble(tmp_path: Path, *, late: bool) -> 
         quick = {"WATCHER_POLL_INTERVAL": "100ms"}
         async with listening([beat]):
             quick["WATCHER_HEARTBEAT_URL"] = f"{beat.url}/{HOOK}"
-            async with running(tmp_path, {**world.settings(), **quick}) as daemon:
+            async with run_watcher(tmp_path, {**world.settings(), **quick}) as daemon:
                 for way in world.ways.values():
                     if way.tls or way.secure:
                         continue
@@ -159,7 +159,7 @@ async def test_a_heartbeat_that_meets_trouble(tmp_path: Path, *, late: bool) -> 
 async def test_once_among_all_of_them(tmp_path: Path, *, late: bool) -> None:
     """Each app is polled once and each delivery tried once, each failure is a line, and the status is 1."""
     async with a_hostile_world(tmp_path, late=late) as world:
-        ended = await command(tmp_path, world.settings(apps=world.ways, destinations=True), "once")
+        ended = await run_command(tmp_path, world.settings(apps=world.ways, destinations=True), "once")
         words = world.words()
     records = [json.loads(line) for line in ended.err.splitlines()]
     assert (1, []) == (ended.status, told(ended.out + ended.err, world))
@@ -177,7 +177,7 @@ async def test_check_among_all_of_them(tmp_path: Path, *, late: bool) -> None:
     """A line for each says what is the matter with it, or that it is well, and the status is 1."""
     async with a_hostile_world(tmp_path, late=late) as world:
         settings = world.settings(apps=world.ways, destinations=True)
-        ended = await command(tmp_path, settings, "check", "--send")
+        ended = await run_command(tmp_path, settings, "check", "--send")
         expected = world.words()
     found = dict(line.split(": ", 1) for line in ended.out.splitlines())
     assert (1, []) == (ended.status, told(ended.out + ended.err, world))

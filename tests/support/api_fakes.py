@@ -37,7 +37,7 @@ class Body(httpx.AsyncByteStream):
             yield piece
 
 
-def answer(body: Json, status: int = 200, **headers: str) -> httpx.Response:
+def response(body: Json, status: int = 200, **headers: str) -> httpx.Response:
     """An answer as a server sends it; what is not bytes is sent as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return httpx.Response(
@@ -49,7 +49,7 @@ def answer(body: Json, status: int = 200, **headers: str) -> httpx.Response:
 
 def refusal(status: int, **error: Json) -> httpx.Response:
     """An error in the API's envelope."""
-    return answer({"error": error}, status)
+    return response({"error": error}, status)
 
 
 class FakeApi:
@@ -93,7 +93,7 @@ class FakeList:
         claimed = self._pagination(count, total) if self._pagination else numbers
         if self._between:
             self._between(self.runs)
-        return answer({"data": data, "pagination": claimed})
+        return response({"data": data, "pagination": claimed})
 
 
 def key_of(value: str) -> Secret:
@@ -101,7 +101,7 @@ def key_of(value: str) -> Secret:
     return Secret("apps.support.access_key", Redactor(), value=value)
 
 
-def use(
+def with_client(
     handler: Handler,
     call: Callable[[RunsClient], Awaitable[T]],
     *,
@@ -125,10 +125,10 @@ def use(
         finally:
             await client.close()
 
-    return bounded(run())
+    return run_bounded(run())
 
 
-def bounded(work: Coroutine[None, None, T]) -> T:
+def run_bounded(work: Coroutine[None, None, T]) -> T:
     """What the work returns, unless it hangs."""
 
     async def run() -> T:
@@ -138,32 +138,32 @@ def bounded(work: Coroutine[None, None, T]) -> T:
     return asyncio.run(run())
 
 
-def fetch(handler: Handler, run_id: str = "r1", **options: Json) -> Run:
+def fetch_run(handler: Handler, run_id: str = "r1", **options: Json) -> Run:
     """What the client makes of one run."""
-    return use(handler, lambda client: client.run(run_id), **options)
+    return with_client(handler, lambda client: client.run(run_id), **options)
 
 
-def failure(handler: Handler, run_id: str = "r1", **options: Json) -> ApiError:
+def api_error(handler: Handler, run_id: str = "r1", **options: Json) -> ApiError:
     """The error that fetching one run ends with."""
     with pytest.raises(ApiError) as raised:
-        fetch(handler, run_id, **options)
+        fetch_run(handler, run_id, **options)
     return raised.value
 
 
-def pages(handler: Handler, page_size: int = 2, **filters: Json) -> list[Page]:
+def fetch_pages(handler: Handler, page_size: int = 2, **filters: Json) -> list[Page]:
     """All pages of the list of runs that wait."""
 
     async def read(client: RunsClient) -> list[Page]:
         return [page async for page in client.awaiting(page_size=page_size, **filters)]
 
-    return use(handler, read)
+    return with_client(handler, read)
 
 
-def listed(handler: Handler, page_size: int = 2) -> list[str]:
+def fetch_ids(handler: Handler, page_size: int = 2) -> list[str]:
     """The ids of all runs that wait, as they were read."""
-    return [run.id for page in pages(handler, page_size) for run in page.runs]
+    return [run.id for page in fetch_pages(handler, page_size) for run in page.runs]
 
 
-def waiting(*ids: str) -> list[Json]:
+def waiting_items(*ids: str) -> list[Json]:
     """Items of a list."""
     return [{"id": run_id, "status": "awaiting_input"} for run_id in ids]

@@ -75,7 +75,7 @@ def make_run(run_id: str = "run-1", *requests: InputRequest, status: str = AWAIT
     return Run(id=run_id, status=status, started_at=NOW - 60, requests=requests)
 
 
-def make_sighting(run_id: str = "run-1", request_id: str = "q1", prompt: str = "Approve?") -> NewRequest:
+def make_new_request(run_id: str = "run-1", request_id: str = "q1", prompt: str = "Approve?") -> NewRequest:
     """Returns a request seen for the first time."""
     return NewRequest(make_run(run_id), make_request(request_id, prompt))
 
@@ -95,7 +95,7 @@ async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> As
         await store.close()
 
 
-async def sight(
+async def record_new(
     store: Store,
     *sightings: NewRequest,
     routes: Iterable[Route] = BOTH,
@@ -103,21 +103,21 @@ async def sight(
     announce: bool = True,
 ) -> None:
     """Records new requests; without any named, `run-1` asks `q1`."""
-    new = sightings or (make_sighting(),)
+    new = sightings or (make_new_request(),)
     await store.record_changes(APP, tuple(routes), new=new, announce=announce, now=now)
 
 
-async def known(store: Store, run_id: str = "run-1") -> PendingKey:
+async def pending_key(store: Store, run_id: str = "run-1") -> PendingKey:
     """Returns the one request that is known to wait in a run."""
     (found,) = [request for request in (await store.app_state(APP.name)).known if request.run_id == run_id]
     return found
 
 
-async def end(
+async def record_answered(
     store: Store, run_id: str = "run-1", *, routes: Iterable[Route] = BOTH, now: float = NOW + 10
 ) -> tuple[DeliveryRecord, ...]:
     """Records that the one request of a run was answered; returns what became stale by it."""
-    change = ResolvedRequest(await known(store, run_id), "answered", "completed")
+    change = ResolvedRequest(await pending_key(store, run_id), "answered", "completed")
     return (await store.record_changes(APP, tuple(routes), ended=[change], now=now)).superseded
 
 
@@ -148,14 +148,14 @@ def pending(path: Path, *apps: str) -> list[PendingRequest]:
         return queries.pending_requests(connection, apps or [APP.name])
 
 
-def hold(path: Path) -> sqlite3.Connection:
+def lock_database(path: Path) -> sqlite3.Connection:
     """Locks a database against writing, as another process would, until what is returned is closed."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     return connection
 
 
-def damage(path: Path) -> None:
+def corrupt_database(path: Path) -> None:
     """Overwrites tables and indexes with rubbish, under whoever has the database open."""
     with closing(sqlite3.connect(path)) as connection:
         pages = connection.execute("SELECT rootpage FROM sqlite_master").fetchall()
@@ -178,15 +178,15 @@ class ScriptedNotifier:
         self,
         name: str = "slack",
         *,
-        slots: int = 1,
-        spacing: float = 0.0,
+        max_concurrency: int = 1,
+        min_interval: float = 0.0,
         for_people: bool = True,
         digests: bool = False,
         script: Iterable[MessageRef | Exception | None] = (),
     ) -> None:
         self.name = self.rate_limit_key = name
-        self.max_concurrency = slots
-        self.min_interval = spacing
+        self.max_concurrency = max_concurrency
+        self.min_interval = min_interval
         self.for_people = for_people
         self.digests = digests
         self.attempts: list[Delivery] = []
@@ -194,21 +194,21 @@ class ScriptedNotifier:
         self.started: asyncio.Queue[Delivery] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.under_way = 0
-        self.most_under_way = 0
+        self.in_flight = 0
+        self.max_in_flight = 0
         self._script = iter(script)
 
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Does what the script says."""
         self.attempts.append(delivery)
         answer = next(self._script, None)
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         self.started.put_nowait(delivery)
         try:
             await self.gate.wait()
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
         if isinstance(answer, Exception):
             raise answer
         self.accepted.append(delivery)
@@ -220,7 +220,7 @@ class ScriptedNotifier:
 
 
 class WatchedStore(Store):
-    """Tells what lanes ask of it: how many deliveries at most, and how many results they bring."""
+    """Records what workers ask of it: how many deliveries at most, and how many results they bring."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, new_id)
@@ -251,27 +251,27 @@ class WatchedStore(Store):
         return claim
 
 
-def make_lane(
+def make_worker(
     notifier: ScriptedNotifier,
     store: Store,
     clock: Clock,
     *,
     wall: Callable[[], float] | None = None,
-    scrub: Callable[[str], str] = str,
-    terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
-    pace: RateLimiter | None = None,
+    redact: Callable[[str], str] = str,
+    policy: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
+    rate_limiter: RateLimiter | None = None,
     observer: Observer | None = None,
 ) -> DeliveryWorker:
-    """Returns a lane without jitter that gives up after a day and waits 5 minutes at most."""
+    """Returns a worker without jitter that gives up after a day and waits 5 minutes at most."""
     settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
     return DeliveryWorker(
         notifier,
         store,
         settings,
-        terms,
-        pace or RateLimiter(notifier.min_interval),
+        policy,
+        rate_limiter or RateLimiter(notifier.min_interval),
         observer=observer or Observer(),
-        scrub=scrub,
+        scrub=redact,
         wall=wall or clock.time,
         jitter=lambda: 0.0,
     )

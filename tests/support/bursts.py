@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.fakes import Destination, FakeSlack, WebhookReceiver, served
-from tests.support.process import WITHIN, Process, command, running
+from tests.support.process import WITHIN, Process, run_command, run_watcher
 from watcher.simulator.server import SimulatorServer, serve
 from watcher.simulator.state import Simulation
 
@@ -94,7 +94,7 @@ class Bursts:
         Each has its own addresses to call, so that what the last one sent is not taken for what this one did.
         """
         self.life += 1
-        async with self._settings() as settings, running(self._directory, settings) as daemon:
+        async with self._settings() as settings, run_watcher(self._directory, settings) as daemon:
             await daemon.log("daemon.started")
             yield daemon
 
@@ -116,7 +116,7 @@ class Bursts:
             assert 0 == await daemon.end()
         self.life += 1
         async with self._settings() as settings:
-            return (await command(self._directory, settings, "once")).status
+            return (await run_command(self._directory, settings, "once")).status
 
     def lost(self) -> set[str]:
         """Returns the prompts of requests that a destination was not told of, or not of their end."""

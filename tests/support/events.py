@@ -61,19 +61,19 @@ FAILURE = Failure(401, "unauthorized", "invalid key", SEEN_AT, 2)
 FAILING = AppEvent("evt_4", "watcher.app_failing", SEEN_AT + 120, REQUESTED.app, FAILURE)
 RECOVERED = replace(FAILING, id="evt_5", type="watcher.app_recovered", at=SEEN_AT + 600)
 TEST = SampleEvent("evt_6", SEEN_AT)
-SILENT = NotifierFailure("audit", "HTTP 503", SEEN_AT, 7)
-NOTIFIER_FAILING = NotifierEvent("evt_7", "watcher.notifier_failing", SEEN_AT + 120, SILENT)
+NOTIFIER_FAILURE = NotifierFailure("audit", "HTTP 503", SEEN_AT, 7)
+NOTIFIER_FAILING = NotifierEvent("evt_7", "watcher.notifier_failing", SEEN_AT + 120, NOTIFIER_FAILURE)
 NOTIFIER_RECOVERED = replace(
     NOTIFIER_FAILING, id="evt_8", type="watcher.notifier_recovered", at=SEEN_AT + 600
 )
-PARKED_RUN = replace(
+INVISIBLE_REQUEST = replace(
     REQUESTED,
     run=replace(RUN, status="paused"),
     request=InputRequest("", "unknown", None, None, (), "f"),
 )
 
 
-def entry(
+def digest_entry(
     prompt: str | None = "Approve the refund?",
     *,
     type: str = "approval_request",  # noqa: A002 - the field's name
@@ -96,8 +96,8 @@ DIGEST = DigestEvent(
         (),
         SEEN_AT,
         (
-            entry(link="https://console.example/r/8c2c"),
-            entry("Which clause?", type="human_feedback", run_id="9d3d"),
+            digest_entry(link="https://console.example/r/8c2c"),
+            digest_entry("Which clause?", type="human_feedback", run_id="9d3d"),
         ),
     ),
 )
@@ -109,7 +109,7 @@ DIGEST_PARTLY_ENDED = replace(
     id="evt_11",
     type="run.input_resolved",
     at=SEEN_AT + 313,
-    digest=Digest(25, 1, (("answered", 20), ("canceled", 4)), SEEN_AT, (entry("Which clause?"),)),
+    digest=Digest(25, 1, (("answered", 20), ("canceled", 4)), SEEN_AT, (digest_entry("Which clause?"),)),
 )
 DIGEST_ENDED = replace(
     DIGEST_PARTLY_ENDED,
@@ -119,15 +119,18 @@ DIGEST_ENDED = replace(
         0,
         (("answered", 21), ("canceled", 4)),
         SEEN_AT,
-        (entry(outcome="answered", link="https://console.example/r/8c2c"), entry(outcome="canceled")),
+        (
+            digest_entry(outcome="answered", link="https://console.example/r/8c2c"),
+            digest_entry(outcome="canceled"),
+        ),
     ),
 )
 
-EVERY: Final[tuple[Event, ...]] = (
+ALL_EVENTS: Final[tuple[Event, ...]] = (
     REQUESTED,
     REMINDED,
     RESOLVED,
-    PARKED_RUN,
+    INVISIBLE_REQUEST,
     FAILING,
     RECOVERED,
     NOTIFIER_FAILING,
@@ -140,7 +143,7 @@ EVERY: Final[tuple[Event, ...]] = (
 )
 
 
-def asking(
+def request_event(
     prompt: str | None = "Approve the refund?",
     params: Json = None,
     *,
@@ -152,7 +155,7 @@ def asking(
     return replace(REQUESTED, request=request)
 
 
-def delivery(
+def make_delivery(
     event: Event = REQUESTED, first: MessageRef | None = None, reminders: tuple[MessageRef, ...] = ()
 ) -> Delivery:
     """Returns the first attempt at telling of an event."""

@@ -81,7 +81,7 @@ class WebhookReceiver:
         return await _reply(request, self.replies.popleft() if self.replies else Reply())
 
 
-class Pace:
+class TokenBucket:
     """Lets so many through per second, and a few more at once: a bucket of tokens that refills."""
 
     def __init__(self, per_second: float, burst: float, clock: Callable[[], float]) -> None:
@@ -137,8 +137,8 @@ class FakeSlack:
         self.history: dict[Key, list[dict[str, Any]]] = {}
         self.notified: list[tuple[str, str, str]] = []
         self._numbers = count(1)
-        self._posts: dict[str, Pace] = defaultdict(lambda: Pace(pace or _ANY, 3, clock))
-        self._updates = Pace(*(UPDATES if pace else (_ANY, _ANY)), clock)
+        self._posts: dict[str, TokenBucket] = defaultdict(lambda: TokenBucket(pace or _ANY, 3, clock))
+        self._updates = TokenBucket(*(UPDATES if pace else (_ANY, _ANY)), clock)
 
     def delete(self, channel: str, ts: str) -> None:
         """Deletes a message as a person does; there is no thread below it any more either."""

@@ -119,7 +119,7 @@ def _response(answer: Answer) -> httpx.Response:
 
 @dataclass(frozen=True, slots=True)
 class PollBench:
-    """All that a poller needs, and a look at what it did. `wakes` are the times when it woke the lanes."""
+    """All that a poller needs, and a look at what it did. `wakes` are the times when it woke the workers."""
 
     path: Path
     store: Store

@@ -17,7 +17,7 @@ WITHIN = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Finished:
     """How a command ended."""
 
     status: int
@@ -106,7 +106,9 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(directory: Path, settings: Mapping[str, str], *arguments: str) -> AsyncIterator[Process]:
+async def run_watcher(
+    directory: Path, settings: Mapping[str, str], *arguments: str
+) -> AsyncIterator[Process]:
     """Runs `watcher run`, or another command that goes on, and ends it in the end."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -126,7 +128,7 @@ async def running(directory: Path, settings: Mapping[str, str], *arguments: str)
         await process.end(signal.SIGKILL)
 
 
-async def command(directory: Path, settings: Mapping[str, str], *arguments: str) -> Ended:
+async def run_command(directory: Path, settings: Mapping[str, str], *arguments: str) -> Finished:
     """Runs one command of `watcher` to its end."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -146,7 +148,7 @@ async def command(directory: Path, settings: Mapping[str, str], *arguments: str)
             started.kill()
             await started.wait()
     assert started.returncode is not None
-    return Ended(started.returncode, out.decode(), err.decode())
+    return Finished(started.returncode, out.decode(), err.decode())
 
 
 def read_until(descriptor: int, last: bytes) -> list[bytes]:

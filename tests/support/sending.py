@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.events import (
     REQUESTED,
-    delivery,
+    make_delivery,
 )
 from tests.support.fakes import FakeSlack, WebhookReceiver, served
 from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
@@ -42,27 +42,31 @@ JSON_TYPE = {"Content-Type": "application/json"}
 Use = Callable[[Notifier], Awaitable[Any]]
 
 
-def secret(value: str) -> Secret:
+def make_secret(value: str) -> Secret:
     """Returns a secret of a fixed value."""
     return Secret("notifiers.approvals.secret", Redactor(), value=value)
 
 
-def section(url: str, kind: str = "bot", token: str = "xoxb-made-up-token", **settings: Any) -> SlackConfig:
+def slack_config(
+    url: str, kind: str = "bot", token: str = "xoxb-made-up-token", **settings: Any
+) -> SlackConfig:
     """Returns the section of a Slack notifier of either kind."""
     if kind == "webhook":
-        return SlackConfig(name="approvals", webhook_url=secret(f"{url}/services/T0/B0/x1y2z3a4"), **settings)
+        return SlackConfig(
+            name="approvals", webhook_url=make_secret(f"{url}/services/T0/B0/x1y2z3a4"), **settings
+        )
     settings.setdefault("channel", CHANNEL)
-    return SlackConfig(name="approvals", bot_token=secret(token), api_url=f"{url}/api/", **settings)
+    return SlackConfig(name="approvals", bot_token=make_secret(token), api_url=f"{url}/api/", **settings)
 
 
-def outgoing(within: float = 5.0) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+def open_test_session(within: float = 5.0) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     """Opens a session as the daemon's is."""
     return open_session(ssl.create_default_context(), within)
 
 
-async def using(config: NotifierConfig, use: Use, within: float = 5.0) -> Any:
+async def use_notifier(config: NotifierConfig, use: Use, within: float = 5.0) -> Any:
     """Builds the notifier and uses it once."""
-    async with outgoing(within) as session:
+    async with open_test_session(within) as session:
         notifier = build(
             config, session=session, request_timeout=within, clock=lambda: NOW, stream=sys.stdout
         )
@@ -74,26 +78,28 @@ def with_slack(slack: FakeSlack, use: Use, kind: str = "bot", within: float = 5.
 
     async def scenario() -> Any:
         async with served(slack) as url:
-            return await using(section(url, kind, **settings), use, within)
+            return await use_notifier(slack_config(url, kind, **settings), use, within)
 
     return asyncio.run(scenario())
 
 
-def sending(
+def send_event(
     event: Event = REQUESTED, first: MessageRef | None = None, reminders: tuple[MessageRef, ...] = ()
 ) -> Use:
     """Returns what sends one event."""
-    return lambda notifier: notifier.send(delivery(event, first, reminders))
+    return lambda notifier: notifier.send(make_delivery(event, first, reminders))
 
 
-def failing(slack: FakeSlack, kind: str = "bot", use: Use | None = None, **settings: Any) -> DeliveryError:
+def slack_error(
+    slack: FakeSlack, kind: str = "bot", use: Use | None = None, **settings: Any
+) -> DeliveryError:
     """Returns the error that a send ends with, that of a request by default."""
     with pytest.raises(DeliveryError) as caught:
-        with_slack(slack, use or sending(), kind, **settings)
+        with_slack(slack, use or send_event(), kind, **settings)
     return caught.value
 
 
-def posted(slack: FakeSlack) -> dict[str, Any]:
+def last_message(slack: FakeSlack) -> dict[str, Any]:
     """Returns the last message that Slack took."""
     return list(slack.messages.values())[-1]
 
@@ -101,27 +107,27 @@ def posted(slack: FakeSlack) -> dict[str, Any]:
 SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def config(
+def webhook_config(
     url: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, ca_file: Path | None = None
 ) -> WebhookConfig:
     """Returns the section of a webhook."""
     return WebhookConfig(
         name="audit",
-        url=secret(url),
-        secret=secret(key) if key else None,
-        headers={name: secret(value) for name, value in (headers or {}).items()},
+        url=make_secret(url),
+        secret=make_secret(key) if key else None,
+        headers={name: make_secret(value) for name, value in (headers or {}).items()},
         ca_file=ca_file,
     )
 
 
-async def send(section: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:
+async def send_webhook(config: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:
     """Sends one event with a session of its own."""
-    async with outgoing(within) as session:
-        notifier = WebhookNotifier(section, session=session, request_timeout=within, clock=lambda: NOW)
-        assert await notifier.send(delivery(event)) is None
+    async with open_test_session(within) as session:
+        notifier = WebhookNotifier(config, session=session, request_timeout=within, clock=lambda: NOW)
+        assert await notifier.send(make_delivery(event)) is None
 
 
-def failure(run: Callable[[], Awaitable[None]]) -> DeliveryError:
+def error_of(run: Callable[[], Awaitable[None]]) -> DeliveryError:
     """Returns the error that a send ends with."""
 
     async def scenario() -> None:
@@ -135,4 +141,4 @@ def failure(run: Callable[[], Awaitable[None]]) -> DeliveryError:
 async def send_to(receiver: WebhookReceiver, within: float = 5.0) -> None:
     """Serves the receiver and sends it one event, to a path that is a secret."""
     async with served(receiver) as url:
-        await send(config(f"{url}/token-of-mine"), within=within)
+        await send_webhook(webhook_config(f"{url}/token-of-mine"), within=within)

@@ -8,7 +8,7 @@ from watcher.config.models import Config
 APP: Final = {"WATCHER_BASE_URL": "https://app.example.com"}
 NEEDED_APP: Final = '[apps.a]\nbase_url = "https://app.example.com"\n'
 CONSOLE: Final = '[notifiers.c]\ntype = "console"\n'
-HIDDEN: Final = "LEAKED-0123456789"
+SECRET_VALUE: Final = "LEAKED-0123456789"
 SESSION: Final = "3D3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 
 Load = Callable[..., Config]

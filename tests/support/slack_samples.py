@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from tests.support.events import delivery
+from tests.support.events import make_delivery
 from tests.support.fakes import FakeSlack, served
-from tests.support.sending import outgoing, section
+from tests.support.sending import open_test_session, slack_config
 from tests.support.slack_html import Post
 from watcher.models import (
     App,
@@ -274,18 +274,21 @@ SAMPLES: Final = (
 async def said(sample: Sample) -> FakeSlack:
     """Lets the notifier say it all and returns the Slack that heard it."""
     slack = FakeSlack()
-    async with served(slack) as url, outgoing() as session:
+    async with served(slack) as url, open_test_session() as session:
         notifier = SlackNotifier(
-            section(url, mention=sample.mention), session=session, request_timeout=5, clock=lambda: slack.now
+            slack_config(url, mention=sample.mention),
+            session=session,
+            request_timeout=5,
+            clock=lambda: slack.now,
         )
         first: MessageRef | None = None
         reminders: tuple[MessageRef, ...] = ()
         for event in sample.events:
             slack.now = event.at
             if not event.type.startswith("run."):
-                await notifier.send(delivery(event))
+                await notifier.send(make_delivery(event))
                 continue
-            receipt = await notifier.send(delivery(event, first, reminders))
+            receipt = await notifier.send(make_delivery(event, first, reminders))
             if event.type == "run.input_reminder" and receipt:
                 reminders = (*reminders, receipt)
             else:

@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tests.support.events import EVERY, FAILURE, REQUEST, SILENT
+from tests.support.events import ALL_EVENTS, FAILURE, NOTIFIER_FAILURE, REQUEST
 from watcher.models import (
     App,
     AppEvent,
@@ -213,7 +213,7 @@ def _requests(draw: st.DrawFn) -> InputRequest:
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     """Returns an event of any kind, in which all that is other people's is anything."""
-    event = draw(st.sampled_from(EVERY))
+    event = draw(st.sampled_from(ALL_EVENTS))
     match event:
         case RequestEvent():
             run, request, link = draw(_RUNS), draw(_requests()), draw(_LINKS)
@@ -230,7 +230,9 @@ def events(draw: st.DrawFn) -> Event:
             failure = replace(FAILURE, status=status, code=draw(words), message=draw(words))
             return replace(event, app=draw(_APPS), failure=failure)
         case NotifierEvent():
-            return replace(event, failure=replace(SILENT, notifier=draw(words), message=draw(words)))
+            return replace(
+                event, failure=replace(NOTIFIER_FAILURE, notifier=draw(words), message=draw(words))
+            )
         case SampleEvent():
             return event
 

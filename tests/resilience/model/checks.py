@@ -38,7 +38,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the database says at a time; `in_flight` was given out to lanes by then."""
+    """What the database says at a time; `in_flight` was given out to workers by then."""
 
     requests: dict[int, Known]
     hidden: frozenset[tuple[str, str]]
@@ -297,7 +297,7 @@ def check_all_sent(
 ) -> Iterator[str]:
     """A notifier that was always well has been sent all that was due, of apps that were polled or of none.
 
-    What came after the delivery `newest` came while lanes went round.
+    What came after the delivery `newest` came while workers went round.
     """
     for row in database.execute(
         "SELECT d.id, e.type, e.app FROM deliveries d JOIN events e ON e.id = d.event"

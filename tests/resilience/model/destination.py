@@ -56,11 +56,11 @@ class Destination(ScriptedNotifier):
     another mood than well.
     """
 
-    def __init__(self, name: str, fate: Fate, witness: Witness, *, place: str, spacing: float) -> None:
+    def __init__(self, name: str, fate: Fate, witness: Witness, *, place: str, min_interval: float) -> None:
         super().__init__(
             name,
-            slots=1 if name in PEOPLE else 8,
-            spacing=spacing,
+            max_concurrency=1 if name in PEOPLE else 8,
+            min_interval=min_interval,
             for_people=name in PEOPLE,
             digests=name in DIGESTS,
         )

@@ -146,7 +146,7 @@ class News:
             yield f"{app} was polled whole, and its outage does not end"
 
     def check_notifiers_told(self, config: Config) -> Iterator[str]:
-        """After lanes have gone round: an outage that has lasted long enough is told of."""
+        """After workers have gone round: an outage that has lasted long enough is told of."""
         names = {each.name for each in config.notifiers}
         for name in names & self.notifiers.keys():
             in_vain = self.database.execute(

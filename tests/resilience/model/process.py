@@ -1,4 +1,4 @@
-"""The model's process: the real pollers, store and lanes, put together as by the daemon, in life after life.
+"""The model's process: the real pollers, store and workers, put together as the daemon does, life after life.
 
 A life has one configuration. What begins it is the daemon's own `_adopt`, and how news is routed is
 what `watcher.bootstrap` says.
@@ -15,7 +15,7 @@ from tests.resilience.model.config import notifier_config
 from tests.resilience.model.destination import Destination, Witness
 from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
-from tests.support.builders import make_lane
+from tests.support.builders import make_worker
 from tests.support.poll_bench import PollBench
 from watcher.bootstrap import Services, routes, terms
 from watcher.config.models import Config
@@ -48,8 +48,8 @@ class Process:
     store: MortalStore | None = None
     last_in_flight: frozenset[int] = frozenset()
     _pollers: dict[str, Poller] = field(default_factory=dict)
-    _lanes: dict[str, DeliveryWorker] = field(default_factory=dict)
-    _paces: dict[str, RateLimiter] = field(default_factory=dict)
+    _workers: dict[str, DeliveryWorker] = field(default_factory=dict)
+    _rate_limiters: dict[str, RateLimiter] = field(default_factory=dict)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _patience: asyncio.TimerHandle | None = None
 
@@ -88,10 +88,10 @@ class Process:
         }
         agreed = terms(config, notifiers)
         places = {each.rate_limit_key: RateLimiter(each.min_interval) for each in notifiers}
-        self._paces = {each.name: places[each.rate_limit_key] for each in notifiers}
-        self._lanes = {
-            each.name: make_lane(
-                each, store, self.clock, terms=agreed[each.name], pace=self._paces[each.name]
+        self._rate_limiters = {each.name: places[each.rate_limit_key] for each in notifiers}
+        self._workers = {
+            each.name: make_worker(
+                each, store, self.clock, policy=agreed[each.name], rate_limiter=self._rate_limiters[each.name]
             )
             for each in notifiers
         }
@@ -132,18 +132,18 @@ class Process:
         return outcomes
 
     async def deliver(self) -> frozenset[str]:
-        """Lets the lanes send what is due, until they are done or wait for what hangs.
+        """Lets the workers send what is due, until they are done or wait for what hangs.
 
         Returns those that began anew and are done.
         """
         await self.start()
         self.fate.refused = False
-        anew = self._lanes.keys() - self._running.keys()
-        for name, lane in self._lanes.items():
+        anew = self._workers.keys() - self._running.keys()
+        for name, worker in self._workers.items():
             if name in anew:
-                self._running[name] = asyncio.create_task(lane.run(until_idle=True))
+                self._running[name] = asyncio.create_task(worker.run(until_idle=True))
             else:
-                lane.wake()
+                worker.wake()
         for _ in range(PACED_MAX):
             await self._until_quiet(list(self._running.values()))
             if self.fate.dead or not self._paced():
@@ -192,24 +192,25 @@ class Process:
             with suppress(Killed):
                 await poller.close()
         self._pollers.clear()
-        self._lanes.clear()
+        self._workers.clear()
         if self.store is not None:
             self.store.abandon()
         self.store = None
         self.fate.blow = None
 
     def in_flight(self) -> frozenset[int]:
-        """Returns what is given out to lanes, or was when the process ended."""
+        """Returns what is given out to workers, or was when the process ended."""
         return frozenset(self.store._in_flight) if self.store is not None else self.last_in_flight
 
     def idle(self) -> bool:
-        """Returns whether no lane waits for what hangs."""
+        """Returns whether no worker waits for what hangs."""
         return not self._running
 
     def _paced(self) -> bool:
         elapsed = asyncio.get_running_loop().time()
         return any(
-            not task.done() and self._paces[name].wait(elapsed) for name, task in self._running.items()
+            not task.done() and self._rate_limiters[name].wait(elapsed)
+            for name, task in self._running.items()
         )
 
     async def _until_quiet(self, tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -53,7 +53,7 @@ class Scene:
         self.path = Path(directory, "watcher.db")
         self.fate = Fate()
 
-    def open(self, worlds: Sequence[World], config: Config, *, spacing: float, shared: bool) -> None:
+    def open(self, worlds: Sequence[World], config: Config, *, min_interval: float, shared: bool) -> None:
         """Starts the watcher; with `shared` the notifiers for people send to one place."""
         self.worlds = dict(zip(APPS, worlds, strict=True))
         self.database = sqlite3.connect(self.path, isolation_level=None)
@@ -69,7 +69,7 @@ class Scene:
                 self.fate,
                 self.ledger,
                 place=places.get(name, name),
-                spacing=spacing if name in places else 0.0,
+                min_interval=min_interval if name in places else 0.0,
             )
             for name in NOTIFIERS
         ]

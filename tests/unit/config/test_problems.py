@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tests.support.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, Load, Problems
+from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, Load, Problems
 from watcher.config import errors
 from watcher.config.fields import NOTIFIER_TABLES, AppTable, Settings
 from watcher.config.sources import ConfigError, load
@@ -165,22 +165,22 @@ def test_no_problem_is_in_the_words_of_a_library(tmp_path: Path, value: str) -> 
 @pytest.mark.parametrize(
     "given",
     [
-        {"WATCHER_SLACK_BOT_TOKEN": HIDDEN},
+        {"WATCHER_SLACK_BOT_TOKEN": SECRET_VALUE},
         {"WATCHER_SLACK_CHANNEL": "c"},
         {
-            "WATCHER_SLACK_BOT_TOKEN": HIDDEN,
+            "WATCHER_SLACK_BOT_TOKEN": SECRET_VALUE,
             "WATCHER_SLACK_CHANNEL": "c",
-            "WATCHER_SLACK_WEBHOOK_URL": f"https://{HIDDEN}",
+            "WATCHER_SLACK_WEBHOOK_URL": f"https://{SECRET_VALUE}",
         },
-        {"WATCHER_WEBHOOK_SECRET": HIDDEN},
-        {"WATCHER_WEBHOOK_URL": HIDDEN},
-        {"WATCHER_SLACK_WEBHOOK_URL": HIDDEN},
+        {"WATCHER_WEBHOOK_SECRET": SECRET_VALUE},
+        {"WATCHER_WEBHOOK_URL": SECRET_VALUE},
+        {"WATCHER_SLACK_WEBHOOK_URL": SECRET_VALUE},
     ],
 )
 def test_an_incomplete_notifier_is_a_problem(problems: Problems, given: dict[str, str]) -> None:
     """A notifier that could never send is refused at start, without a secret in the words."""
     [problem] = problems(**APP, **given)
-    assert HIDDEN not in problem
+    assert SECRET_VALUE not in problem
 
 
 def test_a_key_without_a_url_is_a_problem(problems: Problems) -> None:
@@ -212,9 +212,11 @@ def test_a_key_of_another_type_is_a_problem(problems: Problems) -> None:
 
 def test_an_unknown_variable_is_a_warning_with_a_hint(loaded: Load) -> None:
     """A misspelt variable is no error, and its value is not shown."""
-    config = loaded(CONSOLE, **APP, WATCHER_POL_INTERVAL=HIDDEN, WATCHER_APPS__DEFAULT__USERID=HIDDEN)
+    config = loaded(
+        CONSOLE, **APP, WATCHER_POL_INTERVAL=SECRET_VALUE, WATCHER_APPS__DEFAULT__USERID=SECRET_VALUE
+    )
     shown = "\n".join(config.warnings)
-    assert ("did you mean WATCHER_POLL_INTERVAL?" in shown, HIDDEN in shown) == (True, False)
+    assert ("did you mean WATCHER_POLL_INTERVAL?" in shown, SECRET_VALUE in shown) == (True, False)
     assert "did you mean WATCHER_APPS__DEFAULT__USER_ID?" in shown
 
 
@@ -242,8 +244,8 @@ def test_an_unknown_notifier_is_a_problem(problems: Problems) -> None:
 @pytest.mark.parametrize("kind", ["", "type = 'slak'\n"])
 def test_an_unknown_type_is_a_problem(problems: Problems, kind: str) -> None:
     """A notifier without a known type is refused, with the types there are, and nothing secret shows."""
-    [problem] = problems(f"{NEEDED_APP}[notifiers.n]\n{kind}bot_token = '{HIDDEN}'\n")
-    assert ("slack, webhook, console or apprise" in problem, HIDDEN in problem) == (True, False)
+    [problem] = problems(f"{NEEDED_APP}[notifiers.n]\n{kind}bot_token = '{SECRET_VALUE}'\n")
+    assert ("slack, webhook, console or apprise" in problem, SECRET_VALUE in problem) == (True, False)
 
 
 @pytest.mark.parametrize("by_variable", [True, False])
@@ -268,17 +270,17 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None
 @pytest.mark.parametrize(
     "toml",
     [
-        f"[[notifiers]]\ntype = 'slack'\nbot_token = '{HIDDEN}'\n",
-        f"[[apps]]\nbase_url = 'https://a.example.com'\naccess_key = '{HIDDEN}'\n",
-        f"[apps.a]\nbase_url = 'https://bob:{HIDDEN}@a.example.com'\n",
-        f"{NEEDED_APP}[apps.a.user_id]\naccess_key = '{HIDDEN}'\n",
-        f"{NEEDED_APP}[[notifiers.n]]\ntype = 'slack'\nbot_token = '{HIDDEN}'\n",
+        f"[[notifiers]]\ntype = 'slack'\nbot_token = '{SECRET_VALUE}'\n",
+        f"[[apps]]\nbase_url = 'https://a.example.com'\naccess_key = '{SECRET_VALUE}'\n",
+        f"[apps.a]\nbase_url = 'https://bob:{SECRET_VALUE}@a.example.com'\n",
+        f"{NEEDED_APP}[apps.a.user_id]\naccess_key = '{SECRET_VALUE}'\n",
+        f"{NEEDED_APP}[[notifiers.n]]\ntype = 'slack'\nbot_token = '{SECRET_VALUE}'\n",
     ],
 )
 def test_a_secret_in_the_wrong_place_does_not_show(problems: Problems, toml: str) -> None:
     """Where a table was written in the wrong way, what it holds stays hidden."""
     found = problems(toml)
-    assert [HIDDEN in problem for problem in found] == [False] * len(found)
+    assert [SECRET_VALUE in problem for problem in found] == [False] * len(found)
 
 
 @pytest.mark.parametrize(

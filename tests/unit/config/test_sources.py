@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, SESSION, Load, Problems
+from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
 from watcher.config.models import Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.config.sources import effective, load
 from watcher.sanitize.secrets import Redactor, SecretError
@@ -40,19 +40,19 @@ def test_every_secret_can_stand_in_a_file(
     loaded: Load, problems: Problems, tmp_path: Path, table: str, secret: str
 ) -> None:
     """A secret's twin names its file; the content is known from then on; both at once is a problem."""
-    value = f"https://secret.example.com/{HIDDEN}"
+    value = f"https://secret.example.com/{SECRET_VALUE}"
     (tmp_path / "secret").write_text(f" {value}\n")
     given = f"{table}\n{secret}_file = '{tmp_path}/secret'\n"
     toml = given + NEEDED_APP if table == "" else NEEDED_APP + given
     config = loaded(toml)
-    assert HIDDEN not in config.redactor.redact(f"said {value}")
+    assert SECRET_VALUE not in config.redactor.redact(f"said {value}")
     row = next(
         row for row in effective(config) if row[0].rpartition(".")[2] == secret and row[2] != "default"
     )
     assert row[1:] == ("********", f"secret file {tmp_path}/secret")
     found = problems(toml.replace(given, f"{given}{secret} = '{value}'\n"))
     assert [f"give either {secret} or {secret}_file" in problem for problem in found].count(True) == 1
-    assert [HIDDEN in problem for problem in found].count(True) == 0
+    assert [SECRET_VALUE in problem for problem in found].count(True) == 0
 
 
 def test_a_secret_is_read_afresh(loaded: Load, tmp_path: Path) -> None:

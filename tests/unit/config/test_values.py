@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.settings import APP, CONSOLE, HIDDEN, NEEDED_APP, SESSION, Load, Problems
+from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
 from watcher.config.models import WebhookConfig
 
 
@@ -149,22 +149,22 @@ def test_plain_http_is_a_warning(loaded: Load, url: str, *, warns: bool) -> None
 @pytest.mark.parametrize("prefix", ["dyn_pat_", "uak_"])
 def test_personal_access_tokens_are_refused(problems: Problems, variable: str, prefix: str) -> None:
     """A token that the Runs API does not take is refused, not shown, and the right kind is named."""
-    [problem] = problems(**APP, **{variable: prefix + HIDDEN})
-    assert (HIDDEN in problem, variable in problem, "dynamiq_acc_" in problem) == (False, True, True)
+    [problem] = problems(**APP, **{variable: prefix + SECRET_VALUE})
+    assert (SECRET_VALUE in problem, variable in problem, "dynamiq_acc_" in problem) == (False, True, True)
 
 
 def test_personal_access_tokens_in_files_are_refused(problems: Problems, tmp_path: Path) -> None:
     """A file is looked into at start."""
-    (tmp_path / "key").write_text(f"dyn_pat_{HIDDEN}\n")
+    (tmp_path / "key").write_text(f"dyn_pat_{SECRET_VALUE}\n")
     [problem] = problems(**APP, WATCHER_ACCESS_KEY_FILE=str(tmp_path / "key"))
-    assert (HIDDEN in problem, "dynamiq_acc_" in problem) == (False, True)
+    assert (SECRET_VALUE in problem, "dynamiq_acc_" in problem) == (False, True)
 
 
-@pytest.mark.parametrize("key", [f"{HIDDEN}\nX-Other: y", f"{HIDDEN}é"])
+@pytest.mark.parametrize("key", [f"{SECRET_VALUE}\nX-Other: y", f"{SECRET_VALUE}é"])
 def test_a_key_must_fit_into_a_header(problems: Problems, key: str) -> None:
     """A key with a line break or a letter that a header cannot hold is refused and not shown."""
     [problem] = problems(**APP, WATCHER_ACCESS_KEY=key)
-    assert (HIDDEN in problem, "WATCHER_ACCESS_KEY" in problem) == (False, True)
+    assert (SECRET_VALUE in problem, "WATCHER_ACCESS_KEY" in problem) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_is_no_mention(problems: Problems, mention: str) -> None:
         {"Content-Type": "x"},
         {"webhook-id": "x"},
         {"X Team": "x"},
-        {"X-Team": f"{HIDDEN}\\nX: y"},
+        {"X-Team": f"{SECRET_VALUE}\\nX: y"},
         {"X-Team": " "},
     ],
 )
@@ -209,7 +209,7 @@ def test_what_is_no_header(problems: Problems, headers: dict[str, str]) -> None:
     """A header has a name and a value that a header can have, and is none that the webhook sets."""
     toml = f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://h.example.com/x'\n[notifiers.w.headers]\n"
     [problem] = problems(toml + "".join(f'"{name}" = "{value}"\n' for name, value in headers.items()))
-    assert (problem.startswith("notifiers.w.headers"), HIDDEN in problem) == (True, False)
+    assert (problem.startswith("notifiers.w.headers"), SECRET_VALUE in problem) == (True, False)
 
 
 def test_a_ca_file_is_looked_at(problems: Problems, loaded: Load, tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from tests.support.builders import (
     Clock,
     ScriptedNotifier,
     WatchedStore,
-    end,
-    make_lane,
-    make_sighting,
+    make_new_request,
+    make_worker,
     outbox,
+    record_answered,
+    record_new,
     records,
     run_ids,
-    sight,
     soon,
 )
 from watcher.delivery import dispatcher
@@ -41,7 +41,7 @@ SETTINGS = DeliverySettings(backoff_max=300.0, give_up_after=DAY)
 
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lanes go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
+    """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
     monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
 
@@ -134,10 +134,10 @@ def test_no_wait_is_longer_than_the_longest() -> None:
 
 async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock) -> None:
     """An accepted delivery is marked with its receipt, and logged with what it was."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[MessageRef({"ts": "1.5"})])
     with capture_logs() as logs:
-        await make_lane(notifier, store, clock).run(until_idle=True)
+        await make_worker(notifier, store, clock).run(until_idle=True)
     assert [("slack", NEWS, "sent")] == outbox(store.path)
     assert [
         {
@@ -149,8 +149,8 @@ async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock)
             "attempt": 1,
         }
     ] == logs
-    await end(store, routes=[PEOPLE], now=NOW)
-    await make_lane(notifier, store, clock).run(until_idle=True)
+    await record_answered(store, routes=[PEOPLE], now=NOW)
+    await make_worker(notifier, store, clock).run(until_idle=True)
     assert (END, MessageRef({"ts": "1.5"})) == (
         notifier.accepted[1].event.type,
         notifier.accepted[1].first_message,
@@ -159,13 +159,13 @@ async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock)
 
 async def test_a_failed_delivery_is_tried_again_on_schedule(store: WatchedStore, clock: Clock) -> None:
     """The same event is sent again when its wait is over, not before; the wait doubles."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("503"), DeliveryError("503"), DeliveryError("503")])
-    lane = make_lane(notifier, store, clock)
+    worker = make_worker(notifier, store, clock)
     with capture_logs() as logs:
         for seconds, attempts in [(0.0, 1), (0.9, 1), (1.0, 2), (2.9, 2), (3.0, 3), (6.9, 3), (7.0, 4)]:
             clock.now = NOW + seconds
-            await lane.run(until_idle=True)
+            await worker.run(until_idle=True)
             assert attempts == len(notifier.attempts)
     assert [1, 2, 3, 4] == [delivery.attempt for delivery in notifier.attempts]
     assert 1 == len({delivery.event.id for delivery in notifier.attempts})
@@ -181,64 +181,64 @@ async def test_what_people_have_to_mend_is_logged_and_waits_longest(
     store: WatchedStore, clock: Clock
 ) -> None:
     """A failure with a fix is tried again at the longest interval at once, and says what to fix."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("not_in_channel", fix="invite the bot")])
     with capture_logs() as logs:
-        await make_lane(notifier, store, clock).run(until_idle=True)
+        await make_worker(notifier, store, clock).run(until_idle=True)
     assert [NOW + 300] == [record.next_attempt_at for record in records(store.path)]
     assert [("delivery.retry", "invite the bot")] == [(entry["event"], entry["fix"]) for entry in logs]
 
 
 async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, clock: Clock) -> None:
     """`Retry-After` stops everything to that destination for so long, and nothing to another."""
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"))
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"))
     slack = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
     webhook = ScriptedNotifier("webhook", for_people=False)
-    lanes = Dispatcher([make_lane(slack, store, clock), make_lane(webhook, store, clock)])
+    dispatcher = Dispatcher([make_worker(slack, store, clock), make_worker(webhook, store, clock)])
     with capture_logs() as logs:
-        await lanes.run(until_idle=True)
+        await dispatcher.run(until_idle=True)
         clock.now = NOW + 29.9
-        await lanes.run(until_idle=True)
+        await dispatcher.run(until_idle=True)
     assert (["run-1"], ["run-1", "run-2"]) == (run_ids(slack.attempts), run_ids(webhook.accepted))
     assert [{"event": "notifier.paused", "log_level": "warning", "notifier": "slack", "seconds": 30.0}] == [
         entry for entry in logs if entry["event"] == "notifier.paused"
     ]
     clock.now = NOW + 30
-    await lanes.run(until_idle=True)
+    await dispatcher.run(until_idle=True)
     assert ["run-1", "run-2"] == sorted(run_ids(slack.accepted))
     assert ["sent"] * 4 == [state for _, _, state in outbox(store.path)]
 
 
 async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: WatchedStore, clock: Clock) -> None:
     """That a delivery is given up does not mean that the destination takes the next one at once."""
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
-    lane = make_lane(notifier, store, clock)
+    worker = make_worker(notifier, store, clock)
     clock.now = NOW + DAY
-    await lane.run(until_idle=True)
+    await worker.run(until_idle=True)
     assert (["run-1"], ["dead", "pending"]) == (
         run_ids(notifier.attempts),
         [state for _, _, state in outbox(store.path)],
     )
     clock.now = NOW + DAY + 30
-    await lane.run(until_idle=True)
+    await worker.run(until_idle=True)
     assert ["run-2"] == run_ids(notifier.accepted)
 
 
 async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock: Clock) -> None:
     """After `give_up_after`, and a last attempt then, a delivery is dead and logged as an error."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("no", fix="mend it")] * 3)
-    lane = make_lane(notifier, store, clock)
-    await lane.run(until_idle=True)
+    worker = make_worker(notifier, store, clock)
+    await worker.run(until_idle=True)
     clock.now = NOW + DAY - 100
-    await lane.run(until_idle=True)
+    await worker.run(until_idle=True)
     assert [("pending", NOW + DAY)] == [
         (record.state, record.next_attempt_at) for record in records(store.path)
     ]
     clock.now = NOW + DAY
     with capture_logs() as logs:
-        await lane.run(until_idle=True)
+        await worker.run(until_idle=True)
     assert [("dead", 3, "no")] == [
         (record.state, record.attempts, record.last_error) for record in records(store.path)
     ]
@@ -258,30 +258,30 @@ async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock
 
 async def test_nothing_is_given_up_untried(store: WatchedStore, clock: Clock) -> None:
     """A delivery that is older than `give_up_after` when the daemon starts is attempted all the same."""
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     clock.now = NOW + 2 * DAY
-    await make_lane(ScriptedNotifier(script=[DeliveryError("no")]), store, clock).run(until_idle=True)
+    await make_worker(ScriptedNotifier(script=[DeliveryError("no")]), store, clock).run(until_idle=True)
     assert [("dead", 1), ("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
 
 
 async def test_the_dead_come_back_when_they_are_put_back(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A running lane finds, by itself, what another process put back, and sends it."""
-    await sight(store, routes=[PEOPLE])
+    """A running worker finds, by itself, what another process put back, and sends it."""
+    await record_new(store, routes=[PEOPLE])
     clock.now = NOW + DAY
     notifier = ScriptedNotifier(script=[DeliveryError("no")])
-    lane = make_lane(notifier, store, clock)
-    await lane.run(until_idle=True)
+    worker = make_worker(notifier, store, clock)
+    await worker.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
     monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 0.01)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 5.0)
-    running = asyncio.create_task(lane.run())
+    running = asyncio.create_task(worker.run())
     with closing(open_beside(store.path)) as beside:
         outbox_work.requeue(beside, [1], clock.now)
     while not notifier.accepted:
         await soon(notifier.started.get())
-    lane.stop()
+    worker.stop()
     await soon(running)
     assert [("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
 
@@ -302,11 +302,11 @@ async def test_no_error_of_a_notifier_loses_an_alert_or_tells_a_secret(
     store: WatchedStore, clock: Clock, error: Exception, words: str, wait: float
 ) -> None:
     """Whatever a notifier raises, the delivery is tried again, and its words are masked."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[error])
-    lane = make_lane(notifier, store, clock, scrub=lambda text: text.replace("xoxb-1", "[redacted]"))
+    worker = make_worker(notifier, store, clock, redact=lambda text: text.replace("xoxb-1", "[redacted]"))
     with capture_logs() as logs:
-        await lane.run(until_idle=True)
+        await worker.run(until_idle=True)
     assert [("pending", words, NOW + wait)] == [
         (record.state, record.last_error, record.next_attempt_at) for record in records(store.path)
     ]
@@ -314,31 +314,31 @@ async def test_no_error_of_a_notifier_loses_an_alert_or_tells_a_secret(
         error, RuntimeError
     )
     clock.now = NOW + wait
-    await lane.run(until_idle=True)
+    await worker.run(until_idle=True)
     assert ["sent"] == [state for _, _, state in outbox(store.path)]
 
 
 async def test_a_receipt_is_masked_before_it_is_kept(store: WatchedStore, clock: Clock) -> None:
     """What a destination gave back is kept without secrets."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[MessageRef({"ts": "1", "echo": "xoxb-1"})])
-    lane = make_lane(notifier, store, clock, scrub=lambda text: text.replace("xoxb-1", "[redacted]"))
-    await lane.run(until_idle=True)
-    await end(store, routes=[PEOPLE], now=NOW)
-    await lane.run(until_idle=True)
+    worker = make_worker(notifier, store, clock, redact=lambda text: text.replace("xoxb-1", "[redacted]"))
+    await worker.run(until_idle=True)
+    await record_answered(store, routes=[PEOPLE], now=NOW)
+    await worker.run(until_idle=True)
     assert MessageRef({"ts": "1", "echo": "[redacted]"}) == notifier.accepted[1].first_message
 
 
 async def test_what_became_stale_under_way_is_dropped_and_logged(store: WatchedStore, clock: Clock) -> None:
     """News whose request ended while it was being sent, in vain, is superseded together with the end."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("503")])
     notifier.gate.clear()
-    lane = make_lane(notifier, store, clock)
+    worker = make_worker(notifier, store, clock)
     with capture_logs() as logs:
-        running = asyncio.create_task(lane.run(until_idle=True))
+        running = asyncio.create_task(worker.run(until_idle=True))
         await soon(notifier.started.get())
-        await end(store, routes=[PEOPLE], now=NOW)
+        await record_answered(store, routes=[PEOPLE], now=NOW)
         notifier.gate.set()
         await soon(running)
     assert ["superseded", "superseded"] == [state for _, _, state in outbox(store.path)]

@@ -9,16 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import (
+    ALL_EVENTS,
     DIGEST,
     DIGEST_ENDED,
     DIGEST_PARTLY_ENDED,
     DIGEST_REMINDED,
-    EVERY,
     FAILING,
     FAILURE,
+    INVISIBLE_REQUEST,
     NOTIFIER_FAILING,
+    NOTIFIER_FAILURE,
     NOTIFIER_RECOVERED,
-    PARKED_RUN,
     RECOVERED,
     REMINDED,
     REQUEST,
@@ -26,10 +27,9 @@ from tests.support.events import (
     RESOLVED,
     RUN,
     SEEN_AT,
-    SILENT,
     TEST,
-    asking,
-    entry,
+    digest_entry,
+    request_event,
 )
 from watcher.messages import (
     INVISIBLE_QUESTION,
@@ -76,10 +76,10 @@ def test_a_whole_request() -> None:
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (asking(), "Approval needed · support"),
-        (asking(type="human_feedback"), "Feedback needed · support"),
-        (asking(type="something_new"), "Input needed · support"),
-        (asking(type="unknown"), "Input needed · support"),
+        (request_event(), "Approval needed · support"),
+        (request_event(type="human_feedback"), "Feedback needed · support"),
+        (request_event(type="something_new"), "Input needed · support"),
+        (request_event(type="unknown"), "Input needed · support"),
         (REMINDED, "Reminder: approval needed · support"),
         (RESOLVED, "Approval answered · support"),
         (FAILING, "App failing · support"),
@@ -176,7 +176,9 @@ def test_a_reminder() -> None:
 
 def test_the_notification_begins_with_title_and_question() -> None:
     """One line holds what a telephone shows: title and question, of many requests the first three."""
-    assert notification_line(render(asking("Approve\nit?"))) == "Approval needed · support: Approve it?"
+    assert (
+        notification_line(render(request_event("Approve\nit?"))) == "Approval needed · support: Approve it?"
+    )
     three = notification_line(render(DIGEST))
     assert three == "25 requests need input · support: Approve the refund? · Which clause?"
     assert notification_line(without_details(render(DIGEST), 100)) == "25 requests need input · support"
@@ -211,7 +213,7 @@ def test_a_digest() -> None:
 
 def test_a_digest_of_which_one_is_left() -> None:
     """What is to be told of many at once may be about one by the time that it is sent."""
-    digest = Digest(25, 1, (("answered", 24),), SEEN_AT, (entry(run_id=""),))
+    digest = Digest(25, 1, (("answered", 24),), SEEN_AT, (digest_entry(run_id=""),))
     message = render(replace(DIGEST, digest=digest))
     assert (message.title, message.lead) == ("1 request needs input · support", "So far 24 answered.")
     assert message.items == (Item("Approve the refund?", "Approval", "(no id)"),)
@@ -236,20 +238,22 @@ def test_what_follows_on_a_digest() -> None:
 
 def test_a_digest_of_which_nothing_was_answered() -> None:
     """Without an answer the end of many requests looks like that of one: closed."""
-    digest = Digest(1, 0, (("gone", 1),), SEEN_AT, (entry(outcome="gone"),))
+    digest = Digest(1, 0, (("gone", 1),), SEEN_AT, (digest_entry(outcome="gone"),))
     assert render(replace(DIGEST_ENDED, digest=digest)).tone == "closed"
 
 
 def test_a_digest_of_hostile_text() -> None:
     """Prompts become one harmless line, a link of another scheme and a run's id only text."""
-    hostile = entry("a\nb\u202e" + "c" * 500, type="?", run_id="x\ny", link="javascript:alert(1)")
-    digest = Digest(2, 2, (), SEEN_AT, (hostile, entry(None)))
+    hostile = digest_entry("a\nb\u202e" + "c" * 500, type="?", run_id="x\ny", link="javascript:alert(1)")
+    digest = Digest(2, 2, (), SEEN_AT, (hostile, digest_entry(None)))
     shown = render(replace(DIGEST, digest=digest)).items
     assert shown[0] == Item("a b" + "c" * 124 + "… (376 more characters)", "Input", "x y")
     assert shown[1].text == "(question not visible)"
 
 
-@pytest.mark.parametrize("event", [asking(None), asking("\u200b\n"), asking("x", type="unknown")])
+@pytest.mark.parametrize(
+    "event", [request_event(None), request_event("\u200b\n"), request_event("x", type="unknown")]
+)
 def test_a_question_that_is_not_visible(event: Event) -> None:
     """A request without visible words is told as such, in words of ours."""
     message = render(event)
@@ -258,13 +262,13 @@ def test_a_question_that_is_not_visible(event: Event) -> None:
 
 def test_a_parked_run() -> None:
     """A run that is paused without a question is not said to wait for certain."""
-    message = render(PARKED_RUN)
+    message = render(INVISIBLE_REQUEST)
     assert (message.title, message.body, message.quoted) == (
         "Input needed · support",
         PAUSED_WITHOUT_QUESTION,
         False,
     )
-    paused = replace(asking(), run=replace(RUN, status="paused"))
+    paused = replace(request_event(), run=replace(RUN, status="paused"))
     assert render(paused).body == "Approve the refund?"
 
 
@@ -289,12 +293,12 @@ def test_a_parked_run() -> None:
 )
 def test_rows(params: object, expected: tuple[Row, ...]) -> None:
     """Parameters of any JSON type become rows of harmless text."""
-    assert expected == render(asking(params=params)).rows
+    assert expected == render(request_event(params=params)).rows
 
 
 def test_editable_without_params() -> None:
     """Where parameters are not to be shown, the names of the editable ones still are."""
-    assert Fact("Editable", "amount, note") in render(asking(editable=("amount", "note"))).facts
+    assert Fact("Editable", "amount, note") in render(request_event(editable=("amount", "note"))).facts
 
 
 @pytest.mark.parametrize(
@@ -355,7 +359,7 @@ def test_what_waits_while_an_app_fails(known: int, words: str) -> None:
 )
 def test_a_silent_notifier(undelivered: int, words: str) -> None:
     """Readers of another notifier learn what is wrong, since when, and what waits meanwhile."""
-    event = replace(NOTIFIER_FAILING, failure=replace(SILENT, undelivered=undelivered))
+    event = replace(NOTIFIER_FAILING, failure=replace(NOTIFIER_FAILURE, undelivered=undelivered))
     message = render(event)
     assert message.lead == f"Whoever reads it is told of nothing meanwhile. {words}"
     assert (message.body, message.quoted) == ("HTTP 503", True)
@@ -392,7 +396,7 @@ Approval needed · support
     two
 Waiting since: 2026-06-10T09:15:39Z
 Run: 8c2c"""
-    event = asking(
+    event = request_event(
         "Approve the refund?\nRun: forged", {"amount": 620, "note": "one\ntwo"}, editable=("amount",)
     )
     assert expected == plain_text(render(replace(event, run=replace(RUN, user_id=None, session_id=None))))
@@ -428,7 +432,7 @@ def test_link_and_advice_come_early() -> None:
 def test_shortened_says_what_is_missing() -> None:
     """A shorter version counts the characters and the rows that it leaves out."""
     params = {f"key{number}": "v" * 200 for number in range(5)}
-    message = truncated(render(asking("p" * 100, params)), body=40, value=50, rows=2)
+    message = truncated(render(request_event("p" * 100, params)), body=40, value=50, rows=2)
     assert message.body == "p" * 18 + "… (82 more characters)"
     assert (len(message.rows), message.dropped_rows) == (2, 3)
     assert message.rows[0].value == "v" * 27 + "… (173 more characters)"
@@ -438,7 +442,7 @@ def test_shortened_says_what_is_missing() -> None:
 def test_every_text_of_others_can_be_changed() -> None:
     """What a service's markup wants changed is changed everywhere but in titles, links and moments."""
     event = replace(
-        asking("ask", {"name": "value"}), link="https://x.example/1", run=replace(RUN, session_id=None)
+        request_event("ask", {"name": "value"}), link="https://x.example/1", run=replace(RUN, session_id=None)
     )
     message = map_text(replace(render(event), lead="lead"), str.upper)
     assert (message.title, message.lead, message.body) == ("Approval needed · support", "LEAD", "ASK")
@@ -457,7 +461,7 @@ def test_every_text_of_others_can_be_changed() -> None:
 
 def test_shortened_by_another_measure() -> None:
     """Body, values, names and facts are cut by the size that counts where they are shown; moments not."""
-    event = asking("p" * 100, {"n" * 100: "v" * 100})
+    event = request_event("p" * 100, {"n" * 100: "v" * 100})
     message = render(replace(event, run=replace(RUN, id="r" * 100)))
     double = truncated(message, body=60, value=60, rows=9, size=lambda text: 2 * len(text))
     texts = [double.body, double.rows[0].name, double.rows[0].value, str(double.facts[2].value)]
@@ -473,7 +477,7 @@ def test_a_shortened_digest() -> None:
     assert "  … 24 more requests" in plain_text(message).splitlines()
 
 
-@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("event", ALL_EVENTS)
 def test_never_a_word_on_how_to_answer(event: Event) -> None:
     """An empty reply approves and any text rejects, so nothing may suggest to reply anything."""
     silent = (
@@ -512,6 +516,6 @@ def test_moment() -> None:
 @given(st.dictionaries(st.text(), st.floats() | st.text() | st.lists(st.text())), st.text())
 def test_any_content_renders(params: dict[str, object], prompt: str) -> None:
     """Whatever is asked can be told, line by line without a character that acts."""
-    lines = plain_text(render(asking(prompt, params))).split("\n")
+    lines = plain_text(render(request_event(prompt, params))).split("\n")
     assert [line for line in lines if {category(character) for character in line} & ACTING] == []
     assert lines[0] == "Approval needed · support"

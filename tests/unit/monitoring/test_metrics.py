@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.support.builders import NOW, ScriptedNotifier, hold, make_lane, sight
+from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_worker, record_new
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.hooks import Observer
 from watcher.models import Failure
@@ -203,7 +203,7 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
     bench.api.pages = [refusal(401, "some_code_of_theirs", "no")]
     await poller.poll()
     bench.api.lists(api_run("run-2", question()))
-    with closing(hold(bench.path)):
+    with closing(lock_database(bench.path)):
         await poller.poll()
     assert [
         ("seen", "support", "approval_request"),
@@ -217,28 +217,28 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
 
 
 async def test_what_a_lane_reports(tmp_path: Path) -> None:
-    """A lane tells of every attempt and its outcome, with the time since the request was first seen."""
+    """A worker tells of every attempt and its outcome, with the time since the request was first seen."""
     notifier, listener = ScriptedNotifier(script=[DeliveryError("no")]), Listener()
     async with open_bench(tmp_path / "watcher.db") as opened:
-        await sight(opened.store)
-        lane = make_lane(notifier, opened.store, opened.clock, observer=listener)
+        await record_new(opened.store)
+        worker = make_worker(notifier, opened.store, opened.clock, observer=listener)
         opened.clock.now += 2
-        await lane.run(until_idle=True)
+        await worker.run(until_idle=True)
         opened.clock.now += 5
-        await lane.run(until_idle=True)
+        await worker.run(until_idle=True)
     assert [
         ("delivery", "slack", "run.input_requested", "retry", 2.0),
         ("delivery", "slack", "run.input_requested", "sent", 7.0),
     ] == listener.heard
-    assert lane.last_iteration_at is not None
+    assert worker.last_iteration_at is not None
 
 
 async def test_a_lane_reports_the_dead(tmp_path: Path) -> None:
     """What is given up is told of as dead."""
     async with open_bench(tmp_path / "watcher.db") as opened:
-        await sight(opened.store)
+        await record_new(opened.store)
         opened.clock.now += 100_000
         listener = Listener()
         notifier = ScriptedNotifier(script=[DeliveryError("no")])
-        await make_lane(notifier, opened.store, opened.clock, observer=listener).run(until_idle=True)
+        await make_worker(notifier, opened.store, opened.clock, observer=listener).run(until_idle=True)
     assert [("delivery", "slack", "run.input_requested", "dead", 100_000.0)] == listener.heard

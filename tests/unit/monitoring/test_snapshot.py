@@ -14,12 +14,12 @@ from tests.support.builders import (
     NOW,
     Clock,
     claim,
-    damage,
-    end,
-    make_sighting,
+    corrupt_database,
+    make_new_request,
     open_store,
     pending,
-    sight,
+    record_answered,
+    record_new,
 )
 from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
@@ -86,17 +86,17 @@ async def test_a_fresh_start_is_not_ready(bench: Bench) -> None:
 
 async def test_what_waits_is_known_right_after_a_start(bench: Bench) -> None:
     """What an earlier process recorded counts before anything was polled."""
-    await sight(bench.store, make_sighting("run-1"), make_sighting("run-2"))
+    await record_new(bench.store, make_new_request("run-1"), make_new_request("run-2"))
     bench.clock.now += 60
     waiting = {"slack": (2, 60.0, 0), "webhook": (2, 60.0, 0)}
     assert ((2, 60.0), waiting) == bench.standing()
-    await end(bench.store, "run-1", now=bench.clock.now)
+    await record_answered(bench.store, "run-1", now=bench.clock.now)
     assert (1, 60.0) == bench.standing()[0]
 
 
 async def test_what_is_not_due_yet_is_not_undelivered(bench: Bench) -> None:
     """An escalation that waits for its time is no arrears, until its time has come."""
-    await sight(bench.store, routes=[Route("slack", for_people=True, after=900.0)])
+    await record_new(bench.store, routes=[Route("slack", for_people=True, after=900.0)])
     bench.clock.now += 600
     assert (0, None, 0) == bench.standing()[1]["slack"]
     bench.clock.now += 301
@@ -105,7 +105,7 @@ async def test_what_is_not_due_yet_is_not_undelivered(bench: Bench) -> None:
 
 async def test_what_is_retried_stays_undelivered_since_it_was_due(bench: Bench) -> None:
     """Waiting for the next attempt does not hide a delivery, and its error is shown."""
-    await sight(bench.store)
+    await record_new(bench.store)
     (delivery,) = await claim(bench.store, "slack")
     await bench.store.settle_and_claim(
         "slack", [Retry(delivery.id, "HTTP 500", NOW + 9000)], limit=0, now=NOW, pause_until=NOW + 700
@@ -125,7 +125,7 @@ async def test_what_is_retried_stays_undelivered_since_it_was_due(bench: Bench) 
 
 async def test_the_dead_are_counted(bench: Bench) -> None:
     """A delivery that was given up is dead and no longer undelivered."""
-    await sight(bench.store)
+    await record_new(bench.store)
     (delivery,) = await claim(bench.store, "webhook")
     await bench.store.settle_and_claim("webhook", [Dead(delivery.id, "HTTP 410")], limit=0, now=NOW)
     assert (0, None, 1) == bench.standing()[1]["webhook"]
@@ -134,7 +134,7 @@ async def test_the_dead_are_counted(bench: Bench) -> None:
 async def test_only_what_is_configured_counts(bench: Bench) -> None:
     """Deliveries and failures of what was taken out of the configuration are nobody's problem."""
     bench.vitals.polled(APP.name, took=0.1, whole=True)
-    await sight(bench.store, routes=[Route("gone", for_people=True)])
+    await record_new(bench.store, routes=[Route("gone", for_people=True)])
     await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
     assert bench.monitor.ready().good
@@ -153,7 +153,7 @@ async def test_up_and_down(bench: Bench) -> None:
 
 
 async def test_lanes_must_go_round(bench: Bench) -> None:
-    """A lane of the dispatcher that is stuck is named, and so is anything else that should have stirred."""
+    """A worker of the dispatcher that is stuck is named, and so is anything else that should have stirred."""
     bench.turns["slack"] = NOW
     bench.vitals.set_deadline("scheduler", 600.0)
     bench.clock.now += 60
@@ -164,7 +164,7 @@ async def test_lanes_must_go_round(bench: Bench) -> None:
 
 async def test_a_database_that_cannot_be_read(bench: Bench) -> None:
     """It is a problem of its own, not an exception, for those who ask whether the daemon is ready."""
-    damage(bench.path)
+    corrupt_database(bench.path)
     assert ["database"] == [problem.name for problem in bench.monitor.ready().problems]
     with pytest.raises(StoreError):
         bench.monitor.view()
@@ -172,7 +172,7 @@ async def test_a_database_that_cannot_be_read(bench: Bench) -> None:
 
 async def test_the_view_is_bounded(bench: Bench) -> None:
     """However much waits, the page shows the longest waiting and the number of all."""
-    await sight(bench.store, *(make_sighting(f"run-{number}") for number in range(WAITING_SHOWN + 5)))
+    await record_new(bench.store, *(make_new_request(f"run-{number}") for number in range(WAITING_SHOWN + 5)))
     view = bench.monitor.view()
     assert (WAITING_SHOWN, WAITING_SHOWN + 5) == (len(view.waiting), view.now.apps[0].pending)
     assert WAITING_SHOWN + 5 == len(bench.monitor.pending())
@@ -180,9 +180,9 @@ async def test_the_view_is_bounded(bench: Bench) -> None:
 
 async def test_what_ended_last_comes_first(bench: Bench) -> None:
     """The view lists what was resolved, the latest first, with its outcome."""
-    await sight(bench.store, make_sighting("run-1"), make_sighting("run-2"))
-    await end(bench.store, "run-2", now=NOW + 10)
-    await end(bench.store, "run-1", now=NOW + 20)
+    await record_new(bench.store, make_new_request("run-1"), make_new_request("run-2"))
+    await record_answered(bench.store, "run-2", now=NOW + 10)
+    await record_answered(bench.store, "run-1", now=NOW + 20)
     assert [("run-1", "answered", NOW + 20), ("run-2", "answered", NOW + 10)] == [
         (ended.run_id, ended.outcome, ended.resolved_at) for ended in bench.monitor.view().ended
     ]
@@ -192,10 +192,10 @@ async def test_the_page_knows_what_requests_are_about(bench: Bench) -> None:
     """The page has the parameters of what waits and who asks; programs get neither."""
     small, huge = {"amount": 620}, {"text": "x" * 20_000}
     for run_id, params in (("run-1", small), ("run-2", huge)):
-        sighting = make_sighting(run_id)
+        sighting = make_new_request(run_id)
         run = replace(sighting.run, user_id="customer-7421")
         request = replace(sighting.request, params=params, editable_params=("amount",))
-        await sight(bench.store, replace(sighting, run=run, request=request))
+        await record_new(bench.store, replace(sighting, run=run, request=request))
     first, second = bench.monitor.view().waiting
     assert (small, ("amount",), "customer-7421") == (first.params, first.editable_params, first.user_id)
     assert f"({len(json.dumps(huge))} characters)" == second.params

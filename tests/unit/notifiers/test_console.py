@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from tests.support.events import EVERY, FAILING, REQUESTED, asking, delivery
+from tests.support.events import ALL_EVENTS, FAILING, REQUESTED, make_delivery, request_event
 from tests.support.strategies import any_text
 from watcher.config.models import ConsoleConfig
 from watcher.models import Event
@@ -63,7 +63,7 @@ def show(output: Output, event: Event = REQUESTED) -> str:
     """Returns what the notifier writes for an event."""
     with output:
         notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
-        assert asyncio.run(notifier.send(delivery(event))) is None
+        assert asyncio.run(notifier.send(make_delivery(event))) is None
         return output.text()
 
 
@@ -85,7 +85,7 @@ Session: 3d3e
 
 def test_a_panel_on_a_terminal() -> None:
     """A person gets a panel with title, question, parameters and facts."""
-    event = asking("Approve?", {"amount": 620, "token": MASK}, editable=("amount",))
+    event = request_event("Approve?", {"amount": 620, "token": MASK}, editable=("amount",))
     shown = show(Output(terminal=True), event)
     lines = _STYLES.sub("", shown).splitlines()
     assert "\x1b[" in shown
@@ -96,7 +96,7 @@ def test_a_panel_on_a_terminal() -> None:
         assert any(words in line for line in lines), words
 
 
-@pytest.mark.parametrize("event", EVERY)
+@pytest.mark.parametrize("event", ALL_EVENTS)
 @pytest.mark.parametrize("terminal", [True, False])
 def test_every_event_can_be_shown(event: Event, *, terminal: bool) -> None:
     """No kind of event fails, on either output."""
@@ -112,7 +112,7 @@ def test_what_to_do_is_shown() -> None:
 def test_long_content_on_a_terminal() -> None:
     """A panel says how many parameters it leaves out, and ends with the link."""
     params = {f"key{number}": number for number in range(50)}
-    event = replace(asking(params=params), link="https://console.example/r")
+    event = replace(request_event(params=params), link="https://console.example/r")
     shown = _STYLES.sub("", show(Output(terminal=True), event))
     assert "… 10 more parameters" in shown
     assert "https://console.example/r" in shown
@@ -124,7 +124,7 @@ def test_no_markup_of_others_takes_effect(*, terminal: bool) -> None:
     hostile = (
         "\x1b[2J\x1b]0;title\x07 [bold red]loud[/] :smile: [link=https://evil.example]x[/link] \u202eback\r"
     )
-    shown = _STYLES.sub("", show(Output(terminal=terminal), asking(hostile, {hostile: hostile})))
+    shown = _STYLES.sub("", show(Output(terminal=terminal), request_event(hostile, {hostile: hostile})))
     assert "[bold red]loud[/] :smile:" in shown
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(shown)
 
@@ -133,7 +133,7 @@ def test_no_markup_of_others_takes_effect(*, terminal: bool) -> None:
 @given(any_text)
 def test_any_prompt_can_be_shown(prompt: str) -> None:
     """Whatever is asked, only our own styles act on a terminal."""
-    shown = _STYLES.sub("", show(Output(terminal=True), asking(prompt)))
+    shown = _STYLES.sub("", show(Output(terminal=True), request_event(prompt)))
     assert "\x1b" not in shown
     assert "╰" in shown
 
@@ -141,7 +141,7 @@ def test_any_prompt_can_be_shown(prompt: str) -> None:
 def test_long_content_is_cut() -> None:
     """A screen is not flooded, and what is missing is said."""
     params = {f"key{number}": "v" * 10_000 for number in range(1000)}
-    shown = show(Output(), asking("p" * 100_000, params))
+    shown = show(Output(), request_event("p" * 100_000, params))
     assert "more characters)" in shown
     assert "… 960 more parameters" in shown
     assert len(shown) < 30_000
@@ -150,7 +150,7 @@ def test_long_content_is_cut() -> None:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_an_output_that_knows_ascii_only(*, terminal: bool) -> None:
     """Characters that the output cannot take are written in another way instead of failing."""
-    assert "\\xe9" in show(Output(terminal=terminal, encoding="ascii"), asking("é"))
+    assert "\\xe9" in show(Output(terminal=terminal, encoding="ascii"), request_event("é"))
 
 
 def test_a_closed_output() -> None:
@@ -159,7 +159,7 @@ def test_a_closed_output() -> None:
     output.close()
     notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
     with pytest.raises(DeliveryError, match="cannot write to standard output") as caught:
-        asyncio.run(notifier.send(delivery()))
+        asyncio.run(notifier.send(make_delivery()))
     assert caught.value.fix is not None
     with pytest.raises(DeliveryError, match="it is closed"):
         asyncio.run(notifier.check())
@@ -173,18 +173,18 @@ def test_a_reader_that_went_away() -> None:
         os.close(nothing)
         notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
         with pytest.raises(DeliveryError, match="Broken pipe"):
-            asyncio.run(notifier.send(delivery()))
+            asyncio.run(notifier.send(make_delivery()))
 
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_reader_that_is_slow(*, blocking: bool) -> None:
     """While an output takes nothing all else goes on, and then it gets every character, piece by piece."""
-    event = asking("p" * 2500, {f"key{number}": "v" * 400 for number in range(30)})
+    event = request_event("p" * 2500, {f"key{number}": "v" * 400 for number in range(30)})
 
     async def scenario() -> str:
         with piped(blocking=blocking) as (reading, output):
             notifier = ConsoleNotifier(ConsoleConfig(name="console"), stream=output)
-            send = asyncio.create_task(notifier.send(delivery(event)))
+            send = asyncio.create_task(notifier.send(make_delivery(event)))
             await asyncio.sleep(0)
             assert not send.done()
             received = b""

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import (
-    EVERY,
+    ALL_EVENTS,
     FAILURE,
+    NOTIFIER_FAILURE,
     REQUESTED,
     RUN,
-    SILENT,
-    asking,
+    request_event,
 )
 from tests.support.slack_html import Post, page
 from tests.support.slack_markup import formatted_date, mentions_fired, seen
@@ -89,8 +89,8 @@ def events(draw: st.DrawFn) -> Event:
         if isinstance(params, dict) and params
         else ()
     )
-    asked = asking(draw(_TEXTS), params, editable=editable)
-    kind = draw(st.sampled_from(EVERY))
+    asked = request_event(draw(_TEXTS), params, editable=editable)
+    kind = draw(st.sampled_from(ALL_EVENTS))
     run = replace(RUN, id=draw(_TEXTS), user_id=draw(_TEXTS), session_id=draw(_TEXTS))
     app = App(draw(_TEXTS)[:100], "https://x.example")
     match kind:
@@ -101,7 +101,9 @@ def events(draw: st.DrawFn) -> Event:
         case AppEvent():
             return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
         case NotifierEvent():
-            return replace(kind, failure=replace(SILENT, notifier=draw(_TEXTS), message=draw(_TEXTS)))
+            return replace(
+                kind, failure=replace(NOTIFIER_FAILURE, notifier=draw(_TEXTS), message=draw(_TEXTS))
+            )
         case SampleEvent():
             return kind
 
@@ -207,7 +209,9 @@ def test_only_our_link_and_mentions_act(event: Event) -> None:
 )
 def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
     """Of every text, what is shown and what is said to be missing add up, and so do the rows."""
-    event = asking(of * prompt, {f"name {number}": of * length for number, length in enumerate(values)})
+    event = request_event(
+        of * prompt, {f"name {number}": of * length for number, length in enumerate(values)}
+    )
     message = render(event)
     built = blocks(message, ("here",))
     assert refused({"text": fallback(message), "blocks": built}) == ""
@@ -232,7 +236,7 @@ def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
     assert told(in_text.translate(LOOKALIKES), plain_text(message).translate(LOOKALIKES))
 
 
-@pytest.mark.parametrize("event", EVERY, ids=[event.type for event in EVERY])
+@pytest.mark.parametrize("event", ALL_EVENTS, ids=[event.type for event in ALL_EVENTS])
 def test_labels_are_in_every_form(event: Event) -> None:
     """Each label that is beside the question stands in the blocks and in the plain text."""
     message: Any = render(event)

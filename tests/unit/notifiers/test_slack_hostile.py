@@ -16,13 +16,13 @@ from tests.support.events import (
     FAILING,
     FAILURE,
     NOTIFIER_FAILING,
+    NOTIFIER_FAILURE,
     REQUESTED,
     RESOLVED,
     RUN,
     SEEN_AT,
-    SILENT,
-    asking,
-    entry,
+    digest_entry,
+    request_event,
 )
 from tests.support.harmless import assert_harmless, message
 from tests.support.slack_markup import mentions_fired, shown
@@ -68,27 +68,27 @@ PARAMS: dict[str, Json] = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_everywhere(text: str) -> None:
     """Prompt, names, values, ids, app and errors of any content are shown and do nothing."""
-    event = asking(text, {text: text, "list": [text], "map": {text: text}}, editable=(text,))
+    event = request_event(text, {text: text, "list": [text], "map": {text: text}}, editable=(text,))
     run = replace(RUN, id=text, user_id=text, session_id=text)
     assert_harmless(replace(event, run=run, app=App(text, text), link=text))
     assert_harmless(replace(FAILING, failure=replace(FAILURE, code=text, message=text)))
-    assert_harmless(replace(NOTIFIER_FAILING, failure=replace(SILENT, notifier=text, message=text)))
+    assert_harmless(replace(NOTIFIER_FAILING, failure=replace(NOTIFIER_FAILURE, notifier=text, message=text)))
     assert_harmless(replace(RESOLVED, resolution=Resolution("answered", text, SEEN_AT)))
-    assert_harmless(asking(text, None, editable=(text,) * 50))
+    assert_harmless(request_event(text, None, editable=(text,) * 50))
 
 
 @pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
 @pytest.mark.parametrize("prompt", ["short", HOSTILE["long markup"], HOSTILE["long quotes"]])
 def test_hostile_params(params: Json, prompt: str) -> None:
     """Deep, many and long parameters fit beside any prompt."""
-    assert_harmless(asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ()))
+    assert_harmless(request_event(prompt, params, editable=tuple(params) if isinstance(params, dict) else ()))
 
 
 @pytest.mark.parametrize("character", ["p", "😀", "<", '"'])
 def test_what_was_cut_is_said(character: str) -> None:
     """The number of characters and of parameters that are missing is told, and it is right."""
     params = {f"key{number}": number for number in range(5000)}
-    seen = shown(message(asking(character * 100_000, params)))
+    seen = shown(message(request_event(character * 100_000, params)))
     (kept, missing) = re.findall(rf"^({character}+)… \((\d+) more characters\)$", seen, re.MULTILINE)[0]
     (dropped,) = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
     assert len(kept) + int(missing) == 100_000
@@ -98,13 +98,16 @@ def test_what_was_cut_is_said(character: str) -> None:
 def test_a_long_prompt_alone_is_shown_to_the_limit() -> None:
     """A prompt is not cut earlier than Slack demands."""
     prompt = "word " * 599 + "word"
-    assert prompt in shown(message(asking(prompt)))
+    assert prompt in shown(message(request_event(prompt)))
 
 
 def test_no_entity_is_split() -> None:
     """What is cut is cut between the characters of the text, never inside an escape."""
     for length in range(300, 330):
-        for text in (fallback(render(asking("x" * length + "&" * 5000))), plain(render(asking("<" * 9000)))):
+        for text in (
+            fallback(render(request_event("x" * length + "&" * 5000))),
+            plain(render(request_event("<" * 9000))),
+        ):
             assert re.findall(r"&(?!amp;|lt;|gt;)", text) == []
 
 
@@ -116,7 +119,7 @@ def test_a_link_that_is_not_ours_to_follow() -> None:
 
 def test_the_link_in_plain_text_cannot_be_broken_out_of() -> None:
     """A link with Slack's own characters stays one link."""
-    event = replace(asking("x"), link="https://x.example/?a=1&b=<|>!channel")
+    event = replace(request_event("x"), link="https://x.example/?a=1&b=<|>!channel")
     assert plain(render(event)).endswith("\n<https://x.example/?a=1&amp;b=%3C%7C%3E!channel|Open>")
 
 
@@ -137,7 +140,7 @@ def test_ordinary_characters_stay_where_they_do_not_act() -> None:
 @given(prompt=markup | any_text, params=json_values, identifier=markup)
 def test_any_content_is_harmless(prompt: str, params: Json, identifier: str) -> None:
     """No prompt, parameter or id makes active markup or a message that Slack refuses."""
-    event = asking(prompt, params, editable=tuple(params) if isinstance(params, dict) else ())
+    event = request_event(prompt, params, editable=tuple(params) if isinstance(params, dict) else ())
     assert_harmless(replace(event, run=replace(RUN, id=identifier, user_id=identifier)))
 
 
@@ -150,7 +153,7 @@ def test_any_content_is_harmless(prompt: str, params: Json, identifier: str) -> 
 )
 def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
     """However long the parts are, the whole fits and tells what it leaves out."""
-    event = asking(of * prompt, {str(number): of * value for number in range(rows)})
+    event = request_event(of * prompt, {str(number): of * value for number in range(rows)})
     assert_harmless(event)
     seen = shown(message(event))
     listed = len(re.findall(r"^\d+$", seen, re.MULTILINE))
@@ -185,7 +188,7 @@ def _listed(block: dict[str, Any]) -> list[Any]:
 def test_hostile_digests(text: str, *, waiting: bool) -> None:
     """Prompts, runs, types and links of any content are only text in a digest, and none is lost."""
     entries = [
-        entry(text, type=text, run_id=text, link=link, outcome=None if waiting else "gone")
+        digest_entry(text, type=text, run_id=text, link=link, outcome=None if waiting else "gone")
         for link in (None, text, f"https://x.example/{text}", f"https://x.example/{text[:400]}")
     ] * 3
     event = replace(digest_of(entries, waiting=waiting, total=10_000), app=App(text, text))
@@ -196,7 +199,7 @@ def test_hostile_digests(text: str, *, waiting: bool) -> None:
 def test_long_links_in_a_digest(character: str) -> None:
     """However long the links are, a digest fits, and counts what it does not name."""
     for length in (100, 250, 480, 600, 2900, 5000):
-        entries = [entry(character * 500, link=f"https://x.example/{character * length}")] * 12
+        entries = [digest_entry(character * 500, link=f"https://x.example/{character * length}")] * 12
         assert named(digest_of(entries)) == 12
 
 
@@ -204,7 +207,7 @@ def test_long_links_in_a_digest(character: str) -> None:
 @given(
     st.lists(
         st.builds(
-            entry,
+            digest_entry,
             markup | any_text,
             run_id=markup | any_text,
             link=st.none() | markup.map("https://x.example/{}".format),
@@ -236,7 +239,7 @@ def test_a_long_name_of_an_app() -> None:
 @pytest.mark.parametrize("who", ["S0123456789", "U0123456789", "here"])
 def test_forty_mentions(who: str) -> None:
     """Forty people and groups are all called beside the longest question, within the limits."""
-    rendered = render(asking("<&>" * 20_000, {str(number): '"' * 5000 for number in range(60)}))
+    rendered = render(request_event("<&>" * 20_000, {str(number): '"' * 5000 for number in range(60)}))
     for form in (
         {"text": fallback(rendered), "blocks": blocks(rendered, (who,) * 40)},
         {"text": plain(rendered, (who,) * 40)},
@@ -248,7 +251,7 @@ def test_forty_mentions(who: str) -> None:
 
 def test_mentions_without_end() -> None:
     """More mentions than a message can hold are left out whole, and the question is still told."""
-    rendered = render(asking("Approve?"))
+    rendered = render(request_event("Approve?"))
     called = ("here", *(f"U{number:0200d}" for number in range(100)))
     for form in ({"text": "x", "blocks": blocks(rendered, called)}, {"text": plain(rendered, called)}):
         assert refused(form) == ""

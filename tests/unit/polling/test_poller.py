@@ -28,7 +28,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
 
 
 async def test_what_waits_is_recorded_and_told(bench: PollBench) -> None:
-    """A listed request is recorded with its deliveries, the lanes are woken, and the poll was whole."""
+    """A listed request is recorded with its deliveries, the workers are woken, and the poll was whole."""
     bench.api.lists(api_run("run-1", question()))
     poller = bench.poller()
     assert None is await poller.poll()
@@ -40,7 +40,7 @@ async def test_what_waits_is_recorded_and_told(bench: PollBench) -> None:
 
 
 async def test_a_page_is_recorded_before_the_next_is_asked_for(bench: PollBench) -> None:
-    """What the first page shows is in the outbox, and the lanes are woken, when the second is requested."""
+    """What the first page shows is in the outbox, and the workers are woken, when the second is requested."""
     bench.api.pages = [[api_run("run-1", question())], [api_run("run-2", question())]]
     seen: dict[str, tuple[int, int]] = {}
 

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.builders import MACHINE, PEOPLE, claim, hold, make_sighting, outbox, run_ids, sight, soon
+from tests.support.builders import (
+    MACHINE,
+    PEOPLE,
+    claim,
+    lock_database,
+    make_new_request,
+    outbox,
+    record_new,
+    run_ids,
+    soon,
+)
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import Delivery, DigestEvent
 from watcher.polling import batching as holding
@@ -46,7 +56,7 @@ def told(deliveries: tuple[Delivery, ...]) -> list[str | int]:
 
 
 async def test_two_pages_make_one_digest(bench: PollBench) -> None:
-    """All that one poll found is told together, and lanes are woken for it."""
+    """All that one poll found is told together, and workers are woken for it."""
     bench.api.pages = [runs(1, 2), runs(3)]
     assert None is await poller_of(bench).poll()
     assert [3] == told(await claim(bench.store, "slack"))
@@ -98,7 +108,7 @@ async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch:
 
 async def test_what_a_killed_process_left_is_told_with_the_first_poll(bench: PollBench) -> None:
     """Requests that another process recorded and did not get to tell are part of this poll's news."""
-    await sight(bench.store, make_sighting("run-1", prompt="Approve?"), routes=[GATHERED])
+    await record_new(bench.store, make_new_request("run-1", prompt="Approve?"), routes=[GATHERED])
     bench.api.pages = [runs(1, 2, 3)]
     await poller_of(bench).poll()
     assert 3 in told(await claim(bench.store, "slack"))
@@ -106,7 +116,7 @@ async def test_what_a_killed_process_left_is_told_with_the_first_poll(bench: Pol
 
 async def test_what_a_killed_process_left_is_told_though_the_app_fails(bench: PollBench) -> None:
     """An app that cannot be polled keeps nothing back."""
-    await sight(bench.store, routes=[GATHERED])
+    await record_new(bench.store, routes=[GATHERED])
     bench.api.pages = [refusal(401, "unauthorized")]
     await poller_of(bench).poll()
     assert ["run-1"] == told(await claim(bench.store, "slack"))
@@ -144,7 +154,7 @@ async def test_news_stays_held_until_the_database_takes_its_release(
     release = bench.store.release_held
 
     async def locked(app: str, *, digest_above: int, now: float) -> bool:
-        with closing(hold(bench.path)):
+        with closing(lock_database(bench.path)):
             return await release(app, digest_above=digest_above, now=now)
 
     bench.store._connection.execute("PRAGMA busy_timeout = 10")

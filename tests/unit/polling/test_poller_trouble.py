@@ -9,7 +9,17 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.support.builders import BOTH, NOW, claim, damage, end, event_of, hold, outbox, soon
+from tests.support.builders import (
+    BOTH,
+    NOW,
+    claim,
+    corrupt_database,
+    event_of,
+    lock_database,
+    outbox,
+    record_answered,
+    soon,
+)
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
 from watcher.sanitize.secrets import Redactor, Secret
@@ -133,7 +143,7 @@ async def test_a_key_file_is_read_at_each_attempt(bench: PollBench, tmp_path: Pa
 
 
 async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: PollBench) -> None:
-    """Two minutes after the last success the lanes have an alert, once; the recovery carries its `since`."""
+    """Two minutes after the last success an alert is queued, once; the recovery carries its `since`."""
     poller = bench.poller()
     worked = bench.clock.now = NOW + 50
     bench.api.lists(api_run("run-1", question()))
@@ -237,7 +247,7 @@ async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(ben
     poller = bench.poller()
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
-    damage(bench.path)
+    corrupt_database(bench.path)
     with capture_logs() as logs:
         await poller._alert._tell()
     assert ["poll.record_failed"] == [entry["event"] for entry in logs]
@@ -286,7 +296,7 @@ async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
     async with open_bench(tmp_path / "watcher.db") as bench:
         bench.api.lists(api_run("run-1", question()))
         poller = bench.poller()
-        with capture_logs() as logs, closing(hold(bench.path)):
+        with capture_logs() as logs, closing(lock_database(bench.path)):
             assert 15.0 == await poller.poll()
         assert [("database_error", "warning")] == entries(logs, "poll.failed", "code", "log_level")
         assert [("error",)] == entries(logs, "poll.record_failed", "log_level")
@@ -296,7 +306,7 @@ async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
 
 async def test_a_damaged_database_ends_the_poller(bench: PollBench) -> None:
     """A database that cannot be used any more is no failed poll: whoever runs the poller has to know."""
-    damage(bench.path)
+    corrupt_database(bench.path)
     with pytest.raises(StoreUnusable):
         await bench.poller().poll()
 
@@ -305,7 +315,7 @@ async def test_a_database_damaged_during_a_failed_poll_ends_the_poller(bench: Po
     """The same holds when only the failure itself cannot be recorded."""
 
     async def damage_and_refuse(_: str) -> None:
-        damage(bench.path)
+        corrupt_database(bench.path)
 
     bench.api.before = damage_and_refuse
     bench.api.pages = [refusal(500, "internal")]
@@ -365,7 +375,7 @@ async def test_an_echo_of_an_answered_request_is_silent(bench: PollBench) -> Non
     bench.api.lists(api_run("run-1", question()))
     poller = bench.poller()
     await poller.poll()
-    await end(bench.store, "run-1", routes=BOTH, now=NOW)
+    await record_answered(bench.store, "run-1", routes=BOTH, now=NOW)
     with capture_logs() as logs:
         await poller.poll()
     assert [("debug", 0)] == entries(logs, "poll.succeeded", "log_level", "new")

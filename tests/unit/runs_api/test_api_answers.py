@@ -13,7 +13,18 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.support.api_fakes import KEY, RUN, Body, FakeApi, answer, failure, fetch, key_of, pages, refusal
+from tests.support.api_fakes import (
+    KEY,
+    RUN,
+    Body,
+    FakeApi,
+    api_error,
+    fetch_pages,
+    fetch_run,
+    key_of,
+    refusal,
+    response,
+)
 from watcher.models import Json, Run
 from watcher.runs_api import client as api
 from watcher.runs_api.decoding import LARGE
@@ -62,45 +73,47 @@ CASES: Final = [
     Case(ConnectionFailed, None, "connection_failed", lambda: raises(ssl.SSLError("bad certificate"))),
     Case(ConnectionFailed, None, "connection_failed", lambda: raises(httpx.InvalidURL("no host"))),
     Case(TimedOut, None, "timeout", lambda: raises(httpx.ReadTimeout(""))),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer(HTML)),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer(b"")),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer(b'{"data": {"id": "r1", ')),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer([RUN])),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer(None)),
-    Case(InvalidResponse, None, "invalid_response", lambda: answer({})),
-    Case(InvalidResponse, None, "invalid_response", lambda: answer({"data": None})),
-    Case(InvalidResponse, None, "invalid_response", lambda: answer({"data": []})),
-    Case(InvalidResponse, None, "invalid_response", lambda: answer({"data": {"id": "r1"}})),
-    Case(InvalidResponse, None, "invalid_response", lambda: answer({"data": {"id": "r2", "status": "x"}})),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response(HTML)),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response(b"")),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response(b'{"data": {"id": "r1", ')),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response([RUN])),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response(None)),
+    Case(InvalidResponse, None, "invalid_response", lambda: response({})),
+    Case(InvalidResponse, None, "invalid_response", lambda: response({"data": None})),
+    Case(InvalidResponse, None, "invalid_response", lambda: response({"data": []})),
+    Case(InvalidResponse, None, "invalid_response", lambda: response({"data": {"id": "r1"}})),
+    Case(InvalidResponse, None, "invalid_response", lambda: response({"data": {"id": "r2", "status": "x"}})),
     Case(
         InvalidResponse,
         200,
         "invalid_response",
-        lambda: answer(gzip.compress(b"{}"), Content_Encoding="gzip"),
+        lambda: response(gzip.compress(b"{}"), Content_Encoding="gzip"),
     ),
-    Case(InvalidResponse, 200, "invalid_response", lambda: answer(b"{}", Content_Encoding="br, gzip")),
+    Case(InvalidResponse, 200, "invalid_response", lambda: response(b"{}", Content_Encoding="br, gzip")),
     *(
-        Case(Redirected, status, "redirect", partial(answer, b"", status, Location="/x"))
+        Case(Redirected, status, "redirect", partial(response, b"", status, Location="/x"))
         for status in (300, 301, 302, 303, 307, 308)
     ),
-    Case(Redirected, 302, "redirect", lambda: answer(b"", 302)),
-    Case(ResponseTooLarge, 200, "response_too_large", lambda: answer(b" " * 70_000)),
-    Case(KeyUnreadable, None, "access_key_unreadable", lambda: answer(RUN), MISSING),
-    Case(BadRequest, 400, "bad_request", lambda: answer(HTML, 400)),
-    Case(Unauthorized, 401, "unauthorized", lambda: answer(HTML, 401)),
-    Case(Forbidden, 403, "forbidden", lambda: answer(HTML, 403)),
-    Case(NotFound, 404, "not_found", lambda: answer(HTML, 404)),
-    Case(RateLimited, 429, "rate_limited", lambda: answer(HTML, 429)),
+    Case(Redirected, 302, "redirect", lambda: response(b"", 302)),
+    Case(ResponseTooLarge, 200, "response_too_large", lambda: response(b" " * 70_000)),
+    Case(KeyUnreadable, None, "access_key_unreadable", lambda: response(RUN), MISSING),
+    Case(BadRequest, 400, "bad_request", lambda: response(HTML, 400)),
+    Case(Unauthorized, 401, "unauthorized", lambda: response(HTML, 401)),
+    Case(Forbidden, 403, "forbidden", lambda: response(HTML, 403)),
+    Case(NotFound, 404, "not_found", lambda: response(HTML, 404)),
+    Case(RateLimited, 429, "rate_limited", lambda: response(HTML, 429)),
     *(
-        Case(ServerError, status, "server_error", partial(answer, HTML, status))
+        Case(ServerError, status, "server_error", partial(response, HTML, status))
         for status in (500, 501, 502, 503, 504, 520, 599)
     ),
     *(
-        Case(Refused, status, "refused", partial(answer, HTML, status))
+        Case(Refused, status, "refused", partial(response, HTML, status))
         for status in (201, 204, 402, 405, 408, 409, 410, 415, 418, 422)
     ),
-    Case(ServerError, 503, "server_error", lambda: answer(gzip.compress(HTML), 503, Content_Encoding="gzip")),
-    Case(Unauthorized, 401, "unauthorized", lambda: answer(b" " * 70_000, 401)),
+    Case(
+        ServerError, 503, "server_error", lambda: response(gzip.compress(HTML), 503, Content_Encoding="gzip")
+    ),
+    Case(Unauthorized, 401, "unauthorized", lambda: response(b" " * 70_000, 401)),
     Case(Forbidden, 403, "project_mismatch", lambda: refusal(403, code="project_mismatch")),
 ]
 
@@ -121,7 +134,7 @@ def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind.__name__}-{case.status}")
 def test_every_answer_is_told_apart(case: Case) -> None:
     """Each status, each failure to answer and each answer of the wrong shape becomes its own error."""
-    error = failure(FakeApi(case.answer), key=case.key)
+    error = api_error(FakeApi(case.answer), key=case.key)
     assert (case.kind, case.status, case.code) == (type(error), error.status, error.code)
     assert str(error) == error.message != ""
 
@@ -135,14 +148,14 @@ def test_every_error_is_produced() -> None:
 def test_everything_httpx_raises_is_translated(kind: type[httpx.HTTPError]) -> None:
     """Timeouts are told from other failures to connect, and no error of the library gets through."""
     expected = TimedOut if issubclass(kind, httpx.TimeoutException) else ConnectionFailed
-    error = failure(FakeApi(lambda: raises(kind("what happened"))))
+    error = api_error(FakeApi(lambda: raises(kind("what happened"))))
     assert (expected, True) == (type(error), "what happened" in error.message)
 
 
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.PoolTimeout])
 def test_an_error_without_words(kind: type[httpx.HTTPError]) -> None:
     """Where the library says nothing, the message says at least what kind of failure it was."""
-    assert kind.__name__ in failure(FakeApi(lambda: raises(kind("")))).message
+    assert kind.__name__ in api_error(FakeApi(lambda: raises(kind("")))).message
 
 
 def test_which_failures_concern_the_whole_app() -> None:
@@ -160,7 +173,7 @@ def test_which_failures_concern_a_run_alone() -> None:
 def test_an_error_document_without_end() -> None:
     """A refusal with a very large body is not looked into: that is no error document."""
     body = json.dumps({"error": {"code": "not_found", "message": "x" * LARGE}}).encode()
-    error = failure(FakeApi(lambda: answer(body, 404)))
+    error = api_error(FakeApi(lambda: response(body, 404)))
     assert isinstance(error, NotFound)
     assert (False, "Not Found") == (error.is_api_error, error.message)
 
@@ -168,7 +181,7 @@ def test_an_error_document_without_end() -> None:
 def test_a_refusal_in_the_envelope() -> None:
     """Code, message and details of the API's own error arrive."""
     fields = {"session_id": "not a UUID"}
-    error = failure(FakeApi(lambda: refusal(400, code="validation", message="Wrong.", details=fields)))
+    error = api_error(FakeApi(lambda: refusal(400, code="validation", message="Wrong.", details=fields)))
     assert isinstance(error, BadRequest)
     expected = ("Wrong.", "validation", fields, True)
     assert expected == (error.message, error.code, error.details, error.is_api_error)
@@ -180,7 +193,7 @@ def test_a_refusal_in_the_envelope() -> None:
 )
 def test_a_refusal_in_another_form(document: Json) -> None:
     """A body in no envelope leaves status, code and a reason, and is known as not the API's."""
-    error = failure(FakeApi(lambda: answer(document, 404)))
+    error = api_error(FakeApi(lambda: response(document, 404)))
     assert isinstance(error, NotFound)
     assert (
         error.is_api_error,
@@ -193,14 +206,14 @@ def test_a_refusal_in_another_form(document: Json) -> None:
 @pytest.mark.parametrize("body", [HTML, b"", b"\xff\xfe\x00"])
 def test_a_page_that_is_not_found_is_not_the_apis(body: bytes) -> None:
     """A 404 of a proxy does not say that a run is gone."""
-    error = failure(FakeApi(lambda: answer(body, 404)))
+    error = api_error(FakeApi(lambda: response(body, 404)))
     assert isinstance(error, NotFound)
     assert not error.is_api_error
 
 
 def test_a_run_that_is_gone() -> None:
     """A 404 in the API's envelope, without details, says so."""
-    error = failure(FakeApi(lambda: refusal(404, code="not_found", message="run not found")))
+    error = api_error(FakeApi(lambda: refusal(404, code="not_found", message="run not found")))
     assert isinstance(error, NotFound)
     assert (error.is_api_error, error.message, error.details) == (True, "run not found", None)
 
@@ -211,7 +224,7 @@ def test_a_run_that_is_gone() -> None:
 )
 def test_messages_are_fit_to_be_stored(message: Json, read: str) -> None:
     """An endless message is cut, a lone surrogate replaced, and what is no text is passed over."""
-    assert read == failure(FakeApi(lambda: refusal(409, message=message, code=message))).message
+    assert read == api_error(FakeApi(lambda: refusal(409, message=message, code=message))).message
 
 
 @pytest.mark.parametrize(
@@ -227,7 +240,7 @@ def test_messages_are_fit_to_be_stored(message: Json, read: str) -> None:
 @pytest.mark.parametrize("status", [429, 503, 401])
 def test_retry_after(status: int, headers: Mapping[str, str], seconds: float | None) -> None:
     """What the API asks for is passed on in seconds, whether it was given as such or as a date."""
-    assert seconds == failure(FakeApi(lambda: answer(b"", status, **headers))).retry_after
+    assert seconds == api_error(FakeApi(lambda: response(b"", status, **headers))).retry_after
 
 
 @pytest.mark.parametrize(
@@ -235,35 +248,35 @@ def test_retry_after(status: int, headers: Mapping[str, str], seconds: float | N
 )
 def test_the_key_does_not_follow_a_redirect(location: str) -> None:
     """A redirect is an error: no second call is made, to no host."""
-    fake = FakeApi(lambda: answer(b"", 307, Location=location), lambda: answer(RUN))
-    error = failure(fake, key=key_of(KEY))
+    fake = FakeApi(lambda: response(b"", 307, Location=location), lambda: response(RUN))
+    error = api_error(fake, key=key_of(KEY))
     assert (Redirected, ["app.test"]) == (type(error), [request.url.host for request in fake.requests])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind.__name__}-{case.status}")
 def test_no_error_quotes_the_key(case: Case) -> None:
     """Whatever the answer, the words of the error hold no key."""
-    error = failure(FakeApi(case.answer), key=case.key or key_of(KEY))
+    error = api_error(FakeApi(case.answer), key=case.key or key_of(KEY))
     assert KEY not in f"{error!r} {error} {error.code} {error.details} {error.__cause__!r}"
 
 
 def test_a_large_answer_is_not_read_to_its_end() -> None:
     """An endless body is refused once it has passed the bound."""
     body = Body(repeat(b" " * 1024))
-    error = failure(FakeApi(lambda: httpx.Response(200, stream=body)))
+    error = api_error(FakeApi(lambda: httpx.Response(200, stream=body)))
     assert (ResponseTooLarge, 65) == (type(error), body.taken)
 
 
 def test_an_answer_may_be_as_large_as_the_bound() -> None:
     """An answer of exactly the most bytes is read."""
     document = b'{"data": {"id": "r1", "status": "started"}}'
-    assert Run("r1", "started") == fetch(FakeApi(lambda: answer(document.ljust(65_536))))
+    assert Run("r1", "started") == fetch_run(FakeApi(lambda: response(document.ljust(65_536))))
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
 def test_an_answer_that_says_it_is_not_compressed(encoding: str) -> None:
     """A header that names the encoding asked for is no reason to refuse."""
-    assert Run("r1", "started") == fetch(FakeApi(lambda: answer(RUN, Content_Encoding=encoding)))
+    assert Run("r1", "started") == fetch_run(FakeApi(lambda: response(RUN, Content_Encoding=encoding)))
 
 
 def test_one_odd_run_spoils_no_page() -> None:
@@ -276,8 +289,8 @@ def test_one_odd_run_spoils_no_page() -> None:
         b"null",
         b'{"id":"e","status":"awaiting_input"}',
     )
-    (page,) = pages(
-        FakeApi(lambda: answer(b'{"data":[' + b",".join(items) + b'],"pagination":{"page_count":1}}'))
+    (page,) = fetch_pages(
+        FakeApi(lambda: response(b'{"data":[' + b",".join(items) + b'],"pagination":{"page_count":1}}'))
     )
     assert [run.id for run in page.runs] == ["a", "b", "c", "d", "e"]
     assert (Skipped(None, "it is not an object"),) == page.skipped

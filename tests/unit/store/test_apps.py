@@ -16,8 +16,8 @@ from tests.support.builders import (
     event_of,
     open_store,
     outbox,
+    record_new,
     records,
-    sight,
 )
 from watcher.models import AppEvent, Failure, Route
 from watcher.store import IncidentChange, Retry, Sent, Store, queries
@@ -51,7 +51,7 @@ async def test_a_failing_app_is_told_of_once(path: Path) -> None:
     """After `alert_after` seconds every notifier is told, at once and once, whatever its `after`."""
     patient = (replace(PEOPLE, after=600.0), MACHINE)
     async with open_store(path) as store:
-        await sight(store, routes=())
+        await record_new(store, routes=())
         told = [
             await fail(store, since=NOW, now=NOW + later, routes=patient)
             for later in (0, 119.9, 120, 121, 9999)
@@ -176,7 +176,7 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
     """Known requests, runs that hide their question, and whether it was ever polled whole come back."""
     async with open_store(path) as store:
         assert (await store.app_state(APP.name)).first_poll
-        await sight(store)
+        await record_new(store)
         await store.record_success(APP, BOTH, invisible=frozenset({"run-8", "run-9"}), now=NOW)
     async with open_store(path) as store:
         state = await store.app_state(APP.name)
@@ -217,7 +217,7 @@ async def test_how_an_app_is(path: Path) -> None:
     async with open_store(path) as store:
         await succeed(store, now=NOW)
         quiet = [await last_success(store, path, NOW + later) for later in (59.9, 60.0, 100.0, 60.0 - 120.0)]
-        await sight(store, routes=())
+        await record_new(store, routes=())
         await fail(store, since=NOW + 100, now=NOW + 130)
         await fail(store, since=NOW + 100, now=NOW + 140, code="http_503")
     failure = Failure(None, "http_503", "slow", NOW + 100, pending_known=1)

@@ -18,14 +18,14 @@ from tests.support.builders import (
     MACHINE,
     NOW,
     claim,
-    damage,
-    hold,
-    make_sighting,
+    corrupt_database,
+    lock_database,
+    make_new_request,
     new_id,
     open_store,
     outbox,
     pending,
-    sight,
+    record_new,
 )
 from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnusable, migrations
 from watcher.store.migrations import MIGRATIONS, open_beside, open_reader
@@ -37,7 +37,7 @@ NEWS = "run.input_requested"
 OTHER_PROCESS = f"""
 import asyncio, os, sys
 from pathlib import Path
-from tests.support.builders import BOTH, make_sighting, APP
+from tests.support.builders import BOTH, make_new_request, APP
 from watcher.store import Store
 
 async def main():
@@ -45,7 +45,7 @@ async def main():
     {{then}}
 
 async def record(store):
-    await store.record_changes(APP, BOTH, new=[make_sighting()], now={NOW})
+    await store.record_changes(APP, BOTH, new=[make_new_request()], now={NOW})
 
 asyncio.run(main())
 """
@@ -92,11 +92,11 @@ async def test_a_delivery_that_cannot_be_recorded_takes_its_request_with_it(path
                 "CREATE TRIGGER no BEFORE INSERT ON deliveries BEGIN SELECT RAISE(ABORT, 'no'); END"
             )
         with pytest.raises(StoreError, match="no"):
-            await sight(store)
+            await record_new(store)
         assert ([], []) == (pending(path), outbox(path))
         with closing(sqlite3.connect(path)) as beside:
             beside.execute("DROP TRIGGER no")
-        await sight(store)
+        await record_new(store)
         assert 1 == len(pending(path))
 
 
@@ -104,7 +104,7 @@ async def test_one_request_that_cannot_be_recorded_takes_its_page_with_it(path: 
     """A page of requests is recorded whole or not at all."""
     async with open_store(path, lambda _: "evt_always_the_same") as store:
         with pytest.raises(StoreError):
-            await sight(store, make_sighting("run-1"), make_sighting("run-2"))
+            await record_new(store, make_new_request("run-1"), make_new_request("run-2"))
         assert ([], []) == (pending(path), outbox(path))
 
 
@@ -112,9 +112,9 @@ async def test_a_slip_inside_a_unit_of_work_leaves_nothing_open(path: Path) -> N
     """An error that is not the database's passes through, and the next unit of work goes on."""
     with pytest.raises(ZeroDivisionError):
         async with open_store(path, lambda _: str(1 / 0)) as store:
-            await sight(store)
+            await record_new(store)
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         assert 1 == len(pending(path))
 
 
@@ -124,7 +124,7 @@ async def test_a_crash_between_request_and_delivery_leaves_neither(path: Path) -
         assert 9 == process.wait(BOUND)
     async with open_store(path) as store:
         assert ([], []) == (pending(path), outbox(path))
-        await sight(store)
+        await record_new(store)
         assert 1 == len(pending(path))
 
 
@@ -142,28 +142,28 @@ async def test_a_crash_after_the_recording_loses_nothing(path: Path) -> None:
 
 async def test_a_full_disk_is_an_error_and_loses_nothing(path: Path) -> None:
     """What does not fit is refused as an error that may pass; what was there stays, and later it goes in."""
-    big = make_sighting("run-2", prompt="x" * 1_000_000)
+    big = make_new_request("run-2", prompt="x" * 1_000_000)
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         full = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {full}")
         with pytest.raises(StoreError, match="full") as caught:
-            await sight(store, big)
+            await record_new(store, big)
         assert not isinstance(caught.value, StoreUnusable)
         assert ["run-1"] == [request.run_id for request in pending(path)]
         store._connection.execute(f"PRAGMA max_page_count = {full + 1000}")
-        await sight(store, big)
+        await record_new(store, big)
         assert ["run-1", "run-2"] == [request.run_id for request in pending(path)]
 
 
 async def test_a_lock_of_another_process_is_an_error_that_passes(path: Path) -> None:
     """While another connection holds the database nothing is changed; afterwards everything works again."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
-        with closing(hold(path)):
+        with closing(lock_database(path)):
             with pytest.raises(StoreError, match="locked") as caught:
-                await sight(store, make_sighting("run-2"))
+                await record_new(store, make_new_request("run-2"))
             with pytest.raises(StoreError, match="locked"):
                 await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=9, now=NOW)
         assert not isinstance(caught.value, StoreUnusable)
@@ -175,12 +175,12 @@ async def test_a_lock_of_another_process_is_an_error_that_passes(path: Path) -> 
 
 async def test_a_new_database_that_is_locked_is_an_error_that_passes(path: Path) -> None:
     """A lock at the start is told from damage, and leaves the database to be opened later."""
-    with closing(hold(path)):
+    with closing(lock_database(path)):
         with pytest.raises(StoreError, match="locked") as caught:
             Store(path, new_id)
         assert not isinstance(caught.value, StoreUnusable)
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
 
 
 # Unusable
@@ -226,7 +226,7 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
 async def test_a_truncated_database_is_unusable(path: Path) -> None:
     """A database that lost its second half is reported as damaged."""
     async with open_store(path) as store:
-        await sight(store, *[make_sighting(f"run-{number}") for number in range(200)])
+        await record_new(store, *[make_new_request(f"run-{number}") for number in range(200)])
     halve(path)
     with pytest.raises(StoreUnusable, match="malformed"):
         Store(path, new_id)
@@ -235,8 +235,8 @@ async def test_a_truncated_database_is_unusable(path: Path) -> None:
 async def test_damaged_pages_are_unusable(path: Path) -> None:
     """Rubbish in the middle of a database is reported as damage as soon as it is read, while it runs too."""
     async with open_store(path) as store:
-        await sight(store)
-        damage(path)
+        await record_new(store)
+        corrupt_database(path)
         with pytest.raises(StoreUnusable, match="malformed"):
             await store.app_state(APP.name)
     async with open_store(path) as store:
@@ -271,7 +271,7 @@ async def test_a_second_daemon_is_refused_and_told_who_has_it(path: Path) -> Non
         process.send_signal(signal.SIGKILL)
         process.wait(BOUND)
         async with open_store(path) as store:
-            await sight(store)
+            await record_new(store)
     assert 1 == len(pending(path))
 
 
@@ -287,12 +287,12 @@ async def test_a_closed_store_can_be_opened_again(path: Path) -> None:
 async def test_readers_do_not_disturb_the_writer(path: Path) -> None:
     """A reader in the middle of reading sees what was, the writer writes on, and neither waits."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         with closing(open_reader(path)) as reader:
             rows = reader.execute("SELECT run_id FROM requests")
             reader.execute("BEGIN")
             assert "run-1" == reader.execute("SELECT run_id FROM requests").fetchone()["run_id"]
-            await sight(store, make_sighting("run-2"))
+            await record_new(store, make_new_request("run-2"))
             assert ["run-1"] == [row["run_id"] for row in reader.execute("SELECT run_id FROM requests")]
             with pytest.raises(sqlite3.OperationalError, match="readonly"):
                 reader.execute("DELETE FROM requests")
@@ -303,7 +303,7 @@ async def test_readers_do_not_disturb_the_writer(path: Path) -> None:
 async def test_what_is_changed_beside_a_daemon_reaches_it(path: Path) -> None:
     """A change by another connection is committed without a checkpoint and is seen by the running store."""
     async with open_store(path) as store:
-        await store.record_changes(APP, BOTH, new=[make_sighting()], now=NOW)
+        await store.record_changes(APP, BOTH, new=[make_new_request()], now=NOW)
         with closing(open_beside(path)) as beside:
             assert 0 == beside.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
             assert 2 == beside.execute("PRAGMA synchronous").fetchone()[0]

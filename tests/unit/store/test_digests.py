@@ -15,14 +15,14 @@ from tests.support.builders import (
     PEOPLE,
     claim,
     event_of,
-    known,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
     pending,
+    pending_key,
+    record_new,
     records,
     run_ids,
-    sight,
 )
 from watcher.models import (
     APPROVAL,
@@ -49,8 +49,8 @@ NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_re
 
 async def many(store: Store, count: int, *, routes: Iterable[Route] = (GATHERED, MACHINE)) -> None:
     """Records requests of `run-1`, `run-2`, …, as one poll does."""
-    sightings = [make_sighting(f"run-{number}", prompt=f"No. {number}?") for number in range(1, count + 1)]
-    await sight(store, *sightings, routes=routes)
+    sightings = [make_new_request(f"run-{number}", prompt=f"No. {number}?") for number in range(1, count + 1)]
+    await record_new(store, *sightings, routes=routes)
 
 
 async def gathered(store: Store, count: int = 4) -> Delivery:
@@ -73,7 +73,7 @@ async def finish(
 ) -> list[str]:
     """Records that requests ended and returns the types of what became stale."""
     changes = [
-        ResolvedRequest(await known(store, f"run-{number}"), outcome, "completed") for number in numbers
+        ResolvedRequest(await pending_key(store, f"run-{number}"), outcome, "completed") for number in numbers
     ]
     recorded = await store.record_changes(APP, (GATHERED, MACHINE), ended=changes, now=now)
     return [stale.type for stale in recorded.superseded if stale.notifier == "slack"]
@@ -157,7 +157,7 @@ async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
         await many(store, 3, routes=(late,))
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == list(await claim(store, "slack", now=NOW + 599))
-        change = ResolvedRequest(await known(store, "run-2"), "answered", "completed")
+        change = ResolvedRequest(await pending_key(store, "run-2"), "answered", "completed")
         await store.record_changes(APP, (late,), ended=[change], now=NOW + 60)
         due = await claim(store, "slack", now=NOW + 600)
     assert [(NEWS, 3, 2)] == counts(due)
@@ -170,7 +170,9 @@ async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> Non
     async with open_store(path) as store:
         await many(store, 3, routes=(late,))
         for number in range(4, 7):
-            await sight(store, make_sighting(f"run-{number}"), routes=(late,), now=NOW + 3600 + number)
+            await record_new(
+                store, make_new_request(f"run-{number}"), routes=(late,), now=NOW + 3600 + number
+            )
         await store.release_held(APP.name, digest_above=2, now=NOW + 3610)
         told = [await claim(store, "slack", now=NOW + at) for at in (3610, 4205, 4206)]
     assert [[(NEWS, 3, 3)], [], [(NEWS, 3, 3)]] == [counts(due) for due in told]
@@ -298,7 +300,7 @@ async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(path: 
     quiet = replace(GATHERED, resolved=False)
     async with open_store(path) as store:
         await gathered(store)
-        change = ResolvedRequest(await known(store, "run-1"), "answered", "completed")
+        change = ResolvedRequest(await pending_key(store, "run-1"), "answered", "completed")
         await store.record_changes(APP, (quiet,), ended=[change], now=NOW + 60)
         assert [] == await settle(store, now=NOW + 61)
 
@@ -359,7 +361,7 @@ async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(pa
     """All that is due now goes together, whenever it became due, and leaves nothing of its own behind."""
     async with open_store(path) as store:
         await many(store, 2, routes=[GATHERED])
-        await sight(store, make_sighting("run-3"), routes=[GATHERED], now=NOW + 9)
+        await record_new(store, make_new_request("run-3"), routes=[GATHERED], now=NOW + 9)
         await store.release_held(APP.name, digest_above=2, now=NOW + 9)
         (digest,) = await claim(store, "slack", now=NOW + 9)
     with closing(sqlite3.connect(path)) as connection:
@@ -372,9 +374,11 @@ async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(pa
 
 async def test_what_a_digest_says_of_a_request(path: Path) -> None:
     """Each is named with its run, type, question and link, since when it waits, and how it ended."""
-    sightings = [replace(make_sighting(f"run-{number}"), link=f"https://x/{number}") for number in (1, 2, 3)]
+    sightings = [
+        replace(make_new_request(f"run-{number}"), link=f"https://x/{number}") for number in (1, 2, 3)
+    ]
     async with open_store(path) as store:
-        await sight(store, *sightings, routes=[GATHERED])
+        await record_new(store, *sightings, routes=[GATHERED])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await claim(store, "slack")
         await settle(store, Sent(digest.id, None), now=NOW)

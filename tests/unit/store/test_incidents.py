@@ -10,13 +10,13 @@ from tests.support.builders import (
     NOW,
     PEOPLE,
     claim,
-    end,
     event_of,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
+    record_answered,
+    record_new,
     records,
-    sight,
 )
 from watcher.models import NotifierEvent, NotifierFailure
 from watcher.store import Claim, NotifierPolicy, Result, Retry, Sent, Store
@@ -34,7 +34,7 @@ async def settle(store: Store, *results: Result, now: float) -> Claim:
 
 async def fail(store: Store, now: float = NOW) -> int:
     """Records news that the webhook does not accept, and returns the delivery."""
-    await sight(store, routes=[MACHINE], now=now)
+    await record_new(store, routes=[MACHINE], now=now)
     (news,) = await claim(store, "webhook", now=now)
     await settle(store, Retry(news.id, "HTTP 500", now + 300), now=now)
     return news.id
@@ -86,7 +86,7 @@ async def test_a_short_failure_is_told_to_nobody(path: Path) -> None:
     async with open_store(path) as store:
         number = await fail(store)
         claimed = await settle(store, Sent(number, None), now=NOW + 60)
-        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 61)
+        await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 61)
         (news,) = await claim(store, "webhook", now=NOW + 61)
         await settle(store, Retry(news.id, "x", NOW + 900), now=NOW + 62)
         later = [(await settle(store, now=NOW + at)).failing is not None for at in (150, 181.9, 182)]
@@ -98,7 +98,7 @@ async def test_one_poisoned_event_among_others_is_no_silence(path: Path) -> None
     """As long as a notifier accepts something it is not silent."""
     async with open_store(path) as store:
         await fail(store)
-        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 100)
+        await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 100)
         (news,) = await claim(store, "webhook", now=NOW + 100)
         await settle(store, Sent(news.id, None), now=NOW + 100)
         assert None is (await settle(store, now=NOW + 121)).failing
@@ -107,12 +107,12 @@ async def test_one_poisoned_event_among_others_is_no_silence(path: Path) -> None
 async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
     """Something must have been tried in vain for the whole time, or nobody cries wolf."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         terms = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
         await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, terms=terms)
-        await end(store, routes=[PEOPLE], now=NOW + 2)
-        await sight(store, make_sighting("run-2"), routes=[PEOPLE], now=NOW + 5000)
+        await record_answered(store, routes=[PEOPLE], now=NOW + 2)
+        await record_new(store, make_new_request("run-2"), routes=[PEOPLE], now=NOW + 5000)
         (news,) = await claim(store, "slack", now=NOW + 5000)
         retry = [Retry(news.id, "x", NOW + 5900)]
         at_once = await store.settle_and_claim("slack", retry, limit=0, now=NOW + 5001, terms=terms)
@@ -159,8 +159,10 @@ async def test_a_recovery_says_what_still_waits(path: Path) -> None:
     async with open_store(path) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
-        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 201)
-        await sight(store, make_sighting("run-3"), routes=[replace(MACHINE, after=900.0)], now=NOW + 202)
+        await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 201)
+        await record_new(
+            store, make_new_request("run-3"), routes=[replace(MACHINE, after=900.0)], now=NOW + 202
+        )
         recovered = (await settle(store, Sent(number, None), now=NOW + 203)).recovered
     assert recovered is not None
     assert 1 == recovered.undelivered

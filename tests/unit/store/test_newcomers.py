@@ -12,13 +12,13 @@ from tests.support.builders import (
     NOW,
     PEOPLE,
     claim,
-    end,
     event_of,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
+    record_answered,
+    record_new,
     run_ids,
-    sight,
 )
 from watcher.models import App, DigestEvent, RequestEvent, Route
 from watcher.store import Dead, Store
@@ -37,10 +37,14 @@ async def welcome(store: Store, *routes: Route, now: float = NOW + 100) -> dict[
 async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
     """Each request that waits, whoever else was told of it, is told at once to who is new, and not again."""
     async with open_store(path) as store:
-        await sight(
-            store, make_sighting("run-1"), make_sighting("run-2"), make_sighting("run-3"), routes=[MACHINE]
+        await record_new(
+            store,
+            make_new_request("run-1"),
+            make_new_request("run-2"),
+            make_new_request("run-3"),
+            routes=[MACHINE],
         )
-        await end(store, "run-2", routes=[MACHINE])
+        await record_answered(store, "run-2", routes=[MACHINE])
         assert {"slack": 2} == await welcome(store, MACHINE, PEOPLE)
         assert {} == await welcome(store, MACHINE, PEOPLE)
         (told, _) = claimed = await claim(store, "slack", now=NOW + 100)
@@ -55,7 +59,7 @@ async def test_an_escalation_that_is_new_counts_from_the_beginning(
 ) -> None:
     """It is due when the request has waited for so long, and at once if it has already."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         await welcome(store, replace(PEOPLE, after=after))
         (told,) = await claim(store, "slack", now=due_at)
     assert due_at == told.due_at
@@ -64,7 +68,7 @@ async def test_an_escalation_that_is_new_counts_from_the_beginning(
 async def test_a_backlog_that_was_passed_over_stays_so(path: Path) -> None:
     """What nobody was told of is told to nobody who is new either."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE], announce=False)
+        await record_new(store, routes=[MACHINE], announce=False)
         assert {} == await welcome(store, PEOPLE)
     assert [] == outbox(path)
 
@@ -73,7 +77,7 @@ async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
     """Who knows of a request by a digest is not told again; many make a digest for who is new, too."""
     people = replace(PEOPLE, digests=True)
     async with open_store(path) as store:
-        await sight(store, *(make_sighting(f"run-{number}") for number in range(3)), routes=[people])
+        await record_new(store, *(make_new_request(f"run-{number}") for number in range(3)), routes=[people])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         other = replace(people, notifier="leads")
         assert {"leads": 3} == await welcome(store, people, other)
@@ -87,7 +91,7 @@ async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
 async def test_who_was_given_up_is_not_new(path: Path, gone: Sequence[Route]) -> None:
     """What is dead is for `retry`: who is there again after having been taken out is not told by itself."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Dead(news.id, "no")], limit=0, now=NOW)
         await welcome(store, *gone)

@@ -14,15 +14,15 @@ from tests.support.builders import (
     NOW,
     PEOPLE,
     claim,
-    end,
     event_of,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
     pending,
+    record_answered,
+    record_new,
     records,
     run_ids,
-    sight,
 )
 from watcher import store as store_module
 from watcher.models import RequestEvent, Route
@@ -42,7 +42,7 @@ NEWS = "run.input_requested"
 async def test_no_more_is_given_out_than_asked_for_and_nothing_twice(path: Path) -> None:
     """A claim holds at most `limit` deliveries, and what is under way is not given out again."""
     async with open_store(path) as store:
-        await sight(store, *[make_sighting(f"run-{number}") for number in range(5)], routes=[MACHINE])
+        await record_new(store, *[make_new_request(f"run-{number}") for number in range(5)], routes=[MACHINE])
         claims = [await claim(store, "webhook", limit=limit) for limit in (2, 0, 2, 9, 9)]
     assert [2, 0, 2, 1, 0] == [len(claimed) for claimed in claims]
     assert [1, 2, 3, 4, 5] == [delivery.id for claimed in claims for delivery in claimed]
@@ -51,8 +51,8 @@ async def test_no_more_is_given_out_than_asked_for_and_nothing_twice(path: Path)
 async def test_the_longest_due_goes_first(path: Path) -> None:
     """Deliveries are given out in the order in which they became due."""
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-late"), routes=[replace(MACHINE, after=60.0)])
-        await sight(store, make_sighting("run-early"), routes=[MACHINE], now=NOW + 1)
+        await record_new(store, make_new_request("run-late"), routes=[replace(MACHINE, after=60.0)])
+        await record_new(store, make_new_request("run-early"), routes=[MACHINE], now=NOW + 1)
         claimed = await claim(store, "webhook", now=NOW + 61)
     assert ["run-early", "run-late"] == run_ids(claimed)
 
@@ -61,8 +61,8 @@ async def test_a_clock_that_is_set_changes_no_wait(path: Path) -> None:
     """When the clock is set by an hour, retries, escalations and pauses last as long as they would have."""
     hour = 3600.0
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-1"), routes=[MACHINE])
-        await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=60.0)])
+        await record_new(store, make_new_request("run-1"), routes=[MACHINE])
+        await record_new(store, make_new_request("run-2"), routes=[replace(PEOPLE, after=60.0)])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim(
             "webhook", [Retry(news.id, "x", NOW + 30)], limit=0, now=NOW, pause_until=NOW + 40
@@ -79,7 +79,7 @@ async def test_a_clock_that_is_set_changes_no_wait(path: Path) -> None:
 async def test_a_clock_that_is_set_does_not_touch_what_is_finished(path: Path) -> None:
     """Only what is still to be sent moves."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=0, now=NOW)
         with closing(sqlite3.connect(path)) as connection:
@@ -91,11 +91,11 @@ async def test_a_clock_that_is_set_does_not_touch_what_is_finished(path: Path) -
 async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
     """Behind news that is to be tried again its own end waits; other requests go on."""
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-1"), routes=[MACHINE])
+        await record_new(store, make_new_request("run-1"), routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Retry(news.id, "x", NOW + 60)], limit=0, now=NOW)
-        await end(store, routes=[MACHINE])
-        await sight(store, make_sighting("run-2"), routes=[MACHINE], now=NOW + 11)
+        await record_answered(store, routes=[MACHINE])
+        await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 11)
         meanwhile = await store.settle_and_claim("webhook", (), limit=9, now=NOW + 11)
         later = await claim(store, "webhook", now=NOW + 60)
     assert (["run-2"], NOW + 60) == (
@@ -108,9 +108,9 @@ async def test_a_failing_request_holds_up_itself_only(path: Path) -> None:
 async def test_the_order_holds_though_the_clock_is_set_back(path: Path) -> None:
     """What is under way, and what failed, goes before the end of its request, whatever time it is now."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
-        await end(store, routes=[MACHINE], now=NOW - 60)
+        await record_answered(store, routes=[MACHINE], now=NOW - 60)
         assert () == await claim(store, "webhook", now=NOW - 60)
         failed = [Retry(news.id, "x", NOW - 59)]
         await store.settle_and_claim("webhook", failed, limit=0, now=NOW - 60)
@@ -121,17 +121,17 @@ async def test_the_order_holds_though_the_clock_is_set_back(path: Path) -> None:
 async def test_a_program_is_told_of_what_was_tried_before_the_clock_was_set_back(path: Path) -> None:
     """The end of a request whose news failed drops nothing, though the news is due later by that clock."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW)
-        await end(store, routes=[MACHINE], now=NOW - 60)
+        await record_answered(store, routes=[MACHINE], now=NOW - 60)
     assert [("webhook", NEWS, "pending"), ("webhook", "run.input_resolved", "pending")] == outbox(path)
 
 
 async def test_what_was_under_way_at_the_end_of_a_process_is_given_out_again(path: Path) -> None:
     """A delivery that was given out and never settled is repeated after a restart, with the same event."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (before,) = await claim(store, "webhook")
     async with open_store(path) as store:
         assert (before,) == await claim(store, "webhook")
@@ -140,7 +140,7 @@ async def test_what_was_under_way_at_the_end_of_a_process_is_given_out_again(pat
 async def test_a_pause_holds_one_notifier_across_a_restart(path: Path) -> None:
     """A paused notifier is given nothing until its time, also by the next process; others go on."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         await store.settle_and_claim("slack", (), limit=0, now=NOW, pause_until=NOW + 60)
         await store.settle_and_claim("slack", (), limit=0, now=NOW, pause_until=NOW + 30)
     async with open_store(path) as store:
@@ -152,7 +152,7 @@ async def test_a_pause_holds_one_notifier_across_a_restart(path: Path) -> None:
 async def test_the_schedule_of_a_retry_survives_a_restart(path: Path) -> None:
     """Time, reason and count of the attempts are in the database."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Retry(news.id, "503", NOW + 8)], limit=0, now=NOW)
     (record,) = records(path)
@@ -170,7 +170,7 @@ async def test_the_schedule_of_a_retry_survives_a_restart(path: Path) -> None:
 async def test_a_sent_delivery_is_told_and_has_no_error_left(path: Path) -> None:
     """After a failure and a success the record is clean and the request says who was told."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         for notifier in ("webhook", "slack"):
             (news,) = await claim(store, notifier)
             await store.settle_and_claim(notifier, [Retry(news.id, "x", NOW)], limit=1, now=NOW)
@@ -184,7 +184,7 @@ async def test_a_sent_delivery_is_told_and_has_no_error_left(path: Path) -> None
 async def test_undelivered_counts_what_was_due(path: Path) -> None:
     """Not counted are what is due later, what is done, and what is another notifier's."""
     async with open_store(path) as store:
-        await sight(store, routes=[*BOTH, Route("late", for_people=True, after=60.0)])
+        await record_new(store, routes=[*BOTH, Route("late", for_people=True, after=60.0)])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW)
         counts = [
@@ -204,7 +204,7 @@ async def test_undelivered_counts_what_was_due(path: Path) -> None:
 async def test_only_the_dead_are_put_back(path: Path) -> None:
     """A dead delivery starts anew from now, beside the daemon; a sent one stays as it is."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         for notifier, result in (("slack", Dead(1, "no")), ("webhook", Sent(2, None))):
             await claim(store, notifier)
             await store.settle_and_claim(notifier, [result], limit=0, now=NOW)
@@ -221,10 +221,10 @@ async def test_people_are_not_told_of_what_is_over_by_putting_it_back(
 ) -> None:
     """Dead news of a request that has ended since reaches a webhook when put back, and no person."""
     async with open_store(path) as store:
-        await sight(store, routes=[route])
+        await record_new(store, routes=[route])
         (news,) = await claim(store, route.notifier)
         await store.settle_and_claim(route.notifier, [Dead(news.id, "no")], limit=0, now=NOW)
-        await end(store, routes=[])
+        await record_answered(store, routes=[])
         with closing(open_beside(path)) as beside:
             outbox_work.requeue(beside, [news.id], NOW + DAY)
     assert [(route.notifier, NEWS, state)] == outbox(path)
@@ -233,7 +233,7 @@ async def test_people_are_not_told_of_what_is_over_by_putting_it_back(
 async def test_what_a_removed_notifier_was_to_send_is_given_up(path: Path) -> None:
     """Deliveries of notifiers that are no longer configured end dead, with the reason; others stay."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         retired = await store.dead_letter_removed(["webhook"], now=NOW)
         assert [] == await store.dead_letter_removed(["webhook"], now=NOW)
     assert [("slack", "dead", "the notifier is no longer configured")] == [
@@ -255,9 +255,9 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_what_ended_long_ago_is_pruned_whole(path: Path) -> None:
     """Requests, deliveries and events that ended before the time go, in as many batches as it takes."""
     async with open_store(path) as store:
-        await sight(store, *[make_sighting(f"run-{number}") for number in range(3)])
+        await record_new(store, *[make_new_request(f"run-{number}") for number in range(3)])
         for number in range(3):
-            await end(store, f"run-{number}")
+            await record_answered(store, f"run-{number}")
         for news in await claim(store, "webhook", now=NOW + 10):
             await store.settle_and_claim("webhook", [Sent(news.id, None)], limit=0, now=NOW + 10)
         for ended in await claim(store, "webhook", now=NOW + 10):
@@ -275,11 +275,11 @@ async def test_what_ended_long_ago_is_pruned_whole(path: Path) -> None:
 async def test_what_waits_and_what_was_told_of_it_stays(path: Path) -> None:
     """Neither a pending request with the record of who was told, nor an unsent delivery, is ever pruned."""
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-waits"), routes=[PEOPLE])
+        await record_new(store, make_new_request("run-waits"), routes=[PEOPLE])
         (told,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(told.id, None)], limit=0, now=NOW)
-        await sight(store, make_sighting("run-over"), routes=[MACHINE])
-        await end(store, "run-over", routes=[MACHINE])
+        await record_new(store, make_new_request("run-over"), routes=[MACHINE])
+        await record_answered(store, "run-over", routes=[MACHINE])
         assert 0 == await store.prune(before=NOW + 10 * DAY)
         assert [("slack",)] == [request.told for request in pending(path)]
     assert ["sent", "pending", "pending"] == [state for _, _, state in outbox(path)]
@@ -291,10 +291,10 @@ async def test_what_waits_and_what_was_told_of_it_stays(path: Path) -> None:
 async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path) -> None:
     """After a restart old news is given out once its app was polled; what is new goes at once."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
     async with open_store(path) as store:
         await store.hold_until_polled([APP.name, "other"])
-        await sight(store, make_sighting("run-2"), routes=[PEOPLE])
+        await record_new(store, make_new_request("run-2"), routes=[PEOPLE])
         at_first = await claim(store, "slack")
         assert not store.mark_polled("other")
         of_another = await claim(store, "slack")
@@ -310,7 +310,7 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(path: Path)
 async def test_what_is_about_an_app_that_is_not_watched_is_kept_for_when_it_is(path: Path) -> None:
     """Nothing is sent about an app that left the configuration, nothing is overdue, nothing is lost."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
     async with open_store(path) as store:
         await store.hold_until_polled(["other"])
         store.mark_polled()
@@ -325,7 +325,7 @@ async def test_what_is_about_an_app_that_is_not_watched_is_kept_for_when_it_is(p
 async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
     """A dead delivery that comes back is given out, whether or not it was held for the end of a poll."""
     async with open_store(path) as store:
-        await sight(store, routes=[replace(PEOPLE, digests=True)])
+        await record_new(store, routes=[replace(PEOPLE, digests=True)])
         (dead,) = await store.dead_letter_removed([], now=NOW)
         with closing(open_beside(path)) as connection, connection:
             outbox_work.requeue(connection, [dead.id], NOW)
@@ -335,7 +335,7 @@ async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
 async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
     """Whatever is withheld can be let go at once."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await store.hold_until_polled([APP.name])
         assert () == await claim(store, "slack")
         assert store.mark_polled()
@@ -345,7 +345,7 @@ async def test_nobody_waits_for_a_poll_for_ever(path: Path) -> None:
 async def test_an_escalation_is_dated_when_its_time_comes(path: Path) -> None:
     """What is told only after a while says that it has waited for that while."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE, replace(PEOPLE, after=60.0)])
+        await record_new(store, routes=[MACHINE, replace(PEOPLE, after=60.0)])
         (at_once,) = await claim(store, "webhook")
         (later,) = await claim(store, "slack", now=NOW + 61)
     assert (NOW, NOW + 60) == (at_once.event.at, later.event.at)

@@ -14,14 +14,14 @@ from tests.support.builders import (
     MACHINE,
     NOW,
     PEOPLE,
-    end,
     event_of,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
+    record_answered,
+    record_new,
     records,
     reminder_of,
-    sight,
 )
 from watcher.models import Delivery, MessageRef, RequestEvent, Route
 from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store, queries
@@ -60,7 +60,7 @@ def _name(delivery: Delivery) -> str:
 async def test_reminders_come_at_their_ages_once_each(path: Path) -> None:
     """Each age, counted from when the request was first seen, brings one reminder, and no more come."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         told = [
             await send(store, NOW + age)
             for age in (5.0, AGES[0] - 1, AGES[0], AGES[1] - 1, AGES[1], AGES[2], 20 * HOUR)
@@ -71,7 +71,7 @@ async def test_reminders_come_at_their_ages_once_each(path: Path) -> None:
 async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
     """Its event is dated by its age, so that what it says of the wait is true; it has an id of its own."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         claim = await store.settle_and_claim("slack", (), limit=1, now=NOW + 6, terms=TERMS)
         (reminder,) = await take(store, NOW + AGES[0])
@@ -87,7 +87,7 @@ async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:
     for age in (5.0, 40 * MINUTE, 50 * MINUTE, 3 * HOUR):
         async with open_store(path) as store:
             if age == 5.0:
-                await sight(store, routes=[PEOPLE])
+                await record_new(store, routes=[PEOPLE])
             await store.plan_reminders({"slack": AGES}, {APP.name: ["slack"]}, now=NOW + age)
             told.append(await send(store, NOW + age))
     assert [[NEWS], ["1 of 3"], [], ["2 of 3"]] == told
@@ -96,10 +96,10 @@ async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:
 async def test_nobody_is_reminded_of_what_is_over(path: Path) -> None:
     """The reminder that is planned goes with the request, without a trace, and none follows."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
-        stale = await end(store, now=NOW + 60)
+        stale = await record_answered(store, now=NOW + 60)
         told = [await send(store, NOW + 9 * HOUR, notifier) for notifier in ("slack", "webhook")]
     assert ((), [[END], [END]]) == (stale, told)
     assert {NEWS, END} == {record.type for record in records(path)}
@@ -110,10 +110,10 @@ async def test_nobody_is_reminded_of_what_is_over(path: Path) -> None:
 async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -> None:
     """What is being sent while the request ends is recorded as sent, before the end is told."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         await send(store, NOW + 5, "webhook")
         (reminder,) = await take(store, NOW + AGES[0], "webhook")
-        await end(store, routes=[MACHINE], now=NOW + AGES[0] + 1)
+        await record_answered(store, routes=[MACHINE], now=NOW + AGES[0] + 1)
         assert [] == await take(store, NOW + AGES[0] + 2, "webhook")
         await store.settle_and_claim(
             "webhook", [Sent(reminder.id, None)], limit=0, now=NOW + AGES[0] + 2, terms=TERMS
@@ -125,10 +125,10 @@ async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -
 async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(path: Path) -> None:
     """A person is not reminded late of what is over, and still told how it ended."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         (reminder,) = await take(store, NOW + AGES[0])
-        await end(store, routes=[PEOPLE], now=NOW + AGES[0] + 1)
+        await record_answered(store, routes=[PEOPLE], now=NOW + AGES[0] + 1)
         failed = [Retry(reminder.id, "x", NOW + AGES[0] + 60)]
         settled = await store.settle_and_claim("slack", failed, limit=1, now=NOW + AGES[0] + 2, terms=TERMS)
     assert [REMINDER] == [one.type for one in settled.superseded]
@@ -138,7 +138,7 @@ async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(path:
 async def test_a_notifier_that_was_away_is_not_flooded(path: Path) -> None:
     """After hours without success the news goes out and of the reminders only those to come."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 3 * HOUR)], limit=0, now=NOW)
         assert [NEWS] == await send(store, NOW + 3 * HOUR)
@@ -149,7 +149,7 @@ async def test_a_reminder_just_missed_is_made_up_for(path: Path) -> None:
     """A message that is seconds late, by the pace of a channel say, costs no reminder."""
     terms = NotifierPolicy(remind_after=(1.0, 2.0))
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         told = await send(store, NOW + 4, terms=terms)
     assert [NEWS, "1 of 2", "2 of 2"] == told
 
@@ -157,7 +157,7 @@ async def test_a_reminder_just_missed_is_made_up_for(path: Path) -> None:
 async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -> None:
     """A dead reminder ends nothing; a dead one that is put back brings no second one of any age."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         (reminder,) = await take(store, NOW + AGES[0])
         dead = [Dead(reminder.id, "x")]
@@ -170,18 +170,18 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
 async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
     """The news was given up, a reminder came through: that is how people know of the request."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, terms=TERMS)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
-        await end(store, routes=[PEOPLE], now=NOW + HOUR)
+        await record_answered(store, routes=[PEOPLE], now=NOW + HOUR)
         assert [END] == await send(store, NOW + HOUR)
 
 
 async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
     """One that is never reminded gets none."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         await send(store, NOW + 5)
         await send(store, NOW + 5, "webhook", NotifierPolicy())
         assert [] == await send(store, NOW + 9 * HOUR, "webhook", NotifierPolicy())
@@ -199,7 +199,7 @@ async def plan(
 async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
     """At the next start reminders of old ages go, those of new ages come, and no age is told twice."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, (HOUR,))
         new = NotifierPolicy(remind_after=(HOUR,))
@@ -211,7 +211,7 @@ async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
 async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(path: Path) -> None:
     """What should have been sent while nothing ran, and is wanted no longer, leaves a record."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [REMINDER] == await plan(store, NOW + HOUR, ())
     assert "superseded" == records(path)[-1].state
@@ -220,7 +220,7 @@ async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(
 async def test_what_is_planned_is_no_delivery_yet(path: Path) -> None:
     """The list of deliveries shows a reminder once its time has come."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
     with closing(open_reader(path)) as connection:
         shown = [
@@ -233,7 +233,7 @@ async def test_what_is_planned_is_no_delivery_yet(path: Path) -> None:
 async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> None:
     """An app or notifier that was taken out of the configuration takes its reminders along."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, AGES, notifiers=())
         assert [] == await send(store, NOW + 9 * HOUR)
@@ -242,7 +242,7 @@ async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> No
 async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_reminded(path: Path) -> None:
     """What waited for a notifier while it was taken off an app is told, and no reminder follows."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         assert [] == await plan(store, NOW + 5, AGES, notifiers=())
         elsewhere = replace(TERMS, apps=frozenset({"another"}))
         assert [NEWS] == await send(store, NOW + 10, terms=elsewhere)
@@ -252,9 +252,9 @@ async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_remind
 async def test_reminders_start_where_there_were_none(path: Path) -> None:
     """Who configures reminders gets them for what waits already, but only for what was told."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5, terms=NotifierPolicy())
-        await sight(store, make_sighting("run-2"), routes=[replace(PEOPLE, after=HOUR)])
+        await record_new(store, make_new_request("run-2"), routes=[replace(PEOPLE, after=HOUR)])
         assert [] == await plan(store, NOW + 10, AGES)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
 
@@ -262,7 +262,7 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
 async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> None:
     """However often it is started meanwhile, a notifier that was away for hours is reminded once."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [[], []] == [await plan(store, NOW + 10 + again, AGES) for again in range(2)]
         assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(path)
@@ -274,15 +274,15 @@ async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> No
 async def test_an_escalation_that_is_not_due_is_reminded_of_by_nobody(path: Path, route: Route) -> None:
     """What was answered before a notifier's turn came is none of its business, later neither."""
     async with open_store(path) as store:
-        await sight(store, routes=[replace(route, after=HOUR)])
-        await end(store, routes=[replace(route, after=HOUR)], now=NOW + MINUTE)
+        await record_new(store, routes=[replace(route, after=HOUR)])
+        await record_answered(store, routes=[replace(route, after=HOUR)], now=NOW + MINUTE)
         assert [] == await send(store, NOW + 9 * HOUR, route.notifier)
 
 
 async def test_reminders_of_what_is_not_configured_any_more_are_dropped(path: Path) -> None:
     """All that are planned for a notifier, or about an app, that is gone, and none of the others."""
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=BOTH)
+        await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=BOTH)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
         assert [] == await store.plan_reminders({"webhook": AGES}, {APP.name: ["slack", "webhook"]}, now=NOW)
@@ -294,7 +294,7 @@ async def test_reminders_of_what_is_not_configured_any_more_are_dropped(path: Pa
 async def test_no_reminder_is_planned_of_what_was_not_told(path: Path) -> None:
     """While news is tried in vain no reminder waits behind it."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW, terms=TERMS)
     assert [("slack", NEWS, "pending")] == outbox(path)

@@ -14,17 +14,17 @@ from tests.support.builders import (
     NOW,
     PEOPLE,
     claim,
-    end,
     event_of,
-    known,
+    make_new_request,
     make_request,
     make_run,
-    make_sighting,
     open_store,
     outbox,
     pending,
+    pending_key,
+    record_answered,
+    record_new,
     records,
-    sight,
 )
 from watcher.models import App, MessageRef, NewRequest, RequestEvent, ResolvedRequest, Route
 from watcher.store import Claim, Dead, Retry, Sent
@@ -40,7 +40,7 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 async def test_a_request_comes_with_a_delivery_for_each_notifier(path: Path) -> None:
     """A recorded request waits, and one delivery per notifier is pending at once, of one event."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         assert [("run-1", "q1", NOW, ())] == [
             (request.run_id, request.request_id, request.first_seen_at, request.told)
             for request in pending(path)
@@ -54,7 +54,7 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     request = replace(make_request(params={"amount": 620, "deep": [None]}), editable_params=("amount",))
     run = replace(make_run(), user_id="u", session_id="s", input={"text": "hello"})
     async with open_store(path) as store:
-        await sight(store, NewRequest(run, request, "https://ui.example/run-1", (2, 3)))
+        await record_new(store, NewRequest(run, request, "https://ui.example/run-1", (2, 3)))
         (delivery,) = await claim(store, "slack")
     event = event_of(delivery, RequestEvent)
     assert (APP, run, request) == (event.app, event.run, event.request)
@@ -66,8 +66,8 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
 async def test_the_same_request_is_recorded_once(path: Path) -> None:
     """A request that is seen again, in a later call or in the same, is no news."""
     async with open_store(path) as store:
-        first = await store.record_changes(APP, BOTH, new=[make_sighting(), make_sighting()], now=NOW)
-        again = await store.record_changes(APP, BOTH, new=[make_sighting()], now=NOW + 1)
+        first = await store.record_changes(APP, BOTH, new=[make_new_request(), make_new_request()], now=NOW)
+        again = await store.record_changes(APP, BOTH, new=[make_new_request()], now=NOW + 1)
     assert (1, 0) == (len(first.new), len(again.new))
     assert 2 == len(records(path))
 
@@ -75,24 +75,24 @@ async def test_the_same_request_is_recorded_once(path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(make_sighting(run_id="run-2"), id="run"),
-        pytest.param(make_sighting(request_id="q2"), id="request"),
-        pytest.param(make_sighting(prompt="Approve it all?"), id="content"),
+        pytest.param(make_new_request(run_id="run-2"), id="run"),
+        pytest.param(make_new_request(request_id="q2"), id="request"),
+        pytest.param(make_new_request(prompt="Approve it all?"), id="content"),
     ],
 )
 async def test_another_identity_is_another_request(path: Path, other: NewRequest) -> None:
     """Run, request id and content tell requests apart, each alone."""
     async with open_store(path) as store:
-        await sight(store)
-        await sight(store, other)
+        await record_new(store)
+        await record_new(store, other)
         assert 2 == len(pending(path))
 
 
 async def test_the_same_request_of_another_app_is_another(path: Path) -> None:
     """Two apps may use the same ids."""
     async with open_store(path) as store:
-        await sight(store)
-        await store.record_changes(App("sales", "https://x.example"), BOTH, new=[make_sighting()], now=NOW)
+        await record_new(store)
+        await store.record_changes(App("sales", "https://x.example"), BOTH, new=[make_new_request()], now=NOW)
         assert ["support", "sales"] == [request.app for request in pending(path, "support", "sales")]
         assert ["support"] == [request.app for request in pending(path, "support")]
 
@@ -101,25 +101,25 @@ async def test_the_same_request_of_another_app_is_another(path: Path) -> None:
 async def test_an_echo_of_an_answered_request_is_no_news(path: Path, later: float, waiting: int) -> None:
     """Within 5 s of its end an identical request is an echo; later, or by a clock set back, it is new."""
     async with open_store(path) as store:
-        await sight(store)
-        await end(store, now=NOW + 10)
-        await sight(store, now=NOW + 10 + later)
+        await record_new(store)
+        await record_answered(store, now=NOW + 10)
+        await record_new(store, now=NOW + 10 + later)
         assert waiting == len(pending(path))
 
 
 async def test_an_unannounced_request_is_known_and_nobody_is_told(path: Path) -> None:
     """With `announce=False` a request waits without a delivery, and its end interests nobody either."""
     async with open_store(path) as store:
-        await sight(store, announce=False)
+        await record_new(store, announce=False)
         assert 1 == len(pending(path))
-        await end(store)
+        await record_answered(store)
     assert [] == outbox(path)
 
 
 async def test_without_notifiers_nothing_is_to_be_delivered(path: Path) -> None:
     """An app that no notifier is told of leaves no event behind."""
     async with open_store(path) as store:
-        await sight(store, routes=())
+        await record_new(store, routes=())
     with closing(sqlite3.connect(path)) as connection:
         assert (0,) == connection.execute("SELECT count(*) FROM events").fetchone()
 
@@ -130,8 +130,8 @@ async def test_without_notifiers_nothing_is_to_be_delivered(path: Path) -> None:
 async def test_people_not_told_yet_are_spared_and_machines_hear_both(path: Path) -> None:
     """An end before the news went out supersedes it for people; a webhook gets news and end, in order."""
     async with open_store(path) as store:
-        await sight(store)
-        superseded = await end(store)
+        await record_new(store)
+        superseded = await record_answered(store)
         assert [("slack", "superseded")] == [(record.notifier, record.state) for record in superseded]
         first = await claim(store, "webhook", now=NOW + 10)
         after_first = await store.settle_and_claim(
@@ -148,10 +148,10 @@ async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) 
     """The end reaches who was told, with outcome, status and the receipt of the first message."""
     receipt = MessageRef({"channel": "C1", "ts": "1.5"})
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, receipt)], limit=1, now=NOW)
-        await end(store, routes=[PEOPLE])
+        await record_answered(store, routes=[PEOPLE])
         (ended,) = await claim(store, "slack", now=NOW + 10)
     assert (END, receipt) == (ended.event.type, ended.first_message)
     event = event_of(ended, RequestEvent)
@@ -168,8 +168,8 @@ async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) 
 async def test_a_request_ends_once(path: Path) -> None:
     """A request that ended already changes nothing when its end is reported again."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
-        change = ResolvedRequest(await known(store), "answered", "completed")
+        await record_new(store, routes=[MACHINE])
+        change = ResolvedRequest(await pending_key(store), "answered", "completed")
         first = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
         again = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
     assert ((change,), ()) == (first.ended, again.ended)
@@ -179,11 +179,11 @@ async def test_a_request_ends_once(path: Path) -> None:
 async def test_people_whose_news_is_dead_do_not_hear_the_end(path: Path) -> None:
     """Nobody is told of the end of something of which the news was given up; a webhook is."""
     async with open_store(path) as store:
-        await sight(store)
+        await record_new(store)
         for notifier in ("slack", "webhook"):
             (news,) = await claim(store, notifier)
             await store.settle_and_claim(notifier, [Dead(news.id, "no")], limit=1, now=NOW)
-        await end(store)
+        await record_answered(store)
     assert [("slack", NEWS, "dead"), ("webhook", NEWS, "dead"), ("webhook", END, "pending")] == outbox(path)
 
 
@@ -192,27 +192,27 @@ async def test_who_wants_no_ends_gets_none(path: Path, route: Route) -> None:
     """With `resolved=False` a notifier that was told of a request is not told of its end."""
     quiet = replace(route, resolved=False)
     async with open_store(path) as store:
-        await sight(store, routes=[quiet])
+        await record_new(store, routes=[quiet])
         (news,) = await claim(store, route.notifier)
         await store.settle_and_claim(route.notifier, [Sent(news.id, None)], limit=1, now=NOW)
-        await end(store, routes=[quiet])
+        await record_answered(store, routes=[quiet])
     assert [(route.notifier, NEWS, "sent")] == outbox(path)
 
 
 async def test_a_notifier_removed_from_an_app_does_not_hear_the_end(path: Path) -> None:
     """Who is told of an end follows the configuration of now, not the one of the news."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
-        await end(store, routes=[PEOPLE])
+        await record_new(store, routes=[MACHINE])
+        await record_answered(store, routes=[PEOPLE])
     assert [("webhook", NEWS, "pending")] == outbox(path)
 
 
 async def test_news_under_way_at_the_end_is_followed_by_it(path: Path) -> None:
     """News that is being sent while its request ends is no longer taken back; the end follows it."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
-        assert () == await end(store, routes=[PEOPLE])
+        assert () == await record_answered(store, routes=[PEOPLE])
         follow = await store.settle_and_claim("slack", [Sent(news.id, None)], limit=1, now=NOW + 10)
     assert [END] == [delivery.event.type for delivery in follow.deliveries]
 
@@ -221,9 +221,9 @@ async def test_news_under_way_at_the_end_is_followed_by_it(path: Path) -> None:
 async def test_news_that_fails_after_the_end_is_dropped_with_it(path: Path, result: Retry | Dead) -> None:
     """When news was not accepted and the request has ended since, people hear neither news nor end."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await claim(store, "slack")
-        await end(store, routes=[PEOPLE])
+        await record_answered(store, routes=[PEOPLE])
         settled = await store.settle_and_claim("slack", [result], limit=1, now=NOW + 10)
     assert [1, 2] == [record.id for record in settled.superseded]
     assert ((), None) == (settled.deliveries, settled.wake_at)
@@ -234,9 +234,9 @@ async def test_news_that_fails_after_the_end_is_dropped_with_it(path: Path, resu
 async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(path: Path) -> None:
     """News to a webhook that failed is tried again although the request has ended."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
-        await end(store, routes=[MACHINE])
+        await record_answered(store, routes=[MACHINE])
         settled = await store.settle_and_claim(
             "webhook", [Retry(news.id, "x", NOW + 60)], limit=1, now=NOW + 10
         )
@@ -250,7 +250,7 @@ async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(path:
 async def test_escalation_waits_until_its_time(path: Path) -> None:
     """With `after` a delivery is due that much later than the request was seen."""
     async with open_store(path) as store:
-        await sight(store, routes=[replace(PEOPLE, after=300.0)])
+        await record_new(store, routes=[replace(PEOPLE, after=300.0)])
         early = await store.settle_and_claim("slack", (), limit=1, now=NOW + 299)
         assert Claim((), NOW + 300, ()) == early
         (late,) = await claim(store, "slack", now=NOW + 300)
@@ -262,8 +262,8 @@ async def test_a_request_answered_before_its_escalation_concerns_nobody(path: Pa
     """Whoever was to be told only later hears nothing of what ended before, a webhook neither."""
     later = replace(route, after=300.0)
     async with open_store(path) as store:
-        await sight(store, routes=[later])
-        await end(store, routes=[later], now=NOW + 299)
+        await record_new(store, routes=[later])
+        await record_answered(store, routes=[later], now=NOW + 299)
     assert [(route.notifier, NEWS, "superseded")] == outbox(path)
 
 
@@ -271,6 +271,6 @@ async def test_a_machine_whose_turn_had_come_hears_both(path: Path) -> None:
     """A request answered after a webhook's `after` is told of in full, even if that was not sent yet."""
     later = replace(MACHINE, after=300.0)
     async with open_store(path) as store:
-        await sight(store, routes=[later])
-        await end(store, routes=[later], now=NOW + 301)
+        await record_new(store, routes=[later])
+        await record_answered(store, routes=[later], now=NOW + 301)
     assert [("webhook", NEWS, "pending"), ("webhook", END, "pending")] == outbox(path)

@@ -12,13 +12,13 @@ from tests.support.builders import (
     NOW,
     PEOPLE,
     claim,
-    end,
     event_of,
-    make_sighting,
+    make_new_request,
     open_store,
     outbox,
+    record_answered,
+    record_new,
     records,
-    sight,
 )
 from watcher.models import RequestEvent
 from watcher.store import Dead, Retry, StoreError, StoreUnusable
@@ -32,10 +32,10 @@ NEWS = "run.input_requested"
 async def test_every_delivery_that_became_stale_is_said(path: Path) -> None:
     """Failures and last failures of one call, of requests that ended meanwhile, are all superseded."""
     async with open_store(path) as store:
-        await sight(store, *(make_sighting(f"run-{number}") for number in range(4)), routes=[PEOPLE])
+        await record_new(store, *(make_new_request(f"run-{number}") for number in range(4)), routes=[PEOPLE])
         first, second, third, fourth = await claim(store, "slack")
         for number in range(4):
-            await end(store, f"run-{number}", routes=[])
+            await record_answered(store, f"run-{number}", routes=[])
         results: list[Retry | Dead] = [
             Retry(first.id, "no", NOW + 60),
             Retry(second.id, "no", NOW + 60),
@@ -51,7 +51,7 @@ async def test_every_delivery_that_became_stale_is_said(path: Path) -> None:
 async def test_a_delivery_knows_whose_it_is(path: Path) -> None:
     """What is given out names its notifier and the event that the outbox shows."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
     assert [(news.notifier, news.event.id)] == [
         (record.notifier, record.event_id) for record in records(path)
@@ -62,7 +62,7 @@ async def test_a_delivery_knows_whose_it_is(path: Path) -> None:
 async def test_when_to_ask_again(path: Path, due_by: float, wake_at: float | None) -> None:
     """A claim says when something comes due next, but for whoever wants nothing that comes later."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         claimed = await store.settle_and_claim(
             "webhook", [Retry(news.id, "no", NOW + 60)], limit=1, now=NOW, due_by=due_by
@@ -73,7 +73,7 @@ async def test_when_to_ask_again(path: Path, due_by: float, wake_at: float | Non
 async def test_what_was_tried_is_undelivered_too(path: Path) -> None:
     """Unless only what was not even tried is asked for, a delivery that failed counts."""
     async with open_store(path) as store:
-        await sight(store, routes=[MACHINE])
+        await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await store.settle_and_claim("webhook", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
         tried = await store.undelivered([APP.name], ["webhook"], now=NOW)
@@ -84,12 +84,12 @@ async def test_what_was_tried_is_undelivered_too(path: Path) -> None:
 async def test_who_was_being_told_in_a_crash_hears_the_end(path: Path) -> None:
     """What was given out when the process died may stand in the channel; what was refused before does not."""
     async with open_store(path) as store:
-        await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+        await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
         refused, _ = await claim(store, "slack")
         await store.settle_and_claim("slack", [Retry(refused.id, "no", NOW + 60)], limit=0, now=NOW)
     async with open_store(path) as store:
         for run_id in ("run-1", "run-2"):
-            await end(store, run_id, routes=[PEOPLE])
+            await record_answered(store, run_id, routes=[PEOPLE])
         told = await claim(store, "slack", now=NOW + 60)
     assert [("run.input_resolved", "run-2")] == [
         (delivery.event.type, event_of(delivery, RequestEvent).run.id) for delivery in told
@@ -99,12 +99,12 @@ async def test_who_was_being_told_in_a_crash_hears_the_end(path: Path) -> None:
 async def test_a_doubt_of_before_a_crash_stays(path: Path) -> None:
     """That a later attempt is refused does not tell what became of the one that the crash cut short."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         await claim(store, "slack")
     async with open_store(path) as store:
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW)
-        await end(store, routes=[PEOPLE])
+        await record_answered(store, routes=[PEOPLE])
         told = await claim(store, "slack", now=NOW + 60)
     assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
 
@@ -114,16 +114,16 @@ async def test_a_doubt_of_before_a_crash_stays(path: Path) -> None:
 async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: bool, last: bool) -> None:
     """A message whose answer was lost may stand in the channel: it is not repeated, and its end is told."""
     async with open_store(path) as store:
-        await sight(store, routes=[PEOPLE])
+        await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         lost: list[Retry | Dead] = [Retry(news.id, "no answer", NOW + 60, doubtful=True)]
         if last:
             lost = [Dead(news.id, "no answer", doubtful=True)]
         if ended_first:
-            await end(store, routes=[PEOPLE])
+            await record_answered(store, routes=[PEOPLE])
         await store.settle_and_claim("slack", lost, limit=0, now=NOW + 10)
         if not ended_first:
-            await end(store, routes=[PEOPLE])
+            await record_answered(store, routes=[PEOPLE])
         told = await claim(store, "slack", now=NOW + 60)
     assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
     state = "dead" if last and not ended_first else "superseded"

@@ -1,4 +1,4 @@
-"""Lanes: how much goes out at once, what makes them go on, and how they end."""
+"""Delivery workers: how much goes out at once, what makes them go on, and how they end."""
 
 import asyncio
 import time
@@ -18,16 +18,16 @@ from tests.support.builders import (
     Clock,
     ScriptedNotifier,
     WatchedStore,
-    damage,
-    end,
+    corrupt_database,
     event_of,
-    hold,
-    make_lane,
-    make_sighting,
+    lock_database,
+    make_new_request,
+    make_worker,
     outbox,
+    record_answered,
+    record_new,
     records,
     run_ids,
-    sight,
     soon,
 )
 from watcher.delivery import dispatcher
@@ -44,7 +44,7 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lanes go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
+    """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
     monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
 
@@ -68,19 +68,19 @@ def clock() -> Clock:
 
 async def test_eight_are_sent_at_once_and_never_more(store: WatchedStore, clock: Clock) -> None:
     """A notifier with eight slots has eight sends under way, and the rest follow as they end."""
-    await sight(store, *[make_sighting(f"run-{number}") for number in range(20)], routes=[MACHINE])
-    notifier = ScriptedNotifier("webhook", slots=8, for_people=False)
+    await record_new(store, *[make_new_request(f"run-{number}") for number in range(20)], routes=[MACHINE])
+    notifier = ScriptedNotifier("webhook", max_concurrency=8, for_people=False)
     notifier.gate.clear()
-    lane = make_lane(notifier, store, clock)
-    running = asyncio.create_task(lane.run(until_idle=True))
+    worker = make_worker(notifier, store, clock)
+    running = asyncio.create_task(worker.run(until_idle=True))
     for _ in range(8):
         await soon(notifier.started.get())
-    lane.wake()
+    worker.wake()
     assert [(8, 0), (0, 0)] == [await soon(store.asked.get()) for _ in range(2)]
-    assert 8 == notifier.under_way
+    assert 8 == notifier.in_flight
     notifier.gate.set()
     await soon(running)
-    assert (8, 20) == (notifier.most_under_way, len(notifier.accepted))
+    assert (8, 20) == (notifier.max_in_flight, len(notifier.accepted))
     assert ["sent"] * 20 == [state for _, _, state in outbox(store.path)]
 
 
@@ -88,14 +88,14 @@ async def test_order_holds_for_each_request_and_a_failing_one_holds_up_no_other(
     store: WatchedStore, clock: Clock
 ) -> None:
     """The end of a request waits behind its news, however many slots are free; other requests pass."""
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[MACHINE])
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[MACHINE])
     for run_id in ("run-1", "run-2"):
-        await end(store, run_id, routes=[MACHINE], now=NOW)
-    notifier = ScriptedNotifier("webhook", slots=8, for_people=False, script=[DeliveryError("503")])
-    lane = make_lane(notifier, store, clock)
-    await lane.run(until_idle=True)
+        await record_answered(store, run_id, routes=[MACHINE], now=NOW)
+    notifier = ScriptedNotifier("webhook", max_concurrency=8, for_people=False, script=[DeliveryError("503")])
+    worker = make_worker(notifier, store, clock)
+    await worker.run(until_idle=True)
     clock.now = NOW + 1
-    await lane.run(until_idle=True)
+    await worker.run(until_idle=True)
     attempts = [
         (event_of(delivery, RequestEvent).run.id, delivery.event.type) for delivery in notifier.attempts
     ]
@@ -113,17 +113,17 @@ async def test_sends_are_spaced(store: WatchedStore, clock: Clock, monkeypatch: 
     loop = asyncio.get_running_loop()
     real_time, ahead = loop.time, 0.0
     monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
-    notifier = ScriptedNotifier(spacing=3000.0)
-    lane = make_lane(notifier, store, clock)
-    running = asyncio.create_task(lane.run())
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
+    notifier = ScriptedNotifier(min_interval=3000.0)
+    worker = make_worker(notifier, store, clock)
+    running = asyncio.create_task(worker.run())
     assert [(1, 0), (0, 1)] == [await soon(store.asked.get()) for _ in range(2)]
-    lane.wake()
+    worker.wake()
     assert ((0, 0), 1) == (await soon(store.asked.get()), len(notifier.attempts))
     ahead = 3000.0
-    lane.wake()
+    worker.wake()
     assert (1, 0) == await soon(store.asked.get())
-    lane.stop()
+    worker.stop()
     await soon(running)
     assert ["run-1", "run-2"] == run_ids(notifier.accepted)
 
@@ -143,37 +143,37 @@ async def test_a_spacing_that_ends_while_the_lane_looks_is_not_overslept(
         return claim
 
     monkeypatch.setattr(store, "settle_and_claim", claim_slowly)
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
-    notifier = ScriptedNotifier(spacing=3000.0)
-    running = asyncio.create_task(make_lane(notifier, store, clock).run(until_idle=True))
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
+    notifier = ScriptedNotifier(min_interval=3000.0)
+    running = asyncio.create_task(make_worker(notifier, store, clock).run(until_idle=True))
     assert ["run-1", "run-2"] == run_ids([await notifier.started.get() for _ in range(2)])
     await running  # the loop's own timeouts would follow its clock, so only the runner's bounds this
 
 
-async def test_two_notifiers_of_one_place_share_its_pace(
+async def test_two_notifiers_of_one_place_share_its_rate_limit(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one sends to a channel the other does not start, and then keeps the spacing from that send."""
+    """While one sends to a channel the other does not start, and then keeps the interval from that send."""
     loop = asyncio.get_running_loop()
     real_time, ahead = loop.time, 0.0
     monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)
     routes = [PEOPLE, Route("other", for_people=True)]
-    await sight(store, routes=routes)
-    first, second = ScriptedNotifier(spacing=3000.0), ScriptedNotifier("other", spacing=3000.0)
+    await record_new(store, routes=routes)
+    first, second = ScriptedNotifier(min_interval=3000.0), ScriptedNotifier("other", min_interval=3000.0)
     first.gate.clear()
-    pace = RateLimiter(3000.0)
-    lanes = [make_lane(notifier, store, clock, pace=pace) for notifier in (first, second)]
-    running = asyncio.create_task(Dispatcher(lanes).run())
+    rate_limiter = RateLimiter(3000.0)
+    workers = [make_worker(notifier, store, clock, rate_limiter=rate_limiter) for notifier in (first, second)]
+    running = asyncio.create_task(Dispatcher(workers).run())
     await soon(first.started.get())
     ahead = 5000.0
-    lanes[1].wake()
+    workers[1].wake()
     while (await soon(store.asked.get()))[0]:
-        """Until a lane asks for nothing, because it may not send."""
-    assert 0 == second.under_way
+        """Until a worker asks for nothing, because it may not send."""
+    assert 0 == second.in_flight
     first.gate.set()
     await soon(second.started.get())
-    for lane in lanes:
-        lane.stop()
+    for worker in workers:
+        worker.stop()
     await soon(running)
     assert (1, 1) == (len(first.accepted), len(second.accepted))
 
@@ -181,15 +181,15 @@ async def test_two_notifiers_of_one_place_share_its_pace(
 async def test_a_silent_notifier_is_logged_and_told_through_the_others(
     store: WatchedStore, clock: Clock
 ) -> None:
-    """A lane that delivers nothing for long says so once, and once more when it does again."""
-    await sight(store, routes=[MACHINE])
-    terms = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
+    """A worker that delivers nothing for long says so once, and once more when it does again."""
+    await record_new(store, routes=[MACHINE])
+    policy = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
     notifier = ScriptedNotifier("webhook", for_people=False, script=[DeliveryError("HTTP 500")] * 2)
-    lane = make_lane(notifier, store, clock, terms=terms)
+    worker = make_worker(notifier, store, clock, policy=policy)
     with capture_logs() as logs:
         for later in (0.0, 120.0, 200.0):
             clock.now = NOW + later
-            await lane.run(until_idle=True)
+            await worker.run(until_idle=True)
     said = [(entry["event"], entry.get("error"), entry["since"]) for entry in logs if "since" in entry]
     assert [
         ("notifier.failing", "HTTP 500", "2027-01-15T08:00:00Z"),
@@ -200,23 +200,25 @@ async def test_a_silent_notifier_is_logged_and_told_through_the_others(
 
 async def test_idle_is_only_who_has_sent_everything_due(store: WatchedStore, clock: Clock) -> None:
     """With `until_idle` a spaced notifier still sends all that is due before it ends."""
-    await sight(store, *[make_sighting(f"run-{number}") for number in range(3)], routes=[PEOPLE])
-    await soon(make_lane(ScriptedNotifier(spacing=0.01), store, clock).run(until_idle=True))
+    await record_new(store, *[make_new_request(f"run-{number}") for number in range(3)], routes=[PEOPLE])
+    await soon(make_worker(ScriptedNotifier(min_interval=0.01), store, clock).run(until_idle=True))
     assert ["sent"] * 3 == [state for _, _, state in outbox(store.path)]
 
 
 async def test_a_hanging_destination_delays_no_other(store: WatchedStore, clock: Clock) -> None:
     """While one notifier does not answer at all another delivers everything."""
-    await sight(store, *[make_sighting(f"run-{number}") for number in range(10)], routes=BOTH)
+    await record_new(store, *[make_new_request(f"run-{number}") for number in range(10)], routes=BOTH)
     hanging = ScriptedNotifier()
     hanging.gate.clear()
-    webhook = ScriptedNotifier("webhook", slots=8, for_people=False)
+    webhook = ScriptedNotifier("webhook", max_concurrency=8, for_people=False)
     running = asyncio.create_task(
-        Dispatcher([make_lane(hanging, store, clock), make_lane(webhook, store, clock)]).run(until_idle=True)
+        Dispatcher([make_worker(hanging, store, clock), make_worker(webhook, store, clock)]).run(
+            until_idle=True
+        )
     )
     for _ in range(10):
         await soon(webhook.started.get())
-    assert (1, 10) == (hanging.under_way, len(webhook.attempts))
+    assert (1, 10) == (hanging.in_flight, len(webhook.attempts))
     hanging.gate.set()
     await soon(running)
     assert {"sent"} == {state for _, _, state in outbox(store.path)}
@@ -226,29 +228,29 @@ async def test_a_hanging_destination_delays_no_other(store: WatchedStore, clock:
 
 
 async def test_a_lane_wakes_when_something_was_recorded(store: WatchedStore, clock: Clock) -> None:
-    """Waking all lanes is enough for news to go out, without any wait."""
+    """Waking all workers is enough for news to go out, without any wait."""
     notifier = ScriptedNotifier()
-    lanes = Dispatcher([make_lane(notifier, store, clock)])
-    running = asyncio.create_task(lanes.run())
+    dispatcher = Dispatcher([make_worker(notifier, store, clock)])
+    running = asyncio.create_task(dispatcher.run())
     assert (1, 0) == await soon(store.asked.get())
-    await sight(store, routes=[PEOPLE])
-    lanes.wake()
+    await record_new(store, routes=[PEOPLE])
+    dispatcher.wake()
     assert ["run-1"] == run_ids([await soon(notifier.started.get())])
-    lanes.stop()
+    dispatcher.stop()
     await soon(running)
 
 
 async def test_a_lane_wakes_when_the_next_attempt_is_due(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A retry goes out at its time with nobody waking the lane."""
+    """A retry goes out at its time with nobody waking the worker."""
     monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
-    await sight(store, routes=[PEOPLE], now=time.time())
+    await record_new(store, routes=[PEOPLE], now=time.time())
     notifier = ScriptedNotifier(script=[DeliveryError("503")])
-    lane = make_lane(notifier, store, clock, wall=time.time)
-    running = asyncio.create_task(lane.run())
+    worker = make_worker(notifier, store, clock, wall=time.time)
+    running = asyncio.create_task(worker.run())
     assert [1, 2] == [(await soon(notifier.started.get())).attempt for _ in range(2)]
-    lane.stop()
+    worker.stop()
     await soon(running)
 
 
@@ -256,13 +258,13 @@ async def test_stopping_finishes_what_is_under_way_and_begins_nothing(
     store: WatchedStore, clock: Clock
 ) -> None:
     """After `stop` the send under way is finished and marked; what was not begun stays in the outbox."""
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[PEOPLE])
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     notifier = ScriptedNotifier()
     notifier.gate.clear()
-    lanes = Dispatcher([make_lane(notifier, store, clock)])
-    running = asyncio.create_task(lanes.run())
+    dispatcher = Dispatcher([make_worker(notifier, store, clock)])
+    running = asyncio.create_task(dispatcher.run())
     await soon(notifier.started.get())
-    lanes.stop()
+    dispatcher.stop()
     assert [(1, 0), (0, 0)] == [await soon(store.asked.get()) for _ in range(2)]
     assert not running.done()
     notifier.gate.set()
@@ -272,16 +274,16 @@ async def test_stopping_finishes_what_is_under_way_and_begins_nothing(
 
 async def test_a_lane_that_is_cancelled_cancels_its_sends(store: WatchedStore, clock: Clock) -> None:
     """Who does not wait any longer leaves no send behind, and the delivery is still in the outbox."""
-    await sight(store, routes=[PEOPLE])
+    await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier()
     notifier.gate.clear()
-    running = asyncio.create_task(make_lane(notifier, store, clock).run())
+    running = asyncio.create_task(make_worker(notifier, store, clock).run())
     await soon(notifier.started.get())
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
     await asyncio.sleep(0)
-    assert 0 == notifier.under_way
+    assert 0 == notifier.in_flight
     assert [("slack", NEWS, "pending")] == outbox(store.path)
 
 
@@ -293,14 +295,14 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
 ) -> None:
     """While the database is locked a result is kept; afterwards it is recorded, and nothing is sent twice."""
     monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
-    await sight(store, make_sighting("run-1"), make_sighting("run-2"), routes=[MACHINE])
-    notifier = ScriptedNotifier("webhook", slots=2, for_people=False)
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[MACHINE])
+    notifier = ScriptedNotifier("webhook", max_concurrency=2, for_people=False)
     notifier.gate.clear()
     with capture_logs() as logs:
-        running = asyncio.create_task(make_lane(notifier, store, clock).run(until_idle=True))
+        running = asyncio.create_task(make_worker(notifier, store, clock).run(until_idle=True))
         await soon(notifier.started.get())
         await soon(notifier.started.get())
-        with closing(hold(store.path)):
+        with closing(lock_database(store.path)):
             notifier.gate.set()
             await soon(store.refused.get())
             await soon(store.refused.get())
@@ -314,11 +316,11 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
 async def test_what_cannot_be_claimed_now_is_claimed_later(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lane that starts while the database is locked goes on when it is free."""
+    """A worker that starts while the database is locked goes on when it is free."""
     monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
-    await sight(store, routes=[PEOPLE])
-    with closing(hold(store.path)):
-        running = asyncio.create_task(make_lane(ScriptedNotifier(), store, clock).run(until_idle=True))
+    await record_new(store, routes=[PEOPLE])
+    with closing(lock_database(store.path)):
+        running = asyncio.create_task(make_worker(ScriptedNotifier(), store, clock).run(until_idle=True))
         await soon(store.refused.get())
     await soon(running)
     assert ["sent"] == [state for _, _, state in outbox(store.path)]
@@ -326,17 +328,17 @@ async def test_what_cannot_be_claimed_now_is_claimed_later(
 
 async def test_a_damaged_database_ends_all_lanes(store: WatchedStore, clock: Clock) -> None:
     """A database that cannot be used any more is raised, and no send is left under way."""
-    await sight(store, routes=BOTH)
+    await record_new(store, routes=BOTH)
     slack, webhook = ScriptedNotifier(), ScriptedNotifier("webhook", for_people=False)
     slack.gate.clear()
     webhook.gate.clear()
-    lanes = Dispatcher([make_lane(slack, store, clock), make_lane(webhook, store, clock)])
-    running = asyncio.create_task(lanes.run())
+    dispatcher = Dispatcher([make_worker(slack, store, clock), make_worker(webhook, store, clock)])
+    running = asyncio.create_task(dispatcher.run())
     await soon(slack.started.get())
     await soon(webhook.started.get())
-    damage(store.path)
+    corrupt_database(store.path)
     webhook.gate.set()
     with pytest.raises(ExceptionGroup) as caught:
         await soon(running)
     await asyncio.sleep(0)
-    assert ([StoreUnusable], 0) == ([type(error) for error in caught.value.exceptions], slack.under_way)
+    assert ([StoreUnusable], 0) == ([type(error) for error in caught.value.exceptions], slack.in_flight)
