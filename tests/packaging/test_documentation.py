@@ -28,6 +28,8 @@ from watcher.monitoring.metrics import Metrics
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "deploy" / "settings.md").read_text(encoding="utf-8")
+MONITORING = (ROOT / "deploy" / "monitoring.md").read_text(encoding="utf-8")
 
 TABLES: dict[str, type[Table]] = {
     "apps.support": AppTable,
@@ -45,29 +47,29 @@ def uncommented(text: str) -> str:
 
 @pytest.mark.parametrize("name", GLOBAL)
 def test_every_global_setting_is_documented(name: str) -> None:
-    """Each global setting stands in the example and, but for twins, in the README with its variable."""
+    """Each global setting stands in the example and, but for twins, in settings.md with its variable."""
     assert name in tomllib.loads(uncommented(EXAMPLE))
     if not name.endswith("_file"):
-        assert f"`{name}`" in README
-        assert f"`WATCHER_{name.upper()}`" in README
+        assert f"`{name}`" in SETTINGS
+        assert f"`WATCHER_{name.upper()}`" in SETTINGS
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_setting_of_a_table_is_documented(table: str) -> None:
-    """Each setting of an app and of a notifier stands in the example and, but for twins, in the README."""
+    """Each setting of an app and of a notifier stands in the example and, but for twins, in settings.md."""
     first, second = table.split(".")
     written = tomllib.loads(uncommented(EXAMPLE))[first][second]
     fields = list(TABLES[table].model_fields)
     common = set(ConsoleTable.model_fields) - {"type"}
     expected = [name for name in fields if table == "notifiers.approvals" or name not in common]
     assert [name for name in expected if name not in written] == []
-    assert [name for name in fields if not name.endswith("_file") and f"`{name}`" not in README] == []
+    assert [name for name in fields if not name.endswith("_file") and f"`{name}`" not in SETTINGS] == []
 
 
 def test_every_shortcut_is_documented() -> None:
-    """Each variable that needs no table stands in the README, or its twin without _FILE does."""
+    """Each variable that needs no table stands in settings.md, or its twin without _FILE does."""
     names = [f"WATCHER_{name.upper()}" for name in [*APP_SHORTCUTS, *NOTIFIER_SHORTCUTS]]
-    assert [name for name in names if f"`{name.removesuffix('_FILE')}`" not in README] == []
+    assert [name for name in names if f"`{name.removesuffix('_FILE')}`" not in SETTINGS] == []
 
 
 def test_the_example_says_the_real_defaults() -> None:
@@ -94,8 +96,8 @@ def test_the_example_can_be_used_as_it_stands(tmp_path: Path) -> None:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """Returns the cells of the last table in a section of the README, without its head."""
-    section = README.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    """Returns the cells of the last table in a section of monitoring.md, without its head."""
+    section = MONITORING.partition(f"## {heading}\n")[2].partition("\n## ")[0]
     table = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[-1]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
 
@@ -111,7 +113,7 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """The README names exactly the metrics that there are, with exactly their labels."""
+    """monitoring.md names exactly the metrics that there are, with exactly their labels."""
     metrics = Metrics(CollectorRegistry(), apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
     app = AppStatus("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
     metrics.show(lambda: Status((app,), (NotifierStatus("n", 0, None, None, 0, None, None),)))
@@ -127,7 +129,7 @@ def test_every_metric_is_documented() -> None:
         )
         for name in re.findall(r"^# TYPE (watcher_\w+)", text, re.MULTILINE)
     }
-    written = {quoted(row[0])[0]: sorted(quoted(row[1])) for row in rows("Health and metrics")}
+    written = {quoted(row[0])[0]: sorted(quoted(row[1])) for row in rows("Metrics")}
     assert written == real
 
 
@@ -159,6 +161,6 @@ def logged() -> set[str]:
 
 
 def test_every_event_of_the_log_is_documented() -> None:
-    """The README names exactly the events that the package can log."""
-    written = {name for row in rows("The log") for name in quoted(row[0])}
+    """monitoring.md names exactly the events that the package can log."""
+    written = {name for row in rows("Log") for name in quoted(row[0])}
     assert sorted(written) == sorted(logged())
