@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.config.models import AppConfig, Config
-from watcher.delivery.dispatcher import CLAIM_INTERVAL, DeliverySettings, DeliveryWorker, Dispatcher
+from watcher.delivery.dispatcher import DeliverySettings, DeliveryWorker, Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
-from watcher.hooks import Observer
+from watcher.hooks import Hooks, Observer
 from watcher.ids import event_id
 from watcher.models import Route
 from watcher.monitoring.heartbeat import Heartbeat
@@ -39,13 +39,13 @@ class Services:
     notifiers: Sequence[Notifier]
     pollers: Sequence[Poller]
     dispatcher: Dispatcher
-    vitals: LivenessTracker
+    hooks: Hooks
     monitor: Monitor
     heartbeat: Heartbeat | None
 
 
 @asynccontextmanager
-async def open_services(config: Config, observer: Observer) -> AsyncIterator[Services]:
+async def open_services(config: Config) -> AsyncIterator[Services]:
     """Builds everything and closes it in the end.
 
     Raises:
@@ -57,25 +57,25 @@ async def open_services(config: Config, observer: Observer) -> AsyncIterator[Ser
         tls = tls_context()
         session = await stack.enter_async_context(open_session(tls, config.request_timeout))
         notifiers = build_notifiers(config, session)
-        dispatcher = Dispatcher(_build_lanes(config, store, notifiers, observer))
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, observer, tls=tls)
+        hooks = Hooks()
+        dispatcher = Dispatcher(_build_lanes(config, store, notifiers, hooks))
+        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, hooks, tls=tls)
         for poller in pollers:
             stack.push_async_callback(poller.close)
-        vitals = LivenessTracker(monotonic=time.monotonic, wall=time.time)
+        liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
+        hooks.subscribe(liveness)
         monitor = Monitor(
             config.database,
             intervals={app.name: app.poll_interval for app in config.apps},
             notifiers=[notifier.name for notifier in notifiers],
-            vitals=vitals,
-            turns=dispatcher.last_iterations,
-            turn_within=CLAIM_INTERVAL,
+            liveness=liveness,
             monotonic=time.monotonic,
             wall=time.time,
         )
         heartbeat = _build_heartbeat(config, monitor, session)
         if heartbeat is not None:
             stack.push_async_callback(heartbeat.close)
-        yield Services(config, store, notifiers, pollers, dispatcher, vitals, monitor, heartbeat)
+        yield Services(config, store, notifiers, pollers, dispatcher, hooks, monitor, heartbeat)
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:

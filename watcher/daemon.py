@@ -15,12 +15,11 @@ import structlog
 from watcher import __version__
 from watcher.bootstrap import Services, open_services, routes, terms
 from watcher.config.models import Config
-from watcher.hooks import Observer
 from watcher.logs import flush, log_superseded
 from watcher.models import App
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
-from watcher.polling.scheduler import Scheduler, poll
+from watcher.polling.scheduler import Scheduler
 from watcher.store import StoreError, StoreUnusable
 
 DRAIN_SECONDS: Final = 10.0
@@ -75,12 +74,12 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_services(config, Observer()) as parts:
+    async with open_services(config) as parts:
         _log_warnings(config)
         await _sync_outbox_with_config(parts)
         parts.store.mark_polled()  # nothing is given out before the polls have ended
         await parts.store.prune(before=time.time() - config.retention)
-        waits = await asyncio.gather(*(poll(poller, parts.vitals) for poller in parts.pollers))
+        waits = await asyncio.gather(*(poller.poll() for poller in parts.pollers))
         names = [notifier.name for notifier in parts.notifiers]
         apps = [app.name for app in config.apps]
         await parts.dispatcher.run(until_idle=True)
@@ -100,7 +99,7 @@ async def once(config: Config) -> bool:
 @asynccontextmanager
 async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Services]:
     if not config.http_port and listening is None:
-        async with open_services(config, Observer()) as parts:
+        async with open_services(config) as parts:
             yield parts
         return
     from watcher.monitoring import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
@@ -109,7 +108,8 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES
     )
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(open_services(config, metrics))
+        parts = await stack.enter_async_context(open_services(config))
+        parts.hooks.subscribe(metrics)
         host, port = config.http_host, config.http_port
         try:
             await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
@@ -129,13 +129,14 @@ class _Daemon:
         self._parts = parts
         self._end = end
         self._reason: Exception | None = None
+        if parts.heartbeat is not None:
+            parts.hooks.subscribe(parts.heartbeat)
         self._schedule = Scheduler(
             parts.pollers,
             poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
             prune=self._prune,
             shift=self._shift_deliveries,
-            vitals=parts.vitals,
-            heartbeat=parts.heartbeat,
+            observer=parts.hooks,
             die=self._die,
             wall=time.time,
             monotonic=time.monotonic,

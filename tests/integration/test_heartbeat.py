@@ -39,8 +39,8 @@ class Bench:
 
     async def cycle(self) -> None:
         """Polls both apps whole, and waits for what comes of it."""
-        self.heartbeat.polled("one", whole=True)
-        self.heartbeat.polled("two", whole=True)
+        self.heartbeat.polled("one", "success", 0.1)
+        self.heartbeat.polled("two", "success", 0.1)
         await self.ended()
 
     async def ended(self) -> None:
@@ -72,12 +72,12 @@ async def beating(file: Path | None = None) -> AsyncIterator[Bench]:
 async def test_a_whole_cycle_is_pinged_once() -> None:
     """Only when every app was polled since the last ping is there another."""
     async with beating() as bench:
-        bench.heartbeat.polled("one", whole=True)
-        bench.heartbeat.polled("one", whole=True)
+        bench.heartbeat.polled("one", "success", 0.1)
+        bench.heartbeat.polled("one", "success", 0.1)
         assert bench.heartbeat._beat is None
-        bench.heartbeat.polled("two", whole=True)
+        bench.heartbeat.polled("two", "success", 0.1)
         await bench.ended()
-        bench.heartbeat.polled("two", whole=True)
+        bench.heartbeat.polled("two", "success", 0.1)
         await bench.ended()
         assert ["/ping/0123456789abcdef"] == [ping.path for ping in bench.receiver.received]
         await bench.cycle()
@@ -87,11 +87,11 @@ async def test_a_whole_cycle_is_pinged_once() -> None:
 async def test_a_failed_poll_breaks_the_cycle() -> None:
     """An app that failed must be polled again before the cycle is whole."""
     async with beating() as bench:
-        bench.heartbeat.polled("one", whole=True)
-        bench.heartbeat.polled("one", whole=False)
-        bench.heartbeat.polled("two", whole=True)
+        bench.heartbeat.polled("one", "success", 0.1)
+        bench.heartbeat.polled("one", "timeout", 0.1)
+        bench.heartbeat.polled("two", "success", 0.1)
         assert bench.heartbeat._beat is None
-        bench.heartbeat.polled("one", whole=True)
+        bench.heartbeat.polled("one", "success", 0.1)
         await bench.ended()
         assert 1 == len(bench.receiver.received)
 
@@ -145,8 +145,8 @@ async def test_a_slow_ping_holds_up_nothing() -> None:
     async with beating() as bench:
         bench.receiver.replies.append(Reply(silent=True))
         for _ in range(3):
-            bench.heartbeat.polled("one", whole=True)
-            bench.heartbeat.polled("two", whole=True)
+            bench.heartbeat.polled("one", "success", 0.1)
+            bench.heartbeat.polled("two", "success", 0.1)
         await asyncio.wait_for(bench.asked.get(), BOUND)
         assert bench.asked.empty()
         await asyncio.wait_for(bench.heartbeat.close(), BOUND)

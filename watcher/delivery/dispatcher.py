@@ -90,7 +90,6 @@ class DeliveryWorker:
     ) -> None:
         """`wall` gives the Unix time, `jitter` random numbers in [0, 1)."""
         self.name = notifier.name
-        self.last_iteration_at: float | None = None  # when it last went round, by the loop's clock
         self._notifier = notifier
         self._store = store
         self._settings = settings
@@ -126,7 +125,7 @@ class DeliveryWorker:
         try:
             while True:
                 self._woken.clear()
-                self.last_iteration_at = loop.time()
+                self._observer.set_deadline(f"notifier {self.name}", CLAIM_INTERVAL)
                 free = 0 if self._stopping else self._notifier.max_concurrency - len(self._sends)
                 go = free > 0 and self._pace.take(loop.time(), self.wake)
                 claim = await self._settle_and_claim(done, free if go else 0, due_by)
@@ -255,12 +254,6 @@ class Dispatcher:
         async with asyncio.TaskGroup() as group:
             for lane in self._lanes:
                 group.create_task(lane.run(until_idle=until_idle))
-
-    def last_iterations(self) -> dict[str, float]:
-        """Returns when each lane that runs last went round, by the loop's clock, by its notifier's name."""
-        return {
-            lane.name: lane.last_iteration_at for lane in self._lanes if lane.last_iteration_at is not None
-        }
 
     def stop(self) -> None:
         """Lets every lane finish the sends that are under way."""

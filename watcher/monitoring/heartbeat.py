@@ -8,6 +8,7 @@ import aiohttp
 import structlog
 
 from watcher import __version__
+from watcher.hooks import SUCCESS, Observer
 from watcher.monitoring.health import HealthReport
 from watcher.notifiers.http_post import from_client_error
 from watcher.sanitize.secrets import Secret, SecretError
@@ -15,7 +16,7 @@ from watcher.sanitize.secrets import Secret, SecretError
 log = structlog.get_logger()
 
 
-class Heartbeat:
+class Heartbeat(Observer):
     """Pings at most once per cycle, in which every app was polled whole, and only if all is well then."""
 
     def __init__(
@@ -36,9 +37,9 @@ class Heartbeat:
         self._whole: set[str] = set()
         self._beat: asyncio.Task[None] | None = None
 
-    def polled(self, app: str, *, whole: bool) -> None:
+    def polled(self, app: str, outcome: str, seconds: float) -> None:  # noqa: ARG002 - as the hook has it
         """Takes note of a poll; where it completes a cycle, pings without being waited for."""
-        if not whole:
+        if outcome != SUCCESS:
             self._whole.discard(app)
             return
         self._whole.add(app)

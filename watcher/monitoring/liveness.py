@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from watcher.hooks import SUCCESS, Observer
+
 
 @dataclass(frozen=True, slots=True)
 class Poll:
@@ -13,7 +15,7 @@ class Poll:
     took: float
 
 
-class LivenessTracker:
+class LivenessTracker(Observer):
     """Keeps, in memory, how the apps were last polled and when each part of the daemon must next stir."""
 
     def __init__(self, *, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
@@ -27,11 +29,11 @@ class LivenessTracker:
         """A part of the daemon is to stir again within so many seconds."""
         self._deadlines[part] = self._monotonic() + within
 
-    def polled(self, app: str, *, took: float, whole: bool) -> None:
-        """A poll of an app ended just now; `whole` says that it succeeded."""
-        poll = Poll(self._monotonic(), self._wall(), took)
+    def polled(self, app: str, outcome: str, seconds: float) -> None:
+        """Keeps when the poll ended: just now."""
+        poll = Poll(self._monotonic(), self._wall(), seconds)
         self._last[app] = poll
-        if whole:
+        if outcome == SUCCESS:
             self._last_whole[app] = poll
 
     def deadlines(self) -> Mapping[str, float]:

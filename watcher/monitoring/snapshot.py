@@ -48,29 +48,21 @@ class Monitor:
         *,
         intervals: Mapping[str, float],
         notifiers: Sequence[str],
-        vitals: LivenessTracker,
-        turns: Callable[[], Mapping[str, float]],
-        turn_within: float,
+        liveness: LivenessTracker,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """`intervals` are the seconds between polls of each app.
-
-        `turns` tells when each notifier's lane last went round, which it does every `turn_within` seconds.
-        """
+        """`intervals` are the seconds between polls of each app."""
         self._database = database
         self._intervals = intervals
         self._notifiers = notifiers
-        self._vitals = vitals
-        self._turns = turns
-        self._turn_within = turn_within
+        self._liveness = liveness
         self._monotonic = monotonic
         self._wall = wall
 
     def alive(self) -> HealthReport:
         """Says whether every part of the daemon stirs."""
-        lanes = {f"notifier {name}": at + self._turn_within for name, at in self._turns().items()}
-        return health.liveness({**self._vitals.deadlines(), **lanes}, self._monotonic())
+        return health.liveness(self._liveness.deadlines(), self._monotonic())
 
     def ready(self) -> HealthReport:
         """Says whether people can rely on being told."""
@@ -131,7 +123,7 @@ class Monitor:
         )
 
     def _app(self, name: str, standing: AppStanding, at: float) -> AppStatus:
-        last, whole, now = self._vitals.last(name), self._vitals.last_whole(name), self._monotonic()
+        last, whole, now = self._liveness.last(name), self._liveness.last_whole(name), self._monotonic()
         return AppStatus(
             name=name,
             interval=self._intervals[name],

@@ -10,7 +10,7 @@ import structlog
 
 from watcher.backoff import backoff
 from watcher.config.models import AppConfig
-from watcher.hooks import Observer
+from watcher.hooks import SUCCESS, Observer
 from watcher.logs import log_superseded
 from watcher.messages import format_timestamp
 from watcher.models import (
@@ -53,7 +53,6 @@ def _kinds(of: type[ApiError]) -> Iterator[str]:
         yield from _kinds(kind)
 
 
-SUCCESS: Final = "success"
 DATABASE_ERROR: Final = "database_error"
 OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_kinds(ApiError))
 """What a poll can end with: success, or the kind of its failure."""

@@ -10,8 +10,7 @@ from typing import Final
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from watcher.monitoring.heartbeat import Heartbeat
-from watcher.monitoring.liveness import LivenessTracker
+from watcher.hooks import Observer
 from watcher.polling.poller import Poller
 
 FEW_APPS: Final = 10
@@ -26,15 +25,6 @@ TICK_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-async def poll(poller: Poller, vitals: LivenessTracker) -> float | None:
-    """Polls an app once and takes note of it; returns as `Poller.poll` does."""
-    began = asyncio.get_running_loop().time()
-    wait = await poller.poll()
-    took = asyncio.get_running_loop().time() - began
-    vitals.polled(poller.config.name, took=took, whole=wait is None)
-    return wait
-
-
 class Scheduler:
     """Has each app polled at its times, one poll of an app at a time."""
 
@@ -45,8 +35,7 @@ class Scheduler:
         poll_limit: float,
         prune: Callable[[], Awaitable[None]],
         shift: Callable[[float], Awaitable[None]],
-        vitals: LivenessTracker,
-        heartbeat: Heartbeat | None,
+        observer: Observer,
         die: Callable[[BaseException], None],
         wall: Callable[[], float],
         monotonic: Callable[[], float],
@@ -59,8 +48,7 @@ class Scheduler:
         self._poll_limit = poll_limit
         self._prune_now = prune
         self._shift = shift
-        self._vitals = vitals
-        self._heartbeat = heartbeat
+        self._observer = observer
         self._die = die
         self._wall = wall
         self._monotonic = monotonic
@@ -73,7 +61,7 @@ class Scheduler:
         for poller in self._pollers:
             self._reschedule(poller)
         self._schedule_all()
-        self._vitals.set_deadline("scheduler", TICK_SECONDS)
+        self._observer.set_deadline("scheduler", TICK_SECONDS)
         self._scheduler.start()
 
     async def watch_clock(self) -> None:
@@ -131,7 +119,7 @@ class Scheduler:
         self._schedule_poll(poller, self._wall() + phase)
 
     def _schedule_poll(self, poller: Poller, at: float) -> None:
-        self._vitals.set_deadline(f"app {poller.config.name}", max(at - self._wall(), 0.0))
+        self._observer.set_deadline(f"app {poller.config.name}", max(at - self._wall(), 0.0))
         self._scheduler.add_job(
             self._poll,
             "date",
@@ -148,9 +136,9 @@ class Scheduler:
         task = asyncio.current_task()
         assert task is not None
         self._polls.add(task)
-        self._vitals.set_deadline(f"app {poller.config.name}", self._poll_limit)
+        self._observer.set_deadline(f"app {poller.config.name}", self._poll_limit)
         try:
-            wait = await poll(poller, self._vitals)
+            wait = await poller.poll()
         except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
             return
         except Exception as error:  # noqa: BLE001 - the scheduler would only log it
@@ -158,8 +146,6 @@ class Scheduler:
             return
         finally:
             self._polls.discard(task)
-        if self._heartbeat is not None:
-            self._heartbeat.polled(poller.config.name, whole=wait is None)
         now = self._wall()
         self._schedule_poll(
             poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait
@@ -174,7 +160,7 @@ class Scheduler:
             self._die(error)
 
     async def _tick(self) -> None:
-        self._vitals.set_deadline("scheduler", TICK_SECONDS)
+        self._observer.set_deadline("scheduler", TICK_SECONDS)
 
 
 def next_poll(scheduled: float, now: float, interval: float) -> float:

@@ -22,6 +22,7 @@ from watcher.config.models import Config
 from watcher.daemon import _sync_outbox_with_config
 from watcher.delivery.dispatcher import DeliveryWorker, Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
+from watcher.hooks import Hooks
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.polling.batching import HOLD_SECONDS
@@ -98,19 +99,17 @@ class Process:
 
     def _parts(self, store: MortalStore, notifiers: Sequence[Destination]) -> Services:
         elapsed, wall = asyncio.get_running_loop().time, self.clock.time
-        vitals = LivenessTracker(monotonic=elapsed, wall=wall)
+        liveness = LivenessTracker(monotonic=elapsed, wall=wall)
         monitor = Monitor(
             self.path,
             intervals={},
             notifiers=(),
-            vitals=vitals,
-            turns=dict,
-            turn_within=0.0,
+            liveness=liveness,
             monotonic=elapsed,
             wall=wall,
         )
         pollers = list(self._pollers.values())
-        return Services(self.config, store, notifiers, pollers, Dispatcher(()), vitals, monitor, None)
+        return Services(self.config, store, notifiers, pollers, Dispatcher(()), Hooks(), monitor, None)
 
     async def poll(self, apps: Collection[str]) -> dict[str, str]:
         """Polls these apps once, at the same time.

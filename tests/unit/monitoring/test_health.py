@@ -148,7 +148,7 @@ def test_an_hour_set_back_makes_nobody_ill() -> None:
     """How long ago an app was polled, and whether parts stir, does not depend on what the wall clock says."""
     clocks = Clocks()
     vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
-    vitals.polled("support", took=0.1, whole=True)
+    vitals.polled("support", "success", 0.1)
     vitals.set_deadline("app support", 15.0)
     clocks.set_by = -3600.0
     clocks.monotonic_now += 30.0
@@ -163,9 +163,9 @@ def test_a_failed_poll_is_the_last_but_not_the_last_whole() -> None:
     clocks = Clocks()
     vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
     assert vitals.last("support") is vitals.last_whole("support") is None
-    vitals.polled("support", took=0.1, whole=True)
+    vitals.polled("support", "success", 0.1)
     clocks.monotonic_now += 15.0
-    vitals.polled("support", took=9.0, whole=False)
+    vitals.polled("support", "timeout", 9.0)
     last, whole = vitals.last("support"), vitals.last_whole("support")
     assert last is not None
     assert whole is not None

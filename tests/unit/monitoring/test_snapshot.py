@@ -37,8 +37,7 @@ class Bench:
     path: Path
     store: Store
     clock: Clock
-    vitals: LivenessTracker
-    turns: dict[str, float]
+    liveness: LivenessTracker
     monitor: Monitor
 
     def standing(self) -> tuple[tuple[int, float | None], Mapping[str, tuple[int, float | None, int]]]:
@@ -54,20 +53,18 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A monitor of an empty database, as right after a start."""
-    path, clock, turns = tmp_path / "watcher.db", Clock(), dict[str, float]()
-    vitals = LivenessTracker(monotonic=clock.time, wall=clock.time)
+    path, clock = tmp_path / "watcher.db", Clock()
+    liveness = LivenessTracker(monotonic=clock.time, wall=clock.time)
     monitor = Monitor(
         path,
         intervals={APP.name: 15.0},
         notifiers=["slack", "webhook"],
-        vitals=vitals,
-        turns=lambda: turns,
-        turn_within=5.0,
+        liveness=liveness,
         monotonic=clock.time,
         wall=clock.time,
     )
     async with open_store(path) as store:
-        yield Bench(path, store, clock, vitals, turns, monitor)
+        yield Bench(path, store, clock, liveness, monitor)
 
 
 async def fail(store: Store, code: str = "timeout") -> None:
@@ -80,7 +77,7 @@ async def fail(store: Store, code: str = "timeout") -> None:
 async def test_a_fresh_start_is_not_ready(bench: Bench) -> None:
     """Until the first poll nobody knows what waits, and that is said."""
     assert ["app support: not polled yet"] == [str(problem) for problem in bench.monitor.ready().problems]
-    bench.vitals.polled(APP.name, took=0.1, whole=True)
+    bench.liveness.polled(APP.name, "success", 0.1)
     assert bench.monitor.ready().good
 
 
@@ -133,7 +130,7 @@ async def test_the_dead_are_counted(bench: Bench) -> None:
 
 async def test_only_what_is_configured_counts(bench: Bench) -> None:
     """Deliveries and failures of what was taken out of the configuration are nobody's problem."""
-    bench.vitals.polled(APP.name, took=0.1, whole=True)
+    bench.liveness.polled(APP.name, "success", 0.1)
     await record_new(bench.store, routes=[Route("gone", for_people=True)])
     await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
@@ -154,8 +151,8 @@ async def test_up_and_down(bench: Bench) -> None:
 
 async def test_lanes_must_go_round(bench: Bench) -> None:
     """A worker of the dispatcher that is stuck is named, and so is anything else that should have stirred."""
-    bench.turns["slack"] = NOW
-    bench.vitals.set_deadline("scheduler", 600.0)
+    bench.liveness.set_deadline("notifier slack", 5.0)
+    bench.liveness.set_deadline("scheduler", 600.0)
     bench.clock.now += 60
     assert bench.monitor.alive().good
     bench.clock.now += 6

@@ -11,7 +11,6 @@ from tests.support.builders import ScriptedNotifier, new_id
 from watcher.bootstrap import open_services, routes
 from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.daemon import _Daemon
-from watcher.hooks import Observer
 from watcher.models import Route
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.secrets import Redactor, Secret
@@ -72,7 +71,7 @@ class LockedStore(Store):
 async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) -> None:
     """What could not be moved by the step of the clock is logged, and the daemon goes on."""
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
-    async with open_services(config, Observer()) as parts:
+    async with open_services(config) as parts:
         locked = LockedStore(tmp_path / "other.db", new_id)
         watcher = _Daemon(replace(parts, store=locked), asyncio.Event())
         with capture_logs() as logs:

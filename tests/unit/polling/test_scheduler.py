@@ -24,17 +24,11 @@ class WatchedVitals(LivenessTracker):
     def __init__(self, wall: Callable[[], float]) -> None:
         super().__init__(monotonic=time.monotonic, wall=wall)
         self.expected: asyncio.Queue[str] = asyncio.Queue()
-        self.ended: asyncio.Queue[bool] = asyncio.Queue()
 
     def set_deadline(self, part: str, within: float) -> None:
         """Tells which part is to stir."""
         super().set_deadline(part, within)
         self.expected.put_nowait(part)
-
-    def polled(self, app: str, *, took: float, whole: bool) -> None:
-        """Tells how a poll ended."""
-        super().polled(app, took=took, whole=whole)
-        self.ended.put_nowait(whole)
 
 
 class ScriptedPoller:
@@ -70,8 +64,7 @@ class Bench:
             poll_limit=300.0,
             prune=self.prune,
             shift=self.shift,
-            vitals=self.vitals,
-            heartbeat=None,
+            observer=self.vitals,
             die=self.deaths.put_nowait,
             wall=self.wall,
             monotonic=time.monotonic,
@@ -148,16 +141,6 @@ async def test_the_scheduler_shows_that_it_turns(monkeypatch: pytest.MonkeyPatch
         for _ in range(3):  # the start, and two turns
             while await bench.vitals.expected.get() != "scheduler":
                 pass
-
-
-async def test_how_a_poll_ended_is_remembered() -> None:
-    """A failed poll is the last, but not the last whole one."""
-    poller = ScriptedPoller()
-    poller.answer = lambda: 1800.0
-    async with scheduling(poller) as bench:
-        assert not await bench.vitals.ended.get()
-        assert bench.vitals.last("support") is not None
-        assert bench.vitals.last_whole("support") is None
 
 
 async def test_an_error_in_a_poll_is_the_end() -> None:
