@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: str | None) -> None
 def test_ready(asked: str, host: str) -> None:
     """Who listens everywhere is asked on loopback."""
     with answering(200, '{"ready": true}', host) as port:
-        assert Answer(ready=True, words="ready") == ask(asked, port)
+        assert Answer(ready=True, text="ready") == ask(asked, port)
 
 
 PROBLEMS = [{"app": "support", "reason": "not polled yet"}, {"notifier": "slack", "reason": "1 is\ndead"}]
@@ -113,7 +113,7 @@ PROBLEMS = [{"app": "support", "reason": "not polled yet"}, {"notifier": "slack"
 def test_not_ready(status: int, body: str, words: str) -> None:
     """Anything but 200 is not ready, with the daemon's reasons if there are any."""
     with answering(status, body) as port:
-        assert Answer(ready=False, words=words) == ask("127.0.0.1", port)
+        assert Answer(ready=False, text=words) == ask("127.0.0.1", port)
 
 
 def test_nobody_there() -> None:
@@ -121,8 +121,10 @@ def test_nobody_there() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     assert not ask("127.0.0.1", port).ready
-    assert f"127.0.0.1 port {port}" in ask("127.0.0.1", port).words
-    assert Answer(ready=False, words="http_port is 0, so there is nobody to ask") == ask("127.0.0.1", 0)
+    assert f"the daemon isn't answering on 127.0.0.1:{port}. Is it running?" == ask("127.0.0.1", port).text
+    assert Answer(ready=False, text="http_port is 0, so the daemon has no endpoints to ask") == ask(
+        "127.0.0.1", 0
+    )
 
 
 def test_an_answer_that_is_no_http() -> None:

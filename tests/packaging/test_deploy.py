@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.support.process import WITHIN, environment
-from watcher.cli import USAGE_ERROR
+from watcher.cli.process import USAGE_ERROR
 from watcher.config.durations import parse_duration
 from watcher.config.reading import read_environment
 from watcher.config.sources import load

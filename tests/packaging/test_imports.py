@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import watcher
-from watcher import cli
+from watcher.cli import queries
 from watcher.models import DeliveryState
 
 ROOT: Final = Path(watcher.__file__).parent
@@ -39,14 +39,14 @@ def test_imports_go_downwards() -> None:
 
 def test_the_command_line_loads_nothing_heavy() -> None:
     """`--help` and `--version` answer fast: importing the command line loads no library but its own."""
-    assert [] == loaded("import watcher.cli", (*HEAVY, "watcher.models"))
-    assert get_args(DeliveryState) == cli.DELIVERY_STATES
+    assert [] == loaded("import watcher.cli.commands", (*HEAVY, "watcher.models"))
+    assert get_args(DeliveryState) == queries.DELIVERY_STATES
 
 
 def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
     """The list of scenarios is there without the simulator that plays them."""
-    run = "CliRunner().invoke(main, ['simulate', '-h'])"
-    code = f"from click.testing import CliRunner; from watcher.cli import main; {run}"
+    run = "CliRunner().invoke(group, ['simulate', '-h'])"
+    code = f"from click.testing import CliRunner; from watcher.cli.commands import group; {run}"
     assert ["watcher.simulator.catalog"] == loaded(
         code, (*HEAVY, "watcher.simulator.state", "watcher.simulator.catalog")
     )
@@ -54,7 +54,7 @@ def test_the_help_of_the_simulator_loads_nothing_heavy() -> None:
 
 def test_the_healthcheck_loads_nothing_heavy() -> None:
     """A probe that runs every few seconds costs next to nothing."""
-    assert [] == loaded("import watcher.cli, watcher.cli.healthcheck", HEAVY)
+    assert [] == loaded("from watcher.cli import healthcheck; healthcheck.ask('127.0.0.1', 1)", HEAVY)
 
 
 def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
@@ -64,7 +64,7 @@ def test_what_only_the_endpoints_need_is_loaded_with_them() -> None:
 
 def test_a_daemon_loads_no_rich() -> None:
     """A daemon does without what only a terminal needs, and whoever needs it can still have it."""
-    code = "from watcher import cli\nwith cli._without_rich(): import watcher.daemon"
+    code = "from watcher.cli import service\nwith service.without_rich(): import watcher.daemon"
     assert [] == loaded(f"exec({code!r})", ("rich", "pygments"))
     assert ["rich"] == loaded(f"exec({code!r}); import watcher.cli.output", ("rich",))
 

@@ -80,13 +80,13 @@ def test_usage_errors(tmp_path: Path, arguments: list[str], named: str) -> None:
 
 
 def test_the_scenarios_are_listed(tmp_path: Path) -> None:
-    """The help of the simulator, and what it says of a name that is none, name every scenario."""
+    """The help of the simulator, and what it says of an unknown name, name every scenario."""
     shown = watcher(tmp_path, "simulate", "--help").stdout
     section = shown.partition("Scenarios:\n")[2].partition("\n\n")[0]
     listed = [line.split()[0] for line in section.splitlines() if line[2] != " "]
     assert list(SCENARIOS) == list(DESCRIPTIONS) == listed
     wrong = watcher(tmp_path, "simulate", "--scenario", "nothing").stderr
-    assert f"there are {', '.join(SCENARIOS)}\n" in wrong
+    assert f"is not one of: {', '.join(SCENARIOS)}\n" in wrong
 
 
 def test_the_help_says_how_to_steer_the_simulator(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     )
     output.show_pending([request], as_json=False)
     first, *more = capsys.readouterr().out.splitlines()
-    assert first.startswith("support · Approval · waits ")
-    assert first.endswith(" · told slack")
+    assert first.startswith("support · Approval · waiting ")
+    assert first.endswith(" · notified: slack")
     assert [
         "  a b\ufffd[31m[bold]c[/]",
         f"  amount (editable): 620; api_token: [redacted]; notes: {'n' * 18}… (42 more characters)",
@@ -175,7 +175,11 @@ def test_what_waits_fits_a_terminal(
 
 @pytest.mark.parametrize(
     ("polled", "words"),
-    [(30.0, ""), (300.0, "app support was last polled 5 min ago"), (None, "app support was not polled yet")],
+    [
+        (30.0, ""),
+        (300.0, "app support was last polled 5 min ago"),
+        (None, "app support has not been polled yet"),
+    ],
 )
 def test_a_list_that_is_old_says_so(
     capsys: pytest.CaptureFixture[str], polled: float | None, words: str

@@ -88,7 +88,7 @@ async def test_the_newest_are_listed(outbox: Path, options: list[str], shown: An
     """The table shows the newest 50 and says so, JSON all; with a limit both show so many."""
     ended = await run_command(outbox, SETTINGS, "deliveries", *options)
     assert (0, list(shown)) == (ended.status, numbers(ended))
-    assert note == ("only the newest 50 are shown" in ended.err)
+    assert note == ("showing the newest 50;" in ended.err)
 
 
 @pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_those_to_one_notifier(outbox: Path) -> None:
 async def test_a_notifier_that_there_is_not(outbox: Path, form: list[str]) -> None:
     """A name that nobody has is no error, and a note says which there are."""
     ended = await run_command(outbox, SETTINGS, "deliveries", "--notifier", "chta", *form)
-    assert (0, "watcher: there is no notifier 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
+    assert (0, "watcher: no notifier is named 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
     assert ended.out == ("[]\n" if form else "")
     known = await run_command(outbox, SETTINGS, "deliveries", "--notifier", "chat", *form)
     assert (0, "") == (known.status, known.err)
@@ -151,7 +151,7 @@ def test_a_table_that_is_read_by_a_program_is_whole(capsys: pytest.CaptureFixtur
         (record(), None),
         (
             record(state="pending", attempts=0, at=0.0, due=NOW - 150),
-            "due since 2 min 30 s, not attempted yet",
+            "due for 2 min 30 s, not attempted yet",
         ),
         (record(state="pending", attempts=0, at=1e11), "first attempt in "),
         (record(state="pending", attempts=1, at=1e11, error="HTTP 500"), "1 attempt, next in "),

@@ -133,7 +133,7 @@ async def test_retry_while_the_database_is_locked(tmp_path: Path) -> None:
         pass
     with closing(lock_database(tmp_path / "watcher.db")):
         ended = await run_command(tmp_path, NOWHERE, "retry", "--all-dead")
-    assert (2, ["watcher: database watcher.db: database is locked"]) == (
+    assert (2, ["watcher: database: watcher.db: database is locked"]) == (
         ended.status,
         ended.err.splitlines(),
     )

@@ -197,7 +197,10 @@ async def test_no_port_no_endpoints(tmp_path: Path, endpoints: Endpoints) -> Non
             with pytest.raises(aiohttp.ClientConnectorError):
                 await endpoints.get("/healthz")
         ended = await world.command("healthcheck", WATCHER_HTTP_PORT="0")
-    assert (1, "not ready: http_port is 0, so there is nobody to ask\n") == (ended.status, ended.out)
+    assert (1, "not ready: http_port is 0, so the daemon has no endpoints to ask\n") == (
+        ended.status,
+        ended.out,
+    )
 
 
 async def test_the_healthcheck(tmp_path: Path, endpoints: Endpoints) -> None:

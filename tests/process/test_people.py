@@ -246,7 +246,7 @@ async def test_the_list_of_what_waits_says_when_it_may_be_old(tmp_path: Path) ->
             await daemon.log("poll.failed", status=401)
             listed = await world.command("pending", "--json")
     assert (0, 1) == (listed.status, len(json.loads(listed.out)))
-    assert "app support cannot be polled since 20" in listed.err
+    assert "app support has been unreachable since 20" in listed.err
     assert "HTTP 401, unauthorized" in listed.err
 
 

@@ -1,4 +1,4 @@
-"""`watcher retry`: what is put back beside a daemon, and what is refused."""
+"""`watcher retry`: what is retried beside a running daemon, and what is refused."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import MACHINE, NOW, claim, make_new_request, open_store, record_new, records
-from watcher.cli.retrying import NotDeadError, requeue
+from watcher.cli.queries import NotDeadError, requeue
 from watcher.store import Dead, Sent
 
 pytestmark = pytest.mark.anyio
@@ -31,10 +31,10 @@ async def database(tmp_path: Path) -> Path:
         ([2, 2], 1, ["dead", "pending", "sent", "pending"]),
     ],
 )
-async def test_the_dead_are_put_back(
+async def test_dead_deliveries_are_retried(
     database: Path, ids: list[int] | None, count: int, states: list[str]
 ) -> None:
-    """Those that are named, or all that are dead, and nothing else; a running daemon is no hindrance."""
+    """The named deliveries, or all dead ones, become pending, and no others, beside an open store."""
     async with open_store(database):
         assert count == requeue(database, ids)
     assert states == [record.state for record in sorted(records(database), key=lambda record: record.id)]
@@ -42,11 +42,15 @@ async def test_the_dead_are_put_back(
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(3, "ID 3: it is sent"), (4, "ID 4: it is pending"), (99, "ID 99: there is no such delivery")],
+    [
+        (3, "delivery 3: it is sent; only dead deliveries can be retried"),
+        (4, "delivery 4: it is pending; only dead deliveries can be retried"),
+        (99, "delivery 99: no such delivery"),
+    ],
 )
-async def test_what_is_not_dead_is_refused(database: Path, number: int, words: str) -> None:
-    """One that is not dead is named with what it is, and then none of the others is put back either."""
+async def test_only_dead_deliveries_are_retried(database: Path, number: int, words: str) -> None:
+    """A delivery that is not dead is refused with its state, and the dead one named beside it stays dead."""
     before = records(database)
-    with pytest.raises(NotDeadError, match=f"^{re.escape(words)}; only dead deliveries can be put back$"):
+    with pytest.raises(NotDeadError, match=f"^{re.escape(words)}$"):
         requeue(database, [1, number])
     assert before == records(database)

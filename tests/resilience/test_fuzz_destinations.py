@@ -146,8 +146,8 @@ def test_any_answer_to_a_probe(bench: Bench, written: bytes) -> None:
     """Whatever answers the probe of the container, it is ready or not, with the reason in a line."""
     bench.peer.answer = written
     found = bench.run(asyncio.to_thread(healthcheck.ask, "127.0.0.1", bench.peer.port))
-    assert_one_line(found.words)
-    assert 0 < len(found.words) < 1200
+    assert_one_line(found.text)
+    assert 0 < len(found.text) < 1200
     assert not found.ready or b" 200" in written.splitlines()[0]
 
 
@@ -156,4 +156,4 @@ def test_a_host_that_is_none(host: str) -> None:
     """A host that cannot be asked is not ready, without a traceback."""
     found = healthcheck.ask(host, 1)
     assert not found.ready
-    assert_one_line(found.words)
+    assert_one_line(found.text)

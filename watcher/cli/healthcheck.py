@@ -1,24 +1,29 @@
 """`watcher healthcheck`: asks the daemon on this machine whether it is ready.
 
-It runs every few seconds in a container, so it loads little, and needs of the settings only where the daemon
-listens: a secret that is missing here is not its business.
+A container runs it every few seconds, so it imports little. Of the settings it needs only where the daemon
+listens, so a missing secret does not matter.
 """
 
-import http.client
-import json
+import os
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from watcher.config import file as config_file
-from watcher.sanitize.text import one_line, truncate
+import click
+
+from watcher.cli.options import config_option
+from watcher.cli.process import usage_error
+
+if TYPE_CHECKING:
+    from watcher.config.file import ConfigFile
 
 TIMEOUT: Final = 5.0
 """Seconds that the daemon may take to answer."""
 DEFAULTS: Final = {"http_host": "127.0.0.1", "http_port": 8080}
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked instead of them
+_LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not listened on
 _READ_AT_MOST: Final = 1 << 20
 _SHOWN: Final = 1000
 
@@ -29,19 +34,37 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether the daemon is ready, and in words why not."""
+    """Whether the daemon is ready, and if not, why."""
 
     ready: bool
-    words: str
+    text: str
+
+
+@click.command(short_help="Ask the local daemon whether it is ready.")
+@config_option
+def healthcheck(config_file: Path | None) -> None:
+    """Ask the daemon on this machine whether it is ready, for a container's HEALTHCHECK.
+
+    Exits with 1 if it is not ready or does not answer.
+    """
+    try:
+        host, port = address(config_file, environ=os.environ, directory=Path.cwd())
+    except UnusableError as error:
+        usage_error(str(error))
+    answer = ask(host, port)
+    click.echo(answer.text if answer.ready else f"not ready: {answer.text}")
+    sys.exit(0 if answer.ready else 1)
 
 
 def address(named: Path | None, *, environ: Mapping[str, str], directory: Path) -> tuple[str, int]:
     """Returns host and port of the endpoints, by the same precedence as all settings.
 
     Raises:
-        UnusableError: the file cannot be read, or a value is none that is allowed.
+        UnusableError: the file cannot be read, or a value is not allowed.
     """
-    settings = {**DEFAULTS, **_from_file(config_file.find(named, environ, directory))}
+    from watcher.config.file import find
+
+    settings = {**DEFAULTS, **_from_file(find(named, environ, directory))}
     for name in DEFAULTS:
         if given := environ.get(f"WATCHER_{name.upper()}", "").strip():
             settings[name] = given
@@ -49,47 +72,61 @@ def address(named: Path | None, *, environ: Mapping[str, str], directory: Path) 
 
 
 def ask(host: str, port: int) -> Answer:
-    """Asks `/readyz`; what cannot be reached is not ready."""
+    """Asks `/readyz`; a daemon that does not answer is not ready."""
+    import http.client
+
+    from watcher.sanitize.text import one_line, truncate
+
     if port == 0:
-        return Answer(ready=False, words="http_port is 0, so there is nobody to ask")
+        return Answer(ready=False, text="http_port is 0, so the daemon has no endpoints to ask")
     try:
         with closing(
-            http.client.HTTPConnection(_EVERYWHERE.get(host, host), port, timeout=TIMEOUT)
+            http.client.HTTPConnection(_LOOPBACK_OF.get(host, host), port, timeout=TIMEOUT)
         ) as connection:
             connection.request("GET", "/readyz")
             response = connection.getresponse()
             body = response.read(_READ_AT_MOST)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # a ValueError is a host that is none
-        why = str(error) or type(error).__name__
-        words = one_line(f"cannot ask {host} port {port}: {why}")
-        return Answer(ready=False, words=truncate(words, _SHOWN))
+    except ConnectionRefusedError:
+        return Answer(ready=False, text=f"the daemon isn't answering on {host}:{port}. Is it running?")
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host name
+        why = one_line(str(error) or type(error).__name__)
+        shown = one_line(f"the daemon isn't answering on {host}:{port}: {why}")
+        return Answer(ready=False, text=truncate(shown, _SHOWN))
     if response.status == http.client.OK:
-        return Answer(ready=True, words="ready")
-    return Answer(ready=False, words=truncate(_problems(body) or f"HTTP {response.status}", _SHOWN))
+        return Answer(ready=True, text="ready")
+    return Answer(ready=False, text=truncate(_problems(body) or f"HTTP {response.status}", _SHOWN))
 
 
 def _port(value: Any) -> int:
+    from watcher.sanitize.text import truncate
+
     try:
         written = str(value)
         if written.isdecimal() and int(written) in range(65536):
             return int(written)
-    except ValueError:  # Python writes and reads no more digits than a limit
-        written = "a number without end"
-    raise UnusableError(f"http_port: got {truncate(repr(written), 100)}; must be a port, or 0")
+    except ValueError:  # Python limits the digits that it reads and writes
+        written = "a number with too many digits"
+    raise UnusableError(f"http_port: got {truncate(repr(written), 100)}; must be a port from 0 to 65535")
 
 
-def _from_file(found: config_file.ConfigFile | None) -> dict[str, Any]:
+def _from_file(found: "ConfigFile | None") -> dict[str, Any]:
+    from watcher.config.file import read
+
     if found is None:
         return {}
     try:
-        tree = config_file.read(found.path)
+        tree = read(found.path)
     except (OSError, ValueError) as error:
         raise UnusableError(f"{found.origin}: cannot read {found.path}: {error}") from None
     return {name: tree[name] for name in DEFAULTS if name in tree}
 
 
 def _problems(body: bytes) -> str:
-    """Returns the reasons that the daemon gives, in a line; nothing if it is not the daemon that answers."""
+    """Returns the daemon's reasons in one line, or nothing if it is not the daemon that answers."""
+    import json
+
+    from watcher.sanitize.text import one_line
+
     try:
         problems = json.loads(body)["problems"]
         reasons = [

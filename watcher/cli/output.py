@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for programs. Other people's text is made harmless."""
+"""What the commands print: tables for people, JSON for programs. Untrusted text is made harmless."""
 
 import json
 import sys
@@ -23,41 +23,41 @@ PARAMS_SHOWN = 240
 VALUE_SHOWN = 40
 ERROR_SHOWN = 200
 RUN_SHOWN = 9
-"""Characters of a run's id on a narrow terminal, with the sign that it is cut: enough to tell runs apart."""
+"""Characters of a run's id on a narrow terminal, ellipsis included: enough to tell runs apart."""
 GAP = "  "
 INDENT = "    "
 SMALL_INDENT = "  "
 
 
 def warn_of_old(app: str, failure: Failure | None, *, polled_at: float | None, usual_age: float) -> None:
-    """Says on standard error if what the list says of an app may be old.
+    """Warns on standard error if what the list shows of an app may be out of date.
 
-    `polled_at` is when it was last polled whole (None: never), which is `usual_age` seconds ago at most.
+    `polled_at` is when a poll last completed (None: never), normally at most `usual_age` seconds ago.
     """
     age = None if polled_at is None else time.time() - polled_at
     if failure is not None:
         what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
-        words = (
-            f"cannot be polled since {format_timestamp(failure.since)}"
-            f" ({truncate(one_line(what), PROMPT_SHOWN)}): what it asks now is not known"
+        warning = (
+            f"has been unreachable since {format_timestamp(failure.since)}"
+            f" ({truncate(one_line(what), PROMPT_SHOWN)}); this list may be out of date"
         )
     elif age is None:
-        words = "was not polled yet"
+        warning = "has not been polled yet"
     elif age > usual_age:
-        words = f"was last polled {format_elapsed(age)} ago: does the daemon run?"
+        warning = f"was last polled {format_elapsed(age)} ago; is the daemon running?"
     else:
         return
-    sys.stderr.write(f"watcher: app {app} {words}\n")
+    sys.stderr.write(f"watcher: app {app} {warning}\n")
 
 
 def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
-    """Prints the requests that wait."""
+    """Prints the pending requests."""
     now = time.time()
     if as_json:
         _print_json([pending_json(request, now) for request in requests])
         return
     if not requests:
-        sys.stdout.write("Nothing waits.\n")
+        sys.stdout.write("Nothing is waiting.\n")
         return
     width = Console().width if sys.stdout.isatty() else NO_TERMINAL_WIDTH
     for request in requests:
@@ -89,21 +89,22 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
     console = Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH)
-    if sys.stdout.isatty():  # whoever reads on has the runs whole
+    if sys.stdout.isatty():  # a program gets whole run ids
         room = console.width - sum(widths[:-1]) - len(GAP) * len(widths[:-1])
         widths[-1] = max(min(widths[-1], room), RUN_SHOWN)
     console.print(Text(_aligned(titles, widths), style="bold"), soft_wrap=True)
     for record, row in zip(records, rows, strict=True):
         console.print(Text(_aligned(row, widths)), soft_wrap=True)
-        if told := _attempts(record, now):
-            lines = wrap(told, console.width, initial_indent=INDENT, subsequent_indent=INDENT)
+        if attempts := _attempts(record, now):
+            lines = wrap(attempts, console.width, initial_indent=INDENT, subsequent_indent=INDENT)
             console.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:
-    told = f"told {', '.join(request.told)}" if request.told else "told nobody yet"
+    notified = f"notified: {', '.join(request.told)}" if request.told else "nobody notified yet"
     waited = format_elapsed(max(now - request.first_seen_at, 0.0))
-    yield one_line(f"{request.app} · {request_label(request.type)} · waits {waited} · {told}")
+    head = [request.app, request_label(request.type), f"waiting {waited}", notified]
+    yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
     yield from _wrapped(truncate(one_line(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
     yield from _wrapped(truncate(params, PARAMS_SHOWN), width)
@@ -129,11 +130,13 @@ def _wrapped(text: str, width: int) -> list[str]:
     )
 
 
-def _side_by_side(parts: Iterable[str], width: int) -> Iterator[str]:
-    """Yields lines with as many parts as fit, none of which is broken."""
+def _side_by_side(
+    parts: Iterable[str], width: int, *, indent: str = SMALL_INDENT, gap: str = GAP
+) -> Iterator[str]:
+    """Yields lines with as many parts as fit; no part is broken."""
     line = ""
     for part in parts:
-        longer = f"{line}{GAP}{part}" if line else SMALL_INDENT + part
+        longer = f"{line}{gap}{part}" if line else indent + part
         if line and cell_len(longer) > width:
             yield line
             longer = SMALL_INDENT + part
@@ -155,19 +158,19 @@ def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
 
 
 def _when(record: DeliveryRecord, now: float) -> str:
-    """Says roughly how long ago a delivery was finished, or else became due, or in what time it will."""
+    """Returns roughly how long ago a delivery was finished or became due, or when it will be due."""
     ago = now - (record.due_at if record.finished_at is None else record.finished_at)
     rough = " ".join(format_elapsed(abs(ago)).split()[:2])
     return f"{rough} ago" if ago >= 0 else f"in {rough}"
 
 
 def _attempts(record: DeliveryRecord, now: float) -> str:
-    """Says what is left to be said of a delivery that was not accepted at the first attempt."""
+    """Returns attempts, next attempt and last error of a delivery that its first attempt did not settle."""
     left = 0.0 if record.next_attempt_at is None else max(record.next_attempt_at - now, 0.0)
     if record.state == "pending" and not record.attempts:
         if left:
             return f"first attempt in {format_elapsed(left)}"
-        return f"due since {format_elapsed(max(now - record.due_at, 0.0))}, not attempted yet"
+        return f"due for {format_elapsed(max(now - record.due_at, 0.0))}, not attempted yet"
     if record.last_error is None and record.attempts <= 1:
         return ""
     count = f"{record.attempts} attempt{'s' * (record.attempts != 1)}"

@@ -1,4 +1,4 @@
-"""`watcher check`: tries everything that the daemon will need, without changing anything."""
+"""The checks of `watcher check`: what the daemon will need is tried, nothing is changed."""
 
 import asyncio
 import os
@@ -24,28 +24,28 @@ from watcher.store.migrations import open_reader, translated
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What was found about one thing, in words for a person."""
+    """What a check found, in text for a person."""
 
     good: bool
     subject: str
-    words: str
+    text: str
     warning: bool = False
 
 
 async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckResult]:
-    """Yields a finding for the configuration, the database, each app and each notifier.
+    """Yields a result for the configuration, the database, each app and each notifier.
 
-    With `send` every notifier also gets a test event. Words of other sides are scrubbed of secrets.
+    With `send` every notifier also gets a test event. Secrets are redacted from what the other sides say.
     """
     for warning in config.warnings:
-        yield CheckResult(good=True, subject="configuration", words=warning, warning=True)
+        yield CheckResult(good=True, subject="configuration", text=warning, warning=True)
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
-    yield CheckResult(good=True, subject="configuration", words=counts)
+    yield CheckResult(good=True, subject="configuration", text=counts)
     yield _database(config)
     tls = tls_context()
     async with open_session(tls, config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
-        tries = [
+        checks = [
             _app(
                 config,
                 app,
@@ -55,10 +55,10 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
             )
             for app in config.apps
         ]
-        tries += [_notifier(notifier, send=send) for notifier in notifiers]
-        for finding in await asyncio.gather(*tries):
-            words = one_line(config.redactor.redact(finding.words))
-            yield CheckResult(finding.good, finding.subject, words)
+        checks += [_notifier(notifier, send=send) for notifier in notifiers]
+        for result in await asyncio.gather(*checks):
+            text = one_line(config.redactor.redact(result.text))
+            yield CheckResult(result.good, result.subject, text)
 
 
 def _counted(count: int, thing: str) -> str:
@@ -67,25 +67,24 @@ def _counted(count: int, thing: str) -> str:
 
 def _database(config: Config) -> CheckResult:
     path = config.database
+    directory = path.absolute().parent
     subject = f"database {path}"
     if path.is_dir():
-        return CheckResult(good=False, subject=subject, words="it is a directory")
-    if not path.absolute().parent.is_dir():
-        return CheckResult(good=False, subject=subject, words="its directory does not exist")
+        return CheckResult(good=False, subject=subject, text="is a directory, must be a file")
+    if not directory.is_dir():
+        return CheckResult(good=False, subject=subject, text=f"the directory {directory} does not exist")
     if not path.exists():
-        writable = os.access(path.absolute().parent, os.W_OK | os.X_OK)
-        words = (
-            "will be created" if writable else f"cannot be created: {path.absolute().parent} is not writable"
-        )
-        return CheckResult(writable, subject, words)
+        writable = os.access(directory, os.W_OK | os.X_OK)
+        text = "will be created" if writable else f"cannot be created: {directory} is not writable"
+        return CheckResult(writable, subject, text)
     try:
         with translated(path), closing(open_reader(path)) as connection:
             result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except StoreError as error:
-        return CheckResult(good=False, subject=subject, words=str(error).removeprefix(f"{subject}: "))
+        return CheckResult(good=False, subject=subject, text=str(error).removeprefix(f"{subject}: "))
     if not os.access(path, os.W_OK):
-        return CheckResult(good=False, subject=subject, words="it is not writable")
-    return CheckResult(result == "ok", subject, "sound" if result == "ok" else f"damaged: {result}")
+        return CheckResult(good=False, subject=subject, text="is not writable")
+    return CheckResult(result == "ok", subject, "intact" if result == "ok" else f"damaged: {result}")
 
 
 async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:
@@ -103,13 +102,12 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResul
         status = f"HTTP {error.status}, " if error.status else ""
         advice = f" {ADVICE[error.status]}" if error.status in ADVICE else ""
         return CheckResult(
-            good=False, subject=subject, words=f"{status}{error.code}: {error.message}.{advice}"
+            good=False, subject=subject, text=f"{status}{error.code}: {error.message}.{advice}"
         )
     finally:
         await client.close()
     runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
-    verb = "waits" if runs == "1 run" else "wait"
-    return CheckResult(good=True, subject=subject, words=f"answers; {runs} {verb}")
+    return CheckResult(good=True, subject=subject, text=f"reachable, {runs} waiting")
 
 
 async def _notifier(notifier: Notifier, *, send: bool) -> CheckResult:
@@ -117,13 +115,13 @@ async def _notifier(notifier: Notifier, *, send: bool) -> CheckResult:
     now = time.time()
     test = SampleEvent(event_id(now, os.urandom(10)), now)
     try:
-        words = await notifier.check()
+        text = await notifier.check()
         if send:
             await notifier.send(Delivery(0, notifier.name, test, attempt=1, due_at=now))
-            words = "the test message was accepted"
+            text = "the test message was accepted"
     except DeliveryError as error:
         fix = f" ({error.fix})" if error.fix else ""
-        return CheckResult(good=False, subject=subject, words=f"{error}{fix}")
+        return CheckResult(good=False, subject=subject, text=f"{error}{fix}")
     except SecretError as error:
-        return CheckResult(good=False, subject=subject, words=str(error))
-    return CheckResult(good=True, subject=subject, words=words)
+        return CheckResult(good=False, subject=subject, text=str(error))
+    return CheckResult(good=True, subject=subject, text=text)

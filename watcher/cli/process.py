@@ -1,0 +1,76 @@
+"""How a command starts and ends: its configuration, its event loop, its exit status."""
+
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from watcher.config.models import Config
+    from watcher.store.errors import StoreError
+
+USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as shells report a command that Ctrl-C ended."""
+
+T = TypeVar("T")
+
+
+def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Config":
+    """Returns the configuration, after setting up logs as it says; ends the process if it has problems."""
+    from watcher import logs
+    from watcher.config.sources import ConfigError, load
+
+    try:
+        config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
+    except ConfigError as error:
+        usage_error(*error.problems)
+    logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
+    return config
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Runs a command to its end in an event loop; an expected error ends the process with a message."""
+    import asyncio
+
+    from watcher.daemon import CannotListenError, DaemonDiedError
+    from watcher.notifiers.base import NotifierUnusable
+    from watcher.sanitize.secrets import SecretError
+    from watcher.store.errors import StoreError, StoreUnusable
+
+    try:
+        return asyncio.run(work)
+    except StoreError as error:
+        # A full disk or a lock may pass and is no fault of the settings: a supervisor should try again.
+        exit_with(describe_store_error(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
+    except (CannotListenError, NotifierUnusable, SecretError) as error:
+        exit_with(str(error), USAGE_ERROR)
+    except DaemonDiedError as error:
+        exit_with(str(error), 1)
+    except KeyboardInterrupt:
+        exit_with("interrupted", INTERRUPTED)
+
+
+def describe_store_error(error: "StoreError") -> str:
+    """Returns a line that begins with the name of the setting."""
+    return f"database: {str(error).removeprefix('database ')}"
+
+
+def exit_with(message: str, status: int) -> NoReturn:
+    """Prints a message to standard error after everything that was logged, and exits."""
+    from watcher import logs
+
+    for line in message.splitlines():
+        if not logs.say(f"watcher: {line}"):
+            click.echo(f"watcher: {line}", err=True)
+    sys.exit(status)
+
+
+def usage_error(*problems: str) -> NoReturn:
+    """Prints a line for each problem to standard error, and exits with 2."""
+    for problem in problems:
+        click.echo(f"watcher: {problem}", err=True)
+    sys.exit(USAGE_ERROR)

@@ -1,0 +1,65 @@
+"""`watcher run`, `watcher once` and `watcher config`."""
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from watcher.cli.options import config_option
+from watcher.cli.process import load_config, run_async
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command(short_help="Run the daemon until SIGTERM or SIGINT.")
+@config_option
+def run(config_file: Path | None) -> None:
+    """Run the daemon: poll, compare and deliver until SIGTERM or SIGINT."""
+    with without_rich():
+        from watcher import daemon
+
+    config = load_config(config_file)
+    run_async(daemon.run(config))
+
+
+@click.command(short_help="Poll every app once, deliver what is due, and exit.")
+@config_option
+def once(config_file: Path | None) -> None:
+    """Poll every app once, deliver what is due, and exit.
+
+    Exits with 1 if an app could not be polled completely or a due delivery was not accepted.
+    """
+    with without_rich():
+        from watcher import daemon
+
+    config = load_config(config_file)
+    sys.exit(0 if run_async(daemon.once(config)) else 1)
+
+
+@click.command("config", short_help="Show the settings in effect and their sources.")
+@config_option
+def show_config(config_file: Path | None) -> None:
+    """Show the settings in effect and where each value came from. Secrets are masked."""
+    from watcher.cli import output
+    from watcher.config.sources import effective
+
+    config = load_config(config_file)
+    output.show_settings(effective(config))
+    for warning in config.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@contextmanager
+def without_rich() -> "Iterator[None]":
+    """Keeps httpx and structlog from loading rich, which a daemon never uses and which takes 4 MiB."""
+    hidden = {"rich", "pygments"} - sys.modules.keys()
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # how the import system marks a missing module
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
