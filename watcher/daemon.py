@@ -20,7 +20,7 @@ from watcher.models import App
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.polling.scheduler import Scheduler
-from watcher.store import StoreError, StoreUnusable
+from watcher.store import StoreUnavailable
 
 DRAIN_SECONDS: Final = 10.0
 """How long sends under way may take after a signal."""
@@ -185,18 +185,14 @@ class _Daemon:
     async def _prune(self) -> None:
         try:
             await self._parts.store.prune(before=time.time() - self._parts.config.retention)
-        except StoreUnusable:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             log.warning("database.prune_failed", error=str(error))
 
     async def _shift_deliveries(self, moved: float) -> None:
         """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
         try:
             await self._parts.store.shift_timestamps(moved)
-        except StoreUnusable:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             log.warning("clock.shift_failed", error=str(error))
 
 

@@ -9,7 +9,6 @@ Slack, and pruning once a minute.
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +24,7 @@ from tests.benchmarks.samples import DATABASE, Sample, growth, rows, sample
 from tests.benchmarks.scene import Scene
 from tests.benchmarks.traffic import TURN, Traffic, Weather, api_outages, destination_outages
 from watcher.store import queries
-from watcher.store.migrations import open_reader
+from watcher.store.connection import reading
 
 SPEED: Final = 150
 MINUTES: Final = 10.0
@@ -223,10 +222,10 @@ def _left(database: Path) -> tuple[int, int, set[str]]:
 
     Reminders that are due do not count among those that are not made: there are always some.
     """
-    with closing(open_reader(database)) as connection:
-        dead = queries.deliveries(connection, "dead", now=time.time())
-        pending = queries.deliveries(connection, "pending", now=time.time())
-        waiting = queries.pending_requests(connection, list(NOTIFY))
+    with reading(database) as reader:
+        dead = queries.deliveries(reader, "dead", now=time.time())
+        pending = queries.deliveries(reader, "pending", now=time.time())
+        waiting = queries.pending_requests(reader, list(NOTIFY))
     news = [each for each in pending if each.type != "run.input_reminder"]
     known = {book.question(each.run_id, each.prompt) for each in waiting}
     return len(dead), len(dead) + len(news), known

@@ -13,7 +13,7 @@ import pytest
 
 from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.server import Answers, Page, serving
-from watcher.store import StoreError
+from watcher.store import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ async def test_a_database_that_cannot_be_read() -> None:
     """Page and list say so with a 503."""
 
     def broken() -> Any:
-        raise StoreError("database is locked")
+        raise StoreUnavailable("database is locked")
 
     async with endpoints(replace(WELL, pending=broken, page=broken)) as url:
         page, listed = await ask(f"{url}/"), await ask(f"{url}/api/pending")

@@ -19,7 +19,7 @@ from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import StoreInUse
-from watcher.store.lock import DatabaseLock
+from watcher.store.connection import DatabaseLock
 
 pytestmark = pytest.mark.anyio
 

@@ -35,7 +35,7 @@ from watcher.models import (
     Run,
 )
 from watcher.store import Claim, NotifierPolicy, Result, Store, StoreError, queries
-from watcher.store.migrations import open_reader
+from watcher.store.connection import reading
 
 NOW: Final = 1_800_000_000.0
 BOUND: Final = 20.0
@@ -136,16 +136,16 @@ def records(path: Path) -> list[DeliveryRecord]:
 
     Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
     """
-    with closing(open_reader(path)) as connection:
+    with reading(path) as database:
         odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
-        assert [] == connection.execute(odd).fetchall()
-        return queries.deliveries(connection, now=math.inf)
+        assert [] == database.execute(odd)
+        return queries.deliveries(database, now=math.inf)
 
 
 def pending(path: Path, *apps: str) -> list[PendingRequest]:
     """Returns the requests of an app, or of these, that wait, as a second process would read them."""
-    with closing(open_reader(path)) as connection:
-        return queries.pending_requests(connection, apps or [APP.name])
+    with reading(path) as database:
+        return queries.pending_requests(database, apps or [APP.name])
 
 
 def lock_database(path: Path) -> sqlite3.Connection:

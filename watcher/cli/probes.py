@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from watcher.bootstrap import build_notifiers
@@ -18,8 +18,7 @@ from watcher.runs_api.client import RunsClient, tls_context
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line
-from watcher.store.errors import StoreError
-from watcher.store.migrations import open_reader, translated
+from watcher.store.connection import StoreError, find_damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +77,12 @@ def _database(config: Config) -> CheckResult:
         text = "will be created" if writable else f"cannot be created: {directory} is not writable"
         return CheckResult(writable, subject, text)
     try:
-        with translated(path), closing(open_reader(path)) as connection:
-            result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        damage = find_damage(path)
     except StoreError as error:
-        return CheckResult(good=False, subject=subject, text=str(error).removeprefix(f"{subject}: "))
+        return CheckResult(good=False, subject=subject, text=str(error))
     if not os.access(path, os.W_OK):
         return CheckResult(good=False, subject=subject, text="is not writable")
-    return CheckResult(result == "ok", subject, "intact" if result == "ok" else f"damaged: {result}")
+    return CheckResult(damage is None, subject, f"damaged: {damage}" if damage else "intact")
 
 
 async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from watcher.config.models import Config
-    from watcher.store.errors import StoreError
+    from watcher.store.connection import StoreError
 
 USAGE_ERROR: Final = 2
 INTERRUPTED: Final = 130
@@ -32,20 +32,25 @@ def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Conf
     return config
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a command to its end in an event loop; an expected error ends the process with a message."""
+def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
+    """Runs a command to its end in an event loop; an expected error ends the process with a message.
+
+    `database` is what an error of the store is about.
+    """
     import asyncio
 
     from watcher.daemon import CannotListenError, DaemonDiedError
     from watcher.notifiers.base import NotifierUnusable
     from watcher.sanitize.secrets import SecretError
-    from watcher.store.errors import StoreError, StoreUnusable
+    from watcher.store.connection import StoreError, StoreUnusable
 
     try:
         return asyncio.run(work)
     except StoreError as error:
         # A full disk or a lock may pass and is no fault of the settings: a supervisor should try again.
-        exit_with(describe_store_error(error), USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
+        exit_with(
+            describe_store_error(error, database), USAGE_ERROR if isinstance(error, StoreUnusable) else 1
+        )
     except (CannotListenError, NotifierUnusable, SecretError) as error:
         exit_with(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
@@ -54,9 +59,9 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         exit_with("interrupted", INTERRUPTED)
 
 
-def describe_store_error(error: "StoreError") -> str:
-    """Returns a line that begins with the name of the setting."""
-    return f"database: {str(error).removeprefix('database ')}"
+def describe_store_error(error: "StoreError", database: Path | None) -> str:
+    """Returns a line that begins with the name of the setting and names the database."""
+    return f"database: {database}: {error}" if database else f"database: {error}"
 
 
 def exit_with(message: str, status: int) -> NoReturn:

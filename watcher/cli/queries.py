@@ -11,11 +11,11 @@ from watcher.cli.options import config_option, json_option
 from watcher.cli.process import describe_store_error, load_config, usage_error
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
     from watcher.config.models import Config
     from watcher.models import DeliveryRecord, DeliveryState
+    from watcher.store.connection import Reader
 
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
 """As in `models`, which takes a third of the time of `--help` to import."""
@@ -40,9 +40,9 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
 
     config = load_config(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
-    with _reading(config) as connection:
-        if connection is not None:
-            apps = queries.apps(connection)
+    with _reading(config) as reader:
+        if reader is not None:
+            apps = queries.apps(reader)
             for name, interval in intervals.items():
                 output.warn_of_old(
                     name,
@@ -50,7 +50,7 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
                     polled_at=apps[name].last_success_at if name in apps else None,
                     usual_age=MISSED_INTERVALS * interval + SUCCESS_SECONDS,
                 )
-            waiting = queries.pending_requests(connection, list(intervals), details=not as_json)
+            waiting = queries.pending_requests(reader, list(intervals), details=not as_json)
             output.show_pending(waiting, as_json=as_json)
         elif as_json:
             output.show_pending([], as_json=True)
@@ -82,11 +82,11 @@ def deliveries(
     config = load_config(config_file, need_secrets=False)
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
     found: list[DeliveryRecord] = []
-    with _reading(config) as connection:
-        exists = connection is not None
-        if connection is not None:
+    with _reading(config) as reader:
+        exists = reader is not None
+        if reader is not None:
             newest = most + 1 if most else -1  # one more tells whether there are more
-            found = queries.deliveries(connection, state, now=time.time(), notifier=notifier, newest=newest)
+            found = queries.deliveries(reader, state, now=time.time(), notifier=notifier, newest=newest)
     names = [section.name for section in config.notifiers]
     unknown = notifier is not None and notifier not in names and not found
     if as_json or (exists and not unknown):
@@ -103,7 +103,7 @@ def deliveries(
 @click.option("--all-dead", is_flag=True, help="Retry every dead delivery.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Retry dead deliveries, by the ids that `watcher deliveries --state dead` shows."""
-    from watcher.store.errors import StoreError
+    from watcher.store.connection import StoreError
 
     if bool(ids) == all_dead:
         raise click.UsageError("give either one or more delivery IDs or --all-dead")
@@ -113,7 +113,7 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
     except NotDeadError as error:
         usage_error(str(error))
     except StoreError as error:
-        usage_error(describe_store_error(error))
+        usage_error(describe_store_error(error, config.database))
     click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} will be retried")
 
 
@@ -125,10 +125,9 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
         StoreError: the database cannot be used.
     """
     from watcher.store import outbox
-    from watcher.store.migrations import open_beside, translated
+    from watcher.store.connection import committed, open_beside
 
-    with translated(database), closing(open_beside(database)) as connection, connection:
-        connection.execute("BEGIN IMMEDIATE")
+    with closing(open_beside(database)) as connection, committed(connection):
         dead = outbox.dead(connection)
         for number in ids or ():
             if number not in dead:
@@ -141,17 +140,16 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
 
 
 @contextmanager
-def _reading(config: "Config") -> "Iterator[sqlite3.Connection | None]":
+def _reading(config: "Config") -> "Iterator[Reader | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
-    from watcher.store.errors import StoreError
-    from watcher.store.migrations import open_reader, translated
+    from watcher.store.connection import StoreError, reading
 
     if not config.database.exists():
         click.echo(f"watcher: there is no database at {config.database} yet", err=True)
         yield None
         return
     try:
-        with translated(config.database), closing(open_reader(config.database)) as connection:
-            yield connection
+        with reading(config.database) as reader:
+            yield reader
     except StoreError as error:
-        usage_error(describe_store_error(error))
+        usage_error(describe_store_error(error, config.database))

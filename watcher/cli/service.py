@@ -22,7 +22,7 @@ def run(config_file: Path | None) -> None:
         from watcher import daemon
 
     config = load_config(config_file)
-    run_async(daemon.run(config))
+    run_async(daemon.run(config), config.database)
 
 
 @click.command(short_help="Poll every app once, deliver what is due, and exit.")
@@ -36,7 +36,7 @@ def once(config_file: Path | None) -> None:
         from watcher import daemon
 
     config = load_config(config_file)
-    sys.exit(0 if run_async(daemon.once(config)) else 1)
+    sys.exit(0 if run_async(daemon.once(config), config.database) else 1)
 
 
 @click.command("config", short_help="Show the settings in effect and their sources.")

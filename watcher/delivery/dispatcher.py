@@ -20,7 +20,7 @@ from watcher.messages import format_timestamp
 from watcher.models import Delivery, MessageRef, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.sanitize.secrets import SecretError
-from watcher.store import Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, StoreError, StoreUnusable
+from watcher.store import Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, StoreUnavailable
 
 FIRST_RETRY: Final = 1.0
 """Seconds after the first failure, before jitter."""
@@ -160,9 +160,7 @@ class DeliveryWorker:
                 terms=self._terms,
                 due_by=due_by,
             )
-        except StoreUnusable:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             self._log.error("delivery.record_failed", error=str(error))
             return None
         log_superseded(claim.superseded)

@@ -3,9 +3,7 @@
 Everything here but `alive` reads the database, on a connection of its own, and may be called on any thread.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +14,7 @@ from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, P
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.pending import pending_json
 from watcher.store import StoreError, queries
-from watcher.store.migrations import open_reader, translated
+from watcher.store.connection import Reader, reading
 from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
 
 WAITING_SHOWN: Final = 200
@@ -77,8 +75,8 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with self._reading() as connection:
-            return self._snapshot(connection)
+        with reading(self._database) as database:
+            return self._snapshot(database)
 
     def pending(self) -> list[Json]:
         """Returns what waits, as `watcher pending --json` prints it.
@@ -86,8 +84,8 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with self._reading() as connection:
-            waiting = queries.pending_requests(connection, list(self._intervals))
+        with reading(self._database) as database:
+            waiting = queries.pending_requests(database, list(self._intervals))
         return [pending_json(request, self._wall()) for request in waiting]
 
     def view(self) -> StatusPageData:
@@ -96,27 +94,22 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with self._reading() as connection:
-            now = self._snapshot(connection)
+        with reading(self._database) as database:
+            now = self._snapshot(database)
             waiting = queries.pending_requests(
-                connection, list(self._intervals), limit=WAITING_SHOWN, details=True
+                database, list(self._intervals), limit=WAITING_SHOWN, details=True
             )
             return StatusPageData(
                 self._wall(),
                 now,
                 health.readiness(now),
                 waiting,
-                queries.ended_requests(connection, limit=ENDED_SHOWN),
+                queries.ended_requests(database, limit=ENDED_SHOWN),
             )
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._database), closing(open_reader(self._database)) as connection:
-            yield connection
-
-    def _snapshot(self, connection: sqlite3.Connection) -> Status:
+    def _snapshot(self, database: Reader) -> Status:
         at = self._wall()
-        apps, notifiers = queries.apps(connection), queries.notifiers(connection, self._intervals, now=at)
+        apps, notifiers = queries.apps(database), queries.notifiers(database, self._intervals, now=at)
         return Status(
             tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
             tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),

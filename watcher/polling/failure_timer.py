@@ -8,7 +8,7 @@ import structlog
 from watcher.messages import format_timestamp
 from watcher.models import App, Route
 from watcher.runs_api.errors import ApiError, TimedOut
-from watcher.store import Store, StoreError, StoreUnusable
+from watcher.store import Store, StoreUnavailable, StoreUnusable
 
 
 class FailureTimer:
@@ -99,9 +99,7 @@ class FailureTimer:
                 alert_after=self._alert_after,
                 now=now,
             )
-        except StoreUnusable:
-            raise
-        except StoreError as trouble:
+        except StoreUnavailable as trouble:
             self._log.error("poll.record_failed", error=str(trouble))
             return
         self._due_at = health.alert_at

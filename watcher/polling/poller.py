@@ -31,7 +31,7 @@ from watcher.polling.preparation import RequestPreparation
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError, NotFound, TimedOut
 from watcher.sanitize.masking import Masker
-from watcher.store import Store, StoreError, StoreUnusable
+from watcher.store import Store, StoreUnavailable
 
 DETAIL_CALLS: Final = 8
 """How many runs of one app are fetched at a time."""
@@ -179,9 +179,7 @@ class Poller:
             return TimedOut(f"the poll took longer than {limit:g} s")
         except ApiError as error:
             return error.without_traceback()
-        except StoreUnusable:
-            raise
-        except StoreError as error:
+        except StoreUnavailable as error:
             return ApiError(str(error), code=DATABASE_ERROR)
         self.whole = not sweep.skipped
         news = bool(sweep.new or sweep.ended or self._failures or self.last_success is None)

@@ -17,9 +17,15 @@ from typing import TypeVar
 
 from watcher.models import App, DeliveryRecord, NewRequest, ResolvedRequest, Route
 from watcher.store import digests, incidents, newcomers, outbox, reminders, requests
-from watcher.store.errors import StoreError, StoreInUse, StoreUnusable
-from watcher.store.lock import DatabaseLock
-from watcher.store.migrations import open_writer, translate
+from watcher.store.connection import (
+    DatabaseLock,
+    StoreError,
+    StoreInUse,
+    StoreUnavailable,
+    StoreUnusable,
+    committed,
+    open_writer,
+)
 from watcher.store.results import (
     AppState,
     Claim,
@@ -45,6 +51,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreInUse",
+    "StoreUnavailable",
     "StoreUnusable",
 ]
 
@@ -63,7 +70,6 @@ class Store:
             StoreInUse: another process has it.
             StoreUnusable: it is damaged, of a newer version, or cannot be written.
         """
-        self._path = path
         self._new_id = new_id
         self._lock = DatabaseLock(path)
         try:
@@ -288,18 +294,8 @@ class Store:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work, then)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None) -> T:
-        connection = self._connection
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise translate(error, self._path) from None
+        with committed(self._connection):
+            result = work(self._connection)
         if then is not None:
             then(result)
         return result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, EventType, Json, Route
+from watcher.store.connection import Row
 
 NewId = Callable[[float], str]
 
@@ -160,7 +161,7 @@ def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:
     return to_record(row)
 
 
-def to_record(row: sqlite3.Row) -> DeliveryRecord:
+def to_record(row: Row) -> DeliveryRecord:
     """Returns the delivery in a row of `RECORD_COLUMNS`."""
     return DeliveryRecord(
         id=row["id"],

@@ -4,11 +4,11 @@ What is asked of every app or notifier is one query for all, because there may b
 """
 
 import json
-import sqlite3
 from collections.abc import Collection
 from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
+from watcher.store.connection import Reader, Row
 from watcher.store.enqueue import RECORD_COLUMNS, TO_COME, to_record
 from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
 
@@ -16,14 +16,14 @@ _PARAMS_SHOWN: Final = 1 << 14
 
 
 def pending_requests(
-    connection: sqlite3.Connection, apps: Collection[str], *, limit: int = -1, details: bool = False
+    reader: Reader, apps: Collection[str], *, limit: int = -1, details: bool = False
 ) -> list[PendingRequest]:
     """Returns the requests of these apps that wait, or the first `limit`, the longest waiting first.
 
     Of an app that is no longer watched nobody knows what became of its requests. Only with `details` is there
     who asks, and with which parameters; parameters of more than 16 Ki characters are only counted.
     """
-    rows = connection.execute(
+    rows = reader.execute(
         "SELECT r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link,"
         " iif(:details, r.user_id, NULL) AS user_id,"
         " iif(:details, r.editable_params, '[]') AS editable_params,"
@@ -57,7 +57,7 @@ def pending_requests(
 
 
 def deliveries(
-    connection: sqlite3.Connection,
+    reader: Reader,
     state: DeliveryState | None = None,
     *,
     now: float,
@@ -68,7 +68,7 @@ def deliveries(
 
     The oldest comes first. Reminders are among them once their time has come.
     """
-    rows = connection.execute(
+    rows = reader.execute(
         f"{RECORD_COLUMNS} WHERE NOT ({TO_COME}) AND (? IS NULL OR d.state = ?)"
         " AND (? IS NULL OR d.notifier = ?) ORDER BY d.id DESC LIMIT ?",
         (now, state, state, notifier, notifier, newest),
@@ -76,29 +76,27 @@ def deliveries(
     return [to_record(row) for row in rows][::-1]
 
 
-def apps(connection: sqlite3.Connection) -> dict[str, AppStanding]:
+def apps(reader: Reader) -> dict[str, AppStanding]:
     """Returns by name how each app is of which anything is recorded."""
     waiting = {
         row["app"]: (row["pending"], row["oldest"])
-        for row in connection.execute(
+        for row in reader.execute(
             "SELECT app, count(*) AS pending, min(first_seen_at) AS oldest FROM requests"
             " WHERE resolved_at IS NULL GROUP BY app"
         )
     }
-    known = {row["name"]: row for row in connection.execute("SELECT * FROM apps")}
+    known = {row["name"]: row for row in reader.execute("SELECT * FROM apps")}
     return {name: _standing(known.get(name), *waiting.get(name, (0, None))) for name in {*known, *waiting}}
 
 
-def notifiers(
-    connection: sqlite3.Connection, apps: Collection[str], *, now: float
-) -> dict[str, NotifierStanding]:
+def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str, NotifierStanding]:
     """Returns by name how each notifier is that has something undelivered or dead, or is paused.
 
     What is kept for apps that are not among these, which nobody watches now, is not undelivered.
     """
     undelivered = {
         row["notifier"]: row
-        for row in connection.execute(  # with min(), SQLite takes the other columns from the same row
+        for row in reader.execute(  # with min(), SQLite takes the other columns from the same row
             "SELECT d.notifier, count(*) AS number, min(d.due_at) AS oldest, d.last_error FROM deliveries d"
             " JOIN events e ON e.id = d.event WHERE d.state = 'pending' AND d.due_at <= ?"
             " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?))) GROUP BY d.notifier",
@@ -107,16 +105,15 @@ def notifiers(
     }
     dead = {
         name: (number, error)
-        for name, number, _, error in connection.execute(  # and with max() as well
+        for name, number, _, error in reader.execute(  # and with max() as well
             "SELECT notifier, count(*), max(id), last_error FROM deliveries WHERE state = 'dead'"
             " GROUP BY notifier"
         )
     }
-    paused = dict(
-        connection.execute(
-            "SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,)
-        ).fetchall()
-    )
+    paused = {
+        row["name"]: row["paused_until"]
+        for row in reader.execute("SELECT name, paused_until FROM notifiers WHERE paused_until > ?", (now,))
+    }
     found = {}
     for name in {*undelivered, *dead, *paused}:
         number, oldest, error = 0, None, None
@@ -126,9 +123,9 @@ def notifiers(
     return found
 
 
-def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[RecentResolution]:
+def ended_requests(reader: Reader, *, limit: int) -> list[RecentResolution]:
     """Returns the requests that ended last, the latest first."""
-    rows = connection.execute(
+    rows = reader.execute(
         "SELECT app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
         " WHERE resolved_at IS NOT NULL ORDER BY resolved_at DESC, key DESC LIMIT ?",
         (limit,),
@@ -136,7 +133,7 @@ def ended_requests(connection: sqlite3.Connection, *, limit: int) -> list[Recent
     return [RecentResolution(*row) for row in rows]
 
 
-def _standing(row: sqlite3.Row | None, pending: int, oldest: float | None) -> AppStanding:
+def _standing(row: Row | None, pending: int, oldest: float | None) -> AppStanding:
     failure = None
     if row is not None and row["failing_since"] is not None:
         failure = Failure(**json.loads(row["failure"]), since=row["failing_since"], pending_known=pending)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from tests.support.builders import Clock, new_id
-from watcher.store import Store, StoreError
+from watcher.store import Store, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class MortalStore(Store):
             raise Killed
         if blow == "refused":
             self._fate.refused = True
-            raise StoreError("the disk is full")
+            raise StoreUnavailable("the disk is full")
         result = super()._transaction(work, then)
         if self._connection.total_changes > changes:
             self._fate.wrote.append(number)

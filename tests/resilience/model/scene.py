@@ -25,7 +25,7 @@ from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.polling import preparation as sightings
 from watcher.store import outbox
-from watcher.store.migrations import open_beside
+from watcher.store.connection import open_beside
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0

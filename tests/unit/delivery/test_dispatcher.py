@@ -28,9 +28,9 @@ from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_fail
 from watcher.models import Delivery, MessageRef, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
-from watcher.store import Dead, Retry, migrations
+from watcher.store import Dead, Retry, connection
 from watcher.store import outbox as outbox_work
-from watcher.store.migrations import open_beside
+from watcher.store.connection import open_beside
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ SETTINGS = DeliverySettings(backoff_max=300.0, give_up_after=DAY)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
     monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
-    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ async def test_the_dead_come_back_when_they_are_put_back(
     await worker.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
     monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 0.01)
-    monkeypatch.setattr(migrations, "BUSY_SECONDS", 5.0)
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(worker.run())
     with closing(open_beside(store.path)) as beside:
         outbox_work.requeue(beside, [1], clock.now)

@@ -19,7 +19,7 @@ from watcher.monitoring.health import AppStatus, NotifierStatus, Status
 from watcher.monitoring.metrics import Metrics
 from watcher.notifiers.base import DeliveryError
 from watcher.polling.poller import OUTCOMES
-from watcher.store import StoreError
+from watcher.store import StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -173,7 +173,7 @@ def test_a_database_that_cannot_be_read_takes_only_the_gauges() -> None:
     """Counters are still told, and why the rest is missing is logged."""
 
     def look() -> Status:
-        raise StoreError("database is locked")
+        raise StoreUnavailable("database is locked")
 
     metrics = make_metrics()
     metrics.show(look)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
 from watcher.store import Dead, Retry, Store, StoreError, queries
-from watcher.store.migrations import open_reader
+from watcher.store.connection import reading
 
 pytestmark = pytest.mark.anyio
 
@@ -135,8 +134,8 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
     await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
     assert bench.monitor.ready().good
-    with closing(open_reader(bench.path)) as connection:
-        assert {"gone"} == queries.notifiers(connection, [], now=NOW).keys()
+    with reading(bench.path) as database:
+        assert {"gone"} == queries.notifiers(database, [], now=NOW).keys()
 
 
 async def test_up_and_down(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from watcher.daemon import _Daemon
 from watcher.models import Route
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.secrets import Redactor, Secret
-from watcher.store import Store, StoreError
+from watcher.store import Store, StoreUnavailable
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
 SLACK = SlackConfig(name="approvals", after=300.0)
@@ -64,7 +64,7 @@ class LockedStore(Store):
 
     async def shift_timestamps(self, seconds: float) -> None:
         """Refuses."""
-        raise StoreError(f"locked, {seconds:g}")
+        raise StoreUnavailable(f"locked, {seconds:g}")
 
 
 @pytest.mark.anyio

@@ -23,7 +23,7 @@ from tests.support.builders import (
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
 from watcher.sanitize.secrets import Redactor, Secret
-from watcher.store import Sent, StoreUnusable, migrations
+from watcher.store import Sent, StoreUnusable, connection
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a locked database fail quickly, where the store is opened after it."""
-    monkeypatch.setattr(migrations, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
 
 
 def entries(logs: list[EventDict], event: str, *names: str) -> list[tuple[object, ...]]:

@@ -1,6 +1,5 @@
 """The store's record of apps: what is told when one fails and recovers, and what is known of each."""
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.support.builders import (
 )
 from watcher.models import AppEvent, Failure, Route
 from watcher.store import IncidentChange, Retry, Sent, Store, queries
-from watcher.store.migrations import open_reader
+from watcher.store.connection import reading
 from watcher.store.results import AppStanding
 
 pytestmark = pytest.mark.anyio
@@ -237,8 +236,8 @@ async def last_success(store: Store, path: Path, now: float) -> float | None:
 
 def standings(path: Path) -> dict[str, AppStanding]:
     """Returns how each app is, as a second process reads it."""
-    with closing(open_reader(path)) as connection:
-        return queries.apps(connection)
+    with reading(path) as database:
+        return queries.apps(database)
 
 
 async def test_an_app_that_never_worked_fails_since_the_start(path: Path) -> None:

@@ -28,7 +28,7 @@ from watcher import store as store_module
 from watcher.models import RequestEvent, Route
 from watcher.store import Claim, Dead, Retry, Sent
 from watcher.store import outbox as outbox_work
-from watcher.store.migrations import open_beside
+from watcher.store.connection import open_beside
 
 pytestmark = pytest.mark.anyio
 

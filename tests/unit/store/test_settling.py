@@ -21,8 +21,8 @@ from tests.support.builders import (
     records,
 )
 from watcher.models import RequestEvent
-from watcher.store import Dead, Retry, StoreError, StoreUnusable
-from watcher.store.migrations import translate
+from watcher.store import Dead, Retry, StoreUnavailable
+from watcher.store.connection import translate
 
 pytestmark = pytest.mark.anyio
 
@@ -130,18 +130,17 @@ async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: 
     assert [("slack", NEWS, state), ("slack", "run.input_resolved", "pending")] == outbox(path)
 
 
-def test_an_error_without_a_code_may_pass(path: Path) -> None:
+def test_an_error_without_a_code_may_pass() -> None:
     """What SQLite's own module raises carries no code, and is no proof that the database cannot be used."""
-    error = translate(sqlite3.ProgrammingError("Cannot operate on a closed database."), path)
-    assert (StoreError, False) == (type(error), isinstance(error, StoreUnusable))
-    assert f"database {path}: Cannot operate on a closed database." == str(error)
+    error = translate(sqlite3.ProgrammingError("Cannot operate on a closed database."))
+    assert (StoreUnavailable, "Cannot operate on a closed database.") == (type(error), str(error))
 
 
 @pytest.mark.parametrize(
     ("code", "hint"), [(sqlite3.SQLITE_IOERR, " (the disk may be full)"), (sqlite3.SQLITE_BUSY, "")]
 )
-def test_what_may_be_a_full_disk(path: Path, code: int, hint: str) -> None:
+def test_what_may_be_a_full_disk(code: int, hint: str) -> None:
     """Of a full disk SQLite says no more than that reading or writing failed, while it opens a database."""
     error = sqlite3.OperationalError("it failed")
     error.sqlite_errorcode = code
-    assert f"database {path}: it failed{hint}" == str(translate(error, path))
+    assert f"it failed{hint}" == str(translate(error))
