@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import aiohttp
 
 from watcher.config.models import AppConfig, Config
-from watcher.delivery.dispatcher import DeliverySettings, DeliveryWorker, Dispatcher
+from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
+from watcher.delivery.retry import RetrySettings
+from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
 from watcher.ids import event_id
 from watcher.models import Route
@@ -58,7 +60,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         session = await stack.enter_async_context(open_session(tls, config.request_timeout))
         notifiers = build_notifiers(config, session)
         hooks = Hooks()
-        dispatcher = Dispatcher(_build_lanes(config, store, notifiers, hooks))
+        dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks))
         pollers = _build_pollers(config, store, notifiers, dispatcher.wake, hooks, tls=tls)
         for poller in pollers:
             stack.push_async_callback(poller.close)
@@ -119,8 +121,11 @@ def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> lis
     ]
 
 
-def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, NotifierPolicy]:
-    """Returns by name what holds for each notifier; reminders come after the message that they remind of."""
+def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str, NotifierPolicy]:
+    """Returns the policy of each notifier by name.
+
+    A notifier with `after` gets no reminder before its first message.
+    """
     return {
         section.name: NotifierPolicy(
             remind_after=tuple(age for age in section.remind_after if age > section.after),
@@ -134,24 +139,21 @@ def terms(config: Config, notifiers: Sequence[Notifier]) -> dict[str, NotifierPo
     }
 
 
-def _build_lanes(
+def _build_workers(
     config: Config, store: Store, notifiers: Sequence[Notifier], observer: Observer
 ) -> list[DeliveryWorker]:
-    settings = DeliverySettings(config.backoff_max, config.give_up_after)
-    agreed = terms(config, notifiers)
-    paces = {notifier.rate_limit_key: RateLimiter(notifier.min_interval) for notifier in notifiers}
+    context = WorkerContext(
+        store=store,
+        settings=RetrySettings(config.backoff_max, config.give_up_after),
+        observer=observer,
+        redact=config.redactor.redact,
+        wall=time.time,
+        jitter=random.random,
+    )
+    policies = notifier_policies(config, notifiers)
+    limiters = {notifier.rate_limit_key: RateLimiter(notifier.min_interval) for notifier in notifiers}
     return [
-        DeliveryWorker(
-            notifier,
-            store,
-            settings,
-            agreed[notifier.name],
-            paces[notifier.rate_limit_key],
-            observer=observer,
-            scrub=config.redactor.redact,
-            wall=time.time,
-            jitter=random.random,
-        )
+        DeliveryWorker(notifier, policies[notifier.name], limiters[notifier.rate_limit_key], context)
         for notifier in notifiers
     ]
 

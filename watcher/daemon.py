@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import structlog
 
 from watcher import __version__
-from watcher.bootstrap import Services, open_services, routes, terms
+from watcher.bootstrap import Services, notifier_policies, open_services, routes
 from watcher.config.models import Config
 from watcher.logs import flush, log_superseded
 from watcher.models import App
@@ -226,7 +226,9 @@ def _log_warnings(config: Config) -> None:
 async def _sync_outbox_with_config(parts: Services) -> None:
     """Brings the outbox in line with a configuration that may have changed since the last start."""
     names = [notifier.name for notifier in parts.notifiers]
-    ages = {name: kept.remind_after for name, kept in terms(parts.config, parts.notifiers).items()}
+    ages = {
+        name: kept.remind_after for name, kept in notifier_policies(parts.config, parts.notifiers).items()
+    }
     apps = {app.name: app.notify for app in parts.config.apps}
     log_superseded(await parts.store.plan_reminders(ages, apps, now=time.time()))
     audiences = [

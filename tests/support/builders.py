@@ -9,8 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from watcher.delivery.dispatcher import DeliverySettings, DeliveryWorker
 from watcher.delivery.rate_limit import RateLimiter
+from watcher.delivery.retry import RetrySettings
+from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Observer
 from watcher.models import (
     APPROVAL,
@@ -263,18 +264,15 @@ def make_worker(
     observer: Observer | None = None,
 ) -> DeliveryWorker:
     """Returns a worker without jitter that gives up after a day and waits 5 minutes at most."""
-    settings = DeliverySettings(backoff_max=300.0, give_up_after=86_400.0)
-    return DeliveryWorker(
-        notifier,
-        store,
-        settings,
-        policy,
-        rate_limiter or RateLimiter(notifier.min_interval),
+    context = WorkerContext(
+        store=store,
+        settings=RetrySettings(backoff_max=300.0, give_up_after=86_400.0),
         observer=observer or Observer(),
-        scrub=redact,
+        redact=redact,
         wall=wall or clock.time,
         jitter=lambda: 0.0,
     )
+    return DeliveryWorker(notifier, policy, rate_limiter or RateLimiter(notifier.min_interval), context)
 
 
 E = TypeVar("E", RequestEvent, DigestEvent, AppEvent, NotifierEvent)

@@ -1,1 +1,1 @@
-"""Delivering: the outbox is drained by one worker for each notifier."""
+"""Delivering: one worker for each notifier sends what is due in the outbox."""

@@ -1,26 +1,26 @@
-"""How fast one place takes messages, whichever notifiers they come from."""
+"""Limits how fast messages go to one place, whichever notifiers send them."""
 
 from collections.abc import Callable
 
 
 class RateLimiter:
-    """Lets one send at a time start, at least `spacing` seconds after the one before; with 0 all may start.
+    """Lets one send start at a time, at least `min_interval` seconds after the last; 0 means no limit.
 
     Slack takes about one message per second and channel, whoever posts it. Times are those of the event loop.
     """
 
-    def __init__(self, spacing: float) -> None:
-        self._spacing = spacing
+    def __init__(self, min_interval: float) -> None:
+        self._min_interval = min_interval
         self._not_before = 0.0
         self._taken = False
         self._waiting: list[Callable[[], None]] = []
 
     def take(self, now: float, wake: Callable[[], None]) -> bool:
-        """Returns whether a send may start now; then nobody else's may until it is given back or has ended.
+        """Returns whether a send may start now; if so, no other may until `give_back`.
 
-        Who may not because of somebody else's send is woken when that has ended.
+        If another send is in the way, `wake` is called when that one has ended.
         """
-        if not self._spacing:
+        if not self._min_interval:
             return True
         if self._taken:
             self._waiting.append(wake)
@@ -29,16 +29,16 @@ class RateLimiter:
         return self._taken
 
     def give_back(self) -> None:
-        """There was nothing to send, or the send has ended."""
+        """Lets others send: the send has ended, or there was nothing to send."""
         self._taken = False
         waiting, self._waiting = self._waiting, []
         for wake in waiting:
             wake()
 
     def started(self, now: float) -> None:
-        """A send that was let start has started."""
-        self._not_before = now + self._spacing
+        """Counts the interval from now: a send has started."""
+        self._not_before = now + self._min_interval
 
     def wait(self, now: float) -> float | None:
-        """Returns the seconds until the next send may start, None if that depends on one under way."""
+        """Returns the seconds until the next send may start, None if that depends on a send under way."""
         return None if self._taken else max(self._not_before - now, 0.0)

@@ -17,11 +17,12 @@ from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
 from tests.support.builders import make_worker
 from tests.support.poll_bench import PollBench
-from watcher.bootstrap import Services, routes, terms
+from watcher.bootstrap import Services, notifier_policies, routes
 from watcher.config.models import Config
 from watcher.daemon import _sync_outbox_with_config
-from watcher.delivery.dispatcher import DeliveryWorker, Dispatcher
+from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
+from watcher.delivery.worker import DeliveryWorker
 from watcher.hooks import Hooks
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
@@ -87,7 +88,7 @@ class Process:
             )
             for app in config.apps
         }
-        agreed = terms(config, notifiers)
+        agreed = notifier_policies(config, notifiers)
         places = {each.rate_limit_key: RateLimiter(each.min_interval) for each in notifiers}
         self._rate_limiters = {each.name: places[each.rate_limit_key] for each in notifiers}
         self._workers = {

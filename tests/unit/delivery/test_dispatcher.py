@@ -23,8 +23,9 @@ from tests.support.builders import (
     run_ids,
     soon,
 )
-from watcher.delivery import dispatcher
-from watcher.delivery.dispatcher import DeliverySettings, Dispatcher, after_failure
+from watcher.delivery import worker as worker_module
+from watcher.delivery.dispatcher import Dispatcher
+from watcher.delivery.retry import RetrySettings, after_failure
 from watcher.models import Delivery, MessageRef, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
@@ -36,13 +37,13 @@ pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
 NEWS, END = "run.input_requested", "run.input_resolved"
-SETTINGS = DeliverySettings(backoff_max=300.0, give_up_after=DAY)
+SETTINGS = RetrySettings(backoff_max=300.0, give_up_after=DAY)
 
 
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
-    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
+    monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
 
 
@@ -91,23 +92,23 @@ def test_how_long_a_failed_delivery_waits(
     attempt: int, error: DeliveryError, jitter: float, wait: float
 ) -> None:
     """Waits double, jitter takes half at most, what needs a fix waits longest, and what is asked for wins."""
-    result = after_failure(failed(attempt), error, SETTINGS, words="words", now=NOW + 5, jitter=jitter)
-    assert Retry(7, "words", NOW + 5 + wait) == result
+    result = after_failure(failed(attempt), error, SETTINGS, message="no", now=NOW + 5, jitter=jitter)
+    assert Retry(7, "no", NOW + 5 + wait) == result
 
 
 @pytest.mark.parametrize(
     ("later", "expected"),
     [
-        (DAY - 200, Retry(7, "words", NOW + DAY)),
-        (DAY - 0.1, Retry(7, "words", NOW + DAY)),
-        (DAY, Dead(7, "words")),
-        (10 * DAY, Dead(7, "words")),
+        (DAY - 200, Retry(7, "no", NOW + DAY)),
+        (DAY - 0.1, Retry(7, "no", NOW + DAY)),
+        (DAY, Dead(7, "no")),
+        (10 * DAY, Dead(7, "no")),
     ],
 )
 def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dead) -> None:
     """The wait is cut to end when giving up is due, and only a failure from then on is final."""
     error = DeliveryError("x", retry_after=3600.0)
-    assert expected == after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
+    assert expected == after_failure(failed(3), error, SETTINGS, message="no", now=NOW + later, jitter=0.0)
 
 
 @pytest.mark.parametrize("doubtful", [True, False])
@@ -115,7 +116,7 @@ def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dea
 def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -> None:
     """That a destination may have taken it all the same is kept, also with the last attempt."""
     error = DeliveryError("x", doubtful=doubtful)
-    result = after_failure(failed(3), error, SETTINGS, words="words", now=NOW + later, jitter=0.0)
+    result = after_failure(failed(3), error, SETTINGS, message="no", now=NOW + later, jitter=0.0)
     assert (later > 0, doubtful) == (isinstance(result, Dead), result.doubtful)
 
 
@@ -124,9 +125,9 @@ def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -
 
 def test_no_wait_is_longer_than_the_longest() -> None:
     """Where the longest wait is below the first, the first is no longer than that either."""
-    quick = DeliverySettings(backoff_max=0.5, give_up_after=60.0)
+    quick = RetrySettings(backoff_max=0.5, give_up_after=60.0)
     waits = [
-        after_failure(failed(attempt), DeliveryError("x"), quick, words="x", now=NOW, jitter=0.0)
+        after_failure(failed(attempt), DeliveryError("x"), quick, message="x", now=NOW, jitter=0.0)
         for attempt in (1, 2, 9)
     ]
     assert [Retry(7, "x", NOW + 0.5)] * 3 == waits
@@ -274,7 +275,7 @@ async def test_the_dead_come_back_when_they_are_put_back(
     worker = make_worker(notifier, store, clock)
     await worker.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
-    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 0.01)
+    monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 0.01)
     monkeypatch.setattr(connection, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(worker.run())
     with closing(open_beside(store.path)) as beside:

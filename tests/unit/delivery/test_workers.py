@@ -30,7 +30,7 @@ from tests.support.builders import (
     run_ids,
     soon,
 )
-from watcher.delivery import dispatcher
+from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.models import RequestEvent, Route
@@ -45,7 +45,7 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
-    monkeypatch.setattr(dispatcher, "CLAIM_INTERVAL", 3600.0)
+    monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 3600.0)
     monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
 
 
@@ -244,7 +244,7 @@ async def test_a_lane_wakes_when_the_next_attempt_is_due(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retry goes out at its time with nobody waking the worker."""
-    monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(worker_module, "FIRST_RETRY", 0.01)
     await record_new(store, routes=[PEOPLE], now=time.time())
     notifier = ScriptedNotifier(script=[DeliveryError("503")])
     worker = make_worker(notifier, store, clock, wall=time.time)
@@ -294,7 +294,7 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the database is locked a result is kept; afterwards it is recorded, and nothing is sent twice."""
-    monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(worker_module, "FIRST_RETRY", 0.01)
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[MACHINE])
     notifier = ScriptedNotifier("webhook", max_concurrency=2, for_people=False)
     notifier.gate.clear()
@@ -317,7 +317,7 @@ async def test_what_cannot_be_claimed_now_is_claimed_later(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that starts while the database is locked goes on when it is free."""
-    monkeypatch.setattr(dispatcher, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(worker_module, "FIRST_RETRY", 0.01)
     await record_new(store, routes=[PEOPLE])
     with closing(lock_database(store.path)):
         running = asyncio.create_task(make_worker(ScriptedNotifier(), store, clock).run(until_idle=True))
