@@ -1,12 +1,16 @@
 """What all tests share."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.settings import Load, Problems
+from watcher import logs
 from watcher.config.models import Config
 from watcher.config.sources import ConfigError, load
 
@@ -45,6 +49,21 @@ def kills(request: pytest.FixtureRequest) -> int:
 def anyio_backend() -> str:
     """Async tests run on asyncio, by the pytest plugin that comes with anyio (and anyio with httpx)."""
     return "asyncio"
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Puts the logging of the process back after a test that configures it."""
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
+    levels = {name: logging.getLogger(name).level for name in (*logs.CHATTY, "apscheduler")}
+    yield
+    root.handlers[:], sys.excepthook = handlers, hook
+    root.setLevel(level)
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -3,24 +3,22 @@
 import io
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
 import structlog
 
-from tests.support.builders import BOUND
-from tests.support.process import read_until
 from watcher import logs
 from watcher.sanitize.secrets import MASK, Redactor
 
 KEY = "dynamiq_acc_0123456789"
 HOSTILE = "a\x1b[31mb\u202ec\r\n2026-01-01T00:00:00Z [info     ] daemon.stopped"
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 LIBRARIES = ("httpx", "httpcore", "slack_sdk", "aiohttp.access", "apscheduler.scheduler")
 
 
@@ -45,22 +43,6 @@ class Unshowable:
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Puts the logging of the process back after each test."""
-    root = logging.getLogger()
-    names = (*logs.CHATTY, "apscheduler")
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in names}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 def configured(
@@ -224,12 +206,11 @@ def test_a_broken_record_of_a_library_gives_a_line(form: Literal["json", "consol
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_line_of_ours_that_cannot_be_made_gives_another(form: Literal["json", "console"]) -> None:
+def test_a_number_that_cannot_be_written_out_gives_a_line(form: Literal["json", "console"]) -> None:
     """A number that Python does not write out neither raises nor loses the line."""
     stream = configured(form)
     structlog.get_logger().error("a.b", value=10**5000)
-    assert stream.getvalue().count("cannot be shown") == 1
-    assert stream.getvalue().count("error") == 1
+    assert (1, 1) == (stream.getvalue().count("a.b"), stream.getvalue().count("<int>"))
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
@@ -245,8 +226,8 @@ def test_a_value_that_holds_itself_gives_a_line(form: Literal["json", "console"]
 def test_numbers_that_json_lacks_are_texts() -> None:
     """A line stays JSON whatever number is in it."""
     stream = configured()
-    structlog.get_logger().info("a.b", value=float("nan"))
-    assert [record["value"] for record in records(stream)] == ["nan"]
+    structlog.get_logger().info("a.b", values=[float("nan"), float("-inf"), True, None, 0.5, 10**308])
+    assert [record["values"] for record in records(stream)] == [["nan", "-inf", True, None, 0.5, 10**308]]
 
 
 def test_fields_of_a_library_do_not_replace_ours() -> None:
@@ -278,21 +259,6 @@ def test_a_secret_that_was_broken_up_does_not_come_together() -> None:
     stream = configured("console")
     structlog.get_logger().info("a.b", text="\u200b".join(KEY))
     assert KEY not in stream.getvalue()
-
-
-def test_what_nobody_read_in_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where lines had to be dropped stands one that says how many, at every level."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb"), os.fdopen(writing, "w") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-        logs.configure(level="error", format="json", redactor=Redactor())
-        for number in range(100):
-            structlog.get_logger().error("a.b", number=number, text="x" * 100_000)
-        *lines, last = read_until(reading, b"log.dropped")
-        logs.flush(BOUND)
-    assert list(range(len(lines))) == [json.loads(line)["number"] for line in lines]
-    assert ("log.dropped", 100 - len(lines)) == (json.loads(last)["event"], json.loads(last)["lines"])
 
 
 CRASH = f"""

@@ -19,7 +19,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_status_page import NOW, a_request, a_view, an_app
-from tests.process.test_logs import _logging_as_before  # noqa: F401 - for every test here too
 from tests.support.events import REQUEST
 from tests.support.harmless import acting_in, assert_harmless, assert_one_line
 from tests.support.strategies import LONG, any_text, anything, events, fuzz, utf8, words
@@ -42,7 +41,7 @@ from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
 from watcher.store.results import RecentResolution
 
-pytestmark = pytest.mark.timeout(0 if LONG else 120)
+pytestmark = [pytest.mark.timeout(0 if LONG else 120), pytest.mark.usefixtures("logging_as_before")]
 
 tidied: Final = words.map(normalize_json)
 STYLES: Final = re.compile(r"\x1b\[[0-9;]*m")

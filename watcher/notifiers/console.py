@@ -4,7 +4,7 @@ from typing import Final, TextIO
 
 from watcher.concurrency import run_blocking
 from watcher.config.models import ConsoleConfig
-from watcher.log_writer import write_whole
+from watcher.logs import write_whole
 from watcher.messages import Message, Tone, facts, more_rows, plain_text, render, truncated
 from watcher.models import Delivery, MessageRef
 from watcher.notifiers.base import DeliveryError
