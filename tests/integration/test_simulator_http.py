@@ -1,6 +1,7 @@
 """The simulator over HTTP: the API, its faults, and the control endpoint."""
 
 import asyncio
+import inspect
 import json
 import zlib
 from email.utils import parsedate_to_datetime
@@ -17,9 +18,11 @@ from tests.support.simulator_bench import (
     served,
     simulation,
 )
+from watcher.simulator import catalog
+from watcher.simulator.control import VERBS
 from watcher.simulator.faults import Fault
 from watcher.simulator.options import Options
-from watcher.simulator.request_log import Record, Served
+from watcher.simulator.request_log import LoggedRequest, RequestLog
 
 pytestmark = pytest.mark.anyio
 
@@ -141,10 +144,10 @@ async def test_requests_are_recorded_and_waited_for() -> None:
             await server.wait_for_calls(3, within=0.01)
 
 
-def test_the_record_is_bounded_and_counts_on() -> None:
+def test_the_request_log_is_bounded_and_counts_on() -> None:
     """Only the last 10,000 requests are kept; one that was forgotten meanwhile still counts as finished."""
-    record = Record()
-    served = Served(
+    log = RequestLog()
+    request = LoggedRequest(
         number=0,
         app="default",
         call="list",
@@ -155,12 +158,12 @@ def test_the_record_is_bounded_and_counts_on() -> None:
         at=0.0,
         monotonic=0.0,
     )
-    numbers = [record.begin(served) for _ in range(10_001)]
-    record.finish(numbers[0], "default", "list", 200)
-    record.finish(numbers[-1], "default", "list", 200)
+    numbers = [log.begin(request) for _ in range(10_001)]
+    log.finish(numbers[0], "default", "list", 200)
+    log.finish(numbers[-1], "default", "list", 200)
 
-    assert [request.number for request in record.requests] == numbers[1:]
-    assert record.finished("default", "list") == 2
+    assert [request.number for request in log.requests] == numbers[1:]
+    assert log.finished("default", "list") == 2
 
 
 async def test_a_request_is_recorded_before_it_is_answered() -> None:
@@ -335,24 +338,55 @@ async def test_the_control_endpoint_drives_an_app() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "arguments", "status"),
+    ("verb", "arguments", "status", "name", "problem"),
     [
-        ("explode", {}, 404),
-        ("ask", {"run_id": "unknown"}, 404),
-        ("start_run", {"inptu": 1}, 400),
-        ("options", {"list_requests": "presnt"}, 400),
-        ("fault", {"kind": "rest"}, 400),
-        ("start_run", {"app": 7}, 400),
-        ("start_run", ["list"], 400),
+        ("explode", {}, 404, "verb", "is unknown; the verbs are start_run, ask, answer, "),
+        ("ask", {"run_id": "unknown"}, 404, "run_id", "is unknown"),
+        ("answer", {"run_id": RUN_1, "request_id": "x"}, 400, "request_id", "is not pending"),
+        ("start_run", {"inptu": 1}, 400, "inptu", "is not an argument; start_run takes input, run_id, "),
+        ("reset", {"all": True}, 400, "all", "is not an argument; reset takes no arguments"),
+        ("answer", {"run_id": RUN_1}, 400, "request_id", "is required"),
+        ("pause", {"run_id": [RUN_1]}, 400, "run_id", "must be a text"),
+        ("start_run", {"started_at": "x"}, 400, "started_at", "must be a number"),
+        ("start_run", {"base": "begun"}, 400, "base", "must be 'created', 'started', 'paused', "),
+        ("options", {"list_requests": "presnt"}, 400, "list_requests", "must be 'absent', 'present', "),
+        ("options", {"page_size_limit": 1.5}, 400, "page_size_limit", "must be a whole number"),
+        ("fault", {"kind": "rest"}, 400, "kind", "must be 'status', 'shape', "),
+        ("fault", {"kind": "html", "status": 600}, 400, "status", "must be less than or equal to 599"),
+        ("fault", {"kind": "html", "headers": {"a b": "c"}}, 400, "headers", "has a character that HTTP"),
+        ("override", {"run_id": RUN_1, "fields": 3}, 400, "fields", "must be an object"),
+        ("keys", {"keys": "k"}, 400, "keys", "must be a list"),
+        ("start_run", {"app": 7}, 400, "app", "must be a text"),
+        ("start_run", ["list"], 400, "body", "must be an object"),
     ],
 )
-async def test_wrong_control_calls_are_refused(verb: str, arguments: Any, status: int) -> None:
-    """A misspelled verb, argument or value is an error, not a test that silently tests nothing."""
-    async with served(simulation()) as (_, client):
+async def test_wrong_control_calls_are_refused(
+    verb: str, arguments: Any, status: int, name: str, problem: str
+) -> None:
+    """A misspelled verb, argument or value is an error that names it, whatever form the API's errors have."""
+    app = simulation(Options(error_details="absent"))
+    app.start_run()
+    async with served(app) as (_, client):
         response = await client.post(f"/_control/{verb}", json=arguments)
 
     assert status == response.status_code
-    assert "error" in response.json()
+    details = response.json()["error"]["details"]
+    assert [name] == list(details)
+    assert details[name].startswith(problem)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_documented_with_its_arguments(verb: str) -> None:
+    """The catalog has the verbs that there are, and for each the arguments that its function takes."""
+    described = catalog.VERBS[verb]
+    tables = {"fault": Fault, "options": Options}
+    parameters = [*inspect.signature(tables.get(verb, VERBS[verb])).parameters.values()]
+    if verb not in tables:
+        parameters = parameters[1:]  # the app
+    assert [parameter.name for parameter in parameters] == described.names
+    needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    assert needed == described.required
+    assert list(VERBS) == list(catalog.VERBS)
 
 
 @pytest.mark.parametrize("path", ["/_control/state?app=unknown", "/_control/requests?after=x"])
@@ -363,12 +397,17 @@ async def test_wrong_questions_to_the_control_endpoint(path: str) -> None:
 
 
 async def test_the_first_page_says_what_there_is_to_do() -> None:
-    """`/` names the calls and what waits, with all that an answer needs, and counts as no call to the API."""
+    """`/` lists calls, verbs and pending requests, line by line; it counts as no call to the API."""
     app = simulation(keys=frozenset({KEY}))
     run_id = app.start_run()
     request_id = app.ask(run_id, type="human_feedback", prompt="Which?")
     async with served(app) as (server, client):
-        shown = (await client.get("/")).json()
+        response = await client.get("/")
+        assert (
+            '\n    "POST /_control/pause": "run_id: pause a run; its requests stay pending",\n'
+            in response.text
+        )
+        shown = response.json()
         (waiting,) = shown["waiting"]
         assert (run_id, request_id, "Which?") == (waiting["run_id"], waiting["request_id"], waiting["prompt"])
         assert {"GET /v1/runs", "POST /_control/answer"} <= {*shown["api"], *shown["control"]}

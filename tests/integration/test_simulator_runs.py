@@ -8,12 +8,13 @@ from tests.support.simulator_bench import (
     RUN_1,
     Clock,
     listed,
+    numbered_ids,
     shown,
     simulation,
 )
 from watcher.simulator.options import Options, Refusal
 from watcher.simulator.parsing import ListQuery
-from watcher.simulator.state import Simulation, numbered_ids
+from watcher.simulator.state import Simulation
 
 pytestmark = pytest.mark.anyio
 

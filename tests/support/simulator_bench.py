@@ -1,7 +1,9 @@
 """What the tests of the simulator share."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any
 
 import httpx
@@ -9,7 +11,7 @@ import httpx
 from watcher.simulator.options import Options
 from watcher.simulator.parsing import ListQuery
 from watcher.simulator.server import SimulatorServer, serve
-from watcher.simulator.state import Simulation, numbered_ids
+from watcher.simulator.state import Simulation
 
 STARTED = 1781082921.123456
 """2026-06-10T09:15:21Z and a bit."""
@@ -28,6 +30,12 @@ class Clock:
     def __call__(self) -> float:
         """Returns the time that was set."""
         return self.now
+
+
+def numbered_ids() -> Callable[[], uuid.UUID]:
+    """Returns a source of run ids that count up from 1."""
+    numbers = count(1)
+    return lambda: uuid.UUID(int=next(numbers))
 
 
 def simulation(options: Options | None = None, keys: frozenset[str] | None = None) -> Simulation:

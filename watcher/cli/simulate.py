@@ -20,8 +20,10 @@ class _WithScenarios(click.Command):
             formatter.write_dl(list(DESCRIPTIONS.items()))
         with formatter.section("To answer a request (GET / lists those that are pending)"):
             formatter.write('  curl -d \'{"run_id": "…", "request_id": "…"}\' URL/_control/answer\n')
-        with formatter.section("What can be posted to /_control/VERB"):
-            formatter.write_text(", ".join(VERBS))
+        with formatter.section(
+            "Verbs for URL/_control/VERB, which take their arguments ([optional]) as a JSON object"
+        ):
+            formatter.write_dl([(name, str(verb)) for name, verb in VERBS.items()])
 
 
 @click.command(cls=_WithScenarios, short_help="Run the Runs API simulator by itself, to develop against.")

@@ -1,7 +1,8 @@
-"""A simulator of Dynamiq's Runs API, to develop and to test against, and for `watcher demo`.
+"""A simulator of Dynamiq's Runs API, to develop and test against, and for `watcher demo`.
 
-It is written from the API's documentation and shares no code with the watcher that it tests. What the
-documentation leaves open is a field of `options.Knobs`; every guess is marked as assumed.
+It is written from the API's documentation and imports nothing else of the watcher, so it cannot share its
+mistakes. Each behaviour that the documentation leaves open is an option (`options.Options`); every guess is
+marked as assumed.
 
-Nothing is imported here, so that `simulate --help` can list the scenarios without loading what plays them.
+Nothing is imported here, so that `simulate --help` lists the scenarios without loading them.
 """

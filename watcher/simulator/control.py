@@ -1,34 +1,56 @@
-"""The simulator's own endpoints, by which a test in another process drives it."""
+"""The control endpoint: how another process, such as a test, drives the simulator."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from typing import Final, TypeVar
+from dataclasses import asdict
+from typing import Any, Final
 
-from pydantic import TypeAdapter, validate_call
+from pydantic import TypeAdapter, ValidationError, validate_call
 
+from watcher.simulator import catalog
 from watcher.simulator.faults import Fault
 from watcher.simulator.options import Json, Options, Refusal
 from watcher.simulator.state import Simulation
 
-T = TypeVar("T")
+_MESSAGES: Final = {
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "has a character that HTTP headers do not allow",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+}
+"""Plainer messages than pydantic's for its types of errors."""
 
 
 def control(simulation: Simulation, verb: str, arguments: Mapping[str, Json]) -> Json:
-    """Does a verb of `Simulation`, or one of the few below, and returns what it returned.
+    """Calls a verb and returns its result.
 
     Raises:
-        Refusal: 404 for an unknown verb or run, 400 for wrong arguments, and what the verb refuses.
+        Refusal: 404 for an unknown verb or run, 400 for wrong arguments, and what the verb itself refuses.
     """
     if verb not in VERBS:
-        raise Refusal(404, {"verb": f"must be one of {', '.join(sorted(VERBS))}"})
+        raise Refusal(404, {"verb": f"is unknown; the verbs are {', '.join(VERBS)}"})
+    described = catalog.VERBS[verb]
+    takes = ", ".join(described.names) or "no arguments"
+    wrong = dict.fromkeys(arguments.keys() - described.names, f"is not an argument; {verb} takes {takes}")
+    wrong |= {name: "is required" for name in described.required if name not in arguments}
+    if wrong:
+        raise Refusal(400, wrong)
     try:
         return VERBS[verb](simulation, **arguments)
-    except (TypeError, ValueError) as error:
-        raise Refusal(400, {"arguments": str(error)}) from None
+    except ValidationError as error:
+        raise Refusal(400, _problems(error)) from None
+    except Refusal as refusal:
+        raise Refusal(refusal.status, refusal.details or {"run_id": "is unknown"}) from None
 
 
 def describe(simulation: Simulation) -> Json:
-    """Returns everything there is to know of an app as JSON."""
+    """Returns the whole state of an app as JSON."""
     return {
         "options": asdict(simulation.options),
         "deleted": simulation.deleted,
@@ -37,8 +59,21 @@ def describe(simulation: Simulation) -> Json:
     }
 
 
+def _problems(error: ValidationError) -> dict[str, str]:
+    """Returns what is wrong with each argument; pydantic begins most of its messages with "Input should"."""
+    return {
+        str(problem["loc"][0]): _MESSAGES.get(problem["type"])
+        or problem["msg"].replace("Input should", "must", 1)
+        for problem in error.errors(include_url=False)
+    }
+
+
+def _rotate_keys(simulation: Any, keys: list[str] | None, foreign: list[str] | None = None) -> None:
+    simulation.rotate_keys(keys, foreign or ())
+
+
 def _add_fault(simulation: Simulation, **fields: Json) -> None:
-    simulation.faults.add(_checked(Fault, fields))
+    simulation.faults.add(TypeAdapter(Fault).validate_python(fields))
 
 
 def _clear_faults(simulation: Simulation) -> None:
@@ -46,31 +81,26 @@ def _clear_faults(simulation: Simulation) -> None:
 
 
 def _set_options(simulation: Simulation, **values: Json) -> None:
-    simulation.options = _checked(Options, asdict(replace(simulation.options, **values)))
-
-
-def _checked(kind: type[T], fields: Mapping[str, Json]) -> T:
-    """Builds what the types of its fields allow, and nothing of which a later call would fail."""
-    kind(**fields)  # a name that is none is an error only here
-    return TypeAdapter(kind).validate_python(fields)
+    changed = {**asdict(simulation.options), **values}
+    simulation.options = TypeAdapter(Options).validate_python(changed)
 
 
 VERBS: Final[Mapping[str, Callable[..., Json]]] = {
     "start_run": validate_call(Simulation.start_run),
     "ask": validate_call(Simulation.ask),
     "answer": validate_call(Simulation.answer),
-    "pause": Simulation.pause,
-    "cancel": Simulation.cancel,
-    "fail": Simulation.fail,
-    "complete": Simulation.complete,
-    "delete": Simulation.delete,
-    "hide": Simulation.hide,
-    "reveal": Simulation.reveal,
-    "make_stuck": Simulation.make_stuck,
+    "pause": validate_call(Simulation.pause),
+    "cancel": validate_call(Simulation.cancel),
+    "fail": validate_call(Simulation.fail),
+    "complete": validate_call(Simulation.complete),
+    "delete": validate_call(Simulation.delete),
+    "hide": validate_call(Simulation.hide),
+    "reveal": validate_call(Simulation.reveal),
+    "make_stuck": validate_call(Simulation.make_stuck),
     "override": validate_call(Simulation.override),
     "inject": Simulation.inject,
     "shift_next_page": validate_call(Simulation.shift_next_page),
-    "keys": validate_call(Simulation.rotate_keys),
+    "keys": validate_call(_rotate_keys),
     "delete_app": Simulation.delete_app,
     "restore_app": Simulation.restore_app,
     "reset": Simulation.reset,
@@ -78,4 +108,4 @@ VERBS: Final[Mapping[str, Callable[..., Json]]] = {
     "clear_faults": _clear_faults,
     "options": _set_options,
 }
-"""What can be posted to `/_control/{verb}`; the body holds the arguments, and `app` if not the default."""
+"""The verbs as functions of an app; their arguments are described in `catalog`."""

@@ -1,4 +1,4 @@
-"""How each kind of fault is done to a real connection."""
+"""How the simulator responds with each kind of fault, on a real connection."""
 
 import asyncio
 import gzip
@@ -15,63 +15,63 @@ from aiohttp import web
 from watcher.simulator.faults import Fault, FaultKind
 from watcher.simulator.options import Json, error_body
 
-RightAnswer = Callable[[], Awaitable[web.Response]]
+NormalResponse = Callable[[], Awaitable[web.Response]]
 _CHUNK: Final = 64 * 1024
 _PAGE: Final = "<!DOCTYPE html><html><head><title>{0}</title></head><body><h1>{0}</h1></body></html>\n"
 
 
 def json_response(body: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Returns a JSON answer; its text is plain ASCII, so that any string survives."""
+    """Returns a JSON response in ASCII, which can carry any string, lone surrogates too."""
     return web.Response(
         body=json.dumps(body).encode(), status=status, headers=headers, content_type="application/json"
     )
 
 
-async def misbehave(
-    fault: Fault, request: web.Request, right_answer: RightAnswer, now: float
+async def fault_response(
+    fault: Fault, request: web.Request, normal: NormalResponse, now: float
 ) -> web.StreamResponse:
-    """Answers a request as a fault wants it. `now` is Unix seconds."""
-    response = await _WAYS[fault.kind](fault, request, right_answer)
+    """Responds to a request with a fault; `normal` makes the normal response, `now` is Unix seconds."""
+    response = await _RESPONSES[fault.kind](fault, request, normal)
     if not response.prepared:
         response.headers.update({**fault.headers, **_retry_after(fault, now)})
     return response
 
 
-async def _status(fault: Fault, _request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _status(fault: Fault, _request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     status = fault.status or 500
     if isinstance(fault.body, str):
         return _html_response(fault.body, status)
     return json_response(error_body(status) if fault.body is None else fault.body, status)
 
 
-async def _shape(fault: Fault, _request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _shape(fault: Fault, _request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     return json_response(fault.body, fault.status or 200)
 
 
-async def _html(fault: Fault, _request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _html(fault: Fault, _request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     status = fault.status or 502
     return _html_response(_PAGE.format(f"{status} from a gateway"), status)
 
 
-async def _redirect(fault: Fault, _request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _redirect(fault: Fault, _request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     return web.Response(status=fault.status or 302, headers={"Location": fault.location})
 
 
-async def _echo_secret(fault: Fault, request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _echo_secret(fault: Fault, request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     status = fault.status or 401
     message = f"{request.headers.get('Authorization')} is not a valid key"
     return json_response(error_body(status, message=message), status)
 
 
-async def _delay(fault: Fault, _request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
+async def _delay(fault: Fault, _request: web.Request, normal: NormalResponse) -> web.StreamResponse:
     await asyncio.sleep(fault.seconds)
-    return await right_answer()
+    return await normal()
 
 
-async def _drip(fault: Fault, request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
-    right = await right_answer()
-    body = _body(right)
-    response = web.StreamResponse(status=right.status, headers={"Content-Type": "application/json"})
+async def _drip(fault: Fault, request: web.Request, normal: NormalResponse) -> web.StreamResponse:
+    whole = await normal()
+    body = _body(whole)
+    response = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
     response.content_length = len(body)
     with suppress(ConnectionError):
         await response.prepare(request)
@@ -81,18 +81,18 @@ async def _drip(fault: Fault, request: web.Request, right_answer: RightAnswer) -
     return response
 
 
-async def _reset(_fault: Fault, request: web.Request, _right_answer: RightAnswer) -> web.StreamResponse:
+async def _reset(_fault: Fault, request: web.Request, _normal: NormalResponse) -> web.StreamResponse:
     transport = request.transport
     if transport is not None:
-        # Closing with a linger of zero seconds sends RST instead of FIN.
+        # With a linger of zero seconds, closing sends RST instead of FIN.
         plain_socket = transport.get_extra_info("socket")
         plain_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
     return web.Response()
 
 
-async def _cut(_fault: Fault, request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
-    body = _body(await right_answer())
+async def _cut(_fault: Fault, request: web.Request, normal: NormalResponse) -> web.StreamResponse:
+    body = _body(await normal())
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.content_length = len(body)
     with suppress(ConnectionError):
@@ -103,30 +103,30 @@ async def _cut(_fault: Fault, request: web.Request, right_answer: RightAnswer) -
     return response
 
 
-async def _truncated(_fault: Fault, _request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
-    right = await right_answer()
-    body = _body(right)
-    return web.Response(body=body[: len(body) // 2], status=right.status, content_type="application/json")
+async def _truncated(_fault: Fault, _request: web.Request, normal: NormalResponse) -> web.StreamResponse:
+    whole = await normal()
+    body = _body(whole)
+    return web.Response(body=body[: len(body) // 2], status=whole.status, content_type="application/json")
 
 
-async def _oversize(fault: Fault, request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
-    right = await right_answer()
-    response = web.StreamResponse(status=right.status, headers={"Content-Type": "application/json"})
+async def _oversize(fault: Fault, request: web.Request, normal: NormalResponse) -> web.StreamResponse:
+    whole = await normal()
+    response = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
     with suppress(ConnectionError):
         await response.prepare(request)
-        await response.write(_body(right)[:-1] + b', "padding": "')
+        await response.write(_body(whole)[:-1] + b', "padding": "')
         for begin in range(0, fault.size, _CHUNK):
             await response.write(b"x" * min(_CHUNK, fault.size - begin))
         await response.write(b'"}')
     return response
 
 
-async def _gzip(fault: Fault, _request: web.Request, right_answer: RightAnswer) -> web.StreamResponse:
-    right = await right_answer()
-    packed = gzip.compress(_body(right) + b" " * fault.size)
+async def _gzip(fault: Fault, _request: web.Request, normal: NormalResponse) -> web.StreamResponse:
+    whole = await normal()
+    packed = gzip.compress(_body(whole) + b" " * fault.size)
     return web.Response(
         body=packed,
-        status=right.status,
+        status=whole.status,
         headers={"Content-Encoding": "gzip"},
         content_type="application/json",
     )
@@ -149,8 +149,8 @@ def _body(response: web.Response) -> bytes:
     return response.body
 
 
-_WAYS: Final[
-    Mapping[FaultKind, Callable[[Fault, web.Request, RightAnswer], Awaitable[web.StreamResponse]]]
+_RESPONSES: Final[
+    Mapping[FaultKind, Callable[[Fault, web.Request, NormalResponse], Awaitable[web.StreamResponse]]]
 ] = {
     "status": _status,
     "shape": _shape,

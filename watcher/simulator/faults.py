@@ -1,4 +1,4 @@
-"""Faults that the simulated API shows on demand: which call is hit, how often, and by what."""
+"""Faults that the simulated API shows on demand: which call is hit, how often, and how it fails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,10 +9,7 @@ from pydantic import Field
 from watcher.simulator.options import Json
 
 Call = Literal["list", "get", "input", "cancel", "other"]
-_Status = Annotated[int, Field(ge=200, le=599)]
-_Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
-_Header = Annotated[str, Field(pattern=r"^[ -~]*$")]
-_Seconds = Annotated[float, Field(ge=0, le=10**9)]
+CallFilter = Literal["all", "list", "get", "input", "cancel", "other"]
 FaultKind = Literal[
     "status",
     "shape",
@@ -27,25 +24,29 @@ FaultKind = Literal[
     "oversize",
     "gzip",
 ]
+_Status = Annotated[int, Field(ge=200, le=599)]
+_Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+_Header = Annotated[str, Field(pattern=r"^[ -~]*$")]
+_Seconds = Annotated[float, Field(ge=0, le=10**9)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that goes wrong; of several that match a call the oldest one acts.
+    """One fault; of several that match a call the oldest one acts.
 
-    - `status`: answers `status` (500) with `headers` and `body`, a JSON value or a text sent as HTML;
+    - `status`: responds with `status` (500), `headers` and `body`, a JSON value or a text sent as HTML;
       without a body the error envelope of that status.
-    - `shape`: answers 200 with the JSON `body`, however wrong.
-    - `html`: answers `status` (502) with an HTML page, as a proxy does.
-    - `redirect`: answers `status` (302) to `location`.
-    - `echo_secret`: answers `status` (401) with the caller's Authorization header in the error's message.
-    - `delay`: answers rightly, `seconds` later; `drip`: one byte every `seconds`.
-    - `reset`: resets the connection instead of answering; `cut`: closes it in the middle of the body.
-    - `truncated`: answers 200 with the first half of the JSON, as if that were all.
-    - `oversize`: answers rightly but for `size` bytes of further content; `gzip`: compressed though nobody
-      asked for that, and then `size` bytes longer once inflated.
+    - `shape`: responds 200 with the JSON `body`, however wrong.
+    - `html`: responds with `status` (502) and an HTML page, as a proxy does.
+    - `redirect`: responds with `status` (302) and `location`.
+    - `echo_secret`: responds with `status` (401) and an error that quotes the caller's Authorization header.
+    - `delay`: responds normally after `seconds`; `drip`: sends a byte of the normal response every `seconds`.
+    - `reset`: resets the connection instead of responding; `cut`: closes it in the middle of the body.
+    - `truncated`: responds 200 with the first half of the JSON, as if that were the whole.
+    - `oversize`: adds `size` bytes of content to the normal response; `gzip`: compresses it although the
+      caller did not ask for that, with `size` more bytes once it is decompressed.
 
-    `match` says which calls are hit, `page` or `run_id` narrow that to one page or run. `times` None means
+    `match` says which calls are hit; `page` or `run_id` narrow that to one page or run. `times` None means
     until cleared. `retry_after` adds that header, in seconds or as the date so many seconds ahead.
 
     Raises:
@@ -53,7 +54,7 @@ class Fault:
     """
 
     kind: FaultKind
-    match: Literal["all"] | Call = "all"
+    match: CallFilter = "all"
     times: int | None = 1
     page: int | None = None
     run_id: str | None = None
@@ -69,14 +70,14 @@ class Fault:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("kind", self.kind, get_args(FaultKind)),
-            ("match", self.match, ("all", *get_args(Call))),
+            ("match", self.match, get_args(CallFilter)),
             ("retry_after_form", self.retry_after_form, ("seconds", "date")),
         ):
             if value not in allowed:
                 raise ValueError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
 
     def hits(self, call: Call, page: str, run_id: str | None) -> bool:
-        """Tells whether this fault is meant for a call; `page` is the parameter as it was sent."""
+        """Returns whether this fault applies to a call; `page` is the parameter as it was sent."""
         return (
             self.match in ("all", call)
             and (self.page is None or (call == "list" and str(self.page) == page))
@@ -85,7 +86,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are due in one simulated app."""
+    """The faults of one simulated app that are still to come, oldest first."""
 
     def __init__(self) -> None:
         self._due: list[Fault] = []
@@ -95,15 +96,15 @@ class Faults:
         self._due.append(fault)
 
     def clear(self) -> None:
-        """Ends all trouble."""
+        """Removes all faults."""
         self._due.clear()
 
     def remove(self, fault: Fault) -> None:
-        """Ends one fault; one that is used up or cleared already is no error."""
+        """Removes one fault; if it is used up or cleared already, nothing happens."""
         self._due = [other for other in self._due if other is not fault]
 
     def take(self, call: Call, page: str, run_id: str | None) -> Fault | None:
-        """Returns the fault that hits a call, one time fewer of it left, or None."""
+        """Returns the fault that hits a call, and uses up one of its `times`; None if none does."""
         for index, fault in enumerate(self._due):
             if not fault.hits(call, page, run_id):
                 continue

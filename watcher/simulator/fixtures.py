@@ -1,4 +1,4 @@
-"""What a scenario plays on, and the questions that the scenarios share."""
+"""What a scenario acts on, and the runs and questions that scenarios share."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,8 +12,8 @@ _SESSION: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """The simulated apps by name, and the passing of time; `speed` 2 plays twice as fast."""
+class Context:
+    """The simulated apps by name, and the pace: with `speed` 2 the script runs twice as fast."""
 
     apps: Mapping[str, Simulation]
     sleep: Callable[[float], Awaitable[None]]
@@ -21,16 +21,16 @@ class Stage:
 
     @property
     def app(self) -> Simulation:
-        """The first app, on which the scenarios play."""
+        """The first app, which the scenarios act on."""
         return next(iter(self.apps.values()))
 
     async def wait(self, seconds: float) -> None:
-        """Lets so many seconds of the script pass."""
+        """Waits for so many seconds of the script."""
         await self.sleep(seconds / self.speed)
 
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
-        """Refuses every key inside the block."""
+        """Refuses every access key inside the block."""
         fault = Fault(kind="status", status=401, times=None)
         self.app.faults.add(fault)
         try:
@@ -67,7 +67,7 @@ def ask_refund(app: Simulation, run_id: str, amount: int = 620, order: str = "A-
 
 
 def ask_goodwill(app: Simulation, run_id: str) -> str:
-    """Asks by the same node as `ask_refund`, hence with the same id where ids are stable, something else."""
+    """Asks something else in the same node as `ask_refund`, so with the same id where ids are stable."""
     return app.ask(
         run_id,
         "issue_refund",
@@ -78,7 +78,7 @@ def ask_goodwill(app: Simulation, run_id: str) -> str:
 
 
 def ask_clause(app: Simulation) -> tuple[str, str]:
-    """Starts a contract review with a question in words; returns the ids of run and request."""
+    """Starts a contract review that asks for feedback; returns the ids of run and request."""
     run_id = app.start_run({"document": "Hosting agreement, draft 4"}, user_id="legal-intake")
     request_id = app.ask(
         run_id,
@@ -110,7 +110,7 @@ def ask_release(app: Simulation) -> tuple[str, tuple[str, str]]:
 
 
 def ask_access(app: Simulation) -> tuple[str, str]:
-    """Starts an access request that wants an approval; returns the ids of run and request."""
+    """Starts an access request that needs an approval; returns the ids of run and request."""
     run_id = app.start_run({"ticket_subject": "Read access to the data warehouse"}, user_id="it-desk")
     request_id = app.ask(
         run_id,
@@ -123,7 +123,7 @@ def ask_access(app: Simulation) -> tuple[str, str]:
 
 
 def waiting_runs(app: Simulation, total: int) -> list[tuple[str, str]]:
-    """Starts so many runs that wait, each with a question of its own; returns ids of runs and requests."""
+    """Starts so many waiting runs, each with its own question; returns the ids of runs and requests."""
     return [_numbered_ask(app, number) for number in range(1, total + 1)]
 
 

@@ -1,4 +1,4 @@
-"""Knobs for what the Runs API's documentation leaves open, and how the simulator refuses a call."""
+"""Options for what the Runs API's documentation leaves open, and how the simulator refuses a call."""
 
 from dataclasses import dataclass, fields
 from http import HTTPStatus
@@ -7,35 +7,35 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 Json = Any
-"""What a JSON document can hold."""
+"""Anything that a JSON document can hold."""
 
 _STATUSES = frozenset(HTTPStatus)
 Blank = Literal["absent", "null", "empty"]
 TimeFormat = Literal["seconds", "milliseconds", "microseconds", "nanoseconds", "offset"]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Moment = Annotated[float, Field(ge=0, le=253402300799)]
-"""Unix time up to the year 9999: later ones cannot be written."""
+"""Unix time up to the year 9999: later times cannot be written as RFC 3339."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """One choice per behaviour that is not documented, each with the likeliest as its default.
+    """One option per undocumented behaviour, with the likeliest behaviour as its default.
 
     All are assumed except `over_limit` with its limit of 500 and `request_ids`, which the vendor's public
-    notes and command-line client suggest. The names that explain themselves little:
+    notes and command-line client suggest. Those whose names do not explain them:
 
-    - `wrong_params`: a bad number, status, sort field or session id is refused, ignored, or finds nothing.
+    - `wrong_params`: a wrong number, status, sort field or session id is refused, ignored, or finds nothing.
     - `past_the_end`: a page after the last one is empty or a 404.
     - `awaiting_matches_base`: `status=started` and `status=paused` also find runs shown as awaiting input.
-    - `list_requests`: what list items hold as `input_requests`.
-    - `hidden_requests`, `no_params`: what stands for `input_requests` in a run whose question is hidden, and
-      for `params` and `editable_params` in a request that has none.
+    - `list_requests`: the `input_requests` of list items.
+    - `hidden_requests`, `no_params`: the `input_requests` of a run whose question is hidden, and the `params`
+      and `editable_params` of a request without parameters.
     - `time_format`: the fraction digits of times; `offset` writes `+00:00` instead of `Z`.
-    - `request_ids`: `stable` gives every question of one node of one run the same id.
-    - `swallow_second_ask`: a question whose id was answered before never shows; the run ends up paused.
-    - `input_window`: seconds a run waits in memory before `after_window` happens; None waits forever.
-    - `seen_once_more`: an answered request shows once more, in one list and in one reading of the run.
-    - `approval_body`: `lenient` knows the decision by several names, `strict` wants `is_approved` or text.
+    - `request_ids`: `stable` gives every request of one node of one run the same id.
+    - `swallow_second_ask`: a request whose id was answered before is never shown; the run ends up paused.
+    - `input_window`: seconds for which a run waits in memory before `after_window` happens; None is forever.
+    - `seen_once_more`: an answered request is shown once more, in one list and in one reading of the run.
+    - `approval_body`: `lenient` accepts the decision by several names, `strict` needs `is_approved` or text.
 
     Raises:
         ValueError: a value is not one of the choices.
@@ -74,8 +74,8 @@ class Options:
 class Refusal(Exception):
     """A call that the simulated API refuses with an HTTP status and its error envelope.
 
-    The snake_case code and the message follow from the status, as in the documented samples
-    (`bad_request`, `unauthorized`, `not_found`); `forbidden` and the rest are assumed to follow suit.
+    Code and message follow from the status, as in the documented samples (`bad_request`, `unauthorized`,
+    `not_found`); the others, such as `forbidden`, are assumed to be formed the same way.
     """
 
     def __init__(self, status: int, details: dict[str, str] | None = None) -> None:
@@ -85,7 +85,7 @@ class Refusal(Exception):
 
 
 def error_body(status: int, details: Json = None, *, message: str | None = None) -> dict[str, Json]:
-    """Returns the API's error envelope for an HTTP status; without details the field is left out."""
+    """Returns the API's error envelope for an HTTP status; without details that field is absent."""
     phrase = HTTPStatus(status).phrase if status in _STATUSES else f"Status {status}"
     error: dict[str, Json] = {"code": phrase.lower().replace(" ", "_"), "message": message or phrase}
     if details is not None:

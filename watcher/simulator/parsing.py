@@ -1,4 +1,4 @@
-"""What callers send: the list's query parameters and the body of an input."""
+"""Reads what callers send: the query parameters of a list, and the body of an input."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from watcher.simulator.options import Json, Options, Refusal
 from watcher.simulator.runs import STATUSES
 
 SORT_FIELDS: Final = frozenset({"started_at", "ended_at", "status"})
-"""Assumed: the documentation names no sort field but `started_at`, in a sample."""
+"""Assumed: the documentation names only `started_at`, in a sample."""
 _NUMBER: Final = re.compile(r"[0-9]{1,1000}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _DEEPEST: Final = 300
-"""Levels that can be copied and written again wherever they are put."""
+"""Levels of nesting that can still be copied and serialized inside a response."""
 _DECISIONS: Final = ("is_approved", "approved", "approve", "decision", "confirmed")
 
 
@@ -22,7 +22,7 @@ _DECISIONS: Final = ("is_approved", "approved", "approve", "decision", "confirme
 class ListQuery:
     """The parameters of `GET /v1/runs`. `sort` holds pairs of a field and whether it descends.
 
-    `nothing` is set where a wrong parameter is to find nothing.
+    `nothing` is set where a wrong parameter should find no run.
     """
 
     statuses: frozenset[str] = frozenset()
@@ -46,10 +46,10 @@ class InputBody:
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], options: Options) -> ListQuery:
-    """Reads the parameters of `GET /v1/runs`; of a repeated single-valued one the first counts (assumed).
+    """Reads the parameters of `GET /v1/runs`; of a repeated parameter the first one counts (assumed).
 
     Raises:
-        Refusal: 400 where a parameter is wrong and the options say to refuse it.
+        Refusal: 400 for a wrong parameter, if the options say so.
     """
     given: dict[str, list[str]] = {}
     for name, value in pairs:
@@ -87,8 +87,7 @@ def parse_json(content_type: str, text: str) -> Json:
     """Reads a JSON body.
 
     Raises:
-        Refusal: 400 for no body, for what is no JSON and for what is nested too deeply, 415 for another
-            content type.
+        Refusal: 400 for an empty body, invalid JSON or too deep nesting, 415 for another content type.
     """
     if not text:
         raise Refusal(400, {"body": "cannot be blank"})
@@ -104,10 +103,10 @@ def parse_json(content_type: str, text: str) -> Json:
 
 
 def parse_input(body: Json, options: Options) -> InputBody:
-    """Reads an input's body; the shape for approvals is assumed, that for feedback is documented.
+    """Reads an input's body; the shape for approvals is assumed, the one for feedback is documented.
 
     Raises:
-        Refusal: 400 where a field is missing or of the wrong type.
+        Refusal: 400 for a field that is missing or of the wrong type.
     """
     if not isinstance(body, dict):
         raise Refusal(400, {"body": "must be an object"})

@@ -1,4 +1,4 @@
-"""What the simulator was asked, for tests to look at and to wait for."""
+"""The log of requests to the simulated API, for tests to read and to wait for."""
 
 import asyncio
 from collections import Counter
@@ -12,11 +12,11 @@ _KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """One request to the API, counted from 1.
+class LoggedRequest:
+    """One request to the API; `number` counts from 1.
 
-    `at` is Unix seconds, `monotonic` the seconds of the event loop's clock. Names of headers are lower case.
-    `status` is None while the request is being served, and for good where the connection was broken off.
+    `at` is Unix seconds, `monotonic` the event loop's clock. Header names are lower case. `status` is
+    None until the response was sent, and stays None if the connection broke before.
     """
 
     number: int
@@ -32,45 +32,45 @@ class Served:
     finished: bool = False
 
 
-class Record:
-    """The last 10,000 requests, and how many of each kind were finished since the start."""
+class RequestLog:
+    """The last 10,000 requests, and the number of finished ones of each kind since the start."""
 
     def __init__(self) -> None:
-        self._served: dict[int, Served] = {}
+        self._logged: dict[int, LoggedRequest] = {}
         self._finished: Counter[tuple[str, Call]] = Counter()
         self._count = 0
         self._changed = asyncio.Event()
 
     @property
-    def requests(self) -> tuple[Served, ...]:
-        """The requests that are still kept, oldest first."""
-        return tuple(self._served.values())
+    def requests(self) -> tuple[LoggedRequest, ...]:
+        """The last 10,000 requests, oldest first."""
+        return tuple(self._logged.values())
 
     def finished(self, app: str, call: Call) -> int:
-        """Returns how many calls of a kind have been answered, forgotten ones included."""
+        """Returns how many calls of a kind have finished since the start."""
         return self._finished[app, call]
 
-    def begin(self, served: Served) -> int:
-        """Adds a request that has just come in, and returns the number that it was given."""
+    def begin(self, logged: LoggedRequest) -> int:
+        """Adds a request that has just arrived, and returns its number."""
         self._count += 1
-        self._served[self._count] = replace(served, number=self._count)
-        if len(self._served) > _KEPT:
-            del self._served[next(iter(self._served))]
+        self._logged[self._count] = replace(logged, number=self._count)
+        if len(self._logged) > _KEPT:
+            del self._logged[next(iter(self._logged))]
         self._wake()
         return self._count
 
     def finish(self, number: int, app: str, call: Call, status: int | None) -> None:
-        """Notes how a request ended; None where no whole answer was sent."""
-        if number in self._served:
-            self._served[number] = replace(self._served[number], status=status, finished=True)
+        """Records the status of a finished request; None if no complete response was sent."""
+        if number in self._logged:
+            self._logged[number] = replace(self._logged[number], status=status, finished=True)
         self._finished[app, call] += 1
         self._wake()
 
     async def wait_for(self, condition: Callable[[], bool], within: float) -> None:
-        """Returns as soon as a condition holds, looked at after every request that begins or ends.
+        """Returns as soon as a condition holds; it is evaluated whenever a request begins or finishes.
 
         Raises:
-            TimeoutError: it did not hold within so many seconds.
+            TimeoutError: the condition did not hold within so many seconds.
         """
         async with asyncio.timeout(within):
             while not condition():

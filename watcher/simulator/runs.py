@@ -1,7 +1,8 @@
-"""The simulated runs and requests, and how they look as JSON."""
+"""The simulated runs and requests, and their JSON."""
 
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -12,14 +13,15 @@ View = Literal["list", "get"]
 
 AWAITING: Final = "awaiting_input"
 OPEN: Final = frozenset({"started", "paused"})
-"""The only base statuses in which a run takes input or is shown as awaiting it."""
+"""The base statuses in which a run accepts input or is shown as awaiting it."""
 TERMINAL: Final = frozenset({"completed", "failed", "canceled"})
+_REQUEST_IDS: Final = uuid.UUID("6f1a2a52-6a0b-4d5e-9a3b-0c9f5a1d7e42")
 STATUSES: Final = frozenset({"created", AWAITING}) | OPEN | TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One question of one node of a run. `extra` holds further fields of its JSON."""
+    """A request: one question that a node of a run asks. `extra` holds further fields of its JSON."""
 
     id: str
     node: str
@@ -33,7 +35,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What somebody sent as input to a run. `is_approved` is None where only text was given."""
+    """The input that a caller sent to a run. `is_approved` is None where only text was given."""
 
     run_id: str
     request_id: str
@@ -48,9 +50,9 @@ class Answer:
 class SimulatedRun:
     """One execution of the simulated app.
 
-    `base` is the status underneath the synthetic awaiting_input. `number` counts runs in the order in which
-    they were started. `answered` holds the ids of answered requests, `swallowed_at` when a question was
-    swallowed, `override` fields that replace those of the run's JSON, however wrong.
+    `base` is the status beneath the synthetic `awaiting_input`. `number` counts the runs by their
+    starts. `answered` holds the ids of answered requests, `swallowed_at` the time at which a request was
+    dropped, `override` fields that replace those of the run's JSON, however wrong.
     """
 
     id: str
@@ -70,13 +72,32 @@ class SimulatedRun:
     override: Mapping[str, Json] = field(default_factory=dict)
 
 
+def ended(run: SimulatedRun, base: Base, at: float, output: Json = None) -> SimulatedRun:
+    """Returns the run with a terminal status; one that is finished already stays as it is."""
+    if run.base in TERMINAL:
+        return run
+    return replace(run, base=base, ended_at=at, output=output, pending=(), hidden=False)
+
+
+def request_id(run_id: str, node: str, asked: int | None = None) -> str:
+    """Returns a hash of run and node, as the vendor's notes say, or (assumed) of the count of asks too."""
+    name = f"{run_id}:{node}" if asked is None else f"{run_id}:{node}:{asked}"
+    return str(uuid.uuid5(_REQUEST_IDS, name))
+
+
+def is_overdue(run: SimulatedRun, limit: float) -> bool:
+    """Returns whether a run has waited in memory since `limit` or earlier, dropped requests included."""
+    since = min((ask.asked_at for ask in run.pending), default=run.swallowed_at)
+    return run.base == "started" and not run.stuck and since is not None and since <= limit
+
+
 def shown_status(run: SimulatedRun, asks: tuple[Ask, ...]) -> str:
-    """Returns the status that a reader sees: awaiting_input over an open run that has unresolved asks."""
+    """Returns the status that a reader sees: `awaiting_input` for an open run with unresolved requests."""
     return AWAITING if run.base in OPEN and (asks or run.hidden) else run.base
 
 
 def render(run: SimulatedRun, asks: tuple[Ask, ...], options: Options, view: View) -> dict[str, Json]:
-    """Returns a run's JSON as `GET /v1/runs` or `GET /v1/runs/{id}` show it."""
+    """Returns a run's JSON as in `GET /v1/runs` or `GET /v1/runs/{id}`."""
     optional = {"user_id": run.user_id, "session_id": run.session_id, "input": run.input}
     item: dict[str, Json] = {
         "id": run.id,

@@ -1,16 +1,14 @@
-"""Scripts that play on the simulator, by name. Times are seconds of the script at speed 1."""
+"""The scenarios: scripts that act on a simulated app. Times are seconds at speed 1."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from watcher.simulator.catalog import DESCRIPTIONS
 from watcher.simulator.fixtures import (
-    Stage,
+    Context,
     ask_access,
     ask_clause,
     ask_goodwill,
@@ -23,20 +21,12 @@ from watcher.simulator.options import Json, Refusal
 from watcher.simulator.state import Simulation
 
 _PAUSE: Final = 10.0
-"""Between the acts of a scenario: long enough to be seen by a poll in between."""
+"""Between the steps of a scenario: long enough for a poll in between."""
 _PAGE: Final = 100
-"""The page size for which the `pages_…` scenarios are made; that of the watcher by default."""
+"""The page size that the `pages_…` scenarios are made for: the watcher's default."""
 _BUSY: Final = 5
 _ENDED_KEPT: Final = 500
 _DEPTH: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A script and one line that says what it shows."""
-
-    description: str
-    script: Callable[[Stage], Awaitable[None]]
 
 
 async def play(
@@ -52,138 +42,138 @@ async def play(
         KeyError: there is no scenario of that name.
     """
     apps = {"default": simulations} if isinstance(simulations, Simulation) else simulations
-    await SCENARIOS[name].script(Stage(apps=apps, sleep=sleep, speed=speed))
+    await SCENARIOS[name](Context(apps=apps, sleep=sleep, speed=speed))
 
 
-async def _demo(stage: Stage) -> None:
-    app = stage.app
+async def _demo(context: Context) -> None:
+    app = context.app
     refund = refund_run(app)
     ask_refund(app, refund)
-    await stage.wait(0.5)
+    await context.wait(0.5)
     clause, clause_request = ask_clause(app)
-    await stage.wait(4.5)
+    await context.wait(4.5)
     ask_goodwill(app, refund)
     access, _ = ask_access(app)
-    await stage.wait(3)
+    await context.wait(3)
     _answer(app, clause, clause_request, "Accept 12 months, they are a reference customer.")
     app.complete(clause, {"decision": "accepted 12 months"})
-    await stage.wait(3)
+    await context.wait(3)
     release, (deploy, migrate) = ask_release(app)
-    await stage.wait(3)
+    await context.wait(3)
     app.cancel(access)
-    await stage.wait(2)
-    async with stage.outage():
-        await stage.wait(4)
-    await stage.wait(1)
+    await context.wait(2)
+    async with context.outage():
+        await context.wait(4)
+    await context.wait(1)
     late = refund_run(app, "A-20533")
     ask_refund(app, late, 780, "A-20533")
-    await stage.wait(2)
+    await context.wait(2)
     _answer(app, release, migrate, is_approved=True)
     _answer(app, release, deploy, is_approved=True)
     app.complete(release, {"deployed": "2.14.0"})
-    await stage.wait(2)
-    await _churn(stage, gap=8.0, waiting=2)
+    await context.wait(2)
+    await _churn(context, gap=8.0, waiting=2)
 
 
-async def _quiet(stage: Stage) -> None:
-    finished = refund_run(stage.app)
-    stage.app.complete(finished, {"category": "billing", "priority": "high"})
-    refund_run(stage.app, "A-20418")
+async def _quiet(context: Context) -> None:
+    finished = refund_run(context.app)
+    context.app.complete(finished, {"category": "billing", "priority": "high"})
+    refund_run(context.app, "A-20418")
 
 
-async def _approval(stage: Stage) -> None:
-    ask_refund(stage.app, refund_run(stage.app))
+async def _approval(context: Context) -> None:
+    ask_refund(context.app, refund_run(context.app))
 
 
-async def _feedback(stage: Stage) -> None:
-    ask_clause(stage.app)
+async def _feedback(context: Context) -> None:
+    ask_clause(context.app)
 
 
-async def _two_at_once(stage: Stage) -> None:
-    ask_release(stage.app)
+async def _two_at_once(context: Context) -> None:
+    ask_release(context.app)
 
 
-async def _asked_again(stage: Stage) -> None:
-    run_id = refund_run(stage.app)
-    ask_refund(stage.app, run_id)
-    await stage.wait(_PAUSE)
-    ask_goodwill(stage.app, run_id)
+async def _asked_again(context: Context) -> None:
+    run_id = refund_run(context.app)
+    ask_refund(context.app, run_id)
+    await context.wait(_PAUSE)
+    ask_goodwill(context.app, run_id)
 
 
-async def _rejected_asked_again(stage: Stage) -> None:
-    run_id = refund_run(stage.app)
-    request_id = ask_refund(stage.app, run_id)
-    await stage.wait(_PAUSE)
-    _answer(stage.app, run_id, request_id, "Too much, half is enough.", is_approved=False)
-    ask_refund(stage.app, run_id, 310)
+async def _rejected_asked_again(context: Context) -> None:
+    run_id = refund_run(context.app)
+    request_id = ask_refund(context.app, run_id)
+    await context.wait(_PAUSE)
+    _answer(context.app, run_id, request_id, "Too much, half is enough.", is_approved=False)
+    ask_refund(context.app, run_id, 310)
 
 
-async def _completed(stage: Stage) -> None:
-    run_id, request_id = ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    _answer(stage.app, run_id, request_id, is_approved=True)
-    await stage.wait(_PAUSE)
-    stage.app.complete(run_id, {"granted": True})
+async def _completed(context: Context) -> None:
+    run_id, request_id = ask_access(context.app)
+    await context.wait(_PAUSE)
+    _answer(context.app, run_id, request_id, is_approved=True)
+    await context.wait(_PAUSE)
+    context.app.complete(run_id, {"granted": True})
 
 
-async def _canceled(stage: Stage) -> None:
-    run_id, _ = ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    stage.app.cancel(run_id)
+async def _canceled(context: Context) -> None:
+    run_id, _ = ask_access(context.app)
+    await context.wait(_PAUSE)
+    context.app.cancel(run_id)
 
 
-async def _failed(stage: Stage) -> None:
-    run_id, _ = ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    stage.app.fail(run_id)
+async def _failed(context: Context) -> None:
+    run_id, _ = ask_access(context.app)
+    await context.wait(_PAUSE)
+    context.app.fail(run_id)
 
 
-async def _expired(stage: Stage) -> None:
-    parked, _ = ask_clause(stage.app)
-    lost, _ = ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    stage.app.pause(parked)
-    stage.app.fail(lost)
+async def _expired(context: Context) -> None:
+    parked, _ = ask_clause(context.app)
+    lost, _ = ask_access(context.app)
+    await context.wait(_PAUSE)
+    context.app.pause(parked)
+    context.app.fail(lost)
 
 
-async def _hidden(stage: Stage) -> None:
-    run_id, _ = ask_clause(stage.app)
-    stage.app.hide(run_id)
+async def _hidden(context: Context) -> None:
+    run_id, _ = ask_clause(context.app)
+    context.app.hide(run_id)
 
 
-async def _backlog(stage: Stage) -> None:
-    waiting_runs(stage.app, 30)
+async def _backlog(context: Context) -> None:
+    waiting_runs(context.app, 30)
 
 
-async def _outage(stage: Stage) -> None:
-    ask_refund(stage.app, refund_run(stage.app))
-    await stage.wait(_PAUSE)
-    async with stage.outage():
-        await stage.wait(6 * _PAUSE)
-    ask_access(stage.app)
+async def _outage(context: Context) -> None:
+    ask_refund(context.app, refund_run(context.app))
+    await context.wait(_PAUSE)
+    async with context.outage():
+        await context.wait(6 * _PAUSE)
+    ask_access(context.app)
 
 
-async def _gone(stage: Stage) -> None:
-    run_id, _ = ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    stage.app.delete(run_id)
+async def _gone(context: Context) -> None:
+    run_id, _ = ask_access(context.app)
+    await context.wait(_PAUSE)
+    context.app.delete(run_id)
 
 
-async def _app_gone(stage: Stage) -> None:
-    ask_access(stage.app)
-    await stage.wait(_PAUSE)
-    stage.app.delete_app()
-    await stage.wait(6 * _PAUSE)
-    stage.app.restore_app()
+async def _app_gone(context: Context) -> None:
+    ask_access(context.app)
+    await context.wait(_PAUSE)
+    context.app.delete_app()
+    await context.wait(6 * _PAUSE)
+    context.app.restore_app()
 
 
-async def _busy(stage: Stage) -> None:
-    await _churn(stage, gap=1.0, waiting=_BUSY)
+async def _busy(context: Context) -> None:
+    await _churn(context, gap=1.0, waiting=_BUSY)
 
 
-async def _churn(stage: Stage, gap: float, waiting: int) -> None:
-    """Asks something every `gap` seconds, forever, and ends the oldest so that `waiting` are left."""
-    app = stage.app
+async def _churn(context: Context, gap: float, waiting: int) -> None:
+    """Asks something every `gap` seconds, endlessly, and ends the oldest runs so that `waiting` remain."""
+    app = context.app
     waits: deque[tuple[str, str]] = deque()
     ended: deque[str] = deque()
     for number in count():
@@ -195,7 +185,7 @@ async def _churn(stage: Stage, gap: float, waiting: int) -> None:
             ended.append(waits.popleft()[0])
         if len(ended) > _ENDED_KEPT:
             app.delete(ended.popleft())
-        await stage.wait(gap)
+        await context.wait(gap)
 
 
 def _end(app: Simulation, number: int, run_id: str, request_id: str) -> None:
@@ -214,21 +204,21 @@ def _answer(
     *,
     is_approved: bool | None = None,
 ) -> None:
-    """Answers, unless somebody who tries the simulator was quicker."""
+    """Answers a request unless a user of the simulator has done so already."""
     with suppress(Refusal):
         app.answer(run_id, request_id, feedback=feedback, is_approved=is_approved)
 
 
-def _pages(total: int) -> Callable[[Stage], Awaitable[None]]:
-    async def script(stage: Stage) -> None:
-        waiting_runs(stage.app, total)
+def _pages(total: int) -> Callable[[Context], Awaitable[None]]:
+    async def script(context: Context) -> None:
+        waiting_runs(context.app, total)
 
     return script
 
 
-async def _hostile(stage: Stage) -> None:
+async def _hostile(context: Context) -> None:
     for prompt, params in _hostile_questions():
-        stage.app.ask(refund_run(stage.app), "issue_refund", prompt=prompt, params=params)
+        context.app.ask(refund_run(context.app), "issue_refund", prompt=prompt, params=params)
 
 
 def _hostile_questions() -> list[tuple[Json, Json]]:
@@ -258,7 +248,7 @@ def _hostile_questions() -> list[tuple[Json, Json]]:
     ]
 
 
-_SCRIPTS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
+SCENARIOS: Final[Mapping[str, Callable[[Context], Awaitable[None]]]] = {
     "demo": _demo,
     "quiet": _quiet,
     "approval": _approval,
@@ -283,7 +273,4 @@ _SCRIPTS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     "pages_three": _pages(2 * _PAGE + _PAGE // 2),
     "hostile": _hostile,
 }
-
-SCENARIOS: Final[dict[str, Scenario]] = {
-    name: Scenario(DESCRIPTIONS[name], script) for name, script in _SCRIPTS.items()
-}
+"""The scripts by name; `catalog` describes them."""

@@ -1,6 +1,7 @@
-"""The simulated Runs API on a socket: `/v1/…` for the default app, `/apps/{name}/v1/…` for every app."""
+"""The simulated Runs API over HTTP: `/v1/…` is the default app, `/apps/{name}/v1/…` is any app."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -10,12 +11,13 @@ from typing import Final
 
 from aiohttp import web
 
-from watcher.simulator.control import VERBS, control, describe
-from watcher.simulator.fault_responses import json_response, misbehave
+from watcher.simulator.catalog import VERBS
+from watcher.simulator.control import control, describe
+from watcher.simulator.fault_responses import fault_response, json_response
 from watcher.simulator.faults import Call, Fault
 from watcher.simulator.options import Json, Refusal, error_body
 from watcher.simulator.parsing import parse_input, parse_json, parse_query
-from watcher.simulator.request_log import Record, Served
+from watcher.simulator.request_log import LoggedRequest, RequestLog
 from watcher.simulator.state import Simulation
 
 _CALLS: Final[Mapping[tuple[str, str], Call]] = {
@@ -32,45 +34,45 @@ _LARGEST_BODY: Final = 4 * 1024 * 1024
 
 
 class SimulatorServer:
-    """A running simulator. The first of `apps` is the default one, found without a path prefix.
+    """A running simulator. The first of `apps` is the default app, which needs no path prefix.
 
-    An app that a control call names for the first time is created, a sibling of the default one.
+    A control call that names an unknown app creates it, like the default one and empty.
     """
 
     def __init__(self, apps: Mapping[str, Simulation]) -> None:
         self.apps: dict[str, Simulation] = dict(apps)
         self.default = next(iter(self.apps))
         self.url = ""
-        self._record = Record()
+        self._log = RequestLog()
 
     @property
-    def requests(self) -> tuple[Served, ...]:
+    def requests(self) -> tuple[LoggedRequest, ...]:
         """The last 10,000 requests to the API, oldest first."""
-        return self._record.requests
+        return self._log.requests
 
     def app_url(self, name: str) -> str:
         """Returns the base URL of an app."""
         return f"{self.url}/apps/{name}"
 
     def finished(self, call: Call = "list", *, app: str | None = None) -> int:
-        """Returns how many calls of a kind an app (None: the default one) has answered so far."""
-        return self._record.finished(app or self.default, call)
+        """Returns how many calls of a kind to an app (None: the default one) have finished."""
+        return self._log.finished(app or self.default, call)
 
     async def wait_for(self, condition: Callable[[], bool], *, within: float = 5.0) -> None:
-        """Returns as soon as a condition holds, looked at after every request that begins or ends.
+        """Returns as soon as a condition holds; it is evaluated whenever a request begins or finishes.
 
         Raises:
-            TimeoutError: it did not hold within so many seconds.
+            TimeoutError: the condition did not hold within so many seconds.
         """
-        await self._record.wait_for(condition, within)
+        await self._log.wait_for(condition, within)
 
     async def wait_for_calls(
         self, total: int, call: Call = "list", *, app: str | None = None, within: float = 5.0
     ) -> None:
-        """Returns as soon as an app has answered so many calls of a kind since the start.
+        """Returns as soon as so many calls of a kind to an app have finished since the start.
 
         Raises:
-            TimeoutError: it has not within so many seconds.
+            TimeoutError: they have not within so many seconds.
         """
         await self.wait_for(lambda: self.finished(call, app=app) >= total, within=within)
 
@@ -90,24 +92,24 @@ class SimulatorServer:
     async def _serve(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        async def right_answer() -> web.Response:
+        async def normal() -> web.Response:
             return await self._without_exceptions(request, handler)
 
         if request.path == _INDEX or request.path.startswith(_CONTROL):
-            return await right_answer()
+            return await normal()
         name, call = self._aim(request)
-        number = self._record.begin(_served(request, name, call))
+        number = self._log.begin(_logged(request, name, call))
         status: int | None = None
         try:
             fault = self._fault(request, name, call)
             if fault is None:
-                response: web.StreamResponse = await right_answer()
+                response: web.StreamResponse = await normal()
             else:
-                response = await misbehave(fault, request, right_answer, time.time())
+                response = await fault_response(fault, request, normal, time.time())
             status = None if request.transport is None or request.transport.is_closing() else response.status
             return response
         finally:
-            self._record.finish(number, name, call, status)
+            self._log.finish(number, name, call, status)
 
     async def _without_exceptions(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -123,7 +125,7 @@ class SimulatorServer:
             return json_response(error_body(error.status), error.status, allowed)
 
     def _envelope(self, request: web.Request, refusal: Refusal) -> Json:
-        simulation = self.apps.get(self._aim(request)[0])
+        simulation = None if request.path.startswith(_CONTROL) else self.apps.get(self._aim(request)[0])
         form = simulation.options.error_details if simulation else "object"
         if refusal.details is None or form == "absent":
             return error_body(refusal.status)
@@ -131,7 +133,7 @@ class SimulatorServer:
         return error_body(refusal.status, refusal.details if form == "object" else as_text)
 
     def _aim(self, request: web.Request) -> tuple[str, Call]:
-        """Tells which app and which call a request is meant for."""
+        """Returns the app and the call that a request addresses."""
         resource = request.match_info.route.resource
         path = resource.canonical.removeprefix(_APP_PREFIX) if resource else ""
         return request.match_info.get("app", self.default), _CALLS.get((request.method, path), "other")
@@ -157,7 +159,7 @@ class SimulatorServer:
                 return json_response(simulation.get_run(run_id))
             case "input":
                 body = parse_json(request.content_type, await _text(request))
-                simulation.send_input(run_id, parse_input(body, simulation.options))
+                simulation.answer(run_id, **asdict(parse_input(body, simulation.options)))
                 return json_response({"message": "ok"})
             case _:
                 return json_response({"message": simulation.cancel(run_id)})
@@ -180,10 +182,21 @@ class SimulatorServer:
             for run in simulation.runs
             for ask in run.pending
         ]
-        calls = [f"{method} {path}" for method, path in _CALLS]
-        reads = [f"GET {_CONTROL}/{what}" for what in ("requests", "state")]
-        steers = [f"POST {_CONTROL}/{verb}" for verb in VERBS]
-        return json_response({"api": calls, "control": [*reads, *steers], "waiting": waiting})
+        index = {
+            "help": "POST a JSON object of arguments; those in brackets are optional, as is app everywhere",
+            "waiting": waiting,
+            "api": [f"{method} {path}" for method, path in _CALLS],
+            "control": {
+                f"GET {_CONTROL}/state": "[app]: the state of an app",
+                f"GET {_CONTROL}/requests": "[app] [after]: the last requests to the API",
+                **{f"POST {_CONTROL}/{name}": str(verb) for name, verb in VERBS.items()},
+            },
+        }
+        return web.Response(
+            # A lone surrogate becomes an escape, as JSON writes it.
+            body=json.dumps(index, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n",
+            content_type="application/json",
+        )
 
     async def _show_state(self, request: web.Request) -> web.Response:
         name = request.query.get("app", self.default)
@@ -208,10 +221,10 @@ class SimulatorServer:
 async def serve(
     simulations: Simulation | Mapping[str, Simulation], host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[SimulatorServer]:
-    """Serves one app (named `default`) or several by name until the block is left; port 0 takes a free one.
+    """Serves one app (named `default`) or several by name until the block ends; port 0 picks a free port.
 
     Raises:
-        OSError: the address is taken or is not one of this machine.
+        OSError: the address is in use or not of this machine.
     """
     apps = {"default": simulations} if isinstance(simulations, Simulation) else simulations
     server = SimulatorServer(apps)
@@ -229,8 +242,8 @@ async def serve(
         await runner.cleanup()
 
 
-def _served(request: web.Request, app: str, call: Call) -> Served:
-    return Served(
+def _logged(request: web.Request, app: str, call: Call) -> LoggedRequest:
+    return LoggedRequest(
         number=0,
         app=app,
         call=call,

@@ -1,37 +1,31 @@
-"""One simulated app: its runs, their questions, and what its API says of them.
+"""One simulated app: its runs, their requests, and the responses of its API.
 
-Nothing here waits, draws random numbers or reads a clock of its own: the same calls give the same answers.
+Nothing here waits, draws random numbers or reads a clock of its own: the same calls give the same results.
 """
 
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import count, islice
 from typing import Final
 
+from watcher.simulator.access import check_key
 from watcher.simulator.faults import Faults
-from watcher.simulator.listing import Row, select
+from watcher.simulator.listing import Row, paginate, select
 from watcher.simulator.options import Count, Json, Moment, Options, Refusal
-from watcher.simulator.parsing import InputBody, ListQuery
-from watcher.simulator.runs import OPEN, TERMINAL, Answer, Ask, Base, SimulatedRun, View, render
+from watcher.simulator.parsing import ListQuery
+from watcher.simulator.runs import OPEN, Answer, Ask, Base, SimulatedRun, View, ended, is_overdue, render
+from watcher.simulator.runs import request_id as request_id_of
 
-_PERSONAL_TOKENS: Final = ("dyn_pat_", "uak_")
-_REQUEST_IDS: Final = uuid.UUID("6f1a2a52-6a0b-4d5e-9a3b-0c9f5a1d7e42")
 _ANSWERS_KEPT: Final = 1000
 
 
-def numbered_ids() -> Callable[[], uuid.UUID]:
-    """Returns a source of run ids that count up from 1, for tests that want the same ids every time."""
-    numbers = count(1)
-    return lambda: uuid.UUID(int=next(numbers))
-
-
 class Simulation:
-    """One simulated app.
+    """One simulated app; most of its methods are control verbs (see `catalog.VERBS`).
 
-    `clock` gives Unix seconds, `ids` gives run ids. `keys` are the access keys that are accepted; None makes
-    the app public. Verbs that name an unknown run raise `Refusal` with 404.
+    `clock` returns Unix seconds, `ids` returns run ids. `keys` are the accepted access keys; None makes the
+    app public. A method that is given an unknown run raises `Refusal` with 404.
     """
 
     def __init__(
@@ -49,7 +43,7 @@ class Simulation:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets every run and fault and returns to the options and keys of the beginning."""
+        """Forgets every run and fault, and returns to the first options and keys."""
         self.options = self._first_options
         self.keys = self._first_keys
         self.foreign_keys: frozenset[str] = frozenset()
@@ -60,7 +54,7 @@ class Simulation:
         self._numbers = count(1)
         self._injected: list[Json] = []
         self._lingering: dict[tuple[View, str], tuple[Ask, ...]] = {}
-        self._asked: dict[str, int] = {}
+        self._asked: Counter[tuple[str, str]] = Counter()
         self._shift: tuple[int, int] | None = None
 
     def sibling(self) -> "Simulation":
@@ -69,7 +63,7 @@ class Simulation:
 
     @property
     def runs(self) -> tuple[SimulatedRun, ...]:
-        """Every run that was not deleted, in the order in which they were started."""
+        """Every run that was not deleted, in the order of their starts."""
         self._let_time_pass()
         return tuple(self._runs.values())
 
@@ -107,15 +101,17 @@ class Simulation:
         editable_params: Json = None,
         extra: Mapping[str, Json] | None = None,
     ) -> str:
-        """Lets a node of a run ask a human, and returns the request's id.
+        """Lets a node of a run ask a person, and returns the request's id.
 
-        If a request with that id is pending, it is replaced, as when it is answered and the node asks again
-        before anybody reads. Whatever the run's status, it goes on as started, a finished run too: no such
-        case is known, but a reader should survive it.
+        A pending request with the same id is replaced, as if it had been answered and the node had asked
+        again between two reads. Any run becomes started, even a finished one: no such case is known, but a
+        reader should survive it.
         """
         run = self._run(run_id)
         now = self._clock()
-        request_id = self._request_id(run_id, node)
+        self._asked[run_id, node] += 1
+        asked = self._asked[run_id, node] if self.options.request_ids == "fresh" else None
+        request_id = request_id_of(run_id, node, asked)
         if self.options.swallow_second_ask and request_id in run.answered:
             self._keep(replace(run, base="started", swallowed_at=now))
             return request_id
@@ -143,13 +139,13 @@ class Simulation:
         is_approved: bool | None = None,
         params: Json = None,
     ) -> None:
-        """Answers a pending request, which resolves it and lets a paused run go on.
+        """Answers a pending request, which resolves it and resumes a paused run.
 
-        `type` defaults to the request's own. A stuck run takes the answer and still waits.
+        `type` defaults to the request's own. A stuck run accepts the answer and keeps waiting.
 
         Raises:
-            Refusal: the run is unknown (404), or there is no such pending request of that type, or the run
-                is not open (the status for that is assumed, see `Knobs.wrong_input_status`).
+            Refusal: the run is unknown (404), or it is not open or has no such pending request of that type
+                (the status for that is assumed, see `Options.wrong_input_status`).
         """
         run = self._run(run_id)
         ask = next((ask for ask in run.pending if ask.id == request_id), None)
@@ -173,53 +169,42 @@ class Simulation:
         pending = tuple(other for other in run.pending if other is not ask)
         self._keep(replace(run, base="started", pending=pending, answered=run.answered | {request_id}))
 
-    def send_input(self, run_id: str, body: InputBody) -> None:
-        """Serves `POST /v1/runs/{id}/input`: as `answer`."""
-        self.answer(
-            run_id,
-            body.request_id,
-            type=body.type,
-            feedback=body.feedback,
-            is_approved=body.is_approved,
-            params=body.params,
-        )
-
     def pause(self, run_id: str) -> None:
-        """Parks an open run; its requests stay pending."""
+        """Pauses an open run; its requests stay pending."""
         self._keep(replace(self._run(run_id), base="paused"))
 
     def cancel(self, run_id: str) -> str:
-        """Cancels a run; does nothing to a finished one. Returns the API's message."""
-        self._end(run_id, "canceled")
+        """Cancels a run unless it is finished, and returns the API's message."""
+        self._keep(ended(self._run(run_id), "canceled", self._clock()))
         return "canceled"
 
     def fail(self, run_id: str) -> None:
-        """Ends a run as failed; does nothing to a finished one."""
-        self._end(run_id, "failed")
+        """Ends a run as failed unless it is finished."""
+        self._keep(ended(self._run(run_id), "failed", self._clock()))
 
     def complete(self, run_id: str, output: Json = None) -> None:
-        """Ends a run as completed; does nothing to a finished one."""
-        self._end(run_id, "completed", {} if output is None else output)
+        """Ends a run as completed unless it is finished."""
+        self._keep(ended(self._run(run_id), "completed", self._clock(), {} if output is None else output))
 
     def delete(self, run_id: str) -> None:
-        """Makes a run unknown, as if it never was."""
+        """Makes a run unknown, as if it had never existed."""
         self._run(run_id)
         del self._runs[run_id]
 
     def hide(self, run_id: str) -> None:
-        """Lets a run await input without showing what it asks."""
+        """Lets a run await input without showing its question."""
         self._keep(replace(self._run(run_id), hidden=True))
 
     def reveal(self, run_id: str) -> None:
-        """Shows a hidden run's questions again; without any it no longer awaits input."""
+        """Shows a hidden run's requests again; without any the run no longer awaits input."""
         self._keep(replace(self._run(run_id), hidden=False))
 
     def make_stuck(self, run_id: str) -> None:
-        """Lets a run wait forever: answers are accepted and go nowhere."""
+        """Lets a run wait forever: answers are accepted and have no effect."""
         self._keep(replace(self._run(run_id), stuck=True))
 
     def override(self, run_id: str, fields: Mapping[str, Json]) -> None:
-        """Replaces or adds fields of a run's JSON, however wrong; filters still see the real ones."""
+        """Replaces or adds fields of a run's JSON, however wrong; filters still use the real ones."""
         self._keep(replace(self._run(run_id), override=dict(fields)))
 
     def inject(self, item: Json) -> None:
@@ -227,9 +212,9 @@ class Simulation:
         self._injected.append(item)
 
     def shift_next_page(self, insert: Count = 0, remove: Count = 0) -> None:
-        """Moves runs across pages once, right after a page that others follow has been read.
+        """Moves runs across pages once, right after a page that is not the last has been read.
 
-        `insert` new runs ask something, and the first `remove` awaiting runs of the page read are answered.
+        `insert` new runs ask something, and the first `remove` waiting runs of that page are answered.
         """
         self._shift = (insert, remove)
 
@@ -250,20 +235,12 @@ class Simulation:
         """Checks an Authorization header.
 
         Raises:
-            Refusal: 404 for a deleted app, 401 for no or an unknown key, 403 for another project's key or a
-                personal access token.
+            Refusal: 404 for a deleted app, else see `access.check_key`.
         """
         if self.deleted:
             raise Refusal(404)
-        if self.keys is None:
-            return
-        scheme, _, key = (header or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise Refusal(401)
-        if key in self.foreign_keys or key.startswith(_PERSONAL_TOKENS):
-            raise Refusal(403)
-        if key not in self.keys:
-            raise Refusal(401)
+        if self.keys is not None:
+            check_key(header, self.keys, self.foreign_keys)
 
     def get_run(self, run_id: str) -> dict[str, Json]:
         """Serves `GET /v1/runs/{id}`.
@@ -284,25 +261,11 @@ class Simulation:
         self._let_time_pass()
         seen = (Row(run, self._visible(run, "list")) for run in self._runs.values())
         entries = [*self._injected, *select(seen, query, self.options)]
-        total = len(entries)
-        pages = -(-total // query.page_size) or self.options.empty_page_count
-        if query.page > max(pages, 1) and self.options.past_the_end == "not_found":
-            raise Refusal(404)
-        first = (query.page - 1) * query.page_size
-        page = entries[first : first + query.page_size]
-        if self._shift and query.page < pages:
+        page, pagination = paginate(entries, query, self.options)
+        if self._shift and query.page < pagination["page_count"]:
             self._shift_after(entry for entry in page if isinstance(entry, Row))
-        return {
-            "data": [
-                render(*entry, self.options, "list") if isinstance(entry, Row) else entry for entry in page
-            ],
-            "pagination": {
-                "page": query.page,
-                "page_size": query.page_size,
-                "page_count": pages,
-                "total_count": total,
-            },
-        }
+        data = [render(*entry, self.options, "list") if isinstance(entry, Row) else entry for entry in page]
+        return {"data": data, "pagination": pagination}
 
     def _run(self, run_id: str) -> SimulatedRun:
         if run_id not in self._runs:
@@ -312,33 +275,15 @@ class Simulation:
     def _keep(self, run: SimulatedRun) -> None:
         self._runs[run.id] = run
 
-    def _end(self, run_id: str, base: Base, output: Json = None) -> None:
-        run = self._run(run_id)
-        if run.base not in TERMINAL:
-            ended = replace(run, base=base, ended_at=self._clock(), output=output)
-            self._keep(replace(ended, pending=(), hidden=False))
-
-    def _request_id(self, run_id: str, node: str) -> str:
-        """Hashes run and node, as the vendor's notes say; fresh ids (assumed) count the questions too."""
-        name = f"{run_id}:{node}"
-        if self.options.request_ids == "fresh":
-            self._asked[name] = self._asked.get(name, 0) + 1
-            name = f"{name}:{self._asked[name]}"
-        return str(uuid.uuid5(_REQUEST_IDS, name))
-
     def _visible(self, run: SimulatedRun, view: View) -> tuple[Ask, ...]:
         return run.pending + self._lingering.pop((view, run.id), ())
 
     def _let_time_pass(self) -> None:
-        """Ends the time in memory of runs that wait, or believe to wait, for longer than the window."""
+        """Pauses or fails the runs that have waited for longer than the input window."""
         window = self.options.input_window
         if window is None:
             return
-        overdue = self._clock() - window
-        for run in list(self._runs.values()):
-            since = min((ask.asked_at for ask in run.pending), default=run.swallowed_at)
-            if run.base != "started" or run.stuck or since is None or since > overdue:
-                continue
+        for run in [run for run in self._runs.values() if is_overdue(run, self._clock() - window)]:
             if self.options.after_window == "fail":
                 self.fail(run.id)
             else:
@@ -351,4 +296,4 @@ class Simulation:
             for ask in asks:
                 self.answer(run.id, ask.id)
         for _ in range(insert):
-            self.ask(self.start_run(), prompt="Approve what came in between two pages?")
+            self.ask(self.start_run(), prompt="Approve what arrived between two pages?")
