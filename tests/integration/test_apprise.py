@@ -187,7 +187,7 @@ def test_nothing_is_repeated_or_hidden() -> None:
 
 def test_no_connection() -> None:
     """A service that cannot be reached is a failure that may pass."""
-    with pytest.raises(DeliveryError, match="cannot be reached") as caught:
+    with pytest.raises(DeliveryError, match="could not be reached") as caught:
         asyncio.run(notifier(service("http://127.0.0.1:1")).send(make_delivery()))
     assert caught.value.fix is None
 
@@ -295,7 +295,7 @@ def test_pace_and_check() -> None:
     """One message at a time and per second, for people; the check sends nothing."""
     phone = notifier("json://127.0.0.1:1/")
     assert (1, 1.0, True) == (phone.max_concurrency, phone.min_interval, phone.for_people)
-    assert asyncio.run(phone.check()) == "configured; a test needs --send"
+    assert asyncio.run(phone.check()) == "configured; use --send to test it"
 
 
 def settings_for(url: str) -> dict[str, str]:
@@ -329,7 +329,7 @@ async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
             ]
             assert await daemon.end() == 0
     assert [0, 0, 1] == [ended.status for ended in shown]
-    assert "notifier phone: configured; a test needs --send" in shown[-1].out
+    assert "notifier phone: configured; use --send to test it" in shown[-1].out
     texts = "".join([*daemon.lines, daemon.out, *(ended.out + ended.err for ended in shown)])
     texts += (tmp_path / "watcher.db").read_bytes().decode("latin-1")
     hidden = (PASSWORD, "token-0123456789", "header-of-ours")
@@ -362,13 +362,11 @@ async def test_a_url_that_is_none_at_the_start(
         settings["WATCHER_NOTIFIERS__PHONE__URL_FILE"] = str(tmp_path / "url")
     ended = await run_command(tmp_path, settings, *arguments)
     problems = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
-    assert (
-        2,
-        ["watcher: notifiers.phone.url: must be one URL that Apprise knows, with all that its service needs"],
-    ) == (
-        ended.status,
-        problems,
+    expected = (
+        "watcher: notifiers.phone.url: "
+        "must be one URL that Apprise supports, with everything its service needs"
     )
+    assert (2, [expected]) == (ended.status, problems)
     assert ("Traceback" in ended.err, PASSWORD in ended.err + ended.out) == (False, False)
 
 

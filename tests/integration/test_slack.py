@@ -183,10 +183,10 @@ def test_a_digest_in_blocks() -> None:
         [text("… 23 more requests", italic=True)],
     ]
     _, lead, listed, context = last_message(slack)["blocks"]
-    assert lead["elements"][0]["elements"] == [text("Those that wait the longest:")]
+    assert lead["elements"][0]["elements"] == [text("Waiting longest:")]
     assert items == [item["elements"] for item in listed["elements"][0]["elements"]]
     date = "<!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
-    assert context["elements"] == [{"type": "mrkdwn", "text": f"The oldest waits since: {date}"}]
+    assert context["elements"] == [{"type": "mrkdwn", "text": f"Oldest waiting since: {date}"}]
 
 
 def test_signs() -> None:
@@ -290,7 +290,7 @@ def test_every_form_refused(kind: str) -> None:
 def test_check() -> None:
     """The check says whose token it is, and what a webhook needs to be tried."""
     assert with_slack(FakeSlack(), lambda notifier: notifier.check()) == "bot watcher in team Acme"
-    expected = "configured; a test needs --send"
+    expected = "configured; use --send to test it"
     assert expected == with_slack(FakeSlack(), lambda notifier: notifier.check(), "webhook")
     with pytest.raises(DeliveryError, match="invalid_auth"):
         with_slack(FakeSlack(), lambda notifier: notifier.check(), token="wrong-token")

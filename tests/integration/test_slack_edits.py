@@ -62,7 +62,7 @@ def test_the_first_message_is_edited() -> None:
     shown = seen(message)
     assert message["blocks"][0]["text"]["text"] == "✅ Approval answered · support"
     for words in (
-        "Answered after 5 min 12 s; the run is now completed.",
+        "Answered after 5 min 12 s; the run has completed.",
         "Approve the refund?",
         "amount: 620",
     ):
@@ -83,7 +83,7 @@ def test_reminders_are_edited_too() -> None:
     message = now(slack, reminder)
     assert seen(message) == (
         "✅ Approval answered · support\n"
-        "Answered after 5 min 12 s; the run is now completed.\n"
+        "Answered after 5 min 12 s; the run has completed.\n"
         "Approve the refund?"
     )
     assert (message["thread_ts"], message["reply_broadcast"]) == (first.values["ts"], True)
@@ -255,7 +255,10 @@ def test_a_webhook_follows_up(event: Event) -> None:
 @pytest.mark.parametrize(
     ("event", "title"),
     [
-        (DIGEST_PARTLY_ENDED, "🔵 1 of 25 requests still waits · support\nSo far 20 answered, 4 canceled."),
+        (
+            DIGEST_PARTLY_ENDED,
+            "🔵 1 of 25 requests still waiting · support\nSo far: 20 answered, 4 canceled.",
+        ),
         (DIGEST_ENDED, "✅ All 25 requests are closed · support\n21 answered, 4 canceled."),
     ],
 )

@@ -260,7 +260,7 @@ def test_answers_that_slack_would_not_give(behaviour: Behaviour) -> None:
     """No page, noise, or body that would fill the memory is more than a failure that says what it is."""
     error, peer = misbehaving(behaviour)
     busy = behaviour is is_busy_and_floods
-    expected = ("Slack: HTTP 503", False) if busy else ("the answer is not one of Slack's", True)
+    expected = ("Slack: HTTP 503", False) if busy else ("the answer is not from Slack", True)
     assert expected == (str(error), error.fix is not None)
     assert 1 == len(peer.calls)
 

@@ -234,4 +234,4 @@ def test_check_sends_nothing() -> None:
             notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
             return await notifier.check()
 
-    assert asyncio.run(scenario()) == "configured; a test needs --send"
+    assert asyncio.run(scenario()) == "configured; use --send to test it"

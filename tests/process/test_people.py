@@ -123,7 +123,7 @@ async def test_a_backlog_is_one_digest_for_people(tmp_path: Path) -> None:
         for run_id in runs[:10]:
             finish(world, run_id)
         await told_by_restarts(world, [(END, 1)])
-        assert ["20 of 30 requests still wait · support"] == shown(world.slack)
+        assert ["20 of 30 requests still waiting · support"] == shown(world.slack)
         pending = json.loads((await world.command("pending", "--json")).out)
         assert [["slack", "webhook"]] * 20 == [request["told"] for request in pending]
         for run_id in runs[10:]:

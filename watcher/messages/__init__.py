@@ -1,8 +1,8 @@
 """Pure: an event as a message for people, independent of where it is shown.
 
-Everything here is free of characters that act (see `text`), but nothing is escaped: each notifier does that
-for its own markup. No word here says how to answer: in Dynamiq an empty reply approves and any text, "yes"
-included, rejects, so that every short instruction would be a wrong one.
+Texts hold no character that acts on its surroundings (see `sanitize.text`), but nothing is escaped: each
+notifier escapes for its own markup. No message says how to answer: in Dynamiq an empty reply approves and any
+text, "yes" included, rejects, so every short instruction would be wrong.
 """
 
 from watcher.messages.digests import digest_message
@@ -61,7 +61,7 @@ __all__ = [
 
 _SAMPLE = Message(
     tone="info",
-    title="Test message, nothing waits",
+    title="Test message, no action needed",
     body="Approve a refund of 620 USD for order A-20417? It is above the 500 USD limit.",
     quoted=True,
     rows=(
@@ -69,12 +69,12 @@ _SAMPLE = Message(
         Row("customer", "Marta Lindqvist"),
         Row("payment_api_token", MASK, masked=True),
     ),
-    lead="This is what a request looks like. Whoever reads it can be reached by watcher.",
+    lead="If you can read this, watcher can reach you. A request looks like this:",
 )
 
 
 def render(event: Event) -> Message:
-    """Returns the message for an event; for a test one that looks like a request and says that it is none."""
+    """Returns the message for an event; that of a test looks like a request and says that it is none."""
     match event:
         case RequestEvent():
             return request_message(event)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from watcher.messages.formatting import format_elapsed
 from watcher.messages.message import Fact, Item, Message, Tone, titled
-from watcher.messages.requests import ended, request_label, web_link, which
+from watcher.messages.requests import ended, reminder_number, request_label, web_link
 from watcher.models import DigestEntry, DigestEvent
 from watcher.sanitize.text import one_line, truncate
 
@@ -13,7 +13,7 @@ _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 
 
 def digest_message(event: DigestEvent) -> Message:
-    """Returns the message about many requests: what is new, what still waits, or that all are over."""
+    """Returns the message about many requests that are new, are still waiting, or have all ended."""
     digest = event.digest
     tone, title = _headline(event)
     return Message(
@@ -23,13 +23,13 @@ def digest_message(event: DigestEvent) -> Message:
         body="",
         items=tuple(_item(entry) for entry in digest.entries),
         dropped_items=(digest.waiting or digest.total) - len(digest.entries),
-        facts=(Fact("The oldest waits since", digest.oldest),) if digest.waiting else (),
+        facts=(Fact("Oldest waiting since", digest.oldest),) if digest.waiting else (),
     )
 
 
 def _headline(event: DigestEvent) -> tuple[Tone, str]:
     digest = event.digest
-    still = f"{digest.waiting} of {digest.total} requests still {_wait(digest.waiting)}"
+    still = f"{digest.waiting} of {digest.total} requests still waiting"
     match event.type:
         case "run.input_requested":
             need = "request needs" if digest.waiting == 1 else "requests need"
@@ -45,13 +45,13 @@ def _headline(event: DigestEvent) -> tuple[Tone, str]:
 def _sentences(event: DigestEvent) -> Iterator[str]:
     digest = event.digest
     if event.reminder:
-        yield f"The oldest has waited for {format_elapsed(event.at - digest.oldest)}."
-        yield which(event.reminder)
+        yield f"Oldest waiting for {format_elapsed(event.at - digest.oldest)}."
+        yield reminder_number(event.reminder)
     if digest.outcomes:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in digest.outcomes)
-        yield f"So far {counts}." if digest.waiting else f"{counts}."
+        yield f"So far: {counts}." if digest.waiting else f"{counts}."
     if digest.waiting > len(digest.entries):
-        yield "Those that wait the longest:"
+        yield "Waiting longest:"
 
 
 def _item(entry: DigestEntry) -> Item:
@@ -64,7 +64,3 @@ def _item(entry: DigestEntry) -> Item:
         run=truncate(one_line(entry.run_id), _RUN_SHOWN) or "(no id)",
         link=web_link(entry.link),
     )
-
-
-def _wait(count: int) -> str:
-    return "waits" if count == 1 else "wait"

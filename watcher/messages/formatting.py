@@ -1,4 +1,4 @@
-"""Moments and durations as people read them."""
+"""Pure: timestamps, durations and counts as people read them. Everything that is shown uses these."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,9 @@ def format_timestamp(time: float) -> str:
 
 
 def format_elapsed(seconds: float) -> str:
-    """Returns a duration in its two largest units: `12 s`, `5 min 12 s`, `2 h`, `3 d 4 h`."""
+    """Returns a duration in its two largest units: `5 ms`, `12 s`, `5 min 12 s`, `2 h`, `3 d 4 h`."""
+    if 0 < (milliseconds := int(seconds * 1000)) < 1000:  # noqa: PLR2004 - in a second
+        return f"{milliseconds} ms"
     left = max(0, int(seconds))
     parts = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -19,3 +21,8 @@ def format_elapsed(seconds: float) -> str:
         parts.pop(0)
     shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
     return " ".join(shown) or "0 s"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number of things: `1 request`, `2 requests`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

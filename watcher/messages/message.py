@@ -1,15 +1,15 @@
-"""What a message is, whoever it is about and wherever it is shown, and how it is put into plain text."""
+"""Pure: a message, independent of its subject and of where it is shown, and its form as plain text."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from textwrap import indent
 from typing import Final, Literal
 
-from watcher.messages.formatting import format_timestamp
+from watcher.messages.formatting import count, format_timestamp
 from watcher.sanitize.text import one_line, truncate
 
 _HEADLINED: Final = 3
-"""How many of many requests a notification names."""
+"""How many requests of a digest a notification names."""
 
 Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"]
 """`done` is for what was answered, `closed` for what ended otherwise."""
@@ -17,7 +17,7 @@ Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One parameter of a request. `masked` says that the value was taken out, `code` that it is JSON."""
+    """One parameter of a request. `masked` says that its value is hidden, `code` that it is JSON."""
 
     name: str
     value: str
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One of many requests: its question in one line and short, a note, its run, and where it leads."""
+    """One request of a digest: its question in one short line, a note, its run and its link."""
 
     text: str
     note: str
@@ -38,7 +38,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something to know beside the question. A float is a moment in Unix time, a text is shown as it is."""
+    """A detail shown below the question. A float is a timestamp in Unix time."""
 
     label: str
     value: str | float
@@ -46,11 +46,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be shown.
+    """What is shown.
 
-    `lead` is the first sentence, always ours; `quoted` says that the body is another side's words.
-    `dropped_rows` is how many rows a shorter version leaves out, `dropped_items` how many requests are
-    counted but not named.
+    `lead` is the first sentence, always ours; `quoted` says that the body is other people's text.
+    `dropped_rows` counts the parameters, `dropped_items` the requests that are not shown.
     """
 
     tone: Tone
@@ -68,12 +67,12 @@ class Message:
 
 
 def titled(title: str, name: str) -> str:
-    """Returns the title of a message about something of that name."""
+    """Returns the title of a message about an app or a notifier of that name."""
     return f"{title} · {one_line(name)}"
 
 
 def notification_line(message: Message) -> str:
-    """Returns title and question in one line, as a notification shows them; of many the first few."""
+    """Returns title and question in one line, as notifications show them; of a digest the first questions."""
     question = one_line(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])
     return f"{message.title}: {question}" if question else message.title
 
@@ -97,15 +96,15 @@ def map_text(message: Message, change: Callable[[str], str]) -> Message:
 
 
 def plain_text(message: Message) -> str:
-    """Returns the message as plain text of several lines, whole and without any markup.
+    """Returns the whole message as lines of plain text without markup.
 
-    Other people's words are indented, so that no line of theirs can pass for one of ours.
+    Other people's text is indented, so that no line of theirs can pass for one of ours.
     """
     return "\n".join(_lines(message))
 
 
 def without_details(message: Message, body: int) -> Message:
-    """Returns the message for where its question was shown before: no list, and of the body the beginning."""
+    """Returns the message without lists and facts, its body cut, for where the question was shown before."""
     return replace(
         message,
         body=truncate(message.body, body),
@@ -122,7 +121,7 @@ def truncated(
 ) -> Message:
     """Returns the message with its body and values cut to these sizes, and with at most `rows` of each list.
 
-    `size` measures a text, see `text.cut`.
+    `size` measures a text, see `truncate`.
     """
     kept = tuple(
         replace(row, name=truncate(row.name, value, size=size), value=truncate(row.value, value, size=size))
@@ -151,13 +150,13 @@ def facts(message: Message) -> Iterator[tuple[str, str]]:
 
 
 def more_rows(message: Message) -> str:
-    """Returns the words for the rows that were left out."""
-    return f"… {message.dropped_rows} more parameters"
+    """Returns the line that counts the parameters that are not shown."""
+    return f"… {count(message.dropped_rows, 'more parameter')}"
 
 
 def more_items(message: Message) -> str:
-    """Returns the words for the requests that are not named."""
-    return f"… {message.dropped_items} more requests"
+    """Returns the line that counts the requests that are not shown."""
+    return f"… {count(message.dropped_items, 'more request')}"
 
 
 def _lines(message: Message) -> Iterator[str]:

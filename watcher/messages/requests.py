@@ -1,7 +1,7 @@
-"""One request: that it waits, a reminder of it, and how it ended."""
+"""Pure: one request that is waiting, a reminder of it, and how it ended."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -9,6 +9,7 @@ from watcher.messages.formatting import format_elapsed
 from watcher.messages.message import Fact, Message, Row, Tone, titled, without_details
 from watcher.models import (
     APPROVAL,
+    AWAITING,
     FEEDBACK,
     INVISIBLE,
     PAUSED,
@@ -21,9 +22,11 @@ from watcher.models import (
 from watcher.sanitize.secrets import MASK
 from watcher.sanitize.text import clean_lines, one_line, truncate
 
-INVISIBLE_QUESTION: Final = "The run waits, but its question is not visible here: look at the run itself."
+INVISIBLE_QUESTION: Final = (
+    "This run is waiting for input, but its question isn't visible here. Open the run to see it."
+)
 PAUSED_WITHOUT_QUESTION: Final = (
-    "The run is paused and shows no question: it may wait for an answer that nobody is asked for."
+    "This run is paused and shows no question. It may be waiting for an answer, or for a set time."
 )
 
 _STATES: Final[dict[Outcome, str]] = {
@@ -39,6 +42,14 @@ _REASONS: Final[dict[Outcome, str]] = {
     "gone": "the run no longer exists",
     "replaced": "the run now asks something else",
 }
+_RUN_STATES: Final = {
+    "started": "has resumed",
+    "running": "is running again",
+    "completed": "has completed",
+    "failed": "has failed",
+    "canceled": "was canceled",
+    AWAITING: "is waiting for more input",
+}
 _STATUS_SHOWN: Final = 60
 _REMINDED: Final = 500
 """Characters of a question that a reminder repeats."""
@@ -47,7 +58,7 @@ _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 
 
 def request_message(event: RequestEvent) -> Message:
-    """Returns the message about a request that waits, still waits, or has ended."""
+    """Returns the message about a request that is new, is still waiting, or has ended."""
     if event.resolution is not None:
         return _resolved(event, event.resolution)
     if event.reminder is not None:
@@ -61,18 +72,18 @@ def ended(outcome: Outcome, waited: float | None) -> str:
     return f"{state}: {_REASONS[outcome]}" if outcome in _REASONS else state
 
 
-def which(reminder: Reminder) -> str:
-    """Returns the sentence that says which of how many reminders this is."""
-    return f"This is reminder {reminder.number} of {reminder.of}."
+def reminder_number(reminder: Reminder) -> str:
+    """Returns the sentence that says which reminder this is."""
+    return f"Reminder {reminder.number} of {reminder.of}."
 
 
 def request_label(request_type: str) -> str:
-    """Returns the word for a type of request."""
+    """Returns what people call a request of this type."""
     return _KINDS.get(request_type, "Input")
 
 
 def web_link(link: str | None) -> str | None:
-    """Returns the link if it is one to follow in a browser, so that no other scheme ever gets clickable."""
+    """Returns the link if it leads to the web: no other scheme becomes clickable."""
     if link is None:
         return None
     shown = one_line(link).replace(" ", "%20")
@@ -80,7 +91,7 @@ def web_link(link: str | None) -> str | None:
 
 
 def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
-    """Yields a row for each parameter of a request; what is no object is one row."""
+    """Yields a row for each parameter of a request, and one for parameters that are no object."""
     if isinstance(params, dict):
         for name, value in params.items():
             yield _row(one_line(name) or "(no name)", value, editable=name in editable)
@@ -89,27 +100,33 @@ def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
 
 
 def _reminder(event: RequestEvent, reminder: Reminder) -> Message:
-    """It is short, for the question was shown before."""
+    """Returns a short message, for the question was shown before."""
     whole = _message(event, "reminder", "needed")
     return replace(
         without_details(whole, _REMINDED),
         title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
-        lead=f"It has waited for {format_elapsed(event.at - event.first_seen_at)}. {which(reminder)}",
+        lead=f"Waiting for {format_elapsed(event.at - event.first_seen_at)}. {reminder_number(reminder)}",
         facts=whole.facts,
     )
 
 
 def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
-    """The question is kept, with how it ended."""
+    """Returns the question with how it ended."""
     outcome = resolution.outcome
     tone: Tone = "done" if outcome == "answered" else "closed"
     message = _message(event, tone, _STATES[outcome])
     words = ended(outcome, resolution.resolved_at - event.first_seen_at)
     if outcome == "answered" and resolution.run_status:
-        status = truncate(one_line(resolution.run_status).replace("_", " "), _STATUS_SHOWN)
-        words += f"; the run is now {status}"
+        words += f"; {_run_state(resolution.run_status)}"
     lead = f"{words[0].upper()}{words[1:]}."
-    return replace(message, lead=lead, rows=tuple(_unmarked(message.rows)))
+    return replace(message, lead=lead, rows=tuple(replace(row, editable=False) for row in message.rows))
+
+
+def _run_state(status: str) -> str:
+    """Returns what became of a run whose request was answered."""
+    if status in _RUN_STATES:
+        return f"the run {_RUN_STATES[status]}"
+    return f"the run is now {truncate(one_line(status).replace('_', ' '), _STATUS_SHOWN)}"
 
 
 def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
@@ -127,11 +144,6 @@ def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
         facts=tuple(_facts(event)),
         link=web_link(event.link),
     )
-
-
-def _unmarked(rows: Iterable[Row]) -> Iterator[Row]:
-    """Nothing of what is over can be edited."""
-    return (replace(row, editable=False) for row in rows)
 
 
 def _row(name: str, value: Json, *, editable: bool = False) -> Row:

@@ -1,8 +1,8 @@
-"""The Apprise notifier: the many services that https://github.com/caronc/apprise knows, by their URLs.
+"""The Apprise notifier: the many services that https://github.com/caronc/apprise supports, by their URLs.
 
-Apprise comes with the extra `apprise`. It is slow to import, so that happens only where one is configured,
-and it blocks, so it sends in a thread. A send that the time limit cut off may still arrive, and is then
-repeated; so is one to a URL with several targets of which only some took it.
+Apprise comes with the extra `apprise`. It is slow to import, so only a configured notifier imports it, and it
+blocks, so it sends in a thread. A send that runs into the time limit may still arrive, and is then repeated;
+so is one to a URL with several targets of which only some accepted it.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from apprise import Apprise, AppriseResult
 
 _EXTRA: Final = "needs Apprise: pip install 'dynamiq-watcher[apprise]'"
-_NO_URL: Final = "must be one URL that Apprise knows, with all that its service needs"
-_CHECK_URL: Final = "check the Apprise URL: its credentials, and where it leads"
+_NO_URL: Final = "must be one URL that Apprise supports, with everything its service needs"
+_CHECK_URL: Final = "check the credentials and the target in the Apprise URL"
 
 _TEXT_MAX: Final = 3000
 _BODY_MAX, _VALUE_MAX, _ROWS_MAX = 1000, 100, 10
-"""What is read on a phone; services with less room get less."""
+"""What people read on a phone; services with less room get less."""
 
 _PACE_MAX: Final = 1.0
 """Seconds between two messages, and at most between the targets of one URL."""
@@ -46,7 +46,7 @@ _TYPES: Final[Mapping[Tone, str]] = {
     "info": "info",
 }
 _TALKATIVE: Final = ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib")
-"""Loggers that write URLs and parts of them, in which for many services the secret stands."""
+"""Loggers that write URLs, which for many services hold the secret."""
 
 _FORMATTING: Final = str.maketrans({
     "*": "\N{ASTERISK OPERATOR}",
@@ -69,10 +69,10 @@ class AppriseNotifier:
     digests = True
 
     def __init__(self, config: AppriseConfig, *, request_timeout: float) -> None:
-        """Tries whether Apprise is there and takes the URL.
+        """Checks that Apprise is installed and accepts the URL.
 
         Raises:
-            NotifierUnusable: it is not, or does not.
+            NotifierUnusable: it is not installed, or rejects the URL.
             SecretError: the URL's file cannot be read.
         """
         self.name = self.rate_limit_key = config.name
@@ -98,9 +98,9 @@ class AppriseNotifier:
         return None
 
     async def check(self) -> str:
-        """Reads the URL, which is all that can be tried without sending. See `Notifier.check`."""
+        """Reads the URL; only sending shows more. See `Notifier.check`."""
         await run_blocking(self._current)
-        return "configured; a test needs --send"
+        return "configured; use --send to test it"
 
     def _notify(self, message: Message) -> None:
         service = self._current()
@@ -115,7 +115,7 @@ class AppriseNotifier:
         """Returns Apprise with the URL of this moment.
 
         Raises:
-            DeliveryError: Apprise does not take it.
+            DeliveryError: Apprise rejects it.
             SecretError: its file cannot be read.
         """
         url = self._config.url.read()
@@ -125,9 +125,9 @@ class AppriseNotifier:
 
 
 def text(message: Message, *, room: int) -> str:
-    """Returns what stands below the title, whole or cut to `room` characters, title included.
+    """Returns the text below the title, cut so that both fit into `room` characters.
 
-    Counted is what HTML needs for it, because Apprise turns the text into that for some services.
+    Characters are counted as in HTML, into which Apprise turns the text for some services.
     """
     room = min(room, _TEXT_MAX) - len(message.title) - 2
     neutralize_markup = map_text(message, _harmless)
@@ -139,10 +139,10 @@ def text(message: Message, *, room: int) -> str:
 
 
 def _harmless(words: str) -> str:
-    """Puts look-alikes in the place of what would act in some service.
+    """Replaces what would act in some service by look-alikes.
 
-    Discord, Mattermost and their like read Markdown and mentions in every text and know no way to send one
-    that is not read, so `@everyone` would call everyone.
+    Discord, Mattermost and others read Markdown and mentions in every text and offer no way to turn that
+    off, so `@everyone` would call everyone.
     """
     words = _MENTION.sub("\N{FULLWIDTH COMMERCIAL AT}", words.translate(_FORMATTING))
     words = _TAG.sub("\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}", words)
@@ -151,11 +151,11 @@ def _harmless(words: str) -> str:
 
 
 def _service(url: str, timeout: float) -> "Apprise":
-    """Builds Apprise for one URL, so that what it was told there cannot repeat, split or hide a send."""
+    """Builds Apprise for one URL, whose own options cannot repeat, split or hide a send."""
     _prepare()
     from apprise import Apprise, AppriseAsset, NotifyFormat, OverflowMode  # noqa: PLC0415 - slow to import
 
-    # With a time limit of its own it would send in threads that are waited for at the end of the process.
+    # With a time limit of its own Apprise would send in threads for which Python waits at exit.
     asset = AppriseAsset(
         app_id="watcher", async_mode=False, service_timeout=0, interpret_emojis=False, interpret_escapes=False
     )
@@ -171,7 +171,7 @@ def _service(url: str, timeout: float) -> "Apprise":
     )
     plugin.socket_connect_timeout = min(plugin.socket_connect_timeout, timeout)
     plugin.socket_read_timeout = min(plugin.socket_read_timeout, timeout)
-    # What the service takes, whatever the URL says: text as it is, else as Apprise escapes it.
+    # The service's own format, whatever the URL says: plain text, else what Apprise escapes.
     taken = type(plugin).notify_format
     formats = {taken} if isinstance(taken, str) else set(taken)
     plugin.notify_format = next(
@@ -183,8 +183,8 @@ def _service(url: str, timeout: float) -> "Apprise":
 def _prepare() -> None:
     """Sets up what Apprise and `requests` take from the process.
 
-    Their logs are kept from all handlers. `requests` would look for credentials in `~/.netrc`, and for
-    authorities in its own list only, not in what the system, `SSL_CERT_FILE` or `SSL_CERT_DIR` say.
+    Their logs reach no handler. `requests` would read credentials from `~/.netrc`, and trust only the
+    authorities of its own list instead of those of the system, `SSL_CERT_FILE` or `SSL_CERT_DIR`.
     """
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
@@ -201,11 +201,11 @@ def _prepare() -> None:
 def _refusal(result: "AppriseResult") -> DeliveryError:
     """Returns the error for a send that failed.
 
-    Apprise tells why only in its logs, of which nothing is taken but the number: they may hold the URL.
+    Apprise gives the reason only in its logs. They may hold the URL, so only the status is taken.
     """
     found = [match[1] for entry in result.logs() if (match := _STATUS.search(entry.message))]
     if not found:
-        return DeliveryError("the service cannot be reached, or did not accept the message")
+        return DeliveryError("the service could not be reached, or rejected the message")
     status = int(found[-1])
     lasting = 300 <= status < 500 and status not in TRANSIENT_STATUSES  # noqa: PLR2004 - HTTP's own classes
     return DeliveryError(f"HTTP {status}", fix=_CHECK_URL if lasting else None)

@@ -1,4 +1,4 @@
-"""What every kind of notifier offers to the dispatcher, and how it says that it failed."""
+"""What every kind of notifier offers to its delivery worker, and how it reports a failure."""
 
 from typing import Protocol
 
@@ -13,9 +13,9 @@ class DeliveryError(Exception):
     """A destination did not accept a delivery; it is retried in any case.
 
     The message holds no secret of ours, but may quote the destination. `retry_after` is what the
-    destination asked for, in seconds. `fix` says what a person has to mend; with it the next attempt
-    waits for the longest interval at once, because waiting alone does not help. `doubtful` says that it may
-    have been accepted all the same: the answer did not come.
+    destination asked for, in seconds. `fix` says what a person has to correct; with it the next attempt
+    comes after the longest interval, because waiting alone does not help. `doubtful` says that the
+    destination may have accepted the delivery, because its answer did not arrive.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class DeliveryError(Exception):
 class Notifier(Protocol):
     """One configured destination.
 
-    `slots` is how many sends may be under way at once and `spacing` the least number of seconds between
-    the starts of two, which holds for all notifiers of one `place` together. `for_people` tells destinations
-    that a person reads, where news that has become stale before it was told is dropped, from those that want
-    every event. `digests` tells those that get many new requests of one poll as one message.
+    At most `max_concurrency` sends run at once, and at least `min_interval` seconds pass between the starts
+    of two, over all notifiers with the same `rate_limit_key`. A person reads a notifier that is `for_people`:
+    a delivery that is out of date before it is sent is superseded there; all others get every event.
+    A notifier with `digests` gets many new requests of one poll as one message.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Notifier(Protocol):
         """Sends one delivery and returns when the destination has accepted it.
 
         Raises:
-            DeliveryError: it was not accepted, or nobody knows.
+            DeliveryError: it was not accepted, or the outcome is unknown.
             SecretError: a secret's file cannot be read now.
         """
 
     async def check(self) -> str:
-        """Tries the credentials without sending anything and returns in a few words what was found.
+        """Tries the credentials without sending anything and returns the finding in a few words.
 
         Raises:
             DeliveryError: they do not work.

@@ -10,7 +10,7 @@ from watcher.models import Delivery, MessageRef
 from watcher.notifiers.base import DeliveryError
 
 _BODY, _VALUE, _ROWS = 3000, 500, 40
-"""What fits a screen; whoever needs more has the API."""
+"""What fits a screen."""
 
 _COLORS: Final[dict[Tone, str]] = {
     "urgent": "yellow",
@@ -38,7 +38,7 @@ class ConsoleNotifier:
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Writes at once. See `Notifier.send`."""
         message = truncated(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
-        # A reader that stops reading must stop neither the polling nor the end of the process.
+        # A reader that stops reading must delay neither polling nor shutdown.
         await run_blocking(lambda: self._write(message))
         return None
 
@@ -54,7 +54,7 @@ class ConsoleNotifier:
         try:
             text = _panel(message, self._stream) if self._stream.isatty() else f"{plain_text(message)}\n\n"
             encoding = self._stream.encoding or "utf-8"
-            # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.
+            # Not through the stream: a write that hangs holds its lock, for which Python waits at exit.
             write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))
         except (OSError, ValueError) as error:
             raise _closed(str(error)) from None
@@ -63,7 +63,7 @@ class ConsoleNotifier:
 def _closed(reason: str) -> DeliveryError:
     return DeliveryError(
         f"cannot write to standard output: {reason}",
-        fix="give the process a standard output that is read, or remove the console notifier",
+        fix="connect standard output to a reader, or remove the console notifier",
     )
 
 

@@ -97,7 +97,7 @@ class WebhookNotifier:
         self._read(self._config.url)
         self._headers("", b"")
         self._trusted()
-        return "configured; a test needs --send"
+        return "configured; use --send to test it"
 
     def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
         timestamp = int(self._clock())

@@ -87,10 +87,10 @@ def test_a_whole_request() -> None:
         (NOTIFIER_FAILING, "Notifier failing · audit"),
         (NOTIFIER_RECOVERED, "Notifier recovered · audit"),
         (DIGEST, "25 requests need input · support"),
-        (DIGEST_REMINDED, "Reminder: 25 of 25 requests still wait · support"),
-        (DIGEST_PARTLY_ENDED, "1 of 25 requests still waits · support"),
+        (DIGEST_REMINDED, "Reminder: 25 of 25 requests still waiting · support"),
+        (DIGEST_PARTLY_ENDED, "1 of 25 requests still waiting · support"),
         (DIGEST_ENDED, "All 25 requests are closed · support"),
-        (TEST, "Test message, nothing waits"),
+        (TEST, "Test message, no action needed"),
     ],
 )
 def test_titles(event: Event, expected: str) -> None:
@@ -127,7 +127,7 @@ def test_tones(event: Event, expected: str) -> None:
             "answered",
             "done",
             "Approval answered",
-            "Answered after 5 min 12 s; the run is now awaiting input.",
+            "Answered after 5 min 12 s; the run is waiting for more input.",
         ),
         ("canceled", "closed", "Approval closed", "Closed after 5 min 12 s: the run was canceled."),
         ("failed", "closed", "Approval closed", "Closed after 5 min 12 s: the run failed."),
@@ -155,8 +155,25 @@ def test_what_is_over_keeps_its_question() -> None:
     assert [fact.label for fact in message.facts] == ["User", "Run", "Session"]
 
 
-def test_the_state_of_the_run_after_an_answer() -> None:
-    """It is told where it is known, however odd or long."""
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("started", "the run has resumed"),
+        ("running", "the run is running again"),
+        ("completed", "the run has completed"),
+        ("failed", "the run has failed"),
+        ("canceled", "the run was canceled"),
+        ("on_hold", "the run is now on hold"),
+    ],
+)
+def test_the_state_of_the_run_after_an_answer(status: str, words: str) -> None:
+    """What became of the run is said in words, an unknown status as it is."""
+    event = replace(RESOLVED, resolution=Resolution("answered", status, SEEN_AT + 312))
+    assert render(event).lead == f"Answered after 5 min 12 s; {words}."
+
+
+def test_an_odd_state_of_the_run_after_an_answer() -> None:
+    """A status that is missing is left out, one that is long is cut."""
     gone = replace(RESOLVED, resolution=Resolution("answered", None, SEEN_AT + 312))
     assert render(gone).lead == "Answered after 5 min 12 s."
     odd = render(replace(RESOLVED, resolution=Resolution("answered", "x\n" * 500, SEEN_AT + 312))).lead or ""
@@ -168,7 +185,7 @@ def test_a_reminder() -> None:
     """A reminder says how long the request has waited and which one it is; of a long question it is short."""
     event = replace(REMINDED, request=replace(REQUEST, prompt="p" * 2000))
     message = render(event)
-    assert message.lead == "It has waited for 30 min. This is reminder 1 of 3."
+    assert message.lead == "Waiting for 30 min. Reminder 1 of 3."
     assert (len(message.body), message.rows) == (500, ())
     assert message.body.endswith("… (1524 more characters)")
     assert message.facts[0] == Fact("Waiting since", SEEN_AT)
@@ -189,7 +206,7 @@ def test_briefly() -> None:
     message = without_details(render(replace(RESOLVED, request=replace(REQUEST, prompt="p" * 200))), 100)
     assert message.body == "p" * 77 + "… (123 more characters)"
     assert (message.rows, message.items, message.facts) == ((), (), ())
-    assert message.lead == "Answered after 5 min 12 s; the run is now completed."
+    assert message.lead == "Answered after 5 min 12 s; the run has completed."
     many = without_details(replace(render(DIGEST), dropped_rows=3), 100)
     assert (many.items, many.dropped_items, many.dropped_rows) == ((), 0, 0)
 
@@ -199,14 +216,14 @@ def test_a_digest() -> None:
     expected = Message(
         tone="urgent",
         title="25 requests need input · support",
-        lead="Those that wait the longest:",
+        lead="Waiting longest:",
         body="",
         items=(
             Item("Approve the refund?", "Approval", "8c2c", "https://console.example/r/8c2c"),
             Item("Which clause?", "Feedback", "9d3d"),
         ),
         dropped_items=23,
-        facts=(Fact("The oldest waits since", SEEN_AT),),
+        facts=(Fact("Oldest waiting since", SEEN_AT),),
     )
     assert expected == render(DIGEST)
 
@@ -215,19 +232,16 @@ def test_a_digest_of_which_one_is_left() -> None:
     """What is to be told of many at once may be about one by the time that it is sent."""
     digest = Digest(25, 1, (("answered", 24),), SEEN_AT, (digest_entry(run_id=""),))
     message = render(replace(DIGEST, digest=digest))
-    assert (message.title, message.lead) == ("1 request needs input · support", "So far 24 answered.")
+    assert (message.title, message.lead) == ("1 request needs input · support", "So far: 24 answered.")
     assert message.items == (Item("Approve the refund?", "Approval", "(no id)"),)
 
 
 def test_what_follows_on_a_digest() -> None:
     """A reminder says how long the oldest waits, and every later message how many ended and how."""
     reminded = render(DIGEST_REMINDED)
-    assert (
-        reminded.lead
-        == "The oldest has waited for 30 min. This is reminder 1 of 3. Those that wait the longest:"
-    )
+    assert reminded.lead == "Oldest waiting for 30 min. Reminder 1 of 3. Waiting longest:"
     partly = render(DIGEST_PARTLY_ENDED)
-    assert (partly.lead, partly.dropped_items) == ("So far 20 answered, 4 canceled.", 0)
+    assert (partly.lead, partly.dropped_items) == ("So far: 20 answered, 4 canceled.", 0)
     ended = render(DIGEST_ENDED)
     assert (ended.lead, ended.dropped_items, ended.facts) == ("21 answered, 4 canceled.", 23, ())
     assert [item.note for item in ended.items] == [
@@ -327,57 +341,57 @@ def test_what_to_do(status: int | None, words: str | None) -> None:
     assert words is None or words in (message.advice or "")
     expected = "unauthorized: invalid key" if status is None else f"HTTP {status} unauthorized: invalid key"
     assert expected == message.body
-    assert message.facts == (Fact("Failing since", FAILURE.since),)
+    assert message.facts == (Fact("Down since", FAILURE.since),)
 
 
 @pytest.mark.parametrize(
-    ("known", "words"),
+    ("known", "before", "now"),
     [
-        (0, "No known requests still wait."),
-        (1, "1 known request still waits."),
-        (2, "2 known requests still wait."),
+        (0, "None were waiting", "No known requests are waiting."),
+        (1, "1 was waiting", "1 known request is waiting."),
+        (2, "2 were waiting", "2 known requests are waiting."),
     ],
 )
-def test_what_waits_while_an_app_fails(known: int, words: str) -> None:
-    """Both messages about an app say how many known requests wait, and the recovery how long it took."""
+def test_what_waits_while_an_app_fails(known: int, before: str, now: str) -> None:
+    """Both messages about an app count the known requests, and the recovery says how long it was down."""
     failing, recovered = (
         render(replace(event, failure=replace(FAILURE, pending_known=known)))
         for event in (FAILING, RECOVERED)
     )
-    assert failing.lead == f"New requests of this app cannot be seen. {words}"
-    assert recovered.body == f"New requests of this app are seen again, after 10 min. {words}"
-    assert recovered.facts == (Fact("Failed since", FAILURE.since),)
+    assert failing.lead == f"Watcher can't see new requests from this app. {before} when it last could."
+    assert recovered.body == f"Watcher can see new requests again (down for 10 min). {now}"
+    assert recovered.facts == (Fact("Down from", FAILURE.since),)
 
 
 @pytest.mark.parametrize(
     ("undelivered", "words"),
     [
-        (0, "No deliveries wait for it."),
-        (1, "1 delivery waits for it."),
-        (7, "7 deliveries wait for it."),
+        (0, "No messages are queued."),
+        (1, "1 message is queued."),
+        (7, "7 messages are queued."),
     ],
 )
 def test_a_silent_notifier(undelivered: int, words: str) -> None:
     """Readers of another notifier learn what is wrong, since when, and what waits meanwhile."""
     event = replace(NOTIFIER_FAILING, failure=replace(NOTIFIER_FAILURE, undelivered=undelivered))
     message = render(event)
-    assert message.lead == f"Whoever reads it is told of nothing meanwhile. {words}"
+    assert message.lead == f"Messages to this notifier are not being delivered. {words}"
     assert (message.body, message.quoted) == ("HTTP 503", True)
-    assert message.facts == (Fact("Failing since", SEEN_AT),)
+    assert message.facts == (Fact("Down since", SEEN_AT),)
 
 
 def test_a_notifier_that_recovered() -> None:
     """The recovery says how long the notifier was silent, and since when it had been."""
     message = render(NOTIFIER_RECOVERED)
-    assert message.body == "It accepts messages again, after 10 min."
-    assert message.facts == (Fact("Failed since", SEEN_AT),)
-    assert "\nIt accepts" in plain_text(message)
+    assert message.body == "Messages are being delivered again (down for 10 min)."
+    assert message.facts == (Fact("Down from", SEEN_AT),)
+    assert "\nMessages are" in plain_text(message)
 
 
 def test_the_test_message_looks_like_a_request() -> None:
     """What comes of `check --send` shows every kind of row, and says first that nothing waits."""
     message = render(TEST)
-    assert "nothing waits" in message.title
+    assert "no action needed" in message.title
     assert {(row.editable, row.masked) for row in message.rows} == {
         (True, False),
         (False, False),
@@ -406,12 +420,12 @@ def test_a_summary_of_many() -> None:
     """The plain text of a digest lists the requests, each with its link or its run."""
     expected = """\
 25 requests need input · support
-Those that wait the longest:
+Waiting longest:
   - Approve the refund? (Approval)
     https://console.example/r/8c2c
   - Which clause? (Feedback, run 9d3d)
   … 23 more requests
-The oldest waits since: 2026-06-10T09:15:39Z"""
+Oldest waiting since: 2026-06-10T09:15:39Z"""
     assert expected == plain_text(render(DIGEST))
 
 
@@ -420,10 +434,10 @@ def test_link_and_advice_come_early() -> None:
     lines = plain_text(render(FAILING)).splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         "App failing · support",
-        "New requests of this app cannot be seen. 2 known requests still wait.",
+        "Watcher can't see new requests from this app. 2 were waiting when it last could.",
         "What to do",
         "  HTTP 401 unauthorized",
-        "Failing since",
+        "Down since",
     ]
     lines = plain_text(render(replace(REQUESTED, link="https://x.example/1"))).splitlines()
     assert lines.index("https://x.example/1") < lines.index("Waiting since: 2026-06-10T09:15:39Z")
@@ -492,7 +506,11 @@ def test_never_a_word_on_how_to_answer(event: Event) -> None:
     ("seconds", "expected"),
     [
         (-5, "0 s"),
-        (0.9, "0 s"),
+        (0, "0 s"),
+        (0.0002, "0 s"),
+        (0.0059, "5 ms"),
+        (0.9, "900 ms"),
+        (1.9, "1 s"),
         (59, "59 s"),
         (312, "5 min 12 s"),
         (3600, "1 h"),

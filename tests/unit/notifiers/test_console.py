@@ -106,7 +106,7 @@ def test_every_event_can_be_shown(event: Event, *, terminal: bool) -> None:
 def test_what_to_do_is_shown() -> None:
     """An app that fails lastingly comes with what to mend."""
     shown = _STYLES.sub("", show(Output(terminal=True), FAILING))
-    assert shown.index("cannot be seen") < shown.index("What to do:") < shown.index("invalid key")
+    assert shown.index("can't see new requests") < shown.index("What to do:") < shown.index("invalid key")
 
 
 def test_long_content_on_a_terminal() -> None:

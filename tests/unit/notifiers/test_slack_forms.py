@@ -219,7 +219,7 @@ def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
         part["elements"][0]["text"]
         for block in built
         for part in block.get("elements", [])
-        if part["type"] in {"rich_text_quote", "rich_text_section"} and "Open" not in str(part)
+        if part["type"] in {"rich_text_quote", "rich_text_section"} and "Open the request" not in str(part)
     )
     assert told(quote, message.body)
     listed = list(rows_of(built))

@@ -1,8 +1,8 @@
 """Pure: a message in Slack's blocks, or as plain text, within Slack's limits.
 
-Other people's words go only into `plain_text` and `rich_text`, which parse no markup at all
-(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block); in `mrkdwn` there is nothing but words
-of our own. Where Slack shows the fallback text, `inert` takes the power from every character.
+Other people's text goes only into `plain_text` and `rich_text`, which parse no markup at all
+(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block); `mrkdwn` holds only our own words.
+Where Slack shows the plain text, `neutralize_markup` keeps every character from acting.
 """
 
 import json
@@ -33,7 +33,7 @@ TEXT_MAX: Final = 3000
 
 BLOCKS_MAX: Final = 12_000
 FALLBACK_MAX: Final = 1000
-"""A message fails near 13,200 characters in all, which Slack does not document; these two stay below."""
+"""Slack rejects a message near 13,200 characters in all, without documenting it; these two stay below."""
 
 _LINK_MAX: Final = 1500
 _ITEM_LINK_MAX: Final = 500
@@ -53,7 +53,7 @@ _SIGNS: Final[dict[Tone, str]] = {
     "good": "\N{LARGE GREEN CIRCLE}",
     "info": "\N{LARGE BLUE CIRCLE}",
 }
-"""The only colour that blocks can show, so that what is over looks so in a list of messages."""
+"""The only colour that blocks can show: it tells closed from open requests in a channel."""
 
 _LOOKALIKES: Final = str.maketrans({
     "*": "\N{ASTERISK OPERATOR}",
@@ -71,7 +71,7 @@ _DOMAIN: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
 
 
 def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
-    """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON, with what was cut said."""
+    """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON; they say what is missing."""
     for body, value, rows in _STEPS:
         shorter = truncated(message, body=body, value=value, rows=rows, size=_size)
         built = list(_blocks(shorter, mentions(message, mention)))
@@ -81,9 +81,9 @@ def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
 
 
 def fallback(message: Message) -> str:
-    """Returns the text that Slack puts into notifications beside the blocks; escaped.
+    """Returns the escaped text that Slack shows in notifications.
 
-    The question comes first, for a telephone shows little more than a line.
+    The question comes first, because a phone shows little more than a line.
     """
     rest = plain_text(replace(message, body="")).split("\n")[1:]
     text = "\n".join([notification_line(message), *rest])
@@ -91,9 +91,9 @@ def fallback(message: Message) -> str:
 
 
 def plain(message: Message, mention: Sequence[str] = ()) -> str:
-    """Returns the message as text alone, for when Slack takes no blocks.
+    """Returns the message as text alone, for when Slack rejects the blocks.
 
-    Our mentions and our link act, everything else is inert.
+    Only our mentions and our link act.
     """
     called = f"{mentions(message, mention)}\n".lstrip()
     link = f"\n<{message.link.translate(_IN_LINK)}|Open>" if message.link else ""
@@ -108,7 +108,7 @@ def plain(message: Message, mention: Sequence[str] = ()) -> str:
 
 
 def mentions(message: Message, mention: Sequence[str]) -> str:
-    """Returns the mentions in Slack's markup, empty for messages that call nobody.
+    """Returns the mentions in Slack's markup, empty for messages that need no one's attention.
 
     https://docs.slack.dev/messaging/formatting-message-text#mentioning-users
     """
@@ -124,10 +124,10 @@ def mentions(message: Message, mention: Sequence[str]) -> str:
 
 
 def neutralize_markup(text: str) -> str:
-    """Returns the text so that `mrkdwn` shows it and does nothing else.
+    """Returns the text so that `mrkdwn` shows it and nothing in it acts.
 
-    Slack has no way to quote its characters for formatting, emoji and automatic links, so look-alikes
-    stand in for them where they would act.
+    Slack offers no way to escape its characters for formatting, emoji and automatic links, so look-alikes
+    replace them where they would act.
     """
     text = _QUOTES.sub("\\1\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", text).translate(_LOOKALIKES)
     text = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", text)
@@ -153,7 +153,7 @@ def _blocks(message: Message, called: str) -> Iterator[Json]:
         more = more_items(message) if message.dropped_items else ""
         yield _list([_item(item) for item in message.items], more)
     if message.link and _size(message.link) <= _LINK_MAX:
-        # No button: pressing one calls back an app that has nobody to take the call, and shows a warning.
+        # Not a button: it would call back our app, which takes no calls, and Slack would show a warning.
         link = {"type": "link", "url": message.link, "text": "Open the request", "style": {"bold": True}}
         yield _sentence(link)
     if message.facts:
@@ -190,7 +190,7 @@ def _row(row: Row) -> Json:
 
 
 def _fact(fact: Fact, more: str) -> Json:
-    """Returns a fact with what follows it; only `mrkdwn` shows a moment in the reader's own time."""
+    """Returns a fact and what follows it; only `mrkdwn` shows a time in the reader's own time zone."""
     if isinstance(fact.value, str):
         return _plain_text(f"{fact.label}: {fact.value}{more}")
     date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{format_timestamp(fact.value)}>"
