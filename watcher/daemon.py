@@ -102,17 +102,22 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         async with open_services(config) as parts:
             yield parts
         return
-    from watcher.monitoring import endpoints  # noqa: PLC0415 - what only the endpoints need is slow to import
+    # What only the endpoints need is slow to import.
+    from watcher.monitoring.metrics import Metrics  # noqa: PLC0415
+    from watcher.monitoring.server import serve  # noqa: PLC0415
 
-    metrics = endpoints.build_metrics(
-        [app.name for app in config.apps], [notifier.name for notifier in config.notifiers], OUTCOMES
+    metrics = Metrics(
+        apps=[app.name for app in config.apps],
+        notifiers=[notifier.name for notifier in config.notifiers],
+        outcomes=OUTCOMES,
+        version=__version__,
     )
     async with AsyncExitStack() as stack:
         parts = await stack.enter_async_context(open_services(config))
         parts.hooks.subscribe(metrics)
         host, port = config.http_host, config.http_port
         try:
-            await stack.enter_async_context(endpoints.serve(parts.monitor, metrics, host, port, listening))
+            await stack.enter_async_context(serve(parts.monitor, metrics, host, port, listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number and number > 0 else str(error)

@@ -120,9 +120,14 @@ class Page(HTMLParser):
 def test_nothing_to_do() -> None:
     """An idle watcher says that nothing waits and that all is well."""
     words = Page(a_view(notifiers=[NotifierStatus("slack", 0, None, None, 0, None, None)])).words
-    for expected in ("Nothing waits", "All is well.", "support up", "polled 3 s ago in 142ms, every 15s"):
+    for expected in (
+        "Nothing is waiting",
+        "Watcher is working normally.",
+        "support up",
+        "last check 3 s ago",
+    ):
         assert expected in words
-    assert "slack all delivered" in words
+    assert "slack nothing queued" in words
     assert "Problems" not in words
 
 
@@ -135,11 +140,16 @@ def test_what_waits() -> None:
             waiting=[a_request("First\n  second", told=("slack", "audit"), link=link), a_request(None)],
         )
     )
-    for expected in ("2 requests wait", "Approval support 2 h 3 min", "told slack, audit", "run run-1"):
+    for expected in (
+        "2 requests waiting",
+        "Approval support 2 h 3 min",
+        "Notified: slack, audit",
+        "run run-1",
+    ):
         assert expected in page.words
     assert "First\n  second" in page.html
     assert INVISIBLE_QUESTION in page.words
-    assert "nobody told yet" in page.words
+    assert "Nobody notified yet" in page.words
     (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
     assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
 
@@ -158,8 +168,11 @@ def test_what_is_wrong() -> None:
     )
     assert "There are 3 problems." in page.words
     assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid" in page.words
-    assert "slack 3 undelivered, the oldest for 7 min 1 s: HTTP 429 paused for 12 s" in page.words
-    assert "audit 2 dead (HTTP 400: no); watcher retry --all-dead puts them back" in page.words
+    assert "slack 3 messages undelivered, the oldest for 7 min 1 s (HTTP 429) paused for 12 s" in page.words
+    assert (
+        "audit 2 messages were given up (HTTP 400: no). Fix the destination, then run `watcher retry"
+        in page.words
+    )
     apps = page.words.partition("Apps")[2]
     assert apps.index("failing") < apps.index("a-good-one")
 
@@ -168,17 +181,18 @@ def test_one_problem_is_said_at_the_top() -> None:
     """The only problem is the sentence below the headline, with what to do about it."""
     words = Page(a_view(notifiers=[NotifierStatus("audit", 0, None, None, 1, "HTTP 400: no", None)])).words
     assert (
-        "Notifier audit: 1 delivery is dead (HTTP 400: no); watcher retry --all-dead puts it back." in words
+        "Notifier audit: 1 message was given up (HTTP 400: no). "
+        "Fix the destination, then run `watcher retry --all-dead`." in words
     )
-    assert "All is well." not in words
+    assert "Watcher is working normally." not in words
 
 
 @pytest.mark.parametrize(
     ("undelivered", "age", "error", "summary"),
     [
-        (1, 4.0, "HTTP 500", "1 delivery is late: webhook (HTTP 500)."),
-        (2, 40.0, None, "2 deliveries are late: webhook."),
-        (2, 4.0, None, "All is well."),
+        (1, 4.0, "HTTP 500", "1 message is late: webhook (HTTP 500)."),
+        (2, 40.0, None, "2 messages are late: webhook."),
+        (2, 4.0, None, "Watcher is working normally."),
     ],
 )
 def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | None, summary: str) -> None:
@@ -186,7 +200,7 @@ def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | Non
     late = NotifierStatus("webhook", undelivered, age, error, 0, None, None)
     page = Page(a_view(apps=[an_app(pending=1)], notifiers=[late], waiting=[a_request()]))
     idle = Page(a_view(notifiers=[late])).attributes("header")[0]
-    assert f"top {'good' if summary == 'All is well.' else 'waits'}" == idle["class"]
+    assert f"top {'good' if summary == 'Watcher is working normally.' else 'waits'}" == idle["class"]
     assert summary == page.html.partition('<p class="sum">')[2].partition("</p>")[0]
 
 
@@ -196,7 +210,7 @@ def test_what_is_late_beside_a_problem() -> None:
         NotifierStatus(name, 1, age, "HTTP 500", 0, None, None) for name, age in (("a", 9.0), ("b", 400.0))
     )
     words = Page(a_view(notifiers=[late, overdue])).words
-    assert "the oldest for 6 min 40 s: HTTP 500. 1 delivery is late: a (HTTP 500)." in words
+    assert "the oldest for 6 min 40 s (HTTP 500). 1 message is late: a (HTTP 500)." in words
 
 
 def test_what_a_request_is_about() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 import watcher
 from watcher.cli.commands import group
@@ -114,7 +113,7 @@ def test_every_command_is_documented() -> None:
 
 def test_every_metric_is_documented() -> None:
     """monitoring.md names exactly the metrics that there are, with exactly their labels."""
-    metrics = Metrics(CollectorRegistry(), apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
+    metrics = Metrics(apps=["a"], notifiers=["n"], outcomes=["success"], version="1")
     app = AppStatus("a", 1.0, 1.0, 1.0, 1.0, 1.0, worked=True, failure=None, pending=0, oldest_pending=None)
     metrics.show(lambda: Status((app,), (NotifierStatus("n", 0, None, None, 0, None, None),)))
     text = metrics.text().decode()

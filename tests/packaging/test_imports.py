@@ -71,4 +71,4 @@ def test_a_daemon_loads_no_rich() -> None:
 
 def test_templates_are_loaded_with_the_first_status_page() -> None:
     """A daemon whose status page nobody looks at does without what makes it."""
-    assert [] == loaded("import watcher.monitoring.endpoints", ("jinja2",))
+    assert [] == loaded("import watcher.monitoring.server, watcher.monitoring.metrics", ("jinja2",))

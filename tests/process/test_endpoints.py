@@ -95,7 +95,7 @@ async def test_a_fresh_start(tmp_path: Path, endpoints: Endpoints) -> None:
     async with a_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=1, times=1))
         async with watching(world, endpoints, WATCHER_POLL_INTERVAL="5s") as daemon:
-            assert (503, [{"app": "support", "reason": "not polled yet"}]) == await endpoints.ready()
+            assert (503, [{"app": "support", "reason": "not checked yet"}]) == await endpoints.ready()
             assert 200 == (await endpoints.get("/healthz"))[0]
             await daemon.log("poll.succeeded")
             assert (200, []) == await endpoints.ready()
@@ -131,7 +131,7 @@ async def test_one_of_two_apps_is_down(tmp_path: Path, endpoints: Endpoints) -> 
         await daemon.log("poll.failed", app="billing", count=2)
         status, problems = await endpoints.ready()
         assert (503, ["billing"]) == (status, [problem["app"] for problem in problems])
-        assert problems[0]["reason"].startswith("not polled successfully yet: connection_failed: ")
+        assert problems[0]["reason"].startswith("no successful check yet: connection_failed: ")
 
 
 async def test_a_dead_delivery(tmp_path: Path, endpoints: Endpoints) -> None:
@@ -145,10 +145,10 @@ async def test_a_dead_delivery(tmp_path: Path, endpoints: Endpoints) -> None:
             (problem,) = await endpoints.until(503)
             assert {
                 "notifier": "webhook",
-                "reason": "1 delivery is dead (HTTP 404: no such hook);"
-                " watcher retry --all-dead puts it back",
+                "reason": "1 message was given up (HTTP 404: no such hook)."
+                " Fix the destination, then run `watcher retry --all-dead`.",
             } == problem
-            assert "1 dead" in (await endpoints.get("/"))[1]
+            assert "1 message was given up" in (await endpoints.get("/"))[1]
             assert (
                 1
                 == (await endpoints.samples())[
@@ -216,7 +216,7 @@ async def test_the_healthcheck(tmp_path: Path, endpoints: Endpoints) -> None:
         gone = await world.command("healthcheck", WATCHER_ACCESS_KEY_FILE="/nowhere", **endpoints.settings)
         wrong = await world.command("healthcheck", WATCHER_HTTP_PORT="many")
     assert 1 == not_ready.status
-    assert not_ready.out.startswith("not ready: app support: last polled successfully ")
+    assert not_ready.out.startswith("not ready: app support: last successful check ")
     assert (1, 1) == (gone.status, len(gone.out.splitlines()))
     assert (2, "watcher: http_port: got 'many'; must be a port, or 0\n") == (wrong.status, wrong.err)
 

@@ -15,7 +15,6 @@ import pytest
 import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_status_page import NOW, a_request, a_view, an_app
@@ -31,8 +30,7 @@ from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, Pe
 from watcher.monitoring import status_page
 from watcher.monitoring.health import NotifierStatus, Status, as_json, readiness
 from watcher.monitoring.metrics import TYPES, Metrics
-from watcher.monitoring.pending import pending_json
-from watcher.monitoring.snapshot import StatusPageData
+from watcher.monitoring.snapshot import StatusPageData, pending_json
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.polling.poller import OUTCOMES
 from watcher.polling.preparation import link
@@ -236,7 +234,7 @@ def test_any_list(
 def test_any_metrics(app: str, kind: str, version: str, outcome: Any) -> None:
     """Whatever names apps have and types requests, Prometheus reads what is counted, by the right name."""
     app, version = (text.encode("utf-8", "replace").decode() for text in (app, version))
-    metrics = Metrics(CollectorRegistry(), apps=[app], notifiers=[app], outcomes=OUTCOMES, version=version)
+    metrics = Metrics(apps=[app], notifiers=[app], outcomes=OUTCOMES, version=version)
     metrics.show(
         lambda: Status((an_app(app, pending=7),), (NotifierStatus(app, 5, 1.0, kind, 0, kind, None),))
     )
@@ -285,7 +283,7 @@ def test_any_log_line(event: str, value: Json, words: str, form: Literal["json",
 @given(views(words))
 def test_any_verdict(view: StatusPageData) -> None:
     """Whatever is wrong with what, the answer of the probe is JSON, and its words are a line."""
-    shown = as_json(readiness(view.now), "ready")
+    shown = as_json(readiness(view.status), "ready")
     assert not shown["ready"]
     assert json.dumps(shown).isascii()
     for problem in shown["problems"]:

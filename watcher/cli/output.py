@@ -14,7 +14,7 @@ from rich.text import Text
 
 from watcher.messages import Row, format_elapsed, format_timestamp, parameters, request_label
 from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
-from watcher.monitoring.pending import pending_json
+from watcher.monitoring.snapshot import pending_json
 from watcher.sanitize.text import one_line, truncate
 
 NO_TERMINAL_WIDTH = 200

@@ -1,1 +1,1 @@
-"""What the daemon says of itself: health, metrics, the HTTP endpoints and the status page."""
+"""How the daemon reports on itself: health, metrics, heartbeat, the HTTP endpoints and the status page."""

@@ -1,35 +1,35 @@
-"""Pure: whether the daemon is alive, and whether people can rely on being told, from plain facts.
+"""Pure: whether the daemon is alive, and whether people can rely on being notified.
 
-Ages of polls are measured by the monotonic clock, so that setting the wall clock makes nobody ill or well.
+Ages of polls are measured by the monotonic clock, so a wall clock that is set changes no verdict.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from watcher.config.durations import format_duration
-from watcher.messages import format_elapsed
+from watcher.messages import ADVICE, format_elapsed
 from watcher.models import Failure, Json
+from watcher.monitoring.liveness import Deadline
 from watcher.sanitize.text import one_line, truncate
 
 MISSED_INTERVALS: Final = 3
-"""An app that was not polled successfully for so many of its intervals cannot be seen."""
+"""An app without a successful poll for this many of its intervals counts as not visible."""
 OVERDUE_AFTER: Final = 300.0
-"""Seconds after which a delivery that is due and was not accepted makes the daemon not ready."""
+"""Seconds after which a due delivery that was not accepted makes the daemon not ready."""
 LATE_AFTER: Final = 30.0
-"""Seconds after which a delivery is late that was not even refused; most take less than one."""
+"""Seconds after which a due delivery is late although no attempt failed; most take less than one."""
 GRACE: Final = 60.0
-"""Seconds by which a part of the daemon may stir too late, as it may on a machine that is busy."""
+"""Seconds by which a part of the daemon may miss its deadline, as it can on a busy machine."""
+RETRY_DEAD: Final = "Fix the destination, then run `watcher retry --all-dead`."
 _SHOWN: Final = 300
 _NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class AppStatus:
-    """How an app is. Ages are seconds before now, None for never since the start of this process.
+    """The state of an app. Ages are in seconds; None means never since the start of this process.
 
-    `failure` is what the last poll failed with, `worked` that it was ever polled successfully.
-    `oldest_pending` is the age of the request that waits longest.
+    `failure` is the last poll's, `worked` says that some poll ever succeeded, `succeeded_at` is Unix time.
     """
 
     name: str
@@ -45,15 +45,20 @@ class AppStatus:
 
     @property
     def up(self) -> bool:
-        """Whether the last poll that is known of, maybe an earlier process's, succeeded."""
+        """Whether the last recorded poll, maybe an earlier process's, succeeded."""
         return self.worked and self.failure is None
+
+    @property
+    def visible(self) -> bool:
+        """Whether a poll succeeded recently enough to know what is waiting."""
+        return self.succeeded_ago is not None and self.succeeded_ago <= MISSED_INTERVALS * self.interval
 
 
 @dataclass(frozen=True, slots=True)
 class NotifierStatus:
-    """How a notifier is: what is due and undelivered, the age of the oldest of that, what was given up.
+    """The state of a notifier. `undelivered` counts what is due, `oldest_undelivered` is its age in seconds.
 
-    `last_error` is why the oldest is undelivered, `dead_error` why the newest was given up.
+    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's.
     """
 
     name: str
@@ -67,7 +72,7 @@ class NotifierStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How everything that is configured is now."""
+    """The state of every configured app and notifier."""
 
     apps: tuple[AppStatus, ...]
     notifiers: tuple[NotifierStatus, ...]
@@ -75,109 +80,126 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with what."""
+    """What is wrong with what, and how to fix it if that is known. `fix` is a sentence."""
 
     kind: Literal["app", "notifier", "part"]
     name: str
     reason: str
+    fix: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """What has the problem: `app support`, `notifier slack`, `database`."""
+        return self.name if self.kind == "part" else f"{self.kind} {self.name}"
+
+    @property
+    def text(self) -> str:
+        """The reason and the fix."""
+        return f"{self.reason}. {self.fix}" if self.fix else self.reason
 
     def __str__(self) -> str:
-        name = self.name if self.kind == "part" else f"{self.kind} {self.name}"
-        return f"{name}: {self.reason}"
+        return f"{self.subject}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """All is well, or these are the problems."""
+    """Healthy, or the problems."""
 
     problems: tuple[Problem, ...] = ()
 
     @property
     def good(self) -> bool:
-        """Whether all is well."""
+        """Whether there is no problem."""
         return not self.problems
 
 
-def liveness(deadlines: Mapping[str, float], now: float) -> HealthReport:
-    """Says whether every part of the daemon stirs; `deadlines` and `now` are by one monotonic clock."""
+def liveness(deadlines: Mapping[str, Deadline], now: float) -> HealthReport:
+    """Returns the parts of the daemon that make no progress; `now` is by the clock of the deadlines."""
     return HealthReport(
         tuple(
-            Problem("part", part, f"should have stirred {format_elapsed(now - deadline)} ago")
+            Problem("part", part, f"no activity for {format_elapsed(now - deadline.set_at)}")
             for part, deadline in deadlines.items()
-            if now - deadline > GRACE
+            if now - deadline.due_at > GRACE
         )
     )
 
 
-def readiness(now: Status) -> HealthReport:
-    """Says whether every app was seen lately and everything that was due has been delivered."""
-    ill = [Problem("app", app.name, reason) for app in now.apps if (reason := _blindness(app))]
-    for notifier in now.notifiers:
-        ill += [Problem("notifier", notifier.name, reason) for reason in _arrears(notifier)]
-    return HealthReport(tuple(ill))
+def readiness(status: Status) -> HealthReport:
+    """Returns the apps that are not visible and the notifiers that do not deliver."""
+    problems = [_not_visible(app) for app in status.apps if not app.visible]
+    for notifier in status.notifiers:
+        problems += _not_delivered(notifier)
+    return HealthReport(tuple(problems))
 
 
-def lateness(now: Status) -> str:
-    """Says what is late, though not so late that the daemon is not ready; nothing if nothing is."""
+def lateness(status: Status) -> str:
+    """Returns which messages are late, though not late enough for readiness; empty if none is."""
     late = [
         notifier
-        for notifier in now.notifiers
+        for notifier in status.notifiers
         if notifier.oldest_undelivered is not None
         and notifier.oldest_undelivered <= OVERDUE_AFTER
         and (notifier.last_error or notifier.oldest_undelivered > LATE_AFTER)
     ]
     if not late:
         return ""
-    names = ", ".join(_late(notifier) for notifier in late[:_NAMED])
+    names = ", ".join(f"{notifier.name}{_reason(notifier.last_error)}" for notifier in late[:_NAMED])
     more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
-    return f"{_deliveries(sum(notifier.undelivered for notifier in late))} late: {names}{more}"
+    number = sum(notifier.undelivered for notifier in late)
+    return f"{_messages(number)} {'is' if number == 1 else 'are'} late: {names}{more}"
 
 
-def remedy(notifier: NotifierStatus) -> str:
-    """Says why deliveries to a notifier are dead, and what to do about it."""
-    why = f" ({truncate(one_line(notifier.dead_error), _SHOWN)})" if notifier.dead_error else ""
-    return f"dead{why}; watcher retry --all-dead puts {'it' if notifier.dead == 1 else 'them'} back"
-
-
-def as_json(verdict: HealthReport, word: str) -> dict[str, Json]:
-    """Returns a verdict as JSON; `word` says what all is that is well, for example `ready`."""
+def as_json(report: HealthReport, word: str) -> dict[str, Json]:
+    """Returns a report as JSON; `word` is the key of the verdict, for example `ready`."""
     return {
-        word: verdict.good,
-        "problems": [{problem.kind: problem.name, "reason": problem.reason} for problem in verdict.problems],
+        word: report.good,
+        "problems": [{problem.kind: problem.name, "reason": problem.text} for problem in report.problems],
     }
 
 
-def failure_words(failure: Failure) -> str:
-    """Returns in a line why an app cannot be polled."""
+def failure_line(failure: Failure) -> str:
+    """Returns why an app cannot be polled, in one line."""
     status = f"HTTP {failure.status} " if failure.status else ""
     return truncate(one_line(f"{status}{failure.code}: {failure.message}"), _SHOWN)
 
 
-def _blindness(app: AppStatus) -> str | None:
-    if app.succeeded_ago is not None and app.succeeded_ago <= MISSED_INTERVALS * app.interval:
-        return None
-    why = ""
-    if app.failure is not None and app.polled_ago is not None:  # else it may be an earlier process's
-        why = f": {failure_words(app.failure)}"
-    if app.succeeded_ago is None:
-        return f"not polled successfully yet{why}" if app.polled_ago is not None else "not polled yet"
-    limit = f"{MISSED_INTERVALS} intervals of {format_duration(app.interval)}"
-    return f"last polled successfully {format_elapsed(app.succeeded_ago)} ago, more than {limit}{why}"
+def given_up(notifier: NotifierStatus) -> str:
+    """Returns how many messages to a notifier were given up, and the last error."""
+    were = "was" if notifier.dead == 1 else "were"
+    return f"{_messages(notifier.dead)} {were} given up{_reason(notifier.dead_error)}"
 
 
-def _arrears(notifier: NotifierStatus) -> Iterator[str]:
+def undelivered(notifier: NotifierStatus) -> str:
+    """Returns how many messages to a notifier are undelivered, since when and why."""
+    oldest = format_elapsed(notifier.oldest_undelivered or 0.0)
+    why = _reason(notifier.last_error)
+    return f"{_messages(notifier.undelivered)} undelivered, the oldest for {oldest}{why}"
+
+
+def _not_visible(app: AppStatus) -> Problem:
+    failure = app.failure if app.polled_ago is not None else None  # else it may be an earlier process's
+    if app.polled_ago is None:
+        reason = "not checked yet"
+    elif app.succeeded_ago is None:
+        reason = "no successful check yet"
+    else:
+        every = format_elapsed(app.interval)
+        reason = f"last successful check {format_elapsed(app.succeeded_ago)} ago, expected every {every}"
+    if failure is None:
+        return Problem("app", app.name, reason)
+    return Problem("app", app.name, f"{reason}: {failure_line(failure)}", ADVICE.get(failure.status))
+
+
+def _not_delivered(notifier: NotifierStatus) -> Iterator[Problem]:
     if notifier.dead:
-        yield f"{_deliveries(notifier.dead)} {remedy(notifier)}"
-    oldest = notifier.oldest_undelivered
-    if oldest is not None and oldest > OVERDUE_AFTER:
-        why = f": {truncate(one_line(notifier.last_error), _SHOWN)}" if notifier.last_error else ""
-        yield f"{_deliveries(notifier.undelivered)} undelivered, the oldest for {format_elapsed(oldest)}{why}"
+        yield Problem("notifier", notifier.name, given_up(notifier), RETRY_DEAD)
+    if notifier.oldest_undelivered is not None and notifier.oldest_undelivered > OVERDUE_AFTER:
+        yield Problem("notifier", notifier.name, undelivered(notifier))
 
 
-def _late(notifier: NotifierStatus) -> str:
-    why = truncate(one_line(notifier.last_error or ""), _SHOWN)
-    return f"{notifier.name} ({why})" if why else notifier.name
+def _reason(error: str | None) -> str:
+    return f" ({truncate(one_line(error), _SHOWN)})" if error else ""
 
 
-def _deliveries(count: int) -> str:
-    return "1 delivery is" if count == 1 else f"{count} deliveries are"
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"

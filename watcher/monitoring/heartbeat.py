@@ -1,4 +1,4 @@
-"""Pings a URL while all is well, so that somebody else notices when it is not, or when there is no daemon."""
+"""Pings a URL while the daemon is ready, so that another service notices when it is not, or is gone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class Heartbeat(Observer):
-    """Pings at most once per cycle, in which every app was polled whole, and only if all is well then."""
+    """Pings once per cycle if the daemon is ready; a cycle ends when every app was polled successfully."""
 
     def __init__(
         self,
@@ -28,30 +28,30 @@ class Heartbeat(Observer):
         session: aiohttp.ClientSession,
         timeout: float,
     ) -> None:
-        """`timeout` is the seconds that a ping may take."""
+        """`ready` returns the readiness; a ping may take `timeout` seconds."""
         self._url = url
         self._apps = frozenset(apps)
         self._ready = ready
         self._session = session
         self._timeout = timeout
-        self._whole: set[str] = set()
+        self._succeeded: set[str] = set()
         self._beat: asyncio.Task[None] | None = None
 
     def polled(self, app: str, outcome: str, seconds: float) -> None:  # noqa: ARG002 - as the hook has it
-        """Takes note of a poll; where it completes a cycle, pings without being waited for."""
+        """Starts a ping, without waiting for it, if the poll completes a cycle."""
         if outcome != SUCCESS:
-            self._whole.discard(app)
+            self._succeeded.discard(app)
             return
-        self._whole.add(app)
-        if self._whole >= self._apps and (self._beat is None or self._beat.done()):
-            self._whole.clear()
+        self._succeeded.add(app)
+        if self._succeeded >= self._apps and (self._beat is None or self._beat.done()):
+            self._succeeded.clear()
             self._beat = asyncio.create_task(self.beat())
 
     async def beat(self) -> None:
-        """Pings if all is well. A ping that fails is no more than a warning."""
-        verdict = await self._ready()
-        if not verdict.good:
-            log.debug("heartbeat.skipped", problems=len(verdict.problems))
+        """Pings if the daemon is ready. A failed ping is logged and not repeated."""
+        report = await self._ready()
+        if not report.good:
+            log.debug("heartbeat.skipped", problems=len(report.problems))
             return
         try:
             status = await self._get(self._url.read())
@@ -64,7 +64,7 @@ class Heartbeat(Observer):
                 log.warning("heartbeat.failed", error=f"HTTP {status}")
 
     async def close(self) -> None:
-        """Gives up the ping that is under way."""
+        """Cancels a ping that is under way."""
         if self._beat is not None:
             self._beat.cancel()
             await asyncio.wait({self._beat})

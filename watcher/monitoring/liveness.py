@@ -1,4 +1,4 @@
-"""What the daemon did last, by the clock that nobody sets."""
+"""What the parts of the daemon did last, by the monotonic clock, which cannot be set."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,8 +7,16 @@ from watcher.hooks import SUCCESS, Observer
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """A part was active at `set_at` and must be active again by `due_at`, both by the monotonic clock."""
+
+    set_at: float
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Poll:
-    """A poll that ended: when by the monotonic and by the wall clock, and how many seconds it took."""
+    """A poll that ended, `ended` by the monotonic and `ended_at` by the wall clock, after `took` seconds."""
 
     ended: float
     ended_at: float
@@ -16,34 +24,35 @@ class Poll:
 
 
 class LivenessTracker(Observer):
-    """Keeps, in memory, how the apps were last polled and when each part of the daemon must next stir."""
+    """Remembers, in memory, the last polls of each app and the deadline of each part of the daemon."""
 
     def __init__(self, *, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._wall = wall
-        self._deadlines: dict[str, float] = {}
+        self._deadlines: dict[str, Deadline] = {}
         self._last: dict[str, Poll] = {}
-        self._last_whole: dict[str, Poll] = {}
+        self._last_success: dict[str, Poll] = {}
 
     def set_deadline(self, part: str, within: float) -> None:
-        """A part of the daemon is to stir again within so many seconds."""
-        self._deadlines[part] = self._monotonic() + within
+        """Remembers that a part was active just now, and until when it must be active again."""
+        now = self._monotonic()
+        self._deadlines[part] = Deadline(now, now + within)
 
     def polled(self, app: str, outcome: str, seconds: float) -> None:
-        """Keeps when the poll ended: just now."""
+        """Remembers a poll that ended just now."""
         poll = Poll(self._monotonic(), self._wall(), seconds)
         self._last[app] = poll
         if outcome == SUCCESS:
-            self._last_whole[app] = poll
+            self._last_success[app] = poll
 
-    def deadlines(self) -> Mapping[str, float]:
-        """Returns until when, by the monotonic clock, each part is to stir."""
+    def deadlines(self) -> Mapping[str, Deadline]:
+        """Returns the deadline of each part."""
         return dict(self._deadlines)
 
     def last(self, app: str) -> Poll | None:
         """Returns the last poll of an app since this process started."""
         return self._last.get(app)
 
-    def last_whole(self, app: str) -> Poll | None:
-        """Returns the last poll of an app that succeeded since this process started."""
-        return self._last_whole.get(app)
+    def last_success(self, app: str) -> Poll | None:
+        """Returns the last successful poll of an app since this process started."""
+        return self._last_success.get(app)

@@ -1,8 +1,8 @@
-"""What is counted, for Prometheus. README.md says what each means.
+"""The metrics for Prometheus. deploy/monitoring.md says what each means.
 
-Counters and histograms count what this process did; gauges say how things are when they are read, by the
-database, and so are right from the start. Every combination of labels that can come is there from the start
-too, so that the first failure is an increase and not a new series. No label holds another side's words.
+Counters and histograms count what this process did. Gauges are read from the database at each scrape, so they
+are right from the start. Every combination of labels exists from the start too, so the first failure is an
+increase and not a new series. No label holds other people's text.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from watcher.monitoring.health import Status
 from watcher.store import StoreError
 
 OTHER: Final = "other"
-"""Stands for every type of request that is not known here."""
+"""Stands for every request type that the API adds later."""
 TYPES: Final = (APPROVAL, FEEDBACK, INVISIBLE, OTHER)
 EVENTS: Final = tuple(event for event in get_args(EventType) if event != "watcher.test")
 POLL_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -39,64 +39,63 @@ log = structlog.get_logger()
 
 
 class Metrics(Observer):
-    """Counts what it is told of."""
+    """Counts what the hooks report."""
 
     def __init__(
         self,
-        registry: CollectorRegistry,
         *,
         apps: Sequence[str],
         notifiers: Sequence[str],
         outcomes: Sequence[str],
         version: str,
     ) -> None:
-        """`outcomes` are those that a poll can have."""
+        """`outcomes` are all that a poll can have; `version` is the version that runs."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry
-        self._polls = Counter("watcher_polls", "Polls that ended.", ["app", "outcome"], registry=registry)
+        self._registry = registry = CollectorRegistry()
+        self._polls = Counter("watcher_polls", "Polls by outcome.", ["app", "outcome"], registry=registry)
         self._poll_duration = Histogram(
             "watcher_poll_duration_seconds",
-            "How long polls took.",
+            "Duration of polls.",
             ["app"],
             buckets=POLL_BUCKETS,
             registry=registry,
         )
         self._requests = Counter(
-            "watcher_requests", "Requests seen for the first time.", ["app", "type"], registry=registry
+            "watcher_requests", "New requests by type.", ["app", "type"], registry=registry
         )
         self._resolved = Counter(
-            "watcher_resolved", "Requests that ended.", ["app", "outcome"], registry=registry
+            "watcher_resolved", "Resolved requests by outcome.", ["app", "outcome"], registry=registry
         )
         self._time_to_answer = Histogram(
             "watcher_time_to_answer_seconds",
-            "From the first sight of a request to its answer.",
+            "Time from first seeing a request to its answer.",
             ["app"],
             buckets=ANSWER_BUCKETS,
             registry=registry,
         )
         self._deliveries = Counter(
             "watcher_deliveries",
-            "Attempts to deliver, and deliveries that were spared.",
+            "Delivery attempts by outcome, and deliveries that became unnecessary.",
             ["notifier", "event", "outcome"],
             registry=registry,
         )
         self._notify_latency = Histogram(
             "watcher_notify_latency_seconds",
-            "From the first sight of a request to its acceptance by a notifier.",
+            "Time from first seeing a request to the notifier accepting the message.",
             ["notifier"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        Info("watcher_build", "The version that runs.", registry=registry).info({"version": version})
+        Info("watcher_build", "Version of the running watcher.", registry=registry).info({"version": version})
         ProcessCollector(registry=registry)
         self._start_at_zero(apps, notifiers, outcomes)
 
-    def show(self, look: Callable[[], Status]) -> None:
-        """Shows as gauges, from now on, what `look` finds at the time of reading; it may raise StoreError."""
-        self._registry.register(_Gauges(look))
+    def show(self, snapshot: Callable[[], Status]) -> None:
+        """Exports the status as gauges; `snapshot` is called at each scrape and may raise StoreError."""
+        self._registry.register(_Gauges(snapshot))
 
     def text(self) -> bytes:
-        """Returns everything in Prometheus' text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def polled(self, app: str, outcome: str, seconds: float) -> None:
@@ -109,7 +108,7 @@ class Metrics(Observer):
         self._requests.labels(app, kind if kind in TYPES else OTHER).inc()
 
     def request_ended(self, app: str, outcome: Outcome, waited: float) -> None:
-        """Counts a request that ended, and how long people took if it was they who ended it."""
+        """Counts a resolved request, and the time to answer if it was answered."""
         self._resolved.labels(app, outcome).inc()
         if outcome == "answered":
             self._time_to_answer.labels(app).observe(max(waited, 0.0))
@@ -117,7 +116,7 @@ class Metrics(Observer):
     def delivery_ended(
         self, notifier: str, event: EventType, outcome: DeliveryOutcome, latency: float | None = None
     ) -> None:
-        """Counts an attempt, and how long people did not know of a request that was told now."""
+        """Counts an attempt, and the latency if it announced a request."""
         self._deliveries.labels(notifier, event, outcome).inc()
         if event == "run.input_requested" and outcome == "sent" and latency is not None:
             self._notify_latency.labels(notifier).observe(max(latency, 0.0))
@@ -140,10 +139,10 @@ class Metrics(Observer):
 
 
 class _Gauges(Collector):
-    """Looks when it is read; where the database cannot be read, there are no gauges that time."""
+    """Reads the status at each scrape; without a readable database a scrape has no gauges."""
 
-    def __init__(self, look: Callable[[], Status]) -> None:
-        self._look = look
+    def __init__(self, snapshot: Callable[[], Status]) -> None:
+        self._snapshot = snapshot
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Yields the gauges without values."""
@@ -152,37 +151,34 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yields the gauges."""
         try:
-            now = self._look()
+            status = self._snapshot()
         except StoreError as error:
             log.warning("metrics.incomplete", error=str(error))
             return
-        yield from _families(now)
+        yield from _families(status)
 
 
-def _families(now: Status) -> Iterator[GaugeMetricFamily]:
-    up = GaugeMetricFamily("watcher_app_up", "Whether the last poll of an app succeeded.", labels=["app"])
-    success = GaugeMetricFamily(
-        "watcher_last_success_timestamp_seconds", "When an app was last polled successfully.", labels=["app"]
-    )
-    pending = GaugeMetricFamily("watcher_pending_requests", "Requests that wait.", labels=["app"])
-    oldest = GaugeMetricFamily(
-        "watcher_oldest_pending_seconds", "How long the oldest request has waited.", labels=["app"]
-    )
-    for app in now.apps:
+def _families(status: Status) -> Iterator[GaugeMetricFamily]:
+    up = _gauge("app_up", "Whether the last poll of an app succeeded.", "app")
+    success = _gauge("last_success_timestamp_seconds", "Unix time of the last successful poll.", "app")
+    pending = _gauge("pending_requests", "Pending requests; absent until the first successful poll.", "app")
+    oldest = _gauge("oldest_pending_seconds", "Age of the oldest pending request, 0 without one.", "app")
+    for app in status.apps:
         up.add_metric([app.name], app.up)
-        pending.add_metric([app.name], app.pending)
-        oldest.add_metric([app.name], app.oldest_pending or 0.0)
+        if app.worked or app.pending:  # zero would claim that an app that was never read is empty
+            pending.add_metric([app.name], app.pending)
+            oldest.add_metric([app.name], app.oldest_pending or 0.0)
         if app.succeeded_at is not None:
             success.add_metric([app.name], app.succeeded_at)
-    undelivered = GaugeMetricFamily(
-        "watcher_undelivered", "Deliveries that are due and not accepted yet.", labels=["notifier"]
+    undelivered = _gauge("undelivered", "Deliveries that are due and not accepted yet.", "notifier")
+    overdue = _gauge(
+        "oldest_undelivered_seconds", "Age of the oldest undelivered delivery, 0 without one.", "notifier"
     )
-    overdue = GaugeMetricFamily(
-        "watcher_oldest_undelivered_seconds",
-        "How long the oldest of them has been due.",
-        labels=["notifier"],
-    )
-    for notifier in now.notifiers:
+    for notifier in status.notifiers:
         undelivered.add_metric([notifier.name], notifier.undelivered)
         overdue.add_metric([notifier.name], notifier.oldest_undelivered or 0.0)
     yield from (up, success, pending, oldest, undelivered, overdue)
+
+
+def _gauge(name: str, documentation: str, label: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"watcher_{name}", documentation, labels=[label])

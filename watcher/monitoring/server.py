@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeVar
@@ -14,10 +14,12 @@ from aiohttp import web
 
 from watcher.models import Json
 from watcher.monitoring.health import HealthReport, Problem, as_json
+from watcher.monitoring.metrics import Metrics
+from watcher.monitoring.snapshot import Monitor
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0
-"""How long answers under way may take at the end."""
+"""How long answers that are under way may take at shutdown."""
 IDLE_SECONDS: Final = 15.0
 """After which a connection without a request is closed."""
 HEADERS: Final = {
@@ -27,7 +29,7 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""On every answer that has no other value for one of them."""
+"""On every answer, unless it sets another value."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 T = TypeVar("T")
@@ -44,9 +46,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the endpoints say, found out anew each time.
+    """What the endpoints answer, computed for each request.
 
-    `alive` must be quick, the others are called on a thread. `pending` and `page` may raise StoreError.
+    `alive` is called on the event loop, the others on a thread. `pending` and `page` may raise StoreError.
     """
 
     alive: Callable[[], HealthReport]
@@ -56,16 +58,33 @@ class Answers:
     page: Callable[[], Page]
 
 
+def serve(
+    monitor: Monitor, metrics: Metrics, host: str, port: int, listening: socket.socket | None
+) -> AbstractAsyncContextManager[None]:
+    """Serves the endpoints as long as the context lasts; see `serving`."""
+    metrics.show(monitor.snapshot)
+
+    def page() -> Page:
+        from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages are never read
+
+        return status_page.render(monitor.view())
+
+    answers = Answers(
+        alive=monitor.alive, ready=monitor.ready, metrics=metrics.text, pending=monitor.pending, page=page
+    )
+    return serving(answers, host, port, listening=listening)
+
+
 @asynccontextmanager
 async def serving(
     answers: Answers, host: str, port: int, *, listening: socket.socket | None = None
 ) -> AsyncIterator[None]:
-    """Serves the endpoints; `listening` is a socket to do so on instead of host and port.
+    """Serves the endpoints on host and port, or on the socket `listening` instead.
 
     Raises:
-        OSError: nobody can listen there.
+        OSError: it cannot listen there.
     """
-    # One thread: whoever asks often waits for himself, and takes nothing from polling and delivering.
+    # One thread, so that many questions take no time from polling and delivering.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="http") as thread:
         runner = web.AppRunner(
             _application(_Endpoints(answers, thread)),

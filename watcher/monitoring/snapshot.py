@@ -1,4 +1,4 @@
-"""How the daemon is, put together from its database and from what it did last.
+"""What the daemon shows of itself, from its database and from what the liveness tracker remembers.
 
 Everything here but `alive` reads the database, on a connection of its own, and may be called on any thread.
 """
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from watcher.messages import format_timestamp
 from watcher.models import Json, PendingRequest
 from watcher.monitoring import health
 from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
-from watcher.monitoring.pending import pending_json
 from watcher.store import StoreError, queries
 from watcher.store.connection import Reader, reading
 from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
@@ -28,17 +28,17 @@ _IDLE: Final = NotifierStanding(0, None, None, 0, None, None)
 
 @dataclass(frozen=True, slots=True)
 class StatusPageData:
-    """What a person may want to see: the beginning of what waits, and what ended last. `at` is Unix time."""
+    """What the status page shows: the first pending and the last resolved requests, at the Unix time `at`."""
 
     at: float
-    now: Status
-    verdict: HealthReport
+    status: Status
+    report: HealthReport
     waiting: Sequence[PendingRequest]
     ended: Sequence[RecentResolution]
 
 
 class Monitor:
-    """Looks at everything that is configured, and at nothing else."""
+    """Reads the state of the configured apps and notifiers, and of no others."""
 
     def __init__(
         self,
@@ -59,18 +59,18 @@ class Monitor:
         self._wall = wall
 
     def alive(self) -> HealthReport:
-        """Says whether every part of the daemon stirs."""
+        """Returns whether every part of the daemon makes progress."""
         return health.liveness(self._liveness.deadlines(), self._monotonic())
 
     def ready(self) -> HealthReport:
-        """Says whether people can rely on being told."""
+        """Returns whether people can rely on being notified."""
         try:
             return health.readiness(self.snapshot())
         except StoreError as error:
             return HealthReport((Problem("part", "database", str(error)),))
 
     def snapshot(self) -> Status:
-        """Returns how the apps and the notifiers are.
+        """Returns the state of the apps and the notifiers.
 
         Raises:
             StoreError: the database cannot be read.
@@ -79,7 +79,7 @@ class Monitor:
             return self._snapshot(database)
 
     def pending(self) -> list[Json]:
-        """Returns what waits, as `watcher pending --json` prints it.
+        """Returns the pending requests as `watcher pending --json` prints them.
 
         Raises:
             StoreError: the database cannot be read.
@@ -116,14 +116,14 @@ class Monitor:
         )
 
     def _app(self, name: str, standing: AppStanding, at: float) -> AppStatus:
-        last, whole, now = self._liveness.last(name), self._liveness.last_whole(name), self._monotonic()
+        last, success, now = self._liveness.last(name), self._liveness.last_success(name), self._monotonic()
         return AppStatus(
             name=name,
             interval=self._intervals[name],
             polled_ago=now - last.ended if last else None,
             took=last.took if last else None,
-            succeeded_ago=now - whole.ended if whole else None,
-            succeeded_at=whole.ended_at if whole else standing.last_success_at,
+            succeeded_ago=now - success.ended if success else None,
+            succeeded_at=success.ended_at if success else standing.last_success_at,
             worked=standing.worked,
             failure=standing.failure,
             pending=standing.pending,
@@ -145,3 +145,18 @@ def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierStatu
 
 def _age(since: float | None, at: float) -> float | None:
     return None if since is None else max(at - since, 0.0)
+
+
+def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
+    """Returns a pending request as JSON, here and on the command line; an invisible request has no id."""
+    return {
+        "app": request.app,
+        "run_id": request.run_id,
+        "request_id": request.request_id or None,
+        "type": request.type,
+        "prompt": request.prompt,
+        "first_seen_at": format_timestamp(request.first_seen_at),
+        "waiting_seconds": max(int(now - request.first_seen_at), 0),
+        "told": list(request.told),
+        "link": request.link,
+    }

@@ -1,4 +1,4 @@
-"""The status page: one HTML document without scripts, in which other people's text is only text."""
+"""The status page: one HTML document without scripts, in which other people's text stays text."""
 
 import base64
 import hashlib
@@ -9,7 +9,6 @@ from typing import Final
 import jinja2
 
 from watcher import __version__
-from watcher.config.durations import format_duration
 from watcher.messages import (
     INVISIBLE_QUESTION,
     Row,
@@ -20,21 +19,27 @@ from watcher.messages import (
     web_link,
 )
 from watcher.models import PendingRequest
-from watcher.monitoring.health import AppStatus, NotifierStatus, failure_words, lateness, remedy
+from watcher.monitoring.health import (
+    RETRY_DEAD,
+    AppStatus,
+    NotifierStatus,
+    failure_line,
+    given_up,
+    lateness,
+    undelivered,
+)
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import StatusPageData
 from watcher.sanitize.text import clean_lines, one_line, truncate
 
 REFRESH_SECONDS: Final = 10
-ROWS_SHOWN: Final = 200
-"""Apps that are shown."""
+APPS_SHOWN: Final = 200
 _PROMPT_SHOWN: Final = 1000
 _LINE_SHOWN: Final = 160
-_ROWS_SHOWN: Final = 12
-"""Parameters of a request that are shown."""
+_PARAMETERS_SHOWN: Final = 12
 
 _STATES: Final = ("bad", "new", "good")
-"""Of apps; those in trouble are shown first."""
+"""Of apps, in the order in which they are shown."""
 
 _FILES: Final = files("watcher.monitoring") / "templates"
 _STYLE: Final = (_FILES / "status.css").read_text(encoding="utf-8")
@@ -43,7 +48,7 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing is loaded or run but this one style, whatever the page may hold."""
+"""Allows this one style and nothing else, whatever the page may hold."""
 
 
 def _prompt(text: str | None) -> str:
@@ -66,10 +71,6 @@ def _day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%-d %b, %H:%M UTC")
 
 
-def _took(seconds: float) -> str:
-    return format_duration(round(seconds, 3) if seconds < 1 else round(seconds, 1))
-
-
 _ENVIRONMENT: Final = jinja2.Environment(
     autoescape=True,
     undefined=jinja2.StrictUndefined,
@@ -81,66 +82,68 @@ _ENVIRONMENT.filters.update(
     clock=_clock,
     day=_day,
     duration=format_elapsed,
-    failure=failure_words,
+    failure=failure_line,
+    given_up=given_up,
     kind=request_label,
     line=_line,
     link=web_link,
     moment=format_timestamp,
     prompt=_prompt,
-    remedy=remedy,
     rows=_rows,
-    span=format_duration,
-    took=_took,
+    undelivered=undelivered,
 )
 _TEMPLATE: Final = _ENVIRONMENT.from_string((_FILES / "status.html").read_text(encoding="utf-8"))
 
 
 def render(view: StatusPageData) -> Page:
     """Returns the page."""
-    blind = {problem.name for problem in view.verdict.problems if problem.kind == "app"}
-    states = {app.name: _app_state(app, blind=app.name in blind) for app in view.now.apps}
-    apps = sorted(view.now.apps, key=lambda app: (_STATES.index(states[app.name]), app.name))
+    states = {app.name: _app_state(app) for app in view.status.apps}
+    apps = sorted(view.status.apps, key=lambda app: (_STATES.index(states[app.name]), app.name))
     html = _TEMPLATE.render(
-        apps=apps[:ROWS_SHOWN],
-        more_apps=max(len(apps) - ROWS_SHOWN, 0),
+        apps=apps[:APPS_SHOWN],
+        more_apps=max(len(apps) - APPS_SHOWN, 0),
         ended=view.ended,
         mood=_mood(view),
-        notifiers=view.now.notifiers,
+        notifiers=view.status.notifiers,
         now=view.at,
         refresh=REFRESH_SECONDS,
         states=states,
-        notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.now.notifiers},
-        rows_shown=_ROWS_SHOWN,
+        notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.status.notifiers},
+        parameters_shown=_PARAMETERS_SHOWN,
+        retry_dead=RETRY_DEAD,
         style=_STYLE,
         summary=_summary(view),
-        verdict=view.verdict,
+        report=view.report,
         version=__version__,
         waiting=view.waiting,
-        waiting_in_all=sum(app.pending for app in view.now.apps),
+        waiting_in_all=sum(app.pending for app in view.status.apps),
     )
     return Page(html, POLICY)
 
 
 def _mood(view: StatusPageData) -> str:
-    if not view.verdict.good:
+    if not view.report.good:
         return "bad"
-    return "waits" if view.waiting or lateness(view.now) else "good"
+    return "waits" if view.waiting or lateness(view.status) else "good"
 
 
 def _summary(view: StatusPageData) -> str:
-    problems, late = view.verdict.problems, lateness(view.now)
+    problems, late = view.report.problems, lateness(view.status)
     if len(problems) > 1:
         words = f"There are {len(problems)} problems."
     else:
-        words = "".join(f"{problem}." for problem in problems)
+        words = "".join(f"{str(problem).removesuffix('.')}." for problem in problems)
     sentences = [*([words] if words else []), *([f"{late}."] if late else [])]
-    return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences) or "All is well."
+    return (
+        " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
+        or "Watcher is working normally."
+    )
 
 
-def _app_state(app: AppStatus, *, blind: bool) -> str:
-    if app.failure is not None or (blind and app.succeeded_ago is not None):
+def _app_state(app: AppStatus) -> str:
+    if app.failure is not None or (not app.visible and app.succeeded_ago is not None):
         return "bad"
-    return "new" if blind else "good"
+    return "good" if app.visible else "new"
 
 
 def _notifier_state(notifier: NotifierStatus) -> str:

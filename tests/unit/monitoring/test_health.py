@@ -6,6 +6,7 @@ import pytest
 
 from watcher.models import Failure
 from watcher.monitoring.health import (
+    RETRY_DEAD,
     AppStatus,
     HealthReport,
     NotifierStatus,
@@ -31,6 +32,7 @@ UP = AppStatus(
 )
 IDLE = NotifierStatus("slack", 0, None, None, 0, None, None)
 REFUSED = Failure(401, "unauthorized", "the key is\nnot valid", since=0.0, pending_known=2)
+BROKEN = Failure(500, "server_error", "broken", since=0.0, pending_known=0)
 
 
 def verdict(app: AppStatus = UP, notifier: NotifierStatus = IDLE) -> HealthReport:
@@ -54,24 +56,25 @@ def test_ready_when_all_is_well() -> None:
         pytest.param(replace(UP, succeeded_ago=45.0), None, id="just within"),
         pytest.param(
             replace(UP, succeeded_ago=45.1),
-            "app support: last polled successfully 45 s ago, more than 3 intervals of 15s",
+            "app support: last successful check 45 s ago, expected every 15 s",
             id="just over, and no failure is known",
         ),
         pytest.param(replace(UP, failure=REFUSED), None, id="fails, but not for long"),
         pytest.param(
             replace(UP, succeeded_ago=600.0, failure=REFUSED),
-            "app support: last polled successfully 10 min ago, more than 3 intervals of 15s:"
-            " HTTP 401 unauthorized: the key is not valid",
+            "app support: last successful check 10 min ago, expected every 15 s:"
+            " HTTP 401 unauthorized: the key is not valid. The access key is missing, wrong, expired or was"
+            " rotated: give the app a valid one.",
             id="fails for long",
         ),
         pytest.param(
             replace(UP, polled_ago=None, succeeded_ago=None, failure=REFUSED),
-            "app support: not polled yet",
+            "app support: not checked yet",
             id="fresh start after an outage",
         ),
         pytest.param(
-            replace(UP, succeeded_ago=None, failure=REFUSED),
-            "app support: not polled successfully yet: HTTP 401 unauthorized: the key is not valid",
+            replace(UP, succeeded_ago=None, failure=BROKEN),
+            "app support: no successful check yet: HTTP 500 server_error: broken",
             id="fails from the start",
         ),
     ],
@@ -87,12 +90,12 @@ def test_an_app_must_have_been_seen_lately(app: AppStatus, reason: str | None) -
         pytest.param(replace(IDLE, undelivered=2, oldest_undelivered=300.0), [], id="late, not overdue"),
         pytest.param(
             replace(IDLE, undelivered=2, oldest_undelivered=301.0, last_error="HTTP 500"),
-            ["notifier slack: 2 deliveries are undelivered, the oldest for 5 min 1 s: HTTP 500"],
+            ["notifier slack: 2 messages undelivered, the oldest for 5 min 1 s (HTTP 500)"],
             id="overdue",
         ),
         pytest.param(
             replace(IDLE, dead=1, dead_error="HTTP 400: no"),
-            ["notifier slack: 1 delivery is dead (HTTP 400: no); watcher retry --all-dead puts it back"],
+            [f"notifier slack: 1 message was given up (HTTP 400: no). {RETRY_DEAD}"],
             id="dead",
         ),
         pytest.param(replace(IDLE, paused_for=30.0), [], id="paused"),
@@ -139,7 +142,7 @@ def test_a_part_that_does_not_stir() -> None:
     assert liveness(vitals.deadlines(), clocks.monotonic()).good
     clocks.monotonic_now += 1.0
     found = liveness(vitals.deadlines(), clocks.monotonic())
-    assert ["scheduler: should have stirred 1 min 1 s ago"] == reasons(found)
+    assert ["scheduler: no activity for 1 min 6 s"] == reasons(found)
     vitals.set_deadline("scheduler", 5.0)
     assert liveness(vitals.deadlines(), clocks.monotonic()).good
 
@@ -152,21 +155,21 @@ def test_an_hour_set_back_makes_nobody_ill() -> None:
     vitals.set_deadline("app support", 15.0)
     clocks.set_by = -3600.0
     clocks.monotonic_now += 30.0
-    last = vitals.last_whole("support")
+    last = vitals.last_success("support")
     assert last is not None
     assert 30.0 == clocks.monotonic() - last.ended
     assert liveness(vitals.deadlines(), clocks.monotonic()).good
 
 
-def test_a_failed_poll_is_the_last_but_not_the_last_whole() -> None:
+def test_a_failed_poll_is_the_last_but_not_the_last_success() -> None:
     """A failure is remembered beside the success before it."""
     clocks = Clocks()
     vitals = LivenessTracker(monotonic=clocks.monotonic, wall=clocks.wall)
-    assert vitals.last("support") is vitals.last_whole("support") is None
+    assert vitals.last("support") is vitals.last_success("support") is None
     vitals.polled("support", "success", 0.1)
     clocks.monotonic_now += 15.0
     vitals.polled("support", "timeout", 9.0)
-    last, whole = vitals.last("support"), vitals.last_whole("support")
+    last, whole = vitals.last("support"), vitals.last_success("support")
     assert last is not None
     assert whole is not None
     assert (1015.0, 9.0, 1000.0) == (last.ended, last.took, whole.ended)

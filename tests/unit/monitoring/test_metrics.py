@@ -4,10 +4,10 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.anyio
 def make_metrics() -> Metrics:
     """Metrics of one app and two notifiers."""
     return Metrics(
-        CollectorRegistry(),
         apps=["support"],
         notifiers=["slack", "webhook"],
         outcomes=OUTCOMES,
@@ -167,6 +166,19 @@ def test_gauges_are_looked_up_when_they_are_read() -> None:
         second["watcher_oldest_pending_seconds", "support"],
     )
     assert ("watcher_last_success_timestamp_seconds", "support") not in second
+
+
+def test_an_app_that_was_never_read_is_not_called_empty() -> None:
+    """Without a successful poll there is no number of pending requests, unless some are known anyway."""
+    never = AppStatus("support", 15.0, 1.0, 0.1, None, None, False, None, 0, None)  # noqa: FBT003 - a fact
+    metrics = make_metrics()
+    metrics.show(lambda: Status((never,), ()))
+    found = samples(metrics)
+    assert 0 == found["watcher_app_up", "support"]
+    assert not {"watcher_pending_requests", "watcher_oldest_pending_seconds"} & {name for name, *_ in found}
+    metrics = make_metrics()
+    metrics.show(lambda: Status((replace(never, pending=2, oldest_pending=5.0),), ()))
+    assert 2 == samples(metrics)["watcher_pending_requests", "support"]
 
 
 def test_a_database_that_cannot_be_read_takes_only_the_gauges() -> None:

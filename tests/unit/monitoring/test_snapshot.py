@@ -75,7 +75,7 @@ async def fail(store: Store, code: str = "timeout") -> None:
 
 async def test_a_fresh_start_is_not_ready(bench: Bench) -> None:
     """Until the first poll nobody knows what waits, and that is said."""
-    assert ["app support: not polled yet"] == [str(problem) for problem in bench.monitor.ready().problems]
+    assert ["app support: not checked yet"] == [str(problem) for problem in bench.monitor.ready().problems]
     bench.liveness.polled(APP.name, "success", 0.1)
     assert bench.monitor.ready().good
 
@@ -170,7 +170,7 @@ async def test_the_view_is_bounded(bench: Bench) -> None:
     """However much waits, the page shows the longest waiting and the number of all."""
     await record_new(bench.store, *(make_new_request(f"run-{number}") for number in range(WAITING_SHOWN + 5)))
     view = bench.monitor.view()
-    assert (WAITING_SHOWN, WAITING_SHOWN + 5) == (len(view.waiting), view.now.apps[0].pending)
+    assert (WAITING_SHOWN, WAITING_SHOWN + 5) == (len(view.waiting), view.status.apps[0].pending)
     assert WAITING_SHOWN + 5 == len(bench.monitor.pending())
 
 
