@@ -118,6 +118,14 @@ def cells(position: dict[str, int]) -> list[tuple[int, int]]:
     return [(column, row) for column in columns for row in rows]
 
 
+def test_missing_data_is_shown_as_missing() -> None:
+    """No query fills a gap with zero, and no current figure is an old one."""
+    assert [] == [expression for expression in EXPRESSIONS if "vector(" in expression]
+    figures = [panel for panel in panels() if panel["type"] in {"stat", "table"}]
+    assert {"no data"} == {panel["fieldConfig"]["defaults"]["noValue"] for panel in figures}
+    assert all(target.get("instant") for panel in figures for target in panel["targets"])
+
+
 def test_the_variables_of_the_dashboard_are_used_and_known() -> None:
     """The dashboard can be narrowed to apps and notifiers, by metrics that each of them always has."""
     variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
