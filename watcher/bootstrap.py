@@ -1,4 +1,4 @@
-"""The parts of the daemon, built from the configuration."""
+"""The composition root: builds the services of a process from its configuration."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import random
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,7 +26,8 @@ from watcher.monitoring.snapshot import Monitor
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
 from watcher.notifiers.http_post import open_session
-from watcher.polling.poller import Poller, PollSettings
+from watcher.polling.context import PollContext, PollSettings
+from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
 from watcher.store import NotifierPolicy, Store
@@ -34,7 +35,7 @@ from watcher.store import NotifierPolicy, Store
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The running parts of one process."""
+    """The services of one process."""
 
     config: Config
     store: Store
@@ -61,7 +62,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         notifiers = build_notifiers(config, session)
         hooks = Hooks()
         dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks))
-        pollers = _build_pollers(config, store, notifiers, dispatcher.wake, hooks, tls=tls)
+        pollers = _build_pollers(config, notifiers, tls, _poll_context(config, store, dispatcher, hooks))
         for poller in pollers:
             stack.push_async_callback(poller.close)
         liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
@@ -106,7 +107,7 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
 
 
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
-    """Returns how the notifiers of an app are to be told."""
+    """Returns how each notifier of an app gets its messages."""
     by_name = {notifier.name: notifier for notifier in notifiers}
     return [
         Route(
@@ -159,15 +160,26 @@ def _build_workers(
 
 
 def _build_pollers(
-    config: Config,
-    store: Store,
-    notifiers: Sequence[Notifier],
-    wake: Callable[[], None],
-    observer: Observer,
-    *,
-    tls: ssl.SSLContext,
+    config: Config, notifiers: Sequence[Notifier], tls: ssl.SSLContext, context: PollContext
 ) -> list[Poller]:
-    masker = Masker(config.redact, config.redactor)
+    return [
+        Poller(
+            app,
+            routes(config, app, notifiers),
+            RunsClient(
+                app.base_url,
+                app.access_key,
+                timeout=config.request_timeout,
+                keepalive=2 * app.poll_interval,
+                tls=tls,
+            ),
+            context,
+        )
+        for app in config.apps
+    ]
+
+
+def _poll_context(config: Config, store: Store, dispatcher: Dispatcher, hooks: Hooks) -> PollContext:
     settings = PollSettings(
         page_size=config.page_size,
         request_timeout=config.request_timeout,
@@ -176,28 +188,16 @@ def _build_pollers(
         baseline=config.backlog == "baseline",
         digest_above=config.digest_above,
     )
-    return [
-        Poller(
-            app,
-            settings,
-            client=RunsClient(
-                app.base_url,
-                app.access_key,
-                timeout=config.request_timeout,
-                keepalive=2 * app.poll_interval,
-                tls=tls,
-            ),
-            store=store,
-            routes=routes(config, app, notifiers),
-            masker=masker,
-            wake=wake,
-            observer=observer,
-            scrub=config.redactor.redact,
-            wall=time.time,
-            jitter=random.random,
-        )
-        for app in config.apps
-    ]
+    return PollContext(
+        settings=settings,
+        store=store,
+        masker=Masker(config.redact, config.redactor),
+        observer=hooks,
+        wake=dispatcher.wake,
+        redact=config.redactor.redact,
+        wall=time.time,
+        jitter=random.random,
+    )
 
 
 def _build_heartbeat(config: Config, monitor: Monitor, session: aiohttp.ClientSession) -> Heartbeat | None:

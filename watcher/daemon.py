@@ -1,4 +1,4 @@
-"""The daemon: runs the parts, handles signals, drains; or polls and delivers once."""
+"""The daemon: runs the services until a signal, then drains; or polls and delivers once."""
 
 import asyncio
 import os
@@ -18,52 +18,55 @@ from watcher.config.models import Config
 from watcher.logs import flush, log_superseded
 from watcher.models import App
 from watcher.polling.batching import HOLD_SECONDS
+from watcher.polling.clock import ClockChange, ClockWatch, boottime
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.polling.scheduler import Scheduler
 from watcher.store import StoreUnavailable
 
 DRAIN_SECONDS: Final = 10.0
-"""How long sends under way may take after a signal."""
+"""How long the sends under way may take after a signal."""
 
 ABORT_SECONDS: Final = 0.5
-"""How long the last line may take after a second one."""
+"""How long the last log line may take after a second signal."""
+
+CLOCK_CHECK_INTERVAL: Final = 5.0
 
 log = structlog.get_logger()
 
 
 class DaemonDiedError(Exception):
-    """A part of the daemon died, and the daemon with it."""
+    """A task of the daemon failed, which ends the daemon."""
 
 
 class CannotListenError(Exception):
-    """The HTTP endpoints cannot be served where the settings say."""
+    """The HTTP endpoints cannot be served at the configured address."""
 
 
 async def run(
     config: Config, *, seconds: float | None = None, listening: socket.socket | None = None
 ) -> None:
-    """The daemon: polls, delivers, until SIGTERM or SIGINT, or for so many seconds.
+    """Polls and delivers until SIGTERM or SIGINT, or for so many seconds.
 
-    `listening` is a socket for the HTTP endpoints, instead of what the configuration says.
+    `listening` is a socket for the HTTP endpoints, in place of the configured address.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
         CannotListenError: the HTTP endpoints cannot be served.
-        DaemonDiedError: a part died, or the database can no longer be used.
+        DaemonDiedError: a task failed, or the database can no longer be used.
     """
     _raise_descriptor_limit()
     end = _end_by_signal()
-    async with _open_with_endpoints(config, listening) as parts:
+    async with _open_with_endpoints(config, listening) as services:
         log.info(
             "daemon.started",
             version=__version__,
             pid=os.getpid(),
             apps=[app.name for app in config.apps],
-            notifiers=[notifier.name for notifier in parts.notifiers],
+            notifiers=[notifier.name for notifier in services.notifiers],
         )
         _log_warnings(config)
-        await _sync_outbox_with_config(parts)
-        await _Daemon(parts, end).run(seconds)
+        await sync_outbox_with_config(services)
+        await _Daemon(services, end).run(seconds)
     log.info("daemon.stopped")
 
 
@@ -74,33 +77,32 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_services(config) as parts:
+    async with open_services(config) as services:
         _log_warnings(config)
-        await _sync_outbox_with_config(parts)
-        parts.store.mark_polled()  # nothing is given out before the polls have ended
-        await parts.store.prune(before=time.time() - config.retention)
-        waits = await asyncio.gather(*(poller.poll() for poller in parts.pollers))
-        names = [notifier.name for notifier in parts.notifiers]
+        await sync_outbox_with_config(services)
+        services.store.mark_polled()  # no worker claims anything before the polls have ended
+        await services.store.prune(before=time.time() - config.retention)
+        results = await asyncio.gather(*(poller.poll() for poller in services.pollers))
+        names = [notifier.name for notifier in services.notifiers]
         apps = [app.name for app in config.apps]
-        await parts.dispatcher.run(until_idle=True)
-        if await parts.store.undelivered(apps, names, now=time.time(), untried=True):
-            # What happened to one notifier was news for another, which had nothing to do any more.
-            await parts.dispatcher.run(until_idle=True)
-        left = await parts.store.undelivered(apps, names, now=time.time())
+        await services.dispatcher.run(until_idle=True)
+        if await services.store.undelivered(apps, names, now=time.time(), untried=True):
+            # The trouble of one notifier is an event for the others, which may already have been idle.
+            await services.dispatcher.run(until_idle=True)
+        left = await services.store.undelivered(apps, names, now=time.time())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
-        whole = all(wait is None for wait in waits) and all(poller.whole for poller in parts.pollers)
-        good = left == 0 and whole
-        if good and parts.heartbeat is not None:
-            await parts.heartbeat.beat()
+        good = left == 0 and all(result.complete for result in results)
+        if good and services.heartbeat is not None:
+            await services.heartbeat.beat()
         return good
 
 
 @asynccontextmanager
 async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Services]:
     if not config.http_port and listening is None:
-        async with open_services(config) as parts:
-            yield parts
+        async with open_services(config) as services:
+            yield services
         return
     # What only the endpoints need is slow to import.
     from watcher.monitoring.metrics import Metrics  # noqa: PLC0415
@@ -113,11 +115,11 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         version=__version__,
     )
     async with AsyncExitStack() as stack:
-        parts = await stack.enter_async_context(open_services(config))
-        parts.hooks.subscribe(metrics)
+        services = await stack.enter_async_context(open_services(config))
+        services.hooks.subscribe(metrics)
         host, port = config.http_host, config.http_port
         try:
-            await stack.enter_async_context(serve(parts.monitor, metrics, host, port, listening))
+            await stack.enter_async_context(serve(services.monitor, metrics, host, port, listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number and number > 0 else str(error)
@@ -126,44 +128,42 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
             ) from None
         host, port = listening.getsockname()[:2] if listening else (host, port)
         log.info("http.listening", host=host, port=port)
-        yield parts
+        yield services
 
 
 class _Daemon:
-    def __init__(self, parts: Services, end: asyncio.Event) -> None:
-        self._parts = parts
+    def __init__(self, services: Services, end: asyncio.Event) -> None:
+        self._services = services
         self._end = end
         self._reason: Exception | None = None
-        if parts.heartbeat is not None:
-            parts.hooks.subscribe(parts.heartbeat)
-        self._schedule = Scheduler(
-            parts.pollers,
-            poll_limit=DEADLINE_TIMEOUTS * parts.config.request_timeout,
+        if services.heartbeat is not None:
+            services.hooks.subscribe(services.heartbeat)
+        self._scheduler = Scheduler(
+            services.pollers,
+            poll_limit=DEADLINE_TIMEOUTS * services.config.request_timeout,
             prune=self._prune,
-            shift=self._shift_deliveries,
-            observer=parts.hooks,
+            observer=services.hooks,
             die=self._die,
             wall=time.time,
-            monotonic=time.monotonic,
         )
 
     async def run(self, seconds: float | None) -> None:
-        """Runs until a signal, the time is over, or something dies; then drains."""
-        patience = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._stop_withholding)
-        delivering = asyncio.create_task(self._parts.dispatcher.run())
+        """Runs until a signal, the end of the time, or a failure; then drains."""
+        release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_unpolled)
+        delivering = asyncio.create_task(self._services.dispatcher.run())
         delivering.add_done_callback(self._on_death)
-        clock = asyncio.create_task(self._schedule.watch_clock())
+        clock = asyncio.create_task(self._watch_clock(ClockWatch(time.time, time.monotonic, boottime)))
         clock.add_done_callback(self._on_death)
-        self._schedule.start()
+        self._scheduler.start()
         try:
             async with asyncio.timeout(seconds):
                 await self._end.wait()
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         clock.cancel()
-        patience.cancel()
-        await self._schedule.stop()
-        self._parts.dispatcher.stop()
+        release.cancel()
+        await self._scheduler.stop()
+        self._services.dispatcher.stop()
         done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
         if not done:
             delivering.cancel()
@@ -171,12 +171,13 @@ class _Daemon:
         if self._reason is not None:
             raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
 
-    def _stop_withholding(self) -> None:
-        if self._parts.store.mark_polled():
-            self._parts.dispatcher.wake()
+    def _release_unpolled(self) -> None:
+        """Lets the workers claim what an earlier process left, also for apps that were not polled yet."""
+        if self._services.store.mark_polled():
+            self._services.dispatcher.wake()
 
     def _on_death(self, task: asyncio.Task[None]) -> None:
-        """A part that dies takes the daemon with it; whoever supervises the process starts it anew."""
+        """Ends the daemon when a task fails, so that its supervisor starts it again."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._die(error)
 
@@ -189,20 +190,35 @@ class _Daemon:
 
     async def _prune(self) -> None:
         try:
-            await self._parts.store.prune(before=time.time() - self._parts.config.retention)
+            await self._services.store.prune(before=time.time() - self._services.config.retention)
         except StoreUnavailable as error:
             log.warning("database.prune_failed", error=str(error))
 
-    async def _shift_deliveries(self, moved: float) -> None:
-        """What was to be sent in a minute by the old clock is to be sent in a minute by the new one."""
-        try:
-            await self._parts.store.shift_timestamps(moved)
-        except StoreUnavailable as error:
-            log.warning("clock.shift_failed", error=str(error))
+    async def _watch_clock(self, clock: ClockWatch) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_CHECK_INTERVAL)
+            change = clock.check()
+            if change is not None:
+                await self._follow_clock(change)
+
+    async def _follow_clock(self, change: ClockChange) -> None:
+        """Keeps every wait as long as it was if the clock was set; polls and claims at once in any case."""
+        if change.slept:
+            log.info("clock.slept", seconds=round(change.slept, 1))
+        if change.step:
+            log.warning("clock.stepped", seconds=round(change.step, 1))
+            for poller in self._services.pollers:
+                poller.shift_clock(change.step)
+            try:
+                await self._services.store.shift_timestamps(change.step)
+            except StoreUnavailable as error:
+                log.warning("clock.shift_failed", error=str(error))
+        self._scheduler.restart()
+        self._services.dispatcher.wake()
 
 
 def _end_by_signal() -> asyncio.Event:
-    """Returns what SIGTERM or SIGINT sets from now on; a second one ends the process at once."""
+    """Returns an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
     loop, end = asyncio.get_running_loop(), asyncio.Event()
 
     def stop(number: signal.Signals) -> None:
@@ -217,7 +233,7 @@ def _end_by_signal() -> asyncio.Event:
 
 
 def _abort(number: signal.Signals) -> NoReturn:
-    """Ends the process without waiting for anything: what was not sent is in the outbox, as after a crash."""
+    """Ends the process at once; what was not sent is in the outbox, as after a crash."""
     log.warning("daemon.aborted", reason=number.name)
     flush(ABORT_SECONDS)
     os._exit(128 + number)
@@ -228,21 +244,25 @@ def _log_warnings(config: Config) -> None:
         log.warning("config.warning", message=warning)
 
 
-async def _sync_outbox_with_config(parts: Services) -> None:
+async def sync_outbox_with_config(services: Services) -> None:
     """Brings the outbox in line with a configuration that may have changed since the last start."""
-    names = [notifier.name for notifier in parts.notifiers]
+    names = [notifier.name for notifier in services.notifiers]
     ages = {
-        name: kept.remind_after for name, kept in notifier_policies(parts.config, parts.notifiers).items()
+        name: kept.remind_after
+        for name, kept in notifier_policies(services.config, services.notifiers).items()
     }
-    apps = {app.name: app.notify for app in parts.config.apps}
-    log_superseded(await parts.store.plan_reminders(ages, apps, now=time.time()))
+    apps = {app.name: app.notify for app in services.config.apps}
+    log_superseded(await services.store.plan_reminders(ages, apps, now=time.time()))
     audiences = [
-        (App(app.name, app.base_url), routes(parts.config, app, parts.notifiers)) for app in parts.config.apps
+        (App(app.name, app.base_url), routes(services.config, app, services.notifiers))
+        for app in services.config.apps
     ]
-    for notifier, requests in (await parts.store.backfill_new_notifiers(audiences, now=time.time())).items():
+    for notifier, requests in (
+        await services.store.backfill_new_notifiers(audiences, now=time.time())
+    ).items():
         log.info("notifier.backfilled", notifier=notifier, requests=requests)
-    await parts.store.hold_until_polled(list(apps))
-    for delivery in await parts.store.dead_letter_removed(names, now=time.time()):
+    await services.store.hold_until_polled(list(apps))
+    for delivery in await services.store.dead_letter_removed(names, now=time.time()):
         log.error(
             "delivery.dead",
             notifier=delivery.notifier,

@@ -233,13 +233,13 @@ def test_any_listing_is_polled(
         try:
             for strange in strangers:
                 api.listing = {"data": [*strange, HEALTHY], "pagination": claims}
-                wait = await poller.poll()
+                wait = (await poller.poll()).wait
                 assert wait is None or 0 < wait <= RETRY_AFTER_MAX
                 around.clock.now += 3600
             api.listing, api.single = {"data": [HEALTHY]}, (200, b'{"data": 3}')
-            assert await poller.poll() is None
+            assert (await poller.poll()).error is None
             api.single = (404, b'{"error": {"code": "not_found"}}')
-            assert await poller.poll() is None
+            assert (await poller.poll()).error is None
         finally:
             await poller.close()
 

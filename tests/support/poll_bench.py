@@ -20,7 +20,8 @@ from watcher.models import (
     Json,
     Route,
 )
-from watcher.polling.poller import Poller, PollSettings
+from watcher.polling.context import PollContext, PollSettings
+from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import Redactor, Secret
@@ -138,6 +139,7 @@ class PollBench:
         alert_after: float = 120.0,
         jitter: Callable[[], float] = lambda: 0.0,
         routes: Sequence[Route] = BOTH,
+        wake: Callable[[], None] | None = None,
         observer: Observer | None = None,
         **config: Any,
     ) -> Poller:
@@ -152,19 +154,17 @@ class PollBench:
             baseline=baseline,
             digest_above=digest_above,
         )
-        return Poller(
-            app,
-            settings,
-            client=self.api.client(app.access_key, self.clock.time),
+        context = PollContext(
+            settings=settings,
             store=self.store,
-            routes=routes,
             masker=Masker(redact, redactor),
-            wake=lambda: self.wakes.append(self.clock.now),
             observer=observer or Observer(),
-            scrub=redactor.redact,
+            wake=wake or (lambda: self.wakes.append(self.clock.now)),
+            redact=redactor.redact,
             wall=self.clock.time,
             jitter=jitter,
         )
+        return Poller(app, routes, self.api.client(app.access_key, self.clock.time), context)
 
     def waiting(self) -> list[tuple[str, str, str | None]]:
         """Returns run, request and prompt of what waits, the longest waiting first."""

@@ -1,44 +1,33 @@
-"""When people are told of what a poll found: at its end, so that many requests can be one message."""
+"""Holds messages to people until the end of a poll, so that many new requests can be one message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from watcher.store import Store, StoreError
+from watcher.polling.context import PollContext
+from watcher.store import StoreError
 
 HOLD_SECONDS: Final = 5.0
-"""How long people wait for the end of a poll that found something new, at most."""
+"""The longest time that messages to people wait for the end of a poll."""
 
 
 class DigestWindow:
-    """The news of one app that is held for people."""
+    """Releases the held deliveries of one app; more than `digest_above` become one message."""
 
-    def __init__(
-        self,
-        app: str,
-        *,
-        digest_above: int,
-        store: Store,
-        wake: Callable[[], None],
-        wall: Callable[[], float],
-    ) -> None:
-        """More than `digest_above` new requests become one message; `wake` is called when news is let go."""
+    def __init__(self, app: str, context: PollContext) -> None:
         self._app = app
-        self._digest_above = digest_above
-        self._store = store
-        self._wake = wake
-        self._wall = wall
-        self._some = True  # what a process that ended in the middle of a poll has left
+        self._context = context
+        self._anything_held = True  # an earlier process may have ended in the middle of a poll
 
     def add(self) -> None:
-        """News was recorded, and is held where it may go into a digest."""
-        self._some = True
+        """Notes that deliveries are recorded now which may be held."""
+        self._anything_held = True
 
     @asynccontextmanager
-    async def until_the_end(self) -> AsyncIterator[None]:
-        """Lets the news go when the block ends, however it ends, and every few seconds until then."""
-        meanwhile = asyncio.create_task(self._release_again_and_again())
+    async def open(self) -> AsyncIterator[None]:
+        """Releases the deliveries when the block ends, however it ends, and every few seconds until then."""
+        meanwhile = asyncio.create_task(self._release_periodically())
         try:
             yield
         finally:
@@ -46,22 +35,22 @@ class DigestWindow:
             await asyncio.wait({meanwhile})
             await self._release()
 
-    async def _release_again_and_again(self) -> None:
+    async def _release_periodically(self) -> None:
         while True:
             await asyncio.sleep(HOLD_SECONDS)
-            with suppress(StoreError):  # it stays held, and is tried again
+            with suppress(StoreError):  # the deliveries stay held, and the last release raises what lasts
                 await self._release()
 
     async def _release(self) -> None:
-        if not self._some:
+        if not self._anything_held:
             return
-        self._some = False  # at once, for the poll goes on meanwhile
+        self._anything_held = False  # before the release, because the poll may record more meanwhile
         try:
-            released = await self._store.release_held(
-                self._app, digest_above=self._digest_above, now=self._wall()
+            released = await self._context.store.release_held(
+                self._app, digest_above=self._context.settings.digest_above, now=self._context.wall()
             )
         except BaseException:
-            self._some = True
+            self._anything_held = True
             raise
         if released:
-            self._wake()
+            self._context.wake()

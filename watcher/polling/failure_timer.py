@@ -1,4 +1,4 @@
-"""When an app that cannot be polled is told of: at its time, be it in the middle of a wait or of a poll."""
+"""Announces that an app cannot be polled, on time: also during a wait or in the middle of a poll."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,116 +7,101 @@ import structlog
 
 from watcher.messages import format_timestamp
 from watcher.models import App, Route
+from watcher.polling.context import PollContext
 from watcher.runs_api.errors import ApiError, TimedOut
-from watcher.store import Store, StoreUnavailable, StoreUnusable
+from watcher.store import StoreUnavailable, StoreUnusable
 
 
 class FailureTimer:
-    """The failing of one app, as far as people are to know of it."""
+    """Records the failures of one app, and announces them when they have lasted `alert_after`."""
 
-    def __init__(
-        self,
-        app: App,
-        routes: Sequence[Route],
-        *,
-        store: Store,
-        alert_after: float,
-        patience: float,
-        wake: Callable[[], None],
-        scrub: Callable[[str], str],
-        wall: Callable[[], float],
-    ) -> None:
-        """A poll that alone lasts `patience` seconds counts as failing; `wake` is called after telling."""
+    def __init__(self, app: App, routes: Sequence[Route], context: PollContext) -> None:
+        """A poll that alone lasts longer than `alert_after` and than one call may take counts as failing."""
         self._app = app
         self._routes = routes
-        self._store = store
-        self._alert_after = alert_after
-        self._patience = patience
-        self._wake = wake
-        self._scrub = scrub
-        self._wall = wall
-        self._since = wall()
+        self._context = context
+        self._poll_patience = max(context.settings.alert_after, context.settings.request_timeout)
+        self._since = context.wall()
         self._failure: ApiError | None = None
         self._due_at: float | None = None
-        self._alarm = _Alarm(self._tell)
+        self._alarm = _Alarm(self._announce)
         self._log = structlog.get_logger().bind(app=app.name)
 
     def poll_begins(self) -> None:
-        """From now on a poll is under way."""
+        """Starts the timer: a poll is under way."""
         if self._failure is None:
-            self._due_at = self._wall() + self._patience
+            self._due_at = self._context.wall() + self._poll_patience
         self._set_alarm()
 
     def shift_clock(self, seconds: float) -> None:
-        """The wall clock was set by so many seconds; how long the app has failed stays what it is."""
+        """Follows the wall clock, which was set by so many seconds: the failure lasts as long as before."""
         self._since += seconds
         if self._due_at is not None:
             self._due_at += seconds
 
-    async def off(self) -> None:
-        """Tells nobody any more; what is under way is waited for."""
-        await self._alarm.off()
+    async def cancel(self) -> None:
+        """Stops the timer, and waits for an announcement that is being recorded."""
+        await self._alarm.cancel()
 
     def succeeded(self) -> None:
-        """The app was polled whole, and the store knows it."""
-        self._since = self._wall()
+        """Forgets the failure: the app was polled, and the store has recorded it."""
+        self._since = self._context.wall()
         self._failure = None
 
     async def failed(self, error: ApiError) -> None:
-        """Records a failed poll, and tells of it now or when it has lasted long enough.
+        """Records a failed poll, and announces it now or as soon as the failure has lasted long enough.
 
         Raises:
-            StoreUnusable: the database cannot be used any more.
+            StoreUnusable: the database can no longer be used.
         """
-        await self._alarm.off()
+        await self._alarm.cancel()
         self._failure = error
-        await self._record(error, self._wall())
+        await self._record(error, self._context.wall())
         self._set_alarm()
 
     def _set_alarm(self) -> None:
         if self._due_at is not None:
-            self._alarm.set(max(self._due_at - self._wall(), 0.0))
+            self._alarm.set(max(self._due_at - self._context.wall(), 0.0))
 
-    async def _tell(self) -> None:
-        if self._due_at is None:  # it was told while this waited for its turn
+    async def _announce(self) -> None:
+        if self._due_at is None:  # another call announced it while this one waited for its turn
             return
         error = self._failure or TimedOut("the poll has not ended yet")
         try:
-            await self._record(error, max(self._wall(), self._due_at))
-        except StoreUnusable as trouble:  # the next poll ends for the same reason
-            self._log.error("poll.record_failed", error=str(trouble))
+            await self._record(error, max(self._context.wall(), self._due_at))
+        except StoreUnusable as unusable:  # the poll ends with the same error
+            self._log.error("poll.record_failed", error=str(unusable))
 
     async def _record(self, error: ApiError, now: float) -> None:
-        code, message = self._scrub(error.code), self._scrub(error.message)
+        code, message = self._context.redact(error.code), self._context.redact(error.message)
         try:
-            health = await self._store.record_failure(
+            change = await self._context.store.record_failure(
                 self._app,
                 self._routes,
                 status=error.status,
                 code=code,
                 message=message,
                 since=self._since,
-                alert_after=self._alert_after,
+                alert_after=self._context.settings.alert_after,
                 now=now,
             )
-        except StoreUnavailable as trouble:
-            self._log.error("poll.record_failed", error=str(trouble))
+        except StoreUnavailable as unavailable:
+            self._log.error("poll.record_failed", error=str(unavailable))
             return
-        self._due_at = health.alert_at
-        if health.failure is not None:
-            known = health.failure.pending_known
+        self._due_at = change.alert_at
+        if change.failure is not None:
             self._log.error(
                 "app.failing",
                 code=code,
                 error=message,
-                since=format_timestamp(health.failure.since),
-                pending=known,
+                since=format_timestamp(change.failure.since),
+                pending=change.failure.pending_known,
             )
-            self._wake()
+            self._context.wake()
 
 
 class _Alarm:
-    """Does one thing at a time to come, unless it is called off, or set anew, before."""
+    """Calls a function at a later time, unless it is cancelled, or set to another time, before."""
 
     def __init__(self, act: Callable[[], Awaitable[None]]) -> None:
         self._act = act
@@ -128,7 +113,7 @@ class _Alarm:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._start)
 
-    async def off(self) -> None:
+    async def cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

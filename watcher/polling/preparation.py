@@ -1,4 +1,4 @@
-"""New requests as they are recorded: masked, cut, with their place in the run and a link."""
+"""Prepares new requests for recording: masked, with their position in the run and a link."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,40 +10,42 @@ from watcher.models import InputRequest, NewRequest, Run
 from watcher.runs_api.parser import normalize_json
 from watcher.sanitize.masking import Masker
 
+RequestsOfRun = tuple[Run, tuple[InputRequest, ...]]
+"""A run, and those of its requests that are new."""
+
 
 class RequestPreparation:
-    """Shows requests of one app as its configuration wants it."""
+    """Prepares the requests of one app as its configuration says."""
 
     def __init__(self, config: AppConfig, masker: Masker) -> None:
         self._config = config
         self._masker = masker
 
-    async def prepare_requests(self, new: Iterable[tuple[Run, tuple[InputRequest, ...]]]) -> list[NewRequest]:
-        """Returns new requests as they are recorded; masking what is large takes a while."""
-        wanted = [(run, requests) for run, requests in new if requests]
+    async def prepare_requests(self, found: Iterable[RequestsOfRun]) -> list[NewRequest]:
+        """Returns the requests, prepared in a thread: masking a large one takes seconds."""
+        wanted = [(run, requests) for run, requests in found if requests]
         if not wanted:
             return []
         return await run_cpu_bound(
-            lambda: [sighting for run, requests in wanted for sighting in self._placed(run, requests)]
+            lambda: [prepared for run, requests in wanted for prepared in self._prepare_run(run, requests)]
         )
 
-    def _placed(self, run: Run, requests: Iterable[InputRequest]) -> list[NewRequest]:
-        together = len(run.requests)
-        places = {(request.id, request.fingerprint): place for place, request in enumerate(run.requests, 1)}
+    def _prepare_run(self, run: Run, requests: Iterable[InputRequest]) -> list[NewRequest]:
+        total = len(run.requests)
+        positions = {
+            (request.id, request.fingerprint): (n, total) for n, request in enumerate(run.requests, 1)
+        }
         return [
-            self._new_request(
-                run, request, (places[request.id, request.fingerprint], together) if together > 1 else None
-            )
+            self._prepare(run, request, positions[request.id, request.fingerprint] if total > 1 else None)
             for request in requests
         ]
 
-    def _new_request(self, run: Run, request: InputRequest, position: tuple[int, int] | None) -> NewRequest:
-        # Before anything is left out: what was masked there is masked in the prompt too.
-        secret_inputs = self._masker.values_to_mask(run.input)
-        shown = self._masker.request(request, secret_inputs)
-        shown_input = None
+    def _prepare(self, run: Run, request: InputRequest, position: tuple[int, int] | None) -> NewRequest:
+        # Before anything is left out: what is masked there is masked in the prompt too.
+        masked = self._masker.request(request, self._masker.values_to_mask(run.input))
+        masked_input = None
         if self._config.include_input:
-            shown_input = self._masker.json(
+            masked_input = self._masker.json(
                 normalize_json(run.input), self._masker.values_to_mask(request.params)
             )
         return NewRequest(
@@ -52,10 +54,10 @@ class RequestPreparation:
                 status=self._masker.text(run.status),
                 user_id=self._masker.text(run.user_id) if run.user_id else None,
                 session_id=self._masker.text(run.session_id) if run.session_id else None,
-                input=shown_input,
+                input=masked_input,
                 requests=(),
             ),
-            shown if self._config.include_params else replace(shown, params=None),
+            masked if self._config.include_params else replace(masked, params=None),
             link(self._config, run.id, request.id),
             position,
         )

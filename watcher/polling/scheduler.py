@@ -1,4 +1,4 @@
-"""When what is done: polls of apps, pruning, and the sign that all this turns."""
+"""Decides when apps are polled and finished rows are pruned, and shows that the schedule is kept."""
 
 import asyncio
 import math
@@ -7,26 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watcher.hooks import Observer
 from watcher.polling.poller import Poller
 
 FEW_APPS: Final = 10
-"""Up to this many apps are first polled at once; more are spread over the interval."""
-CLOCK_STEP: Final = 2.0
-"""Seconds by which the wall clock may drift between two looks before the schedule is made anew."""
-CLOCK_CHECK_INTERVAL: Final = 5.0
+"""Up to this many apps are all polled at once at the start; more are spread over the interval."""
 PRUNE_SECONDS: Final = 60.0
 TICK_SECONDS: Final = 5.0
-"""How often the scheduler shows that it turns."""
-
-log = structlog.get_logger()
+"""How often the scheduler reports that it runs."""
 
 
 class Scheduler:
-    """Has each app polled at its times, one poll of an app at a time."""
+    """Polls each app at its times, one poll of an app at a time."""
 
     def __init__(
         self,
@@ -34,59 +28,41 @@ class Scheduler:
         *,
         poll_limit: float,
         prune: Callable[[], Awaitable[None]],
-        shift: Callable[[float], Awaitable[None]],
         observer: Observer,
         die: Callable[[BaseException], None],
         wall: Callable[[], float],
-        monotonic: Callable[[], float],
     ) -> None:
-        """`poll_limit` is the seconds that a poll may take; `die` is told of what nothing survives.
+        """`poll_limit` is the longest time that a poll takes, in seconds.
 
-        `shift` moves what waits to be sent by the seconds by which the wall clock was set.
+        `die` is called with an error after which the daemon cannot go on.
         """
         self._pollers = pollers
         self._poll_limit = poll_limit
         self._prune_now = prune
-        self._shift = shift
         self._observer = observer
         self._die = die
         self._wall = wall
-        self._monotonic = monotonic
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._polls: set[asyncio.Task[None]] = set()
-        self._offset = wall() - monotonic()
 
     def start(self) -> None:
-        """Books everything."""
+        """Schedules everything and starts."""
         for poller in self._pollers:
-            self._reschedule(poller)
-        self._schedule_all()
+            self._schedule_first_poll(poller)
+        self._schedule_repeated()
         self._observer.set_deadline("scheduler", TICK_SECONDS)
         self._scheduler.start()
 
-    async def watch_clock(self) -> None:
-        """Looks at the clock again and again."""
-        while True:
-            await asyncio.sleep(CLOCK_CHECK_INTERVAL)
-            await self.check_clock()
-
-    async def check_clock(self) -> None:
-        """The scheduler sleeps by the wall clock: when that was set, everything is booked anew."""
-        moved = self._wall() - self._monotonic() - self._offset
-        if abs(moved) <= CLOCK_STEP:
-            return
-        self._offset += moved
-        log.warning("clock.stepped", seconds=round(moved, 1))
-        await self._shift(moved)
+    def restart(self) -> None:
+        """Schedules everything anew, after the wall clock was set or the machine slept."""
         for poller in self._pollers:
-            poller.shift_clock(moved)
             if self._scheduler.get_job(poller.config.name) is not None:
-                self._reschedule(poller)
-        self._schedule_all()
+                self._schedule_first_poll(poller)
+        self._schedule_repeated()
         self._scheduler.wakeup()
 
     async def stop(self) -> None:
-        """Begins nothing more and gives up the polls under way."""
+        """Starts nothing more and cancels the polls under way."""
         self._scheduler.pause()
         polls = list(self._polls)
         for task in polls:
@@ -95,7 +71,7 @@ class Scheduler:
         self._scheduler.shutdown(wait=False)
         await asyncio.sleep(0)
 
-    def _schedule_all(self) -> None:
+    def _schedule_repeated(self) -> None:
         for name, work, seconds in (
             ("prune", self._prune, PRUNE_SECONDS),
             ("tick", self._tick, TICK_SECONDS),
@@ -105,15 +81,14 @@ class Scheduler:
                 "interval",
                 seconds=seconds,
                 next_run_time=datetime.now(UTC),
-                id=f"every {seconds:g} s: {name}",  # no app can be named like that
+                id=f"every {seconds:g} s: {name}",  # no app can have such a name
                 replace_existing=True,
                 misfire_grace_time=None,
                 coalesce=True,
-                max_instances=2,  # one that still runs when the clock is set must not keep off the next
+                max_instances=2,  # one that still runs when the clock is set must not suppress the next
             )
 
-    def _reschedule(self, poller: Poller) -> None:
-        """Few apps are polled at once, many at random phases, so that they spread out."""
+    def _schedule_first_poll(self, poller: Poller) -> None:
         few = len(self._pollers) <= FEW_APPS
         phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
         self._schedule_poll(poller, self._wall() + phase)
@@ -128,7 +103,7 @@ class Scheduler:
             id=poller.config.name,
             replace_existing=True,
             misfire_grace_time=None,
-            # The poll that books this one still counts as running; with 1 a due one would be dropped.
+            # The poll that schedules this one still counts as running; with 1 a due one would be dropped.
             max_instances=2,
         )
 
@@ -138,8 +113,8 @@ class Scheduler:
         self._polls.add(task)
         self._observer.set_deadline(f"app {poller.config.name}", self._poll_limit)
         try:
-            wait = await poller.poll()
-        except asyncio.CancelledError:  # the end of this task anyway; the scheduler would log a traceback
+            result = await poller.poll()
+        except asyncio.CancelledError:  # the task ends anyway; the scheduler would log a traceback
             return
         except Exception as error:  # noqa: BLE001 - the scheduler would only log it
             self._die(error)
@@ -147,9 +122,10 @@ class Scheduler:
         finally:
             self._polls.discard(task)
         now = self._wall()
-        self._schedule_poll(
-            poller, next_poll(at, now, poller.config.poll_interval) if wait is None else now + wait
+        following = (
+            next_poll(at, now, poller.config.poll_interval) if result.wait is None else now + result.wait
         )
+        self._schedule_poll(poller, following)
 
     async def _prune(self) -> None:
         try:
@@ -165,5 +141,5 @@ class Scheduler:
 
 def next_poll(scheduled: float, now: float, interval: float) -> float:
     """Returns the first time after now that is a whole number of intervals after the scheduled one."""
-    missed = math.floor((now - scheduled) / interval)  # below zero where the clock was set back meanwhile
+    missed = math.floor((now - scheduled) / interval)  # below zero if the clock was set back meanwhile
     return scheduled + (missed + 1) * interval

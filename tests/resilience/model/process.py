@@ -19,7 +19,7 @@ from tests.support.builders import make_worker
 from tests.support.poll_bench import PollBench
 from watcher.bootstrap import Services, notifier_policies, routes
 from watcher.config.models import Config
-from watcher.daemon import _sync_outbox_with_config
+from watcher.daemon import sync_outbox_with_config
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.worker import DeliveryWorker
@@ -27,7 +27,7 @@ from watcher.hooks import Hooks
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.polling.batching import HOLD_SECONDS
-from watcher.polling.poller import Poller
+from watcher.polling.poller import Poller, PollResult
 from watcher.store import StoreError
 
 PATIENCE: Final = 40
@@ -66,7 +66,7 @@ class Process:
         notifiers = [each for each in self.destinations if notifier_config(self.config, each.name)]
         self._build(self.store, notifiers)
         try:
-            await _sync_outbox_with_config(self._parts(self.store, notifiers))
+            await sync_outbox_with_config(self._parts(self.store, notifiers))
         except (Killed, StoreError):
             await self.kill()
             return
@@ -224,10 +224,10 @@ class Process:
         return self.fate.turns + sum(world.exchange.calls for world in self.worlds.values())
 
 
-def _outcome(poll: asyncio.Task[float | None]) -> str:
+def _outcome(poll: asyncio.Task[PollResult]) -> str:
     assert poll.done()
     if poll.cancelled():
         return "cut short"
     if isinstance(poll.exception(), Killed):
         return "killed"
-    return "whole" if poll.result() is None else "failed"
+    return "whole" if poll.result().error is None else "failed"

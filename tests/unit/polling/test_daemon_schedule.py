@@ -12,6 +12,7 @@ from watcher.bootstrap import open_services, routes
 from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.daemon import _Daemon
 from watcher.models import Route
+from watcher.polling.clock import ClockChange
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Store, StoreUnavailable
@@ -69,12 +70,16 @@ class LockedStore(Store):
 
 @pytest.mark.anyio
 async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) -> None:
-    """What could not be moved by the step of the clock is logged, and the daemon goes on."""
+    """If the store cannot follow the clock now, that is logged, and the daemon goes on."""
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
-    async with open_services(config) as parts:
+    async with open_services(config) as services:
         locked = LockedStore(tmp_path / "other.db", new_id)
-        watcher = _Daemon(replace(parts, store=locked), asyncio.Event())
+        daemon = _Daemon(replace(services, store=locked), asyncio.Event())
+        daemon._scheduler.start()
         with capture_logs() as logs:
-            await watcher._shift_deliveries(-3600.0)
+            await daemon._follow_clock(ClockChange(step=-3600.0, slept=0.0))
+        await daemon._scheduler.stop()
         await locked.close()
-    assert [("clock.shift_failed", "locked, -3600")] == [(entry["event"], entry["error"]) for entry in logs]
+    assert [("clock.stepped", None), ("clock.shift_failed", "locked, -3600")] == [
+        (entry["event"], entry.get("error")) for entry in logs
+    ]

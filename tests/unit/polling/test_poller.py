@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 from tests.support.builders import MACHINE, NOW, claim, event_of, outbox, pending, records, soon
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import Json, RequestEvent
-from watcher.polling import poller as poller_module
+from watcher.polling import sync
+from watcher.polling.poller import PollResult
 
 pytestmark = pytest.mark.anyio
 
@@ -31,11 +32,12 @@ async def test_what_waits_is_recorded_and_told(bench: PollBench) -> None:
     """A listed request is recorded with its deliveries, the workers are woken, and the poll was whole."""
     bench.api.lists(api_run("run-1", question()))
     poller = bench.poller()
-    assert None is await poller.poll()
+    result = await poller.poll()
+    assert PollResult(complete=True, runs=1, new=1) == result
     assert [("run-1", "q1", "Approve?")] == bench.waiting()
     assert [("slack", NEWS, "pending"), ("webhook", NEWS, "pending")] == outbox(bench.path)
-    assert ([NOW], NOW) == (bench.wakes, poller.last_success)
-    assert None is await poller.poll()
+    assert [NOW] == bench.wakes
+    assert (await poller.poll()).error is None
     assert (2, [NOW]) == (len(outbox(bench.path)), bench.wakes)
 
 
@@ -59,7 +61,7 @@ async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> N
     bench.api.pages = [[one, one, two], [one, two]]
     bench.api.runs["run-2"] = api_run("run-2", question())
     with capture_logs() as logs:
-        assert None is await bench.poller().poll()
+        assert (await bench.poller().poll()).error is None
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
     assert ["run-2"] == bench.api.looks()
     assert [2] == [entry["runs"] for entry in logs if entry["event"] == "poll.succeeded"]
@@ -77,7 +79,7 @@ async def test_a_malformed_run_is_logged_and_the_page_counts(bench: PollBench) -
     """An item that is no run is skipped, loudly; the rest of its page is recorded."""
     bench.api.lists({"status": "awaiting_input"}, {"id": "run-9", "status": 7}, api_run("run-1", question()))
     with capture_logs() as logs:
-        assert None is await bench.poller().poll()
+        assert (await bench.poller().poll()).error is None
     skipped = [entry for entry in logs if entry["event"] == "run.skipped"]
     assert [(None, "support"), ("run-9", "support")] == [(entry["run"], entry["app"]) for entry in skipped]
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
@@ -117,7 +119,7 @@ async def test_how_a_request_ended_is_what_its_run_shows(bench: PollBench, shown
     bench.api.lists()
     bench.api.runs["run-1"] = shown
     with capture_logs() as logs:
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     ended = [entry for entry in logs if entry["event"] in {"request.resolved", "request.replaced"}]
     event = "request.replaced" if outcome == "replaced" else "request.resolved"
     assert [(event, "support", "run-1", "q1", outcome)] == [
@@ -132,7 +134,7 @@ async def test_a_run_that_still_waits_stays_whatever_the_list_says(bench: PollBe
     await poller.poll()
     bench.api.lists()
     bench.api.runs["run-1"] = api_run("run-1", question())
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert ["run-1"] == bench.api.looks()
     assert [("run-1", "q1", "Approve?")] == bench.waiting()
 
@@ -144,7 +146,7 @@ async def test_a_partial_list_ends_nothing(bench: PollBench) -> None:
     await poller.poll()
     bench.api.looks()
     bench.api.pages = [[api_run("run-2", question())], refusal(500, "internal")]
-    assert None is not await poller.poll()
+    assert (await poller.poll()).error is not None
     assert [] == bench.api.looks()
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
 
@@ -158,7 +160,7 @@ async def test_a_page_that_is_not_there_ends_nothing(bench: PollBench) -> None:
     bench.api.looks()
     bench.api.pages = [runs[:1], refusal(404, "not_found", "no such page")]
     bench.api.runs["run-2"] = runs[1]
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert ["run-2"] == bench.api.looks()
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
 
@@ -177,7 +179,7 @@ async def test_an_app_that_is_deleted_between_two_pages_ends_nothing(bench: Poll
             bench.api.pages = [refusal(404, "not_found"), refusal(404, "not_found")]
 
     bench.api.before = delete_the_app
-    assert None is not await poller.poll()
+    assert (await poller.poll()).error is not None
     assert ["run-1", "run-2"] == [run for run, _, _ in bench.waiting()]
 
 
@@ -188,7 +190,7 @@ async def test_a_proxys_404_does_not_make_a_run_gone(bench: PollBench) -> None:
     await poller.poll()
     bench.api.lists()
     bench.api.runs["run-1"] = Answer(404, "<h1>Not here</h1>")
-    assert None is not await poller.poll()
+    assert (await poller.poll()).error is not None
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
@@ -206,7 +208,7 @@ async def test_an_app_that_vanishes_during_a_poll_ends_nothing(bench: PollBench,
 
     bench.api.before = delete_the_app
     bench.api.runs["run-1"] = refusal(404, "not_found")
-    assert None is not await poller.poll()
+    assert (await poller.poll()).error is not None
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
@@ -217,7 +219,7 @@ async def test_a_run_that_was_listed_just_now_is_not_gone(bench: PollBench) -> N
     await poller.poll()
     bench.api.lists(api_run("run-1"))
     bench.api.runs["run-1"] = refusal(404, "not_found")
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
@@ -231,7 +233,7 @@ async def test_another_question_between_two_polls_is_news(bench: PollBench, *, l
     bench.api.lists(now_asked if listed else api_run("run-1"))
     bench.api.runs["run-1"] = now_asked
     with capture_logs() as logs:
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert [("run-1", "q1", "Second?")] == bench.waiting()
     events = [entry["event"] for entry in logs if entry["event"].startswith("request.")]
     assert ["request.new", "request.replaced"] == sorted(events)
@@ -259,7 +261,7 @@ async def test_new_runs_are_fetched_where_lists_say_nothing(bench: PollBench) ->
     )
     for run_id in ("run-1", "run-2", "run-3"):
         bench.api.runs[run_id] = api_run(run_id, question())
-    assert None is await bench.poller().poll()
+    assert (await bench.poller().poll()).error is None
     assert ["run-1", "run-2", "run-3"] == [run for run, _, _ in bench.waiting()]
 
 
@@ -282,7 +284,7 @@ async def test_eight_runs_are_fetched_at_a_time(bench: PollBench) -> None:
         under_way.discard(call)
 
     bench.api.before = hold_until_eight
-    assert None is await bench.poller().poll()
+    assert (await bench.poller().poll()).error is None
     assert (8, 20) == (most, len(bench.api.looks()))
 
 
@@ -297,7 +299,7 @@ async def test_known_runs_are_rechecked_in_turn(bench: PollBench) -> None:
     bench.api.runs = {name: api_run(name, question()) for name in names}
     looks = []
     for _ in range(3):
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
         looks.append(bench.api.looks())
     assert [names[:50], names[50:] + names[:40], names[40:] + names[:30]] == looks
 
@@ -321,7 +323,7 @@ async def test_one_broken_run_does_not_stop_the_others(bench: PollBench) -> None
     bench.api.lists(api_run("run-1"), api_run("run-2"))
     bench.api.runs = {"run-1": refusal(500, "internal", "boom"), "run-2": api_run("run-2", question())}
     with capture_logs() as logs:
-        assert None is await bench.poller().poll()
+        assert (await bench.poller().poll()).error is None
     assert ["run-2"] == [run for run, _, _ in bench.waiting()]
     assert [("run-1", "internal", "boom")] == [
         (entry["run"], entry["code"], entry["reason"]) for entry in logs if entry["event"] == "run.skipped"
@@ -333,7 +335,7 @@ async def test_an_app_all_of_whose_runs_are_broken_fails(bench: PollBench) -> No
     bench.api.lists(api_run("run-1"), api_run("run-2"))
     bench.api.runs = {"run-1": refusal(502, "bad_gateway"), "run-2": refusal(502, "bad_gateway")}
     with capture_logs() as logs:
-        assert 15.0 == await bench.poller().poll()
+        assert 15.0 == (await bench.poller().poll()).wait
     assert [(502, "bad_gateway")] == [
         (entry["status"], entry["code"]) for entry in logs if entry["event"] == "poll.failed"
     ]
@@ -346,11 +348,11 @@ async def test_a_malformed_run_alone_does_not_fail_the_app(bench: PollBench, mal
     bench.api.runs = {"run-1": malformed}
     poller = bench.poller()
     with capture_logs() as logs:
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert [("run-1", "invalid_response")] == [
         (entry["run"], entry["code"]) for entry in logs if entry["event"] == "run.skipped"
     ]
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert [("run-1", "", None)] == bench.waiting()
 
 
@@ -358,26 +360,26 @@ async def test_a_malformed_run_shows_that_the_app_answers(bench: PollBench) -> N
     """Where one run is malformed and the others fail, the API could be reached, and the poll counts."""
     bench.api.lists(api_run("run-1"), api_run("run-2"))
     bench.api.runs = {"run-1": refusal(502, "bad_gateway"), "run-2": None}
-    assert None is await bench.poller().poll()
+    assert (await bench.poller().poll()).error is None
 
 
 async def test_a_login_page_instead_of_runs_fails_the_app(bench: PollBench) -> None:
     """A redirect for every run is no fault of the runs."""
     bench.api.lists(api_run("run-1"))
     bench.api.runs = {"run-1": Answer(302, "", {"Location": "https://login.example"})}
-    assert None is not await bench.poller().poll()
+    assert (await bench.poller().poll()).error is not None
 
 
 async def test_a_refusal_of_the_whole_app_ends_the_poll_and_keeps_what_it_had(
     bench: PollBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """429 for one run's details stops the poll for as long as asked; what was fetched is recorded."""
-    monkeypatch.setattr(poller_module, "DETAIL_BATCH", 2)
+    monkeypatch.setattr(sync, "DETAIL_BATCH", 2)
     names = [f"run-{number}" for number in range(5)]
     bench.api.lists(*[api_run(name) for name in names])
     bench.api.runs = {name: api_run(name, question()) for name in names}
     bench.api.runs["run-3"] = refusal(429, "rate_limited", Retry_After="77")
-    assert 77.0 == await bench.poller().poll()
+    assert 77.0 == (await bench.poller().poll()).wait
     assert names[:4] == bench.api.looks()
     assert names[:3] == [run for run, _, _ in bench.waiting()]
 
@@ -399,7 +401,7 @@ async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: Pol
             bench.api.runs["run-1"] = refusal(429, "slow_down", Retry_After="3600")
         case "has ended":
             bench.api.runs["run-1"] = api_run("run-1", status="completed")
-    assert (fetched in {"fails", "is refused"}) == (await poller.poll() is not None)
+    assert (fetched in {"fails", "is refused"}) == ((await poller.poll()).error is not None)
     told = [(record.run_id, record.type.rpartition("_")[2]) for record in records(bench.path)[1:]]
     expected = {
         "asks anew": [("run-2", "requested"), ("run-1", "resolved"), ("run-1", "requested")],

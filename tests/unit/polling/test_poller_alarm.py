@@ -41,11 +41,11 @@ async def test_a_poll_that_begins_while_an_app_is_told_of_finds_it_told(
     await poller.poll()
     bench.clock.now = NOW + 120
     await soon(begun.wait())
-    poller._alert.poll_begins()
+    poller._failure_timer.poll_begins()
     asyncio.get_running_loop().call_later(0, fired.set)
     await soon(fired.wait())
     go_on.set()
-    await soon(poller._alert.off())
+    await soon(poller._failure_timer.cancel())
     assert [NOW + 119.98, NOW + 120] == asked
     assert 2 == len(outbox(bench.path))
-    assert await poller.poll()
+    assert (await poller.poll()).error is not None

@@ -41,11 +41,11 @@ async def test_a_failed_poll_leaves_its_last_error_and_nothing_else(bench: PollB
     """However a poll fails, nothing of it waits in a cycle for the collector, and its error is bare."""
     poller = bench.poller()
     bench.api.pages = [refusal(503, "unavailable")]
-    assert await poller.poll()
+    assert (await poller.poll()).error is not None
     assert [NOTHING] == held()
     bench.api.lists(*(api_run(f"r{number}") for number in range(5)))
     bench.api.runs = {f"r{number}": refusal(500, "broken") for number in range(5)}
-    assert await poller.poll()
+    assert (await poller.poll()).error is not None
     assert [NOTHING] == held()
 
 

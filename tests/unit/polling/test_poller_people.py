@@ -58,7 +58,7 @@ def told(deliveries: tuple[Delivery, ...]) -> list[str | int]:
 async def test_two_pages_make_one_digest(bench: PollBench) -> None:
     """All that one poll found is told together, and workers are woken for it."""
     bench.api.pages = [runs(1, 2), runs(3)]
-    assert None is await poller_of(bench).poll()
+    assert (await poller_of(bench).poll()).error is None
     assert [3] == told(await claim(bench.store, "slack"))
     assert 3 == len(bench.wakes)
 
@@ -73,7 +73,7 @@ async def test_few_are_told_one_by_one(bench: PollBench) -> None:
 async def test_a_poll_that_fails_still_tells_what_it_found(bench: PollBench) -> None:
     """What was read before a page failed is told at once."""
     bench.api.pages = [runs(1, 2, 3), refusal(500, "internal")]
-    assert await poller_of(bench).poll() is not None
+    assert (await poller_of(bench).poll()).error is not None
     assert [3] == told(await claim(bench.store, "slack"))
 
 
@@ -159,9 +159,9 @@ async def test_news_stays_held_until_the_database_takes_its_release(
 
     bench.store._connection.execute("PRAGMA busy_timeout = 10")
     monkeypatch.setattr(bench.store, "release_held", locked)
-    assert await poller.poll() is not None
+    assert (await poller.poll()).error is not None
     assert () == await claim(bench.store, "slack")
     monkeypatch.setattr(bench.store, "release_held", release)
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert ["run-1"] == told(await claim(bench.store, "slack"))
     assert {"pending"} == {state for _, _, state in outbox(bench.path)}

@@ -33,10 +33,10 @@ async def test_a_hidden_question_is_told_after_two_polls(bench: PollBench) -> No
     """A run that waits twice in a row without saying what for is told of once, as of unknown type."""
     bench.api.lists(api_run("run-1"))
     poller = bench.poller()
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert [] == bench.waiting()
-    assert None is await poller.poll()
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
+    assert (await poller.poll()).error is None
     assert [("run-1", "", INVISIBLE, None)] == [
         (request.run_id, request.request_id, request.type, request.prompt) for request in pending(bench.path)
     ]
@@ -56,10 +56,10 @@ async def test_a_question_hidden_once_is_not_told_as_such(bench: PollBench) -> N
     poller = bench.poller()
     for listed in (True, False, True):
         bench.api.lists(*[api_run("run-1")] if listed else [])
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert [] == bench.waiting()
     bench.api.runs["run-1"] = api_run("run-1", question())
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert [("run-1", "q1", "Approve?")] == bench.waiting()
 
 
@@ -74,7 +74,7 @@ async def test_a_hidden_question_is_replaced_when_it_shows(bench: PollBench, *, 
     bench.api.lists(shown if listed else api_run("run-1"))
     bench.api.runs["run-1"] = shown
     with capture_logs() as logs:
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert [("run-1", "q1", "Approve?")] == bench.waiting()
     assert ["replaced"] == [entry["outcome"] for entry in logs if entry["event"] == "request.replaced"]
 
@@ -123,10 +123,10 @@ async def test_a_baseline_is_recorded_and_not_told(bench: PollBench) -> None:
     bench.api.pages = [[api_run("run-1", question())], refusal(500, "internal")]
     await poller.poll()
     bench.api.pages = [[api_run("run-1", question())], [api_run("run-2", question())]]
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert (["run-1", "run-2"], []) == ([run for run, _, _ in bench.waiting()], outbox(bench.path))
     bench.api.lists(*[api_run(f"run-{number}", question()) for number in (1, 2, 3)])
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     assert ["run-3", "run-3"] == [record.run_id for record in records(bench.path)]
 
 
@@ -135,11 +135,11 @@ async def test_a_hidden_question_of_the_baseline_is_not_told(bench: PollBench) -
     bench.api.lists(api_run("run-1"))
     poller = bench.poller(baseline=True)
     for _ in range(3):
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
         assert [("run-1", "", None)] == bench.waiting()
     bench.api.lists(api_run("run-1"), api_run("run-2"))
     for _ in range(2):
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert ["run-2", "run-2"] == [record.run_id for record in records(bench.path)]
 
 
@@ -211,7 +211,7 @@ async def test_a_poll_remembers_little_of_a_run(
     """Only the input of a run that may have to be told of as hidden is kept while the list is read on."""
     run = parse_run(api_run("run-1", *[question(params={"a": 1})] * asked, input={"text": "hello"}))
     assert isinstance(run, Run)
-    remembered = bench.poller(include_input=include_input)._strip_payload(run)
+    remembered = bench.poller(include_input=include_input)._sync._strip_payload(run)
     assert kept == remembered.input
     assert [(None, None)] * asked == [(request.params, request.prompt) for request in remembered.requests]
     assert [request.fingerprint for request in run.requests] == [
@@ -244,7 +244,7 @@ async def test_times_at_the_ends_of_the_calendar_are_shown(bench: PollBench) -> 
     """A run that claims to have started in the year 1 or 9999 is recorded and sent like any other."""
     times = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.9999999Z"]
     bench.api.lists(*[api_run(f"run-{time[:4]}", question(), started_at=time) for time in times])
-    assert None is await bench.poller().poll()
+    assert (await bench.poller().poll()).error is None
     told = [payload(delivery.event)["data"]["run"] for delivery in await claim(bench.store, "webhook")]
     assert ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"] == [run["started_at"] for run in told]
 

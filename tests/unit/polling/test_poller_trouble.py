@@ -55,19 +55,19 @@ async def test_waits_grow_and_start_anew_after_a_success(bench: PollBench) -> No
     """Each failure in a row doubles the wait from the interval up to the longest; a success forgets them."""
     poller = bench.poller(poll_interval=15.0)
     bench.api.pages = [refusal(503, "unavailable")]
-    waits = [await poller.poll() for _ in range(7)]
+    waits = [(await poller.poll()).wait for _ in range(7)]
     assert [15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0] == waits
     bench.api.lists()
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
     bench.api.pages = [refusal(503, "unavailable")]
-    assert 15.0 == await poller.poll()
+    assert 15.0 == (await poller.poll()).wait
 
 
 async def test_jitter_shortens_a_wait_by_half_at_most(bench: PollBench) -> None:
     """The random number that is passed in decides how much of half the wait is taken away."""
     bench.api.pages = [refusal(503, "unavailable")]
-    assert 20.0 / 2 == await bench.poller(poll_interval=20.0, jitter=lambda: 1.0).poll()
-    assert 15.0 == await bench.poller(poll_interval=20.0, jitter=lambda: 0.5).poll()
+    assert 20.0 / 2 == (await bench.poller(poll_interval=20.0, jitter=lambda: 1.0).poll()).wait
+    assert 15.0 == (await bench.poller(poll_interval=20.0, jitter=lambda: 0.5).poll()).wait
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def test_jitter_shortens_a_wait_by_half_at_most(bench: PollBench) -> None:
 async def test_what_the_api_asks_for_wins(bench: PollBench, asked: str, wait: float) -> None:
     """`Retry-After`, in seconds or as a date, is the wait; without a usable one the backoff is."""
     bench.api.pages = [refusal(429, "rate_limited", Retry_After=asked)]
-    assert wait == await bench.poller(poll_interval=15.0).poll()
+    assert wait == (await bench.poller(poll_interval=15.0).poll()).wait
 
 
 @pytest.mark.parametrize(
@@ -102,12 +102,11 @@ async def test_every_refusal_is_a_failed_poll_that_ends_nothing(
     await poller.poll()
     bench.api.pages = [answer]
     with capture_logs() as logs:
-        assert 15.0 == await poller.poll()
+        assert 15.0 == (await poller.poll()).wait
     assert [("support", status, code, 15.0, "warning")] == entries(
         logs, "poll.failed", "app", "status", "code", "next_attempt_in", "log_level"
     )
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
-    assert NOW == poller.last_success
 
 
 async def test_a_poll_that_takes_too_long_is_cut_short_and_keeps_what_it_had(bench: PollBench) -> None:
@@ -120,7 +119,7 @@ async def test_a_poll_that_takes_too_long_is_cut_short_and_keeps_what_it_had(ben
 
     bench.api.before = never
     with capture_logs() as logs:
-        assert 15.0 == await bench.poller(request_timeout=0.02).poll()
+        assert 15.0 == (await bench.poller(request_timeout=0.02).poll()).wait
     assert [("timeout", "the poll took longer than 0.6 s")] == entries(logs, "poll.failed", "code", "error")
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
@@ -130,13 +129,13 @@ async def test_a_key_file_is_read_at_each_attempt(bench: PollBench, tmp_path: Pa
     file = tmp_path / "key"
     poller = bench.poller(access_key=Secret("apps.support.access_key", Redactor(), file=file))
     with capture_logs() as logs:
-        assert None is not await poller.poll()
+        assert (await poller.poll()).error is not None
     assert ["access_key_unreadable"] == [code for (code,) in entries(logs, "poll.failed", "code")]
     assert [f"apps.support.access_key: cannot read {file}: No such file or directory"] == [
         error for (error,) in entries(logs, "poll.failed", "error")
     ]
     file.write_text("dynamiq_acc_1")
-    assert None is await poller.poll()
+    assert (await poller.poll()).error is None
 
 
 # Who hears of it
@@ -162,8 +161,8 @@ async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: Pol
     bench.clock.now = worked + 200
     bench.api.lists(api_run("run-1", question()))
     with capture_logs() as logs:
-        assert None is await poller.poll()
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
+        assert (await poller.poll()).error is None
     assert [("support", "2027-01-15T08:00:50Z", 1)] == entries(
         logs, "app.recovered", "app", "since", "pending"
     )
@@ -178,12 +177,12 @@ async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: Pol
 
 async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> None:
     """When the API asks for an hour of rest, people are told after two minutes and not after the hour."""
-    poller, told = bench.poller(), asyncio.Event()
-    poller._alert._wake = told.set
+    told = asyncio.Event()
+    poller = bench.poller(wake=told.set)
     bench.api.pages = [refusal(429, "rate_limited", "slow down", Retry_After="3600")]
     bench.clock.now = NOW + 119.98
     with capture_logs() as logs:
-        assert 3600.0 == await poller.poll()
+        assert 3600.0 == (await poller.poll()).wait
         assert [] == outbox(bench.path)
         await soon(told.wait())
     assert [("rate_limited", "slow down", "2027-01-15T08:00:00Z")] == entries(
@@ -196,8 +195,8 @@ async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> No
 
 async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> None:
     """An app whose very first poll does not come to an end is told of meanwhile, its recovery after it."""
-    poller, told = bench.poller(alert_after=0.0, request_timeout=0.5), asyncio.Event()
-    poller._alert._wake = told.set
+    told = asyncio.Event()
+    poller = bench.poller(alert_after=0.0, request_timeout=0.5, wake=told.set)
 
     async def until_told(_: str) -> None:
         await soon(told.wait())
@@ -205,18 +204,18 @@ async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> 
 
     bench.api.before = until_told
     with capture_logs() as logs:
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
     assert [("timeout", "the poll has not ended yet")] == entries(logs, "app.failing", "code", "error")
     assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.path) if kind == RECOVERED]
 
 
 async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
     """When an app has failed before, the time counts from then on and the reason is the last known."""
-    poller, told = bench.poller(), asyncio.Event()
+    told = asyncio.Event()
+    poller = bench.poller(wake=told.set)
     bench.clock.now = NOW + 100
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
-    poller._alert._wake = told.set
 
     async def until_told(_: str) -> None:
         await soon(told.wait())
@@ -236,7 +235,7 @@ async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench
     timers = []
     for _ in range(2):
         await poller.poll()
-        timers.append(poller._alert._alarm._timer)
+        timers.append(poller._failure_timer._alarm._timer)
         bench.api.lists()
     assert [True, False] == [timer is not None for timer in timers]
     assert [] == outbox(bench.path)
@@ -249,7 +248,7 @@ async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(ben
     await poller.poll()
     corrupt_database(bench.path)
     with capture_logs() as logs:
-        await poller._alert._tell()
+        await poller._failure_timer._announce()
     assert ["poll.record_failed"] == [entry["event"] for entry in logs]
     with pytest.raises(StoreUnusable):
         await poller.poll()
@@ -297,10 +296,10 @@ async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
         bench.api.lists(api_run("run-1", question()))
         poller = bench.poller()
         with capture_logs() as logs, closing(lock_database(bench.path)):
-            assert 15.0 == await poller.poll()
+            assert 15.0 == (await poller.poll()).wait
         assert [("database_error", "warning")] == entries(logs, "poll.failed", "code", "log_level")
         assert [("error",)] == entries(logs, "poll.record_failed", "log_level")
-        assert None is await poller.poll()
+        assert (await poller.poll()).error is None
         assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 

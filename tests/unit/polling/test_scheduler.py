@@ -1,4 +1,4 @@
-"""What the schedule does when the clock is set, and how it shows that it turns."""
+"""What the scheduler does when the clock was set, and how it shows that it runs."""
 
 import asyncio
 import time
@@ -7,67 +7,59 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.builders import BOUND
 from watcher.config.models import AppConfig
 from watcher.monitoring.health import liveness
 from watcher.monitoring.liveness import LivenessTracker
+from watcher.polling.poller import PollResult
 from watcher.polling.scheduler import Scheduler
 
 pytestmark = pytest.mark.anyio
 
 
-class WatchedVitals(LivenessTracker):
-    """Tells of what it is told."""
+class WatchedLiveness(LivenessTracker):
+    """Also says which parts got a deadline, one after the other."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         super().__init__(monotonic=time.monotonic, wall=wall)
-        self.expected: asyncio.Queue[str] = asyncio.Queue()
+        self.parts: asyncio.Queue[str] = asyncio.Queue()
 
     def set_deadline(self, part: str, within: float) -> None:
-        """Tells which part is to stir."""
+        """Keeps the part."""
         super().set_deadline(part, within)
-        self.expected.put_nowait(part)
+        self.parts.put_nowait(part)
 
 
 class ScriptedPoller:
-    """Notes each poll; `answer` is what comes of the next."""
+    """Counts its polls; `answer` makes the result of the next."""
 
     def __init__(self, interval: float = 3600.0) -> None:
         self.config = AppConfig(name="support", base_url="http://app.test", poll_interval=interval)
         self.polls: asyncio.Queue[float] = asyncio.Queue()
-        self.moved: list[int] = []
-        self.answer: Callable[[], Any] = lambda: None
+        self.answer: Callable[[], PollResult] = PollResult
 
-    def shift_clock(self, seconds: float) -> None:
-        """Notes by how much."""
-        self.moved.append(round(seconds))
-
-    async def poll(self) -> float | None:
-        """Notes the poll."""
+    async def poll(self) -> PollResult:
+        """Counts the poll."""
         self.polls.put_nowait(time.monotonic())
-        return cast("float | None", self.answer())
+        return self.answer()
 
 
 class Bench:
-    """A schedule with one app, a wall clock that can be set, and what it died of."""
+    """A scheduler with one app, a wall clock that can be set, and the errors that ended it."""
 
     def __init__(self, poller: ScriptedPoller) -> None:
         self.set_by = 0.0
         self.prunes: asyncio.Queue[None] = asyncio.Queue()
-        self.shifts: list[int] = []
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
-        self.vitals = WatchedVitals(self.wall)
-        self.schedule = Scheduler(
+        self.liveness = WatchedLiveness(self.wall)
+        self.scheduler = Scheduler(
             [cast("Any", poller)],
             poll_limit=300.0,
             prune=self.prune,
-            shift=self.shift,
-            observer=self.vitals,
+            observer=self.liveness,
             die=self.deaths.put_nowait,
             wall=self.wall,
-            monotonic=time.monotonic,
         )
 
     def wall(self) -> float:
@@ -78,48 +70,30 @@ class Bench:
         """Notes it."""
         self.prunes.put_nowait(None)
 
-    async def shift(self, seconds: float) -> None:
-        """Notes by how much."""
-        self.shifts.append(round(seconds))
-
 
 @asynccontextmanager
 async def scheduling(poller: ScriptedPoller) -> AsyncIterator[Bench]:
-    """Starts a schedule, waits for what it does at once, and stops it in the end."""
+    """Starts a scheduler, waits for its first poll and its first pruning, and stops it in the end."""
     bench = Bench(poller)
-    bench.schedule.start()
+    bench.scheduler.start()
     try:
         async with asyncio.timeout(BOUND):
             await poller.polls.get()
             await bench.prunes.get()
             yield bench
     finally:
-        await bench.schedule.stop()
+        await bench.scheduler.stop()
 
 
 async def test_a_clock_set_back_an_hour() -> None:
-    """What would sleep for the hour until the clock is there again is done at once, and booked anew."""
+    """Without a new schedule the scheduler would sleep for the hour; with one it polls and prunes at once."""
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
         bench.set_by = -3600.0
-        with capture_logs() as logs:
-            await bench.schedule.check_clock()
+        bench.scheduler.restart()
         await poller.polls.get()
         await bench.prunes.get()
-        await bench.schedule.check_clock()
-    assert [-3600] == bench.shifts == poller.moved
-    assert [("clock.stepped", -3600.0)] == [(record["event"], record["seconds"]) for record in logs]
     assert poller.polls.empty()
-
-
-async def test_a_clock_that_drifts_a_little() -> None:
-    """A second more or less is no reason to poll."""
-    poller = ScriptedPoller()
-    async with scheduling(poller) as bench:
-        bench.set_by = -1.0
-        await bench.schedule.check_clock()
-        await asyncio.sleep(0)
-    assert ([], True) == (bench.shifts, poller.polls.empty())
 
 
 async def test_a_scheduler_that_is_stuck_is_noticed() -> None:
@@ -127,10 +101,10 @@ async def test_a_scheduler_that_is_stuck_is_noticed() -> None:
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
         now = time.monotonic()
-        assert liveness(bench.vitals.deadlines(), now).good
-        stuck = liveness(bench.vitals.deadlines(), now + 100.0)
+        assert liveness(bench.liveness.deadlines(), now).good
+        stuck = liveness(bench.liveness.deadlines(), now + 100.0)
         assert ["scheduler"] == [problem.name for problem in stuck.problems]
-        stuck = liveness(bench.vitals.deadlines(), now + 4000.0)
+        stuck = liveness(bench.liveness.deadlines(), now + 4000.0)
         assert {"scheduler", "app support"} == {problem.name for problem in stuck.problems}
 
 
@@ -139,7 +113,7 @@ async def test_the_scheduler_shows_that_it_turns(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("watcher.polling.scheduler.TICK_SECONDS", 0.05)
     async with scheduling(ScriptedPoller()) as bench:
         for _ in range(3):  # the start, and two turns
-            while await bench.vitals.expected.get() != "scheduler":
+            while await bench.liveness.parts.get() != "scheduler":
                 pass
 
 
@@ -147,7 +121,7 @@ async def test_an_error_in_a_poll_is_the_end() -> None:
     """What a poll cannot survive, the daemon is told of."""
     poller = ScriptedPoller()
 
-    def broken() -> None:
+    def broken() -> PollResult:
         raise RuntimeError("broken")
 
     poller.answer = broken

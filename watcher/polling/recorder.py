@@ -1,0 +1,64 @@
+"""Records what a poll found, and reports it: to the log, to the hooks, to the delivery workers."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from watcher.logs import log_superseded
+from watcher.models import App, DeliveryRecord, NewRequest, ResolvedRequest, Route
+from watcher.polling.batching import DigestWindow
+from watcher.polling.context import PollContext
+
+
+class ChangeRecorder:
+    """Records the changes of one app.
+
+    The recorder counts what it recorded since `begin`. Deliveries to people are held in `digest_window`.
+    """
+
+    def __init__(self, app: App, routes: Sequence[Route], context: PollContext) -> None:
+        self.digest_window = DigestWindow(app.name, context)
+        self.new = 0
+        self.resolved = 0
+        self._app = app
+        self._routes = routes
+        self._context = context
+        self._announce = True
+        self._log = structlog.get_logger().bind(app=app.name)
+
+    def begin(self, *, announce: bool) -> None:
+        """Counts anew; without `announce` new requests are recorded and not announced."""
+        self.new = self.resolved = 0
+        self._announce = announce
+
+    async def record(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest] = ()) -> None:
+        """Records requests that are new and requests that ended, with their deliveries."""
+        if not new and not resolved:
+            return
+        now = self._context.wall()
+        if new:  # before they are recorded: a poll that is cancelled here does not learn whether they were
+            self.digest_window.add()
+        recorded = await self._context.store.record_changes(
+            self._app, self._routes, new=new, ended=resolved, announce=self._announce, now=now
+        )
+        self.new += len(recorded.new)
+        self.resolved += len(recorded.ended)
+        self._context.wake()
+        for new_request in recorded.new:
+            request = new_request.request
+            self._log.info("request.new", run=new_request.run.id, request=request.id, type=request.type)
+            self._context.observer.request_seen(self._app.name, request.type)
+        for change in recorded.ended:
+            self._report_resolved(change, now)
+        self.report_superseded(recorded.superseded)
+
+    def report_superseded(self, deliveries: Sequence[DeliveryRecord]) -> None:
+        """Reports deliveries that became unnecessary."""
+        log_superseded(deliveries)
+        self._context.observer.superseded(deliveries)
+
+    def _report_resolved(self, change: ResolvedRequest, now: float) -> None:
+        event = "request.replaced" if change.outcome == "replaced" else "request.resolved"
+        known = change.known
+        self._log.info(event, run=known.run_id, request=known.request_id, outcome=change.outcome)
+        self._context.observer.request_ended(self._app.name, change.outcome, now - known.first_seen_at)
