@@ -18,8 +18,7 @@ from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
-from watcher.ids import event_id
-from watcher.models import Route
+from watcher.models import Route, event_id
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor

@@ -1,7 +1,7 @@
-"""The facts that move through the watcher, all frozen, and the words for them.
+"""The domain types that every layer shares, all frozen, and the ids of events.
 
-Times are Unix seconds (UTC) and durations are seconds, both as float, unless a name says otherwise.
-The vocabulary of statuses and request types is the Runs API's (`GET /v1/runs`, `GET /v1/runs/{id}`).
+Times are Unix seconds (UTC) and durations are seconds, both as float. Statuses and types of requests are the
+Runs API's (`GET /v1/runs`, `GET /v1/runs/{id}`).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 Json = Any
-"""What a JSON document can hold; other people's data, so nothing more is known of it."""
+"""Any JSON value: data of other people, whose structure is unknown."""
 
 AWAITING: Final = "awaiting_input"
 PAUSED: Final = "paused"
@@ -18,7 +18,7 @@ TERMINAL: Final = frozenset({"completed", "failed", "canceled"})
 APPROVAL: Final = "approval_request"
 FEEDBACK: Final = "human_feedback"
 INVISIBLE: Final = "unknown"
-"""The type of a request that cannot be seen: the run waits, its question is not shown."""
+"""The type of a request that the API does not show: the run waits, but its question is not visible."""
 
 RequestEventType = Literal["run.input_requested", "run.input_reminder", "run.input_resolved"]
 AppEventType = Literal["watcher.app_failing", "watcher.app_recovered"]
@@ -31,7 +31,7 @@ DeliveryState = Literal["pending", "sent", "superseded", "dead"]
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One watched app, as it is named to the outside."""
+    """One watched app, as messages name it."""
 
     name: str
     base_url: str
@@ -41,8 +41,8 @@ class App:
 class InputRequest:
     """One question that a run asks a human.
 
-    `fingerprint` identifies the content as the API gave it, before anything was masked. `id` is empty
-    when the API gave none. `params` is None when there are none or they are not to be shown.
+    `fingerprint` identifies the content before masking. `id` is empty if the API gave none. `params` is None
+    if there are none or the configuration withholds them.
     """
 
     id: str
@@ -55,7 +55,7 @@ class InputRequest:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of an app. `requests` is empty where the API showed none, `input` is as it came."""
+    """One execution of an app, as the API shows it."""
 
     id: str
     status: str
@@ -76,7 +76,7 @@ class Reminder:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a request ended. `run_status` is None where the run is gone."""
+    """How a request ended. `run_status` is None if the run no longer exists."""
 
     outcome: Outcome
     run_status: str | None
@@ -87,8 +87,8 @@ class Resolution:
 class Failure:
     """Why an app cannot be polled.
 
-    `status` is the HTTP status if there was one, `code` the API's error code or one of ours
-    (`timeout`, `connection_failed`, …), `pending_known` how many known requests wait meanwhile.
+    `status` is the HTTP status if there was one, `code` the API's error code or one of `runs_api.errors`,
+    `pending_known` the number of known pending requests of the app.
     """
 
     status: int | None
@@ -100,7 +100,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class NotifierFailure:
-    """Why a notifier accepts nothing, and how many deliveries wait for it meanwhile."""
+    """Why a notifier accepts nothing, and how many deliveries are due for it."""
 
     notifier: str
     message: str
@@ -110,7 +110,7 @@ class NotifierFailure:
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """One of the requests of a digest; `outcome` and `waited` are None while it waits."""
+    """One of the requests of a digest; `outcome` and `waited` are None while it is pending."""
 
     run_id: str
     type: str
@@ -123,11 +123,10 @@ class DigestEntry:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Many requests of one app, told of together, as they are now.
+    """Many requests of one app in one message, as they are now.
 
-    `total` and `waiting` are counts, `outcomes` counts those that ended by how, `oldest` is when the one that
-    waits longest was first seen. `entries` are some of those that wait, the oldest first, else of those that
-    ended.
+    `waiting` of the `total` are pending; `outcomes` counts the others. `oldest` is when the oldest pending
+    one was first seen. `entries` are some of the pending ones, oldest first, else some of the others.
     """
 
     total: int
@@ -139,9 +138,9 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class RequestEvent:
-    """A request waits, still waits (`reminder`), or has ended (`resolution`).
+    """A request is pending, is still pending (`reminder`), or ended (`resolution`).
 
-    `position` is (2, 3) for the second of three requests that wait in one run at once.
+    `position` is (2, 3) for the second of three requests that are pending in one run.
     """
 
     id: str
@@ -159,7 +158,7 @@ class RequestEvent:
 
 @dataclass(frozen=True, slots=True)
 class DigestEvent:
-    """Many requests wait, still wait (`reminder`), or some or all of them have ended."""
+    """Many requests are pending, are still pending (`reminder`), or some or all of them ended."""
 
     id: str
     type: RequestEventType
@@ -192,7 +191,7 @@ class NotifierEvent:
 
 @dataclass(frozen=True, slots=True)
 class SampleEvent:
-    """Nothing happened; somebody tries whether a notifier works."""
+    """A test of a notifier; nothing happened."""
 
     id: str
     at: float
@@ -200,12 +199,12 @@ class SampleEvent:
 
 
 Event = RequestEvent | DigestEvent | AppEvent | NotifierEvent | SampleEvent
-"""Something worth telling; `id` is the same for every notifier and every attempt."""
+"""What a message reports; `id` is the same for every notifier and every attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRef:
-    """What a destination gave back, so that a later message can refer to it: for Slack `channel` and `ts`."""
+    """How a later message can refer to a message that was sent: for Slack `channel` and `ts`."""
 
     values: Mapping[str, str]
 
@@ -214,9 +213,9 @@ class MessageRef:
 class Delivery:
     """One event on its way to one notifier.
 
-    `attempt` counts from 1. `first` is the receipt of the message that shows the same subject to the same
-    notifier, if there is one (a later one if the first was gone), `reminders` those of the reminders of it.
-    `due_at` is when it was first to be sent, from which on giving up is counted.
+    `attempt` counts from 1. `first_message` is the message that opened the thread at this notifier (a later
+    one if the first was deleted), `reminders` are the reminders in it. `due_at` is when the first attempt was
+    due; giving up counts from then.
     """
 
     id: int
@@ -230,10 +229,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one notifier is to be told of one app's requests: after how many seconds, and of their end too?
+    """How one notifier gets the messages about one app's requests.
 
-    `for_people` is the notifier's: news that is stale before it was told is dropped. With `digests` it is
-    told at the end of a poll, and of many new requests at once.
+    It gets a request `after` so many seconds, and with `resolved` how it ended. A notifier `for_people` gets
+    nothing that is out of date. With `digests` it gets many new requests of a poll as one message.
     """
 
     notifier: str
@@ -245,7 +244,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class PendingKey:
-    """A request that is known to wait, as far as telling it from others needs; `key` is the store's."""
+    """The identity of a known pending request; `key` is the store's."""
 
     key: int
     run_id: str
@@ -256,7 +255,7 @@ class PendingKey:
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """A request seen for the first time, masked, in its run; `link` leads a person to it."""
+    """A request seen for the first time, masked, with its run and a link for people."""
 
     run: Run
     request: InputRequest
@@ -275,9 +274,9 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """A request that waits, for a list; `told` are the notifiers that accepted it.
+    """A pending request in a list; `told` names the notifiers that accepted it.
 
-    Who only lists requests by the thousand does without `user_id`, `params` and `editable_params`.
+    A list without details leaves `user_id`, `params` and `editable_params` empty.
     """
 
     app: str
@@ -295,9 +294,10 @@ class PendingRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """A delivery with its state, for a list. `app` and both ids are None for events about none.
+    """A delivery in a list. `app`, `run_id` and `request_id` are None for events without them.
 
-    `due_at` is when it was first to be sent, `finished_at` when it was sent, given up or not needed any more.
+    `due_at` is when the first attempt was due, `finished_at` when the delivery became sent, superseded or
+    dead.
     """
 
     id: int
@@ -313,3 +313,12 @@ class DeliveryRecord:
     request_id: str | None
     due_at: float
     finished_at: float | None
+
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def event_id(now: float, entropy: bytes) -> str:
+    """Returns `evt_` and a ULID (github.com/ulid/spec): 48 bits of Unix milliseconds, 80 bits of entropy."""
+    number = (int(now * 1000) << 80) | int.from_bytes(entropy[:10])
+    return "evt_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

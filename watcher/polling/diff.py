@@ -1,11 +1,11 @@
-"""Pure: what was known, what was listed, what a run shows → what is new and what has ended.
+"""Pure: compares the known requests with the list and with single runs, and says what is new and what ended.
 
-A request is identified by run, request id and content. Absence from a list proves nothing; it only says which
-runs to look at. Only what a run itself shows ends a request.
+A request is identified by run, request id and content. Absence from the list proves nothing, it only says
+which runs to fetch. Only what a run itself shows ends a request.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from watcher.models import AWAITING, PAUSED, TERMINAL, InputRequest, Outcome, PendingKey, ResolvedRequest, Run
@@ -14,14 +14,15 @@ from watcher.runs_api.parser import unseen_request
 INVISIBLE_REQUEST: Final = unseen_request()
 
 _OUTCOMES: Final[Mapping[str, Outcome]] = {"failed": "failed", "canceled": "canceled"}
-"""How a request ended with its run; every other status means that it was answered."""
+"""The outcome of the requests of a run that ended so; every other status means that they were answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which runs to look at once the whole list was read.
+    """Which runs to fetch once the whole list was read.
 
-    `confirm` are those that may have ended, `recheck` those that may ask something else by now.
+    Of the `missing` runs a known request is not in the list, so it may have ended. The list shows the runs
+    with `unlisted_questions` without any request, so they may ask something else by now.
     """
 
     missing: tuple[str, ...]
@@ -30,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class RunDiff:
-    """What one run shows: new requests, those that ended, and whether it waits without saying what for."""
+    """What one run shows: new requests, requests that ended, and whether it waits for an invisible one."""
 
     new: tuple[InputRequest, ...]
     ended: tuple[ResolvedRequest, ...]
@@ -46,7 +47,7 @@ def by_run(known: Iterable[PendingKey]) -> dict[str, list[PendingKey]]:
 
 
 def new_requests(known: Collection[PendingKey], run: Run) -> tuple[InputRequest, ...]:
-    """Returns the requests of a run that are not among the known ones, each once."""
+    """Returns the requests of a run that are not known, each once."""
     seen = {(request.request_id, request.fingerprint) for request in known}
     fresh: dict[tuple[str, str], InputRequest] = {}
     for request in run.requests:
@@ -57,38 +58,29 @@ def new_requests(known: Collection[PendingKey], run: Run) -> tuple[InputRequest,
 
 
 def plan(known: Mapping[str, Sequence[PendingKey]], listed: Mapping[str, Run]) -> Plan:
-    """Returns which known runs need a look after a whole list was read.
-
-    Confirmed is a run that is no longer listed, and one that is listed without a request that was known.
-    Rechecked is a run that is listed without any request: lists need not carry them.
-    """
-    confirm, recheck = [], []
+    """Returns which known runs to fetch after the whole list was read: lists need not carry requests."""
+    missing, unlisted_questions = [], []
     for run_id, requests in known.items():
         run = listed.get(run_id)
         if run is None:
-            confirm.append(run_id)
+            missing.append(run_id)
         elif not run.requests:
-            recheck.append(run_id)
+            unlisted_questions.append(run_id)
         elif missing_requests(requests, run):
-            confirm.append(run_id)
-    return Plan(tuple(confirm), tuple(recheck))
+            missing.append(run_id)
+    return Plan(tuple(missing), tuple(unlisted_questions))
 
 
 def compare_run(known: Sequence[PendingKey], run: Run | None, *, paused_waits: bool = False) -> RunDiff:
-    """Returns what a run, fetched just now, says of its known requests; None is a run that no longer exists.
+    """Returns what a run that was just fetched says of its known requests; None is a run that does not exist.
 
-    A run that waits without showing a request leaves what is known of it as it is. With `paused_waits` a run
-    that is paused and shows no request counts as waiting for something that cannot be seen.
+    A run that waits without showing a request ends none. With `paused_waits` a paused run that shows no
+    request counts as waiting for an invisible one.
     """
     if run is None:
-        return RunDiff(
-            (), tuple(ResolvedRequest(request, "gone", None) for request in known), invisible=False
-        )
+        return _all_ended(known, "gone", None)
     if run.status in TERMINAL:
-        outcome = _OUTCOMES.get(run.status, "answered")
-        return RunDiff(
-            (), tuple(ResolvedRequest(request, outcome, run.status) for request in known), invisible=False
-        )
+        return _all_ended(known, _OUTCOMES.get(run.status, "answered"), run.status)
     if run.requests:
         ended = tuple(
             ResolvedRequest(request, _replaced_or_answered(request, run), run.status)
@@ -98,16 +90,18 @@ def compare_run(known: Sequence[PendingKey], run: Run | None, *, paused_waits: b
     if run.status == AWAITING:
         return RunDiff((), (), invisible=not known)
     if run.status == PAUSED and paused_waits:
-        seen = [request for request in known if request.fingerprint != INVISIBLE_REQUEST.fingerprint]
-        ended = tuple(ResolvedRequest(request, "answered", run.status) for request in seen)
-        return RunDiff((), ended, invisible=len(seen) == len(known))
-    return RunDiff(
-        (), tuple(ResolvedRequest(request, "answered", run.status) for request in known), invisible=False
-    )
+        visible = [request for request in known if request.fingerprint != INVISIBLE_REQUEST.fingerprint]
+        return replace(_all_ended(visible, "answered", run.status), invisible=len(visible) == len(known))
+    return _all_ended(known, "answered", run.status)
+
+
+def _all_ended(known: Iterable[PendingKey], outcome: Outcome, run_status: str | None) -> RunDiff:
+    ended = tuple(ResolvedRequest(request, outcome, run_status) for request in known)
+    return RunDiff((), ended, invisible=False)
 
 
 def missing_requests(known: Iterable[PendingKey], run: Run) -> list[PendingKey]:
-    """Returns the known requests that a run does not show among those it shows."""
+    """Returns the known requests that a run no longer shows."""
     current = {(request.id, request.fingerprint) for request in run.requests}
     return [request for request in known if (request.request_id, request.fingerprint) not in current]
 
