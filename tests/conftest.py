@@ -1,9 +1,10 @@
-"""What all tests share."""
+"""Options, profiles, marks and fixtures that all tests share."""
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import pytest
 import structlog
@@ -14,6 +15,16 @@ from watcher import logs
 from watcher.config.models import Config
 from watcher.config.sources import ConfigError, load
 
+KINDS: Final = {
+    "unit": "one process, no sockets, no other process",
+    "integration": "sockets of the loopback interface, one process",
+    "process": "the real `watcher`, as a process of its own",
+    "resilience": "the model, crashes, kills, hostile peers and fuzzing",
+    "packaging": "deploy files, documents, imports and the wheel",
+}
+"""The kinds of tests. A folder for each, and a mark of the same name on every test in it."""
+
+settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile(
     "long",
     max_examples=5000,
@@ -22,11 +33,25 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+settings.load_profile("short")  # unless `--hypothesis-profile` names another
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers a mark for each kind of test."""
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Marks each test with its kind, which is the name of its folder."""
+    for item in items:
+        kind = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(kind)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_proxies() -> Iterator[None]:
-    """Calls go where they are sent, whatever the environment of the tests says."""
+    """No proxy of the environment takes part in a test."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
             patch.delenv(name, raising=False)
@@ -35,13 +60,13 @@ def no_proxies() -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds what only some tests take."""
-    parser.addoption("--kills", type=int, default=20, help="how often test_kill.py ends the watcher")
+    """Adds the options of single tests."""
+    parser.addoption("--kills", type=int, default=20, help="how often test_kill.py kills the watcher")
 
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
-    """How often the watcher is ended."""
+    """How often a test kills the watcher."""
     return int(request.config.getoption("--kills"))
 
 
@@ -68,7 +93,7 @@ def logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the database of a test is."""
+    """The path of the test's database."""
     return tmp_path / "watcher.db"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import watcher
+from watcher import simulator
 from watcher.cli import queries
 from watcher.models import DeliveryState
 
@@ -72,3 +73,23 @@ def test_a_daemon_loads_no_rich() -> None:
 def test_templates_are_loaded_with_the_first_status_page() -> None:
     """A daemon whose status page nobody looks at does without what makes it."""
     assert [] == loaded("import watcher.monitoring.server, watcher.monitoring.metrics", ("jinja2",))
+
+
+def test_the_simulator_knows_nothing_of_the_watcher() -> None:
+    """It imports nothing of the rest, so it cannot share the mistakes."""
+    folder = Path(simulator.__file__).parent
+    imported = {
+        name
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for name in _imported(node)
+        if name.startswith("watcher")
+    }
+
+    assert {"watcher.simulator"} == {".".join(name.split(".")[:2]) for name in imported}
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -1,12 +1,8 @@
-"""The store when things go wrong: crashes, full disks, locks, damage, and other processes."""
+"""The store when things go wrong: full disks, locks, damage, and other connections."""
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,6 @@ import pytest
 from tests.support.builders import (
     APP,
     BOTH,
-    BOUND,
     MACHINE,
     NOW,
     claim,
@@ -35,46 +30,11 @@ pytestmark = pytest.mark.anyio
 
 NEWS = "run.input_requested"
 
-OTHER_PROCESS = f"""
-import asyncio, os, sys
-from pathlib import Path
-from tests.support.builders import BOTH, make_new_request, APP
-from watcher.store import Store
-
-async def main():
-    store = Store(Path(sys.argv[1]), {{new_id}})
-    {{then}}
-
-async def record(store):
-    await store.record_changes(APP, BOTH, new=[make_new_request()], now={NOW})
-
-asyncio.run(main())
-"""
-
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a locked database fail quickly."""
     monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
-
-
-def other_process(path: Path, then: str, make_id: str = "lambda now: 'evt_other'") -> subprocess.Popen[str]:
-    """Starts a process that opens the store, and then does something with it."""
-    program = OTHER_PROCESS.format(new_id=make_id, then=then)
-    command = [sys.executable, "-c", program, str(path)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-@contextmanager
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the database until it is killed."""
-    with other_process(path, "print('ready', flush=True); sys.stdin.read()") as process:
-        assert process.stdout is not None
-        assert "ready" == process.stdout.readline().strip()
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def halve(path: Path) -> None:
@@ -117,25 +77,6 @@ async def test_a_slip_inside_a_unit_of_work_leaves_nothing_open(path: Path) -> N
     async with open_store(path) as store:
         await record_new(store)
         assert 1 == len(pending(path))
-
-
-async def test_a_crash_between_request_and_delivery_leaves_neither(path: Path) -> None:
-    """A process that dies after the request was written and before its delivery left nothing behind."""
-    with other_process(path, "await record(store)", make_id="lambda now: os._exit(9)") as process:
-        assert 9 == process.wait(BOUND)
-    async with open_store(path) as store:
-        assert ([], []) == (pending(path), outbox(path))
-        await record_new(store)
-        assert 1 == len(pending(path))
-
-
-async def test_a_crash_after_the_recording_loses_nothing(path: Path) -> None:
-    """What a unit of work returned from is there, though the process died without closing anything."""
-    with other_process(path, "await record(store); os._exit(9)") as process:
-        assert 9 == process.wait(BOUND)
-    async with open_store(path) as store:
-        assert 1 == len(pending(path))
-        assert ["evt_other"] == [delivery.event.id for delivery in await claim(store, "webhook")]
 
 
 # Full and locked
@@ -258,18 +199,6 @@ def test_a_directory_is_no_database(tmp_path: Path) -> None:
 
 
 # Other processes
-
-
-async def test_a_second_daemon_is_refused_and_told_who_has_it(path: Path) -> None:
-    """The second is told the process id of the first; when that is killed the database is free."""
-    with holder(path) as process:
-        with pytest.raises(StoreInUse, match=rf"in use by process {process.pid}\b"):
-            Store(path, new_id)
-        process.send_signal(signal.SIGKILL)
-        process.wait(BOUND)
-        async with open_store(path) as store:
-            await record_new(store)
-    assert 1 == len(pending(path))
 
 
 async def test_a_closed_store_can_be_opened_again(path: Path) -> None:

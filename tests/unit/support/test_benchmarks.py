@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import ledger, soak
+from tests.benchmarks import ledger
 from tests.benchmarks.__main__ import BENCHMARKS, ONLY_BY_NAME, arguments
 from tests.benchmarks.figures import Figure, as_json, percentile, table
 from tests.benchmarks.ledger import Ledger, Receipt
-from tests.benchmarks.processes import Cores
 from tests.benchmarks.samples import growth
-from tests.benchmarks.scene import scene
 
 MEASURED = [
     Figure("quick", 5.0, "ms", 8.0, 5.0),
@@ -109,12 +107,3 @@ def test_the_ledger_tells_who_was_not_told() -> None:
         {"run_id": "two", "prompt": None, "told": ["hook"]},
     ]
     assert {"two ", "three "} == ledger.untold(kept, listed, {"app": ("hook", "slack")})
-
-
-def test_a_short_soak_loses_nothing() -> None:
-    """A few seconds of everything: all that is asked is told, nothing else is, and nothing is left to do."""
-    with scene(Cores(None, None), minutes=0.1) as surroundings:
-        soaked = soak.run(surroundings, seconds=3.0)
-    assert len(soaked.ledger.shown) > 100
-    assert 2 == len(soaked.outages)
-    assert [] == [figure.what for figure in soak.consistency(soaked) if figure.value]
