@@ -50,10 +50,11 @@ def test_every_other_status_is_a_failure(status: int, *, fixable: bool) -> None:
     [("7", 7.0), ("Wed, 10 Jun 2026 09:16:00 GMT", 19.5), ("soon", None), ("-1", None)],
 )
 def test_retry_after(status: int, value: str, expected: float | None) -> None:
-    """What the receiver asks for is passed on, in seconds or as a date."""
+    """What the receiver asks for is passed on, in seconds or as a date; 429 and 503 pause the notifier."""
     receiver = WebhookReceiver()
     receiver.replies.append(Reply(status, "", {"Retry-After": value}))
-    assert expected == error_of(lambda: send_to(receiver)).retry_after
+    error = error_of(lambda: send_to(receiver))
+    assert (expected, status in {429, 503}) == (error.retry_after, error.pauses)
 
 
 def test_a_receiver_that_does_not_answer() -> None:

@@ -190,7 +190,7 @@ class DeliveryWorker:
         else:
             log.warning("delivery.retry", error=message, next_attempt_in=round(result.at - now, 3), **fix)
             self._report(delivery, "retry")
-        if error.retry_after is None:
+        if error.retry_after is None or not error.pauses:
             return _Outcome(result)
         self._log.warning("notifier.paused", seconds=round(error.retry_after, 3))
         return _Outcome(result, now + error.retry_after)

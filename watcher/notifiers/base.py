@@ -1,8 +1,11 @@
 """What every kind of notifier offers to its delivery worker, and how it reports a failure."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from watcher.models import Delivery, MessageRef
+
+PAUSING_STATUSES: Final = frozenset({429, 503})
+"""With these HTTP statuses a destination takes nothing at all for a while; others are about one message."""
 
 
 class NotifierUnusable(Exception):
@@ -13,9 +16,10 @@ class DeliveryError(Exception):
     """A destination did not accept a delivery; it is retried in any case.
 
     The message holds no secret of ours, but may quote the destination. `retry_after` is what the
-    destination asked for, in seconds. `fix` says what a person has to correct; with it the next attempt
-    comes after the longest interval, because waiting alone does not help. `doubtful` says that the
-    destination may have accepted the delivery, because its answer did not arrive.
+    destination asked for, in seconds; with `pauses` that holds for all deliveries to it. `fix` says what a
+    person has to correct; with it the next attempt comes after the longest interval, because waiting alone
+    does not help. `doubtful` says that the destination may have accepted the delivery, because its answer
+    did not arrive.
     """
 
     def __init__(
@@ -23,10 +27,12 @@ class DeliveryError(Exception):
         message: str,
         *,
         retry_after: float | None = None,
+        pauses: bool = False,
         fix: str | None = None,
         doubtful: bool = False,
     ) -> None:
         super().__init__(message)
+        self.pauses = pauses
         self.doubtful = doubtful
         self.retry_after = retry_after
         self.fix = fix

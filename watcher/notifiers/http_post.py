@@ -13,7 +13,7 @@ from yarl import URL
 
 from watcher import backoff
 from watcher.net import proxy_for
-from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
 from watcher.sanitize.text import one_line
 
 _READ_AT_MOST: Final = 4096
@@ -152,7 +152,8 @@ def from_response(
         fix = "redirects are not followed: configure the address it redirects to"
     elif 400 <= answer.status < 500 and answer.status not in TRANSIENT_STATUSES:  # noqa: PLR2004 - as above
         fix = fixes.get(answer.status, otherwise)
-    return DeliveryError(words, retry_after=answer.retry_after, fix=fix)
+    pauses = answer.status in PAUSING_STATUSES
+    return DeliveryError(words, retry_after=answer.retry_after, pauses=pauses, fix=fix)
 
 
 async def read_prefix(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -106,7 +106,7 @@ class Destination(ScriptedNotifier):
             case "refuses":
                 raise DeliveryError("not today")
             case "says when":
-                raise DeliveryError("later", retry_after=90.0)
+                raise DeliveryError("later", retry_after=90.0, pauses=True)
             case "wants mending":
                 raise DeliveryError("no such channel", fix="name another")
             case "slips":

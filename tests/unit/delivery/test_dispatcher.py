@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.builders import (
+    MACHINE,
     NOW,
     PEOPLE,
     Clock,
@@ -193,7 +194,7 @@ async def test_what_people_have_to_mend_is_logged_and_waits_longest(
 async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, clock: Clock) -> None:
     """`Retry-After` stops everything to that destination for so long, and nothing to another."""
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"))
-    slack = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
+    slack = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0, pauses=True)])
     webhook = ScriptedNotifier("webhook", for_people=False)
     dispatcher = Dispatcher([make_worker(slack, store, clock), make_worker(webhook, store, clock)])
     with capture_logs() as logs:
@@ -210,10 +211,25 @@ async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, c
     assert ["sent"] * 4 == [state for _, _, state in outbox(store.path)]
 
 
+async def test_a_wait_that_is_asked_for_with_another_status_delays_one_delivery(
+    store: WatchedStore, clock: Clock
+) -> None:
+    """`Retry-After` on a 413 is about that message: the next one goes out at once."""
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[MACHINE])
+    notifier = ScriptedNotifier(
+        "webhook", for_people=False, script=[DeliveryError("HTTP 413", retry_after=900.0)]
+    )
+    with capture_logs() as logs:
+        await make_worker(notifier, store, clock).run(until_idle=True)
+    assert ["run-2"] == run_ids(notifier.accepted)
+    assert [NOW + 900, None] == [record.next_attempt_at for record in records(store.path)]
+    assert ["delivery.retry", "delivery.sent"] == sorted(entry["event"] for entry in logs)
+
+
 async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: WatchedStore, clock: Clock) -> None:
     """That a delivery is given up does not mean that the destination takes the next one at once."""
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
-    notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0)])
+    notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0, pauses=True)])
     worker = make_worker(notifier, store, clock)
     clock.now = NOW + DAY
     await worker.run(until_idle=True)

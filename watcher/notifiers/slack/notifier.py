@@ -12,7 +12,7 @@ from watcher import backoff
 from watcher.config.models import SlackConfig
 from watcher.messages import Message, render, without_details
 from watcher.models import Delivery, Json, MessageRef
-from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
 from watcher.notifiers.http_post import from_client_error, from_response, post
 from watcher.notifiers.slack import errors
 from watcher.notifiers.slack.blocks import blocks, fallback, plain
@@ -182,7 +182,11 @@ class SlackNotifier:
             words += f" (needed: {self._quoted(said['needed'])})"
         wait = backoff.retry_after(response.headers.get("Retry-After"), now=self._clock())
         error = DeliveryError(
-            words, retry_after=wait, fix=errors.fix(code, status), doubtful=code in PARTLY_DONE
+            words,
+            retry_after=wait,
+            pauses=status in PAUSING_STATUSES,
+            fix=errors.fix(code, status),
+            doubtful=code in PARTLY_DONE,
         )
         return Rejection(code, error)
 
