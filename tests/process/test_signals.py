@@ -1,12 +1,15 @@
-"""Signals to the real daemon: the first lets it finish, the second does not."""
+"""Signals to the real daemon, before it runs, and to every other command."""
 
 import asyncio
+import os
 import signal
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.process.test_daemon import a_world, sent
+from tests.support.builders import lock_database, open_store
 from tests.support.fakes import Reply
 from tests.support.process import WITHIN, run_watcher
 from watcher.simulator.faults import Fault
@@ -49,11 +52,75 @@ async def test_a_second_signal_is_the_end(
     assert len({event["id"] for event in world.events()}) == 1
 
 
-async def test_ctrl_c_without_a_daemon(tmp_path: Path) -> None:
-    """A command that Ctrl-C interrupts ends with one line and the status that shells know."""
+ENDINGS = [(signal.SIGINT, 130, "watcher: interrupted\n"), (signal.SIGTERM, 143, "watcher: terminated\n")]
+
+
+@pytest.mark.parametrize(("number", "status", "line"), ENDINGS)
+@pytest.mark.parametrize("command", ["once", "check"])
+async def test_a_signal_ends_a_command_that_waits_for_an_app(
+    tmp_path: Path, command: str, number: signal.Signals, status: int, line: str
+) -> None:
+    """A command that waits for an answer ends at a signal with one word and the status that shells report."""
     async with a_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
-        async with run_watcher(tmp_path, world.settings, "once") as once:
-            await world.api.wait_for(lambda: bool(world.api.requests), within=20)
-            assert await once.end(signal.SIGINT) == 130
-            assert ["watcher: interrupted\n"] == [line for line in once.lines if not line.startswith("{")]
+        async with run_watcher(tmp_path, world.settings, command) as process:
+            await world.api.wait_for(lambda: bool(world.api.requests), within=WITHIN)
+            assert await process.end(number) == status
+            assert [line] == [line for line in process.lines if not line.startswith("{")]
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "status", "line"),
+    [("run", *ENDINGS[0]), ("run", *ENDINGS[1]), ("pending", *ENDINGS[0]), ("healthcheck", *ENDINGS[1])],
+)
+async def test_a_signal_ends_a_command_that_reads_its_settings(
+    tmp_path: Path, command: str, number: signal.Signals, status: int, line: str
+) -> None:
+    """Before the daemon runs, and in every other command, a signal is the end, even amid a blocking read."""
+    settings = tmp_path / "config.toml"
+    os.mkfifo(settings)
+    async with run_watcher(tmp_path, {}, command, "--config", str(settings)) as process:
+        writer = await asyncio.to_thread(os.open, settings, os.O_WRONLY)  # waits for a reader
+        try:
+            assert await process.end(number) == status
+        finally:
+            os.close(writer)
+        assert [line] == process.lines
+
+
+@pytest.mark.parametrize(("number", "status", "line"), ENDINGS)
+async def test_a_signal_ends_a_command_that_waits_for_the_database(
+    tmp_path: Path, number: signal.Signals, status: int, line: str
+) -> None:
+    """A signal is the end while SQLite waits for a lock, when no handler in Python would run."""
+    database = tmp_path / "watcher.db"
+    async with open_store(database):
+        pass
+    settings = {"WATCHER_BASE_URL": "https://app.example"}
+    with closing(lock_database(database)):
+        async with run_watcher(tmp_path, settings, "retry", "--all-dead") as process:
+            await asyncio.wait_for(asyncio.to_thread(_wait_until_open, process.pid, database), WITHIN)
+            assert await process.end(number) == status
+            assert [line] == process.lines
+
+
+@pytest.mark.parametrize(("number", "status", "line"), ENDINGS)
+async def test_a_signal_ends_the_simulator(
+    tmp_path: Path, number: signal.Signals, status: int, line: str
+) -> None:
+    """The simulator serves until SIGINT or SIGTERM; SIGUSR1, SIGUSR2 and SIGALRM do not end it."""
+    async with run_watcher(tmp_path, {}, "simulate", "--port", "0") as process:
+        await process.printed("is the base URL")
+        for ignored in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
+            process.send(ignored)
+        assert await process.end(number) == status
+        assert [line] == process.lines
+
+
+def _wait_until_open(pid: int, file: Path) -> None:
+    """Waits until a process has a file open."""
+    while True:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                if descriptor.readlink() == file:
+                    return

@@ -63,6 +63,11 @@ class Process:
             await self._news.wait_for(lambda: len(self.logged(event, **fields)) >= count)
         return self.logged(event, **fields)
 
+    async def printed(self, text: str) -> None:
+        """Waits until a text stands in its standard output."""
+        async with asyncio.timeout(WITHIN), self._news:
+            await self._news.wait_for(lambda: text in self.out)
+
     def send(self, number: signal.Signals) -> None:
         """Sends a signal."""
         self._process.send_signal(number)
@@ -92,7 +97,9 @@ class Process:
     async def _read_out(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
-            self.out += line.decode()
+            async with self._news:
+                self.out += line.decode()
+                self._news.notify_all()
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from watcher.store.connection import StoreError
 
 USAGE_ERROR: Final = 2
-INTERRUPTED: Final = 130
-"""128 and the number of SIGINT, as shells report a command that Ctrl-C ended."""
 
 T = TypeVar("T")
 
@@ -55,8 +53,6 @@ def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
         exit_with(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
         exit_with(str(error), 1)
-    except KeyboardInterrupt:
-        exit_with("interrupted", INTERRUPTED)
 
 
 def describe_store_error(error: "StoreError", database: Path | None) -> str:
