@@ -106,7 +106,7 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         return
     # What only the endpoints need is slow to import.
     from watcher.monitoring.metrics import Metrics  # noqa: PLC0415
-    from watcher.monitoring.server import serve  # noqa: PLC0415
+    from watcher.monitoring.server import answers_of, serving  # noqa: PLC0415
 
     metrics = Metrics(
         apps=[app.name for app in config.apps],
@@ -119,7 +119,8 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         services.hooks.subscribe(metrics)
         host, port = config.http_host, config.http_port
         try:
-            await stack.enter_async_context(serve(services.monitor, metrics, host, port, listening))
+            answers = answers_of(services.monitor, metrics)
+            await stack.enter_async_context(serving(answers, host, port, listening=listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
             number = getattr(error, "errno", None)
             reason = os.strerror(number) if number and number > 0 else str(error)

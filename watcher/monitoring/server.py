@@ -1,47 +1,56 @@
 """The HTTP endpoints: read-only, for probes, Prometheus and a browser."""
 
 import asyncio
+import ipaddress
 import json
+import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import web
 
 from watcher.models import Json
+from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, BoundedServer, Connection
 from watcher.monitoring.health import HealthReport, Problem, as_json
 from watcher.monitoring.metrics import Metrics
+from watcher.monitoring.questions import Questions, TooManyQuestionsError
 from watcher.monitoring.snapshot import Monitor
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0
 """How long answers that are under way may take at shutdown."""
-IDLE_SECONDS: Final = 15.0
-"""After which a connection without a request is closed."""
+QUESTIONS_WAITING: Final = 4
+BODIES_MAX: Final = 32 << 20
+"""Bytes of answers that may be held at a time for clients that read them."""
+PIECE: Final = 1 << 16
+"""Bytes that are written at a time."""
 HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
+    "Server": "watcher",
     "X-Content-Type-Options": "nosniff",
 }
 """On every answer, unless it sets another value."""
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-T = TypeVar("T")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HTML_TYPE: Final = "text/html; charset=utf-8"
+JSON_TYPE: Final = "application/json; charset=utf-8"
+TEXT_TYPE: Final = "text/plain; charset=utf-8"
+_HOST: Final = re.compile(r"(\[(?P<address>[^]]*)\]|(?P<name>[^:]*))(:\d*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An HTML page and the content security policy that it needs."""
+    """An HTML page, the content security policy that it needs, and seconds until a browser reloads it."""
 
     html: str
     policy: str
+    refresh: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,111 +67,201 @@ class Answers:
     page: Callable[[], Page]
 
 
-def serve(
-    monitor: Monitor, metrics: Metrics, host: str, port: int, listening: socket.socket | None
-) -> AbstractAsyncContextManager[None]:
-    """Serves the endpoints as long as the context lasts; see `serving`."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A response that was not sent yet."""
+
+    body: bytes
+    content_type: str = TEXT_TYPE
+    status: HTTPStatus = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
+    """Returns the answers of a running daemon."""
     metrics.show(monitor.snapshot)
 
     def page() -> Page:
-        from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB, and many pages are never read
+        from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB; many daemons need none
 
         return status_page.render(monitor.view())
 
-    answers = Answers(
-        alive=monitor.alive, ready=monitor.ready, metrics=metrics.text, pending=monitor.pending, page=page
-    )
-    return serving(answers, host, port, listening=listening)
+    return Answers(monitor.alive, monitor.ready, metrics.text, monitor.pending, page)
 
 
 @asynccontextmanager
 async def serving(
-    answers: Answers, host: str, port: int, *, listening: socket.socket | None = None
+    answers: Answers,
+    host: str,
+    port: int,
+    *,
+    allowed_hosts: Collection[str] = (),
+    listening: socket.socket | None = None,
 ) -> AsyncIterator[None]:
     """Serves the endpoints on host and port, or on the socket `listening` instead.
+
+    `allowed_hosts` are the names under which clients may ask for them, besides those of `host_is_allowed`.
 
     Raises:
         OSError: it cannot listen there.
     """
-    # One thread, so that many questions take no time from polling and delivering.
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="http") as thread:
-        runner = web.AppRunner(
-            _application(_Endpoints(answers, thread)),
-            access_log=None,
-            handle_signals=False,
-            keepalive_timeout=IDLE_SECONDS,
-            shutdown_timeout=CLOSING_SECONDS,
-        )
-        await runner.setup()
-        try:
-            site = web.SockSite(runner, listening) if listening else web.TCPSite(runner, host, port)
-            await site.start()
-            yield
-        finally:
-            await runner.cleanup()
+    endpoints = _Endpoints(answers, frozenset(map(_host_name, (host, *allowed_hosts))))
+    server = BoundedServer(endpoints.handle, _invalid)
+    loop = asyncio.get_running_loop()
+    if listening is None:
+        listener = await loop.create_server(server, host, port)
+    else:
+        listener = await loop.create_server(server, sock=listening)
+    try:
+        yield
+    finally:
+        listener.close()
+        await server.close(CLOSING_SECONDS)
+
+
+def host_is_allowed(header: str, allowed: Collection[str]) -> bool:
+    """Returns whether a request with this `Host` header may be answered; `allowed` are lower-case names.
+
+    A foreign web page can make a browser ask here under a name of its own (DNS rebinding), and then read the
+    answer. It cannot do so under an IP address, a loopback name or the `allowed` names.
+    """
+    name = _host_name(header)
+    if name in allowed or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 class _Endpoints:
-    def __init__(self, answers: Answers, thread: ThreadPoolExecutor) -> None:
+    """Answers requests. Probes have a queue of their own, so that pages do not delay them."""
+
+    def __init__(self, answers: Answers, allowed_hosts: Collection[str]) -> None:
         self._answers = answers
-        self._thread = thread
+        self._allowed_hosts = allowed_hosts
+        self._probes = Questions(waiting=QUESTIONS_WAITING)
+        self._pages = Questions(waiting=QUESTIONS_WAITING)
+        self._held = 0
 
-    async def healthz(self, _: web.Request) -> web.Response:
-        return _verdict(self._answers.alive(), "healthy")
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request.
 
-    async def readyz(self, _: web.Request) -> web.Response:
-        return _verdict(await self._find_out(self._answers.ready), "ready")
+        Raises:
+            ConnectionError: the client is gone, or was too slow.
+        """
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        with connection.answering():
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._send(request, connection, await self._answer(request))
+            except TimeoutError:
+                connection.abort()
+                raise ConnectionAbortedError from None
 
-    async def metrics(self, _: web.Request) -> web.Response:
-        text = await self._find_out(self._answers.metrics)
-        return web.Response(body=text, headers={"Content-Type": METRICS_TYPE})
-
-    async def pending(self, _: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> _Answer:
+        # A program that sends no Host is no browser.
+        if not all(host_is_allowed(host, self._allowed_hosts) for host in request.headers.getall("Host", ())):
+            return _refusal(HTTPStatus.MISDIRECTED_REQUEST)
+        handler = {
+            "/": self._page,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/api/pending": self._pending,
+        }.get(request.path)
+        if handler is None:
+            return _refusal(HTTPStatus.NOT_FOUND)
+        if request.method not in {"GET", "HEAD"}:
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET,HEAD")
         try:
-            return _json(await self._find_out(self._answers.pending))
+            answer = await handler()
+        except TooManyQuestionsError:
+            answer = _busy()
         except StoreError as error:
-            return _verdict(HealthReport((Problem("part", "database", str(error)),)), "ready")
+            answer = _Answer(f"{error}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return answer
 
-    async def page(self, _: web.Request) -> web.Response:
+    async def _healthz(self) -> _Answer:
+        return _report(self._answers.alive(), "healthy")
+
+    async def _readyz(self) -> _Answer:
+        return _report(await self._probes.ask("ready", self._answers.ready), "ready")
+
+    async def _metrics(self) -> _Answer:
+        return _Answer(await self._probes.ask("metrics", self._answers.metrics), METRICS_TYPE)
+
+    async def _pending(self) -> _Answer:
         try:
-            page = await self._find_out(self._answers.page)
+            return _json(await self._pages.ask("pending", self._answers.pending))
         except StoreError as error:
-            return web.Response(text=f"{error}\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
-        return web.Response(
-            text=page.html, content_type="text/html", headers={"Content-Security-Policy": page.policy}
+            return _report(HealthReport((Problem("part", "database", str(error)),)), "ready")
+
+    async def _page(self) -> _Answer:
+        page = await self._pages.ask("page", self._answers.page)
+        refresh = {"Refresh": str(page.refresh)} if page.refresh else {}
+        return _Answer(
+            page.html.encode(), HTML_TYPE, headers={"Content-Security-Policy": page.policy, **refresh}
         )
 
-    async def _find_out(self, question: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+    async def _send(
+        self, request: web.BaseRequest, connection: Connection, answer: _Answer
+    ) -> web.StreamResponse:
+        size = len(answer.body)
+        if self._held and self._held + size > BODIES_MAX:
+            answer, size = _busy(), 0
+        response = _response(answer)
+        self._held += size
+        try:
+            connection.limit(WRITE_SECONDS)
+            await response.prepare(request)
+            for start in range(0, len(answer.body) if request.method != "HEAD" else 0, PIECE):
+                connection.limit(WRITE_SECONDS)
+                await response.write(answer.body[start : start + PIECE])
+            await response.write_eof()
+        finally:
+            self._held -= size
+        return response
 
 
-def _application(endpoints: _Endpoints) -> web.Application:
-    application = web.Application()
-    application.on_response_prepare.append(_add_headers)
-    routes: dict[str, Handler] = {
-        "/": endpoints.page,
-        "/healthz": endpoints.healthz,
-        "/readyz": endpoints.readyz,
-        "/metrics": endpoints.metrics,
-        "/api/pending": endpoints.pending,
-    }
-    for path, handler in routes.items():
-        application.router.add_get(path, handler)
-    return application
+def _host_name(header: str) -> str:
+    """Returns the host of a `Host` header, without port and brackets, in the form to compare."""
+    name = header.strip().lower()
+    if found := _HOST.fullmatch(name):
+        name = found["address"] or found["name"] or ""
+    return name.rstrip(".")
 
 
-async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers["Server"] = "watcher"
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+def _response(answer: _Answer) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
+    response.headers["Content-Type"] = answer.content_type
+    response.content_length = len(answer.body)
+    return response
 
 
-def _verdict(verdict: HealthReport, word: str) -> web.Response:
-    status = HTTPStatus.OK if verdict.good else HTTPStatus.SERVICE_UNAVAILABLE
-    return _json(as_json(verdict, word), status)
+def _invalid(status: int) -> web.Response:
+    answer = _refusal(HTTPStatus(status))
+    headers = {**HEADERS, "Content-Type": answer.content_type}
+    return web.Response(status=status, body=answer.body, headers=headers)
 
 
-def _json(document: Json, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(
-        text=json.dumps(document, indent=2) + "\n", status=status, content_type="application/json"
+def _refusal(status: HTTPStatus, **headers: str) -> _Answer:
+    return _Answer(f"{status.value} {status.phrase}\n".encode(), status=status, headers=headers)
+
+
+def _busy() -> _Answer:
+    return _Answer(
+        b"Too many questions are waiting. Ask again in a second.\n",
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={"Retry-After": "1"},
     )
+
+
+def _report(report: HealthReport, word: str) -> _Answer:
+    return _json(as_json(report, word), HTTPStatus.OK if report.good else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _json(document: Json, status: HTTPStatus = HTTPStatus.OK) -> _Answer:
+    return _Answer(f"{json.dumps(document, indent=2)}\n".encode(), JSON_TYPE, status)

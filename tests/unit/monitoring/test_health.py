@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from watcher.messages import ADVICE
 from watcher.models import Failure
 from watcher.monitoring.health import (
     RETRY_DEAD,
@@ -63,8 +64,7 @@ def test_ready_when_all_is_well() -> None:
         pytest.param(
             replace(UP, succeeded_ago=600.0, failure=REFUSED),
             "app support: last successful check 10 min ago, expected every 15 s:"
-            " HTTP 401 unauthorized: the key is not valid. The access key is missing, wrong, expired or was"
-            " rotated: give the app a valid one.",
+            f" HTTP 401 unauthorized: the key is not valid. {ADVICE[401]}",
             id="fails for long",
         ),
         pytest.param(
