@@ -37,7 +37,7 @@ class Played(Scene):
             self._fail()
             self._change()
             self.told = {row["type"] for row in self.rows("SELECT DISTINCT type FROM events")}
-            self.digests = len(self.rows("SELECT DISTINCT digest FROM digest_members"))
+            self.digests = len(self.rows("SELECT DISTINCT digest_id FROM digest_members"))
             self.wrote = [number for number in self.fate.wrote if number < self.fate.commits]
             assert self.fate.blow is None
         finally:

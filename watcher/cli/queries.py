@@ -1,7 +1,7 @@
 """`watcher pending`, `watcher deliveries` and `watcher retry`: the database, beside a running daemon."""
 
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -85,7 +85,7 @@ def deliveries(
     with _reading(config) as reader:
         exists = reader is not None
         if reader is not None:
-            newest = most + 1 if most else -1  # one more tells whether there are more
+            newest = most + 1 if most else None  # one more tells whether there are more
             found = queries.deliveries(reader, state, now=time.time(), notifier=notifier, newest=newest)
     names = [section.name for section in config.notifiers]
     unknown = notifier is not None and notifier not in names and not found
@@ -125,18 +125,16 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
         StoreError: the database cannot be used.
     """
     from watcher.store import outbox
-    from watcher.store.connection import committed, open_beside
+    from watcher.store.connection import changing
 
-    with closing(open_beside(database)) as connection, committed(connection):
-        dead = outbox.dead(connection)
+    with changing(database, time.time()) as tx:
+        states = outbox.states(tx, ids or ())
         for number in ids or ():
-            if number not in dead:
-                state = outbox.state(connection, number)
+            state = states.get(number)
+            if state != "dead":
                 why = f"it is {state}; only dead deliveries can be retried" if state else "no such delivery"
                 raise NotDeadError(f"delivery {number}: {why}")
-        chosen = sorted(dead if ids is None else set(ids))
-        outbox.requeue(connection, chosen, time.time())
-    return len(chosen)
+        return outbox.requeue(tx, outbox.all_dead(tx) if ids is None else ids)
 
 
 @contextmanager

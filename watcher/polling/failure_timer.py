@@ -9,7 +9,7 @@ from watcher.messages import format_timestamp
 from watcher.models import App, Route
 from watcher.polling.context import PollContext
 from watcher.runs_api.errors import ApiError, TimedOut
-from watcher.store import StoreUnavailable, StoreUnusable
+from watcher.store import AppFailure, StoreUnavailable, StoreUnusable
 
 
 class FailureTimer:
@@ -74,16 +74,11 @@ class FailureTimer:
 
     async def _record(self, error: ApiError, now: float) -> None:
         code, message = self._context.redact(error.code), self._context.redact(error.message)
+        failure = AppFailure(error.status, code, message, self._since)
+        alert_after = self._context.settings.alert_after
         try:
             change = await self._context.store.record_failure(
-                self._app,
-                self._routes,
-                status=error.status,
-                code=code,
-                message=message,
-                since=self._since,
-                alert_after=self._context.settings.alert_after,
-                now=now,
+                self._app, self._routes, failure, alert_after=alert_after, now=now
             )
         except StoreUnavailable as unavailable:
             self._log.error("poll.record_failed", error=str(unavailable))

@@ -19,12 +19,12 @@ DEPTH_MAX: Final = 64
 CUT: Final = "… (nested too deeply)"
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _PLAIN: Final = frozenset({int, bool, type(None)})
 _NESTED: Final = frozenset({dict, list})
 _NOTHING: Final = (None, "")
 _ASKED: Final = ("type", "prompt", "params", "questions", "editable_params")
-_UNTIDY: Final = ("\\ud", "Infinity", "NaN")
+_UNTIDY: Final = ("\\u0000", "\\ud", "Infinity", "NaN")
 _EMPTY: Final = ('""', "null", "[]", "{}")
 _LAST: Final = 253402300799.0
 """9999-12-31T23:59:59Z: its fraction would round up to a year that nothing can show."""
@@ -82,28 +82,28 @@ def fingerprint(item: dict[str, Json]) -> str:
 
 
 def normalize_json(value: Json, depth: int = 0) -> Json:
-    """Returns the value as it can be stored and sent: no lone surrogates, no infinities, no endless depth.
+    """Returns the value as it can be stored and sent: no NUL, lone surrogate, infinity or endless depth.
 
     What needs no change is passed by without a call, which makes large values twice as quick.
     """
     match value:
         case str():
-            return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+            return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub("\ufffd", value)
         case float():
             return value if math.isfinite(value) else str(value)
         case dict() | list() if depth >= DEPTH_MAX:
             return CUT
         case dict():
             return {
-                key if key.isascii() else normalize_json(key): item
-                if type(item) in _PLAIN or (type(item) is str and item.isascii())
+                key if key.isascii() and "\0" not in key else normalize_json(key): item
+                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
                 else normalize_json(item, depth + 1)
                 for key, item in value.items()
             }
         case list():
             return [
                 item
-                if type(item) in _PLAIN or (type(item) is str and item.isascii())
+                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
                 else normalize_json(item, depth + 1)
                 for item in value
             ]
@@ -186,7 +186,7 @@ def _too_deep(value: Json) -> bool:
 def _identifier(value: Json) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return _SURROGATES.sub("\ufffd", str(value))
+    return _UNSTORABLE.sub("\ufffd", str(value))
 
 
 def _without_empty(value: Json) -> Json:

@@ -6,6 +6,7 @@ This module and `migrations` are all that knows SQLite. A unit of work is a func
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
@@ -267,7 +268,13 @@ def _opened(database: Path | str, *, uri: bool = False) -> Iterator[sqlite3.Conn
             raise
 
 
+def identity_hash(*names: str) -> str:
+    """Returns what an index holds in place of names of any length that others give."""
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
+    connection.create_function("identity_hash", -1, identity_hash, deterministic=True)
     for number, script in enumerate(MIGRATIONS[_version(connection) :], start=_version(connection) + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
 

@@ -1,170 +1,171 @@
-"""Digests: many new requests of one app, told of together, reminded of together and ended together.
+"""Digests: many new requests of one app in one message, reminded of together and resolved together.
 
 A digest is an event whose `digest_members` are the requests that it announced. What it says of them is looked
-up when it is sent, so that a message that waited never tells what is over.
+up when it is sent, so that a message that waited never shows as pending what is over.
 """
 
-import json
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
-from watcher.store.enqueue import NewId, enqueue, supersede
+from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.enqueue import (
+    NewEvent,
+    enqueue,
+    load_threads,
+    mark_superseded,
+    unfinished,
+    was_reached,
+)
 
 ENTRIES: Final = 12
 """How many requests a digest names."""
 
-_MEMBERS: Final = "FROM digest_members m JOIN requests r ON r.key = m.request WHERE m.digest = ?"
+_HELD: Final = (
+    "SELECT d.id, d.notifier, d.for_people, d.due_at, e.app, e.base_url, e.request"
+    " FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.held = 1 AND d.state = 'pending' AND e.app = ? ORDER BY d.id"
+)
+_RELEASE: Final = "UPDATE deliveries SET held = 0 WHERE id IN (SELECT value FROM json_each(?))"
+_DELETE_DELIVERIES: Final = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
+_DELETE_UNUSED_EVENTS: Final = (
+    "DELETE FROM events WHERE request IN (SELECT value FROM json_each(?))"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)"
+)
+_INSERT_MEMBER: Final = "INSERT INTO digest_members (digest_id, request) VALUES (?, ?)"
+_DIGESTS_OF: Final = (
+    "SELECT DISTINCT m.digest_id, e.app, e.base_url FROM digest_members m JOIN events e ON e.id = m.digest_id"
+    " WHERE m.request IN (SELECT value FROM json_each(?))"
+)
+_MEMBERS: Final = (
+    "FROM digest_members m JOIN requests r ON r.key = m.request"
+    " WHERE m.digest_id IN (SELECT value FROM json_each(:digests))"
+)
+_PENDING: Final = f"SELECT DISTINCT m.digest_id {_MEMBERS} AND r.resolved_at IS NULL"
+_COUNTS: Final = (
+    f"SELECT m.digest_id, r.outcome, count(*) AS number {_MEMBERS}"
+    " GROUP BY m.digest_id, r.outcome ORDER BY number DESC, r.outcome"
+)
+_FIRST_ENTRIES: Final = (
+    "SELECT * FROM (SELECT m.digest_id, r.run_id, r.type, r.prompt, r.first_seen_at, r.link, r.outcome,"
+    " r.resolved_at, row_number() OVER (PARTITION BY m.digest_id"
+    " ORDER BY CASE WHEN r.resolved_at IS NULL THEN 0 ELSE 1 END, r.first_seen_at,"
+    f" coalesce(r.started_at, 0), r.key) AS place {_MEMBERS}) AS ranked"
+    " WHERE place <= :most ORDER BY digest_id, place"
+)
 
 
-def subject(digest: str) -> str:
-    """Returns the subject of all deliveries about a digest."""
-    return f"digest:{digest}"
+def release_held(tx: Transaction, app: str, *, above: int) -> frozenset[str]:
+    """Releases what was held for the end of a poll of an app; more than `above` (0: never) become a digest.
 
-
-def release_held(connection: sqlite3.Connection, app: str, *, above: int, now: float, new_id: NewId) -> bool:
-    """Lets go what was held for the end of a poll; more than `above` (0: never) become a digest.
-
-    Returns whether there was anything.
+    Returns the notifiers of what was released.
     """
-    rows = connection.execute(
-        "SELECT d.id, d.notifier, d.for_people, d.due_at, e.app, e.base_url, e.request"
-        " FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.held AND d.state = 'pending' AND e.app = ? ORDER BY d.id",
-        (app,),
-    ).fetchall()
-    groups: dict[tuple[str, bool], list[sqlite3.Row]] = {}
+    rows = tx.execute(_HELD, (app,))
+    groups: dict[tuple[str, bool], list[Row]] = {}
     for row in rows:
         # What another process left may be due while what is new has still to wait.
-        groups.setdefault((row["notifier"], row["due_at"] <= now), []).append(row)
-    for group in groups.values():
-        if above and len(group) > above:
-            _merge(connection, group, now=now, event=new_id(now))
-    connection.executemany("UPDATE deliveries SET held = 0 WHERE id = ?", [(row["id"],) for row in rows])
-    return bool(rows)
+        groups.setdefault((row["notifier"], row["due_at"] <= tx.now), []).append(row)
+    merged = [group for group in groups.values() if above and len(group) > above]
+    if merged:
+        _merge(tx, merged)
+    if rows:
+        tx.execute(_RELEASE, (Listed([row["id"] for row in rows]),))
+    return frozenset(row["notifier"] for row in rows)
 
 
-def enqueue_digest_update(
-    connection: sqlite3.Connection,
-    ended: Collection[int],
-    routes: Sequence[Route],
-    *,
-    in_flight: Collection[int],
-    now: float,
-    new_id: NewId,
-) -> list[DeliveryRecord]:
-    """Tells those who got a digest that requests in it ended, and returns what became stale by that.
+def enqueue_digest_updates(
+    tx: Transaction, ended: Collection[int], routes: Sequence[Route]
+) -> tuple[frozenset[str], list[DeliveryRecord]]:
+    """Tells those who got a digest that requests in it ended; returns whom, and what that made stale.
 
-    One message that waits to be sent is enough, for it will say how things are by then.
+    One message that waits to be sent is enough, for it will show what is pending by then.
     """
-    digests = connection.execute(
-        "SELECT DISTINCT m.digest, e.app, e.base_url FROM digest_members m JOIN events e ON e.id = m.digest"
-        " WHERE m.request IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(ended)),),
-    ).fetchall()
-    stale: list[DeliveryRecord] = []
-    for row in digests:
-        about = subject(row["digest"])
-        deliveries = connection.execute(
-            "SELECT d.id, d.state, d.doubtful, d.notifier, e.type FROM deliveries d"
-            " JOIN events e ON e.id = d.event WHERE d.subject = ? ORDER BY d.id",
-            (about,),
-        ).fetchall()
-        if not deliveries:
-            continue
-        notifier = deliveries[0]["notifier"]
-        if not has_pending(connection, row["digest"]):
-            stale += supersede(connection, about, notifier, in_flight=in_flight, now=now)
-        route = next((route for route in routes if route.notifier == notifier and route.resolved), None)
-        gone = {delivery.id for delivery in stale}
-        if route is not None and _wants_news(deliveries, gone=gone, in_flight=in_flight):
-            enqueue(
-                connection,
-                "run.input_resolved",
-                [Route(route.notifier, route.for_people)],
-                app=App(row["app"], row["base_url"]),
-                subject=about,
-                detail={"digest": row["digest"]},
-                now=now,
-                event=new_id(now),
+    digests = tx.execute(_DIGESTS_OF, (Listed(ended),))
+    if not digests:
+        return frozenset(), []
+    ids = [row["digest_id"] for row in digests]
+    apps = {row["digest_id"]: App(row["app"], row["base_url"]) for row in digests}
+    pending = {row["digest_id"] for row in tx.execute(_PENDING, {"digests": Listed(ids)})}
+    wants = {route.notifier: Route(route.notifier, route.for_people) for route in routes if route.resolved}
+    stale: set[int] = set()
+    updates: list[NewEvent] = []
+    for (digest_id, notifier), deliveries in load_threads(tx, ids).items():
+        left = unfinished(deliveries, tx.claimed_ids)
+        if digest_id not in pending:
+            stale |= {delivery["id"] for delivery in left}
+            left = []
+        reached = any(was_reached(delivery, tx.claimed_ids) for delivery in deliveries)
+        on_its_way = any(delivery["type"] == "run.input_resolved" for delivery in left)
+        if notifier in wants and reached and not on_its_way:
+            updates.append(
+                NewEvent(
+                    tx.new_event_id(tx.now),
+                    "run.input_resolved",
+                    tx.now,
+                    apps[digest_id],
+                    [wants[notifier]],
+                    thread_key=digest_id,
+                    digest_id=digest_id,
+                )
             )
-    return stale
+    superseded = mark_superseded(tx, stale)
+    return enqueue(tx, updates), superseded
 
 
-def _wants_news(
-    deliveries: Sequence[sqlite3.Row], *, gone: Collection[int], in_flight: Collection[int]
-) -> bool:
-    """Returns whether somebody knows, or may know, of a digest and no news of it waits to be sent."""
-    reached = any(
-        each["state"] == "sent" or each["doubtful"] or each["id"] in in_flight for each in deliveries
-    )
-    on_its_way = any(
-        each["type"] == "run.input_resolved"
-        and each["state"] == "pending"
-        and each["id"] not in gone
-        and each["id"] not in in_flight
-        for each in deliveries
-    )
-    return reached and not on_its_way
+def load_digests(tx: Transaction, ids: Collection[str]) -> dict[str, Digest]:
+    """Returns digests as they are now, by id."""
+    if not ids:
+        return {}
+    parameters = {"digests": Listed(ids)}
+    counts: dict[str, dict[Outcome | None, int]] = {}
+    for row in tx.execute(_COUNTS, parameters):
+        counts.setdefault(row["digest_id"], {})[row["outcome"]] = row["number"]
+    entries: dict[str, list[Row]] = {}
+    for row in tx.execute(_FIRST_ENTRIES, parameters | {"most": ENTRIES}):
+        entries.setdefault(row["digest_id"], []).append(row)
+    return {digest_id: _digest(counts[digest_id], rows) for digest_id, rows in entries.items()}
 
 
-def has_pending(connection: sqlite3.Connection, digest: str) -> bool:
-    """Returns whether a request of a digest still waits."""
-    row = connection.execute(f"SELECT 1 {_MEMBERS} AND r.resolved_at IS NULL LIMIT 1", (digest,)).fetchone()
-    return row is not None
-
-
-def load(connection: sqlite3.Connection, digest: str) -> Digest:
-    """Returns a digest as it is now."""
-    counts: dict[Outcome | None, int] = {
-        row["outcome"]: row["count"]
-        for row in connection.execute(
-            f"SELECT r.outcome, count(*) AS count {_MEMBERS} GROUP BY r.outcome ORDER BY count DESC",
-            (digest,),
-        )
-    }
+def _digest(counts: dict[Outcome | None, int], rows: Sequence[Row]) -> Digest:
     waiting = counts.get(None, 0)
-    still = " AND r.resolved_at IS NULL" if waiting else ""
-    rows = connection.execute(
-        f"SELECT r.* {_MEMBERS}{still} ORDER BY r.first_seen_at, r.started_at, r.key LIMIT ?",
-        (digest, ENTRIES),
-    ).fetchall()
+    named = [row for row in rows if row["outcome"] is None or not waiting]
     return Digest(
         total=sum(counts.values()),
         waiting=waiting,
         outcomes=tuple((outcome, count) for outcome, count in counts.items() if outcome is not None),
-        oldest=rows[0]["first_seen_at"],
-        entries=tuple(_entry(row) for row in rows),
+        oldest=named[0]["first_seen_at"],
+        entries=tuple(_entry(row) for row in named),
     )
 
 
-def _merge(connection: sqlite3.Connection, group: Sequence[sqlite3.Row], *, now: float, event: str) -> None:
-    """Puts one delivery of a digest in the place of many; none of them was given out yet."""
-    first = group[0]
-    due_at = max(row["due_at"] for row in group)
-    connection.executemany("DELETE FROM deliveries WHERE id = ?", [(row["id"],) for row in group])
-    connection.execute(
-        "DELETE FROM events WHERE request IN (SELECT value FROM json_each(?))"
-        " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)",
-        (json.dumps([row["request"] for row in group]),),
-    )
-    enqueue(
-        connection,
+def _merge(tx: Transaction, groups: Sequence[Sequence[Row]]) -> None:
+    """Puts one delivery of a digest in the place of each group; none of them was given out yet."""
+    rows = [row for group in groups for row in group]
+    tx.execute(_DELETE_DELIVERIES, (Listed([row["id"] for row in rows]),))
+    tx.execute(_DELETE_UNUSED_EVENTS, (Listed([row["request"] for row in rows]),))
+    events = [_digest_event(tx, group) for group in groups]
+    enqueue(tx, events)
+    members = [
+        (event.id, row["request"]) for event, group in zip(events, groups, strict=True) for row in group
+    ]
+    tx.execute_many(_INSERT_MEMBER, members)
+
+
+def _digest_event(tx: Transaction, group: Sequence[Row]) -> NewEvent:
+    first, digest_id = group[0], tx.new_event_id(tx.now)
+    wait = max(max(row["due_at"] for row in group) - tx.now, 0.0)
+    return NewEvent(
+        digest_id,
         "run.input_requested",
-        [Route(first["notifier"], bool(first["for_people"]), after=max(due_at - now, 0.0))],
-        app=App(first["app"], first["base_url"]),
-        subject=subject(event),
-        detail={"digest": event},
-        now=now,
-        event=event,
-    )
-    connection.executemany(
-        "INSERT INTO digest_members VALUES (?, ?)", [(event, row["request"]) for row in group]
+        tx.now,
+        App(first["app"], first["base_url"]),
+        [Route(first["notifier"], bool(first["for_people"]), after=wait)],
+        thread_key=digest_id,
+        digest_id=digest_id,
     )
 
 
-def _entry(row: sqlite3.Row) -> DigestEntry:
+def _entry(row: Row) -> DigestEntry:
     return DigestEntry(
         run_id=row["run_id"],
         type=row["type"],

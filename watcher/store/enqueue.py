@@ -1,168 +1,157 @@
-"""How the outbox is filled and emptied again: events with their deliveries, and those that became stale."""
+"""How the outbox is filled and emptied again: events with their deliveries, and those that became stale.
+
+Deliveries of one `thread_key` are about the same thing: a request (its key), a digest or an incident (the id
+of the event that announced it). A notifier gets them one after the other.
+"""
 
 import json
-import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, EventType, Json, Route
-from watcher.store.connection import Row
+from watcher.store.connection import Listed, Reader, Row, Transaction
 
-NewId = Callable[[float], str]
-
-RECORD_COLUMNS: Final = (
+PLANNED: Final = (
+    "(e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > :now)"
+)
+"""Tells a reminder whose time has not come: it is no delivery yet."""
+RECORDS: Final = (
     "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts, d.next_attempt_at, d.last_error,"
-    " nullif(e.app, '') AS app, r.run_id, r.request_id, d.due_at, d.finished_at"
+    " nullif(e.app, '') AS app, r.run_id, r.request_id, d.due_at, d.finished_at,"
+    f" CASE WHEN {PLANNED} THEN 1 ELSE 0 END AS planned"
     " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
 )
-TO_COME: Final = "e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > ?"
-"""Tells, of a time, a reminder that is only planned: it is no delivery yet."""
+"""The deliveries as `to_record` reads them."""
+
+_INSERT_EVENT: Final = (
+    "INSERT INTO events (id, type, at, app, base_url, request, digest_id, age, detail)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_DELIVERY: Final = (
+    "INSERT INTO deliveries (event, notifier, for_people, thread_key, due_at, next_attempt_at, held)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_THREADS: Final = (
+    "SELECT d.id, d.thread_key, d.notifier, d.for_people, d.state, d.attempts, d.due_at, d.attempt_open,"
+    " d.possibly_delivered, e.type FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.thread_key IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+)
+_RECORDS_BY_ID: Final = f"{RECORDS} WHERE d.id IN (SELECT value FROM json_each(:ids)) ORDER BY d.id"
+_FORGET_DELIVERIES: Final = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
+_FORGET_EVENTS: Final = "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?))"
+_SUPERSEDE: Final = (
+    "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ?"
+    " WHERE id IN (SELECT value FROM json_each(?))"
+)
 
 
-def enqueue(
-    connection: sqlite3.Connection,
-    kind: EventType,
-    routes: Sequence[Route],
-    *,
-    app: App | None,
-    now: float,
-    event: str,
-    key: int | None = None,
-    subject: str | None = None,
-    detail: Json = None,
-    hold: bool = False,
-) -> None:
-    """Records an event of this id, and a delivery of it for each route; without any, nothing.
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to record, and the notifiers that get it; `at` is when it happens.
 
-    The `subject` is what deliveries are about, `request:KEY` by default: of one subject a notifier gets one
-    after the other. With `hold` those that go into digests wait to be released.
+    A digest's events carry its id, a reminder's the age that it reminds at; `detail` is JSON.
     """
-    if not routes:
-        return
-    connection.execute(
-        "INSERT INTO events (id, type, at, app, base_url, request, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            event,
-            kind,
-            now,
-            app.name if app else "",
-            app.base_url if app else "",
-            key,
-            json.dumps(detail or {}),
-        ),
-    )
-    connection.executemany(
-        "INSERT INTO deliveries (event, notifier, for_people, subject, due_at, next_attempt_at, held)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                event,
-                route.notifier,
-                route.for_people,
-                subject or f"request:{key}",
-                now + route.after,
-                now + route.after,
-                hold and route.digests,
-            )
-            for route in routes
-        ],
-    )
+
+    id: str
+    type: EventType
+    at: float
+    app: App | None
+    routes: Sequence[Route]
+    thread_key: str
+    request: int | None = None
+    digest_id: str | None = None
+    age: float | None = None
+    detail: Json = None
+
+
+def enqueue(tx: Transaction, events: Sequence[NewEvent], *, hold: bool = False) -> frozenset[str]:
+    """Records events, each with a delivery for each of its routes; an event without routes is left out.
+
+    With `hold` deliveries that may go into a digest wait to be released. Returns the notifiers of the others.
+    """
+    events = [event for event in events if event.routes]
+    if not events:
+        return frozenset()
+    tx.execute_many(_INSERT_EVENT, [_event_row(event) for event in events])
+    pairs = [(event, route) for event in events for route in event.routes]
+    tx.execute_many(_INSERT_DELIVERY, [_delivery_row(event, route, hold=hold) for event, route in pairs])
+    return frozenset(route.notifier for _, route in pairs if not (hold and route.digests))
 
 
 def resolution_recipients(
-    connection: sqlite3.Connection,
-    subject: str,
-    routes: Sequence[Route],
-    *,
-    in_flight: Collection[int],
-    now: float,
-) -> tuple[list[Route], list[DeliveryRecord]]:
-    """Returns who is to be told how a subject ended, and drops what others need not be told any more.
+    tx: Transaction, thread_keys: Sequence[str], routes: Sequence[Route]
+) -> tuple[dict[str, list[Route]], list[DeliveryRecord]]:
+    """Returns by thread who is to be told how it ended, and the deliveries that this made stale.
 
-    Who was told, if only by a reminder, or may have been, or is being told right now, is to hear the end too.
-    A machine hears everything, but nothing of what ended before its turn came, and nobody is reminded of what
-    is over.
+    A notifier that was told, if only by a reminder, may have been told, or is being told right now, is told
+    of the end too. A webhook is told of everything but what ended before its turn came. Nobody is reminded of
+    what is over.
     """
-    wants = {route.notifier: route for route in routes}
-    openings = connection.execute(
-        "SELECT min(id), notifier, state, attempts, due_at, for_people,"
-        " sum(state = 'sent' OR doubtful OR id IN (SELECT value FROM json_each(?))) AS reached"
-        " FROM deliveries WHERE subject = ? GROUP BY notifier",
-        (json.dumps(list(in_flight)), subject),
-    ).fetchall()
-    told: list[Route] = []
-    stale: list[DeliveryRecord] = []
-    for opening in openings:
-        reached = bool(opening["reached"])
+    wants = {route.notifier: Route(route.notifier, route.for_people) for route in routes if route.resolved}
+    told: dict[str, list[Route]] = {}
+    stale: list[int] = []
+    for (thread_key, notifier), deliveries in load_threads(tx, thread_keys).items():
+        opening = deliveries[0]
         # What was tried had its turn, even if the clock was set back since.
-        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= now
-        route = wants.get(opening["notifier"])
-        if route is not None and route.resolved and (reached or (not opening["for_people"] and in_turn)):
-            told.append(Route(route.notifier, route.for_people))
-        due_after = now if in_turn and not opening["for_people"] else None
-        stale += supersede(
-            connection, subject, opening["notifier"], in_flight=in_flight, due_after=due_after, now=now
-        )
-    return told, stale
+        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= tx.now
+        machine_in_turn = bool(in_turn and not opening["for_people"])
+        reached = any(was_reached(delivery, tx.claimed_ids) for delivery in deliveries)
+        if notifier in wants and (reached or machine_in_turn):
+            told.setdefault(thread_key, []).append(wants[notifier])
+        stale += [
+            delivery["id"]
+            for delivery in unfinished(deliveries, tx.claimed_ids)
+            if not machine_in_turn or (delivery["due_at"] > tx.now and delivery["attempts"] == 0)
+        ]
+    return told, mark_superseded(tx, stale)
 
 
-def supersede(
-    connection: sqlite3.Connection,
-    subject: str,
-    notifier: str,
-    *,
-    in_flight: Collection[int],
-    now: float,
-    due_after: float | None = None,
-) -> list[DeliveryRecord]:
-    """Ends the unfinished deliveries of a subject to a notifier that are not under way, and returns them.
-
-    With `due_after` only those whose turn comes after that time, and never came.
-    """
-    rows = connection.execute(
-        "SELECT id FROM deliveries WHERE subject = ? AND notifier = ? AND state = 'pending'"
-        " AND (? IS NULL OR (due_at > ? AND attempts = 0)) ORDER BY id",
-        (subject, notifier, due_after, due_after),
-    ).fetchall()
-    return mark_superseded(connection, [row["id"] for row in rows if row["id"] not in in_flight], now=now)
+def load_threads(tx: Transaction, thread_keys: Sequence[str]) -> dict[tuple[str, str], list[Row]]:
+    """Returns the deliveries of threads by thread and notifier, the oldest first."""
+    threads: dict[tuple[str, str], list[Row]] = {}
+    for row in tx.execute(_THREADS, (Listed(thread_keys),)):
+        threads.setdefault((row["thread_key"], row["notifier"]), []).append(row)
+    return threads
 
 
-def mark_superseded(
-    connection: sqlite3.Connection, numbers: Sequence[int], *, now: float
-) -> list[DeliveryRecord]:
-    """Marks deliveries as superseded and returns them; of reminders that are only planned nothing is left."""
-    superseded = []
-    for number in numbers:
-        row = connection.execute(
-            f"SELECT d.event, {TO_COME} AS to_come"  # noqa: S608 - the literal above
-            " FROM deliveries d JOIN events e ON e.id = d.event WHERE d.id = ?",
-            (now, number),
-        ).fetchone()
-        if row["to_come"]:
-            connection.execute("DELETE FROM deliveries WHERE id = ?", (number,))
-            connection.execute("DELETE FROM events WHERE id = ?", (row["event"],))
-            continue
-        connection.execute(
-            "UPDATE deliveries SET state = 'superseded', held = 0, finished_at = ? WHERE id = ?",
-            (now, number),
-        )
-        superseded.append(record(connection, number))
-    return superseded
+def was_reached(delivery: Row, claimed_ids: Collection[int]) -> bool:
+    """Returns whether a delivery was accepted, may have been, or is being sent."""
+    doubt = delivery["attempt_open"] or delivery["possibly_delivered"]
+    return bool(delivery["state"] == "sent" or doubt or delivery["id"] in claimed_ids)
+
+
+def unfinished(deliveries: Sequence[Row], claimed_ids: Collection[int]) -> list[Row]:
+    """Returns the deliveries that are still to be sent and are not being sent."""
+    return [each for each in deliveries if each["state"] == "pending" and each["id"] not in claimed_ids]
+
+
+def mark_superseded(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecord]:
+    """Marks deliveries as superseded and returns them; reminders that are only planned are deleted."""
+    if not ids:
+        return []
+    rows = tx.execute(_RECORDS_BY_ID, {"now": tx.now, "ids": Listed(ids)})
+    if planned := [row for row in rows if row["planned"]]:
+        tx.execute(_FORGET_DELIVERIES, (Listed([row["id"] for row in planned]),))
+        tx.execute(_FORGET_EVENTS, (Listed([row["event"] for row in planned]),))
+    stale = [to_record(row) for row in rows if not row["planned"]]
+    if stale:
+        tx.execute(_SUPERSEDE, (tx.now, Listed([record.id for record in stale])))
+    return [replace(record, state="superseded", next_attempt_at=None, finished_at=tx.now) for record in stale]
 
 
 def immediate(routes: Sequence[Route]) -> list[Route]:
-    """What is configured for requests does not hold for other news: everybody hears all of that, now."""
+    """Returns the routes without what is configured for requests: other news goes to everybody at once."""
     return [Route(route.notifier, route.for_people) for route in routes]
 
 
-def record(connection: sqlite3.Connection, number: int) -> DeliveryRecord:
-    """Returns one delivery as a list shows it."""
-    row = connection.execute(f"{RECORD_COLUMNS} WHERE d.id = ?", (number,)).fetchone()
-    return to_record(row)
+def records(reader: Reader, ids: Collection[int], now: float) -> list[DeliveryRecord]:
+    """Returns deliveries as a list shows them, the oldest first."""
+    return [to_record(row) for row in reader.execute(_RECORDS_BY_ID, {"now": now, "ids": Listed(ids)})]
 
 
 def to_record(row: Row) -> DeliveryRecord:
-    """Returns the delivery in a row of `RECORD_COLUMNS`."""
+    """Returns the delivery in a row of `RECORDS`."""
     return DeliveryRecord(
         id=row["id"],
         event_id=row["event"],
@@ -178,3 +167,24 @@ def to_record(row: Row) -> DeliveryRecord:
         due_at=row["due_at"],
         finished_at=row["finished_at"],
     )
+
+
+def _event_row(event: NewEvent) -> tuple[object, ...]:
+    name, base_url = (event.app.name, event.app.base_url) if event.app else ("", "")
+    detail = json.dumps(event.detail or {})
+    return (
+        event.id,
+        event.type,
+        event.at,
+        name,
+        base_url,
+        event.request,
+        event.digest_id,
+        event.age,
+        detail,
+    )
+
+
+def _delivery_row(event: NewEvent, route: Route, *, hold: bool) -> tuple[object, ...]:
+    due_at, held = event.at + route.after, int(hold and route.digests)
+    return (event.id, route.notifier, int(route.for_people), event.thread_key, due_at, due_at, held)

@@ -1,117 +1,191 @@
-"""How notifiers are: when one accepts nothing for long, the others are told, and again when it is well."""
+"""Incidents: an app that cannot be polled, a notifier that accepts nothing. Announced once, closed once.
 
-import sqlite3
-from collections.abc import Collection, Sequence
-from dataclasses import asdict
+An incident lasts as long as the failure and survives restarts. Who was told of it is told of its end.
+"""
 
-from watcher.models import DeliveryRecord, NotifierFailure
-from watcher.store.enqueue import NewId, enqueue, resolution_recipients
-from watcher.store.results import Dead, NotifierPolicy, Result, Retry, Sent
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final, Generic, Literal, TypeVar
+
+from watcher.models import App, Failure, Json, NotifierFailure, Route
+from watcher.store.connection import Row, Transaction
+from watcher.store.enqueue import NewEvent, enqueue, immediate, resolution_recipients
+from watcher.store.results import Dead, IncidentChange, NotifierPolicy, Result, Retry, Sent
+
+F = TypeVar("F", Failure, NotifierFailure)
+
+_FIND: Final = "SELECT since, reason, announced_event FROM incidents WHERE scope = ? AND name = ?"
+_OPEN: Final = (
+    "INSERT INTO incidents (scope, name, since, reason) VALUES (?, ?, ?, ?) ON CONFLICT (scope, name)"
+    " DO UPDATE SET since = excluded.since, reason = excluded.reason"
+)
+_ANNOUNCE: Final = "UPDATE incidents SET announced_event = ? WHERE scope = ? AND name = ?"
+_CLOSE: Final = "DELETE FROM incidents WHERE scope = ? AND name = ? RETURNING since, reason, announced_event"
+_PENDING: Final = "SELECT count(*) AS pending FROM requests WHERE app = ? AND resolved_at IS NULL"
+_UNDELIVERED: Final = (
+    "SELECT count(*) AS undelivered FROM deliveries WHERE notifier = ? AND state = 'pending' AND due_at <= ?"
+)
+_TRIED_IN_VAIN: Final = (
+    "SELECT 1 FROM deliveries WHERE notifier = ? AND state = 'pending' AND attempts > 0 AND due_at <= ?"
+    " LIMIT 1"
+)
 
 
-def record_results(
-    connection: sqlite3.Connection,
-    notifier: str,
-    results: Sequence[Result],
-    terms: NotifierPolicy,
-    *,
-    in_flight: Collection[int],
-    now: float,
-    new_id: NewId,
-) -> tuple[NotifierFailure | None, list[DeliveryRecord]]:
-    """Records since when and why a notifier accepts nothing, or that it accepts again.
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A failure that lasts: since when, why (JSON), and the event that announced it, if one did."""
 
-    Returns the failure that has passed, if the others had been told of it, and what of that they need not be
-    told any more.
+    since: float
+    reason: str
+    announced_event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Component(Generic[F]):
+    """An app or a notifier that can fail, and who is told; `describe` says how it fails now."""
+
+    scope: Literal["app", "notifier"]
+    name: str
+    app: App | None
+    routes: Sequence[Route]
+    describe: Callable[[Transaction, Incident], F]
+
+
+def app_component(app: App, routes: Sequence[Route]) -> Component[Failure]:
+    """Returns an app, of whose incidents its notifiers are told."""
+
+    def describe(tx: Transaction, incident: Incident) -> Failure:
+        return to_failure(incident.since, incident.reason, pending_known(tx, app.name))
+
+    return Component("app", app.name, app, immediate(routes), describe)
+
+
+def open_incident(
+    tx: Transaction, component: Component[F], *, since: float, reason: Json, resume: bool = True
+) -> Incident:
+    """Records that a component fails, and returns the incident.
+
+    An incident that is open already keeps its beginning if it was announced or with `resume`.
     """
-    if any(isinstance(result, Sent) for result in results):
-        return _recover(connection, notifier, terms, in_flight=in_flight, now=now, new_id=new_id)
-    failed = [result.error for result in results if isinstance(result, Retry | Dead)]
-    if failed:
-        connection.execute(
-            "INSERT INTO notifiers (name, paused_until, failing_since, failure) VALUES (?, 0, ?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET"
-            " failing_since = coalesce(failing_since, excluded.failing_since), failure = excluded.failure",
-            (notifier, now, failed[-1]),
-        )
-    return None, []
+    incident = Incident(since, json.dumps(reason))
+    known = _find(tx, component)
+    if known is not None and (resume or known.announced_event):
+        incident = Incident(known.since, incident.reason, known.announced_event)
+    if incident != known:
+        tx.execute(_OPEN, (component.scope, component.name, incident.since, incident.reason))
+    return incident
 
 
 def announce_due(
-    connection: sqlite3.Connection, notifier: str, terms: NotifierPolicy, *, now: float, new_id: NewId
-) -> NotifierFailure | None:
-    """Tells the others once when a notifier has accepted nothing for long; returns what it told.
+    tx: Transaction, component: Component[F], incident: Incident, alert_after: float
+) -> IncidentChange[F]:
+    """Tells of an incident once, when it has lasted `alert_after` seconds; returns what it told."""
+    if incident.announced_event is not None:
+        return IncidentChange(None)
+    if tx.now - incident.since < alert_after:
+        return IncidentChange(None, alert_at=incident.since + alert_after)
+    event = tx.new_event_id(tx.now)
+    tx.execute(_ANNOUNCE, (event, component.scope, component.name))
+    failure = component.describe(tx, incident)
+    return IncidentChange(
+        failure,
+        notifiers=enqueue(
+            tx,
+            [
+                NewEvent(
+                    event,
+                    "watcher.app_failing" if component.scope == "app" else "watcher.notifier_failing",
+                    tx.now,
+                    component.app,
+                    component.routes,
+                    thread_key=event,
+                    detail=asdict(failure),
+                )
+            ],
+        ),
+    )
 
-    Something must have been tried in vain for all of that time: a failure of long ago is none of today.
+
+def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
+    """Ends the incident of a component that works again, and returns it if it was announced.
+
+    Those who were told of it are told of its end.
     """
-    row = connection.execute(
-        "SELECT * FROM notifiers WHERE name = ? AND alert_event IS NULL AND failing_since <= ?",
-        (notifier, now - terms.alert_after),
-    ).fetchone()
-    if row is None:
-        return None
-    in_vain = connection.execute(
-        "SELECT 1 FROM deliveries WHERE notifier = ? AND state = 'pending' AND attempts > 0 AND due_at <= ?"
-        " LIMIT 1",
-        (notifier, now - terms.alert_after),
-    ).fetchone()
-    if in_vain is None:
-        return None
-    failure = _failure(connection, row, now)
-    event = new_id(now)
-    connection.execute("UPDATE notifiers SET alert_event = ? WHERE name = ?", (event, notifier))
-    enqueue(
-        connection,
-        "watcher.notifier_failing",
-        terms.others,
-        app=None,
-        subject=f"notifier:{event}",
-        detail={"notifier_failure": asdict(failure)},
-        now=now,
-        event=event,
+    row = tx.first(_CLOSE, (component.scope, component.name))
+    if row is None or row["announced_event"] is None:
+        return IncidentChange(None)
+    incident = _incident(row)
+    thread_key = row["announced_event"]
+    failure = component.describe(tx, incident)
+    told, stale = resolution_recipients(tx, [thread_key], component.routes)
+    notifiers = enqueue(
+        tx,
+        [
+            NewEvent(
+                tx.new_event_id(tx.now),
+                "watcher.app_recovered" if component.scope == "app" else "watcher.notifier_recovered",
+                tx.now,
+                component.app,
+                told.get(thread_key, ()),
+                thread_key=thread_key,
+                detail=asdict(failure),
+            )
+        ],
     )
-    return failure
+    return IncidentChange(failure, tuple(stale), notifiers=notifiers)
 
 
-def _recover(
-    connection: sqlite3.Connection,
-    notifier: str,
-    terms: NotifierPolicy,
-    *,
-    in_flight: Collection[int],
-    now: float,
-    new_id: NewId,
-) -> tuple[NotifierFailure | None, list[DeliveryRecord]]:
-    row = connection.execute(
-        "SELECT * FROM notifiers WHERE name = ? AND failing_since IS NOT NULL", (notifier,)
-    ).fetchone()
-    if row is None:
-        return None, []
-    connection.execute(
-        "UPDATE notifiers SET failing_since = NULL, failure = NULL, alert_event = NULL WHERE name = ?",
-        (notifier,),
-    )
-    if row["alert_event"] is None:
-        return None, []
-    failure = _failure(connection, row, now)
-    subject = f"notifier:{row['alert_event']}"
-    told, stale = resolution_recipients(connection, subject, terms.others, in_flight=in_flight, now=now)
-    enqueue(
-        connection,
-        "watcher.notifier_recovered",
-        told,
-        app=None,
-        subject=subject,
-        detail={"notifier_failure": asdict(failure)},
-        now=now,
-        event=new_id(now),
-    )
-    return failure, stale
+def record_results(
+    tx: Transaction, notifier: str, results: Sequence[Result], policy: NotifierPolicy
+) -> tuple[IncidentChange[NotifierFailure], IncidentChange[NotifierFailure]]:
+    """Opens, announces or closes the incident of a notifier by what became of its sends.
+
+    It is announced only if something was tried in vain for all of `alert_after`: a failure of long ago is not
+    one of today. Returns what was announced and what was closed.
+    """
+    component = _notifier_component(notifier, policy)
+    nothing: IncidentChange[NotifierFailure] = IncidentChange(None)
+    if any(isinstance(result, Sent) for result in results):
+        return nothing, close(tx, component)
+    errors = [result.error for result in results if isinstance(result, Retry | Dead)]
+    if errors:
+        incident: Incident | None = open_incident(tx, component, since=tx.now, reason={"message": errors[-1]})
+    else:
+        incident = _find(tx, component)
+    long_ago = tx.now - policy.alert_after
+    if incident is None or incident.announced_event is not None or incident.since > long_ago:
+        return nothing, nothing
+    if tx.first(_TRIED_IN_VAIN, (notifier, long_ago)) is None:
+        return nothing, nothing
+    return announce_due(tx, component, incident, policy.alert_after), nothing
 
 
-def _failure(connection: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotifierFailure:
-    undelivered = connection.execute(
-        "SELECT count(*) FROM deliveries WHERE notifier = ? AND state = 'pending' AND due_at <= ?",
-        (row["name"], now),
-    ).fetchone()
-    return NotifierFailure(row["name"], row["failure"], row["failing_since"], undelivered[0])
+def pending_known(tx: Transaction, app: str) -> int:
+    """Returns how many requests of an app are known to wait."""
+    (count,) = tx.execute(_PENDING, (app,))[0]
+    return int(count)
+
+
+def to_failure(since: float, reason: str, pending: int) -> Failure:
+    """Returns the failure of an app that an incident records."""
+    return Failure(**json.loads(reason), since=since, pending_known=pending)
+
+
+def _notifier_component(name: str, policy: NotifierPolicy) -> Component[NotifierFailure]:
+    """Returns a notifier, of whose incidents the others are told."""
+
+    def describe(tx: Transaction, incident: Incident) -> NotifierFailure:
+        (undelivered,) = tx.execute(_UNDELIVERED, (name, tx.now))[0]
+        return NotifierFailure(name, json.loads(incident.reason)["message"], incident.since, undelivered)
+
+    return Component("notifier", name, None, policy.others, describe)
+
+
+def _find(tx: Transaction, component: Component[F]) -> Incident | None:
+    row = tx.first(_FIND, (component.scope, component.name))
+    return None if row is None else _incident(row)
+
+
+def _incident(row: Row) -> Incident:
+    return Incident(row["since"], row["reason"], row["announced_event"])

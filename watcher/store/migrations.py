@@ -95,5 +95,68 @@ MIGRATIONS: Final = (
     """,
     # Readiness asks for the dead every few seconds, among everything that was delivered in a month.
     "CREATE INDEX deliveries_dead ON deliveries (notifier) WHERE state = 'dead';",
+    # Columns with names instead of bits, glued texts and paths into JSON; hashes of what other people name,
+    # whose length no index bounds.
+    """
+    CREATE TABLE incidents (
+        scope TEXT NOT NULL,
+        name TEXT NOT NULL,
+        since REAL NOT NULL,
+        reason TEXT NOT NULL,
+        announced_event TEXT,
+        PRIMARY KEY (scope, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX incidents_event ON incidents (announced_event);
+    INSERT INTO incidents SELECT 'app', name, failing_since, failure, alert_event FROM apps
+        WHERE failing_since IS NOT NULL;
+    INSERT INTO incidents
+        SELECT 'notifier', name, failing_since, json_object('message', failure), alert_event FROM notifiers
+        WHERE failing_since IS NOT NULL;
+    ALTER TABLE apps DROP COLUMN failing_since;
+    ALTER TABLE apps DROP COLUMN failure;
+    ALTER TABLE apps DROP COLUMN alert_event;
+    ALTER TABLE notifiers DROP COLUMN failing_since;
+    ALTER TABLE notifiers DROP COLUMN failure;
+    ALTER TABLE notifiers DROP COLUMN alert_event;
+
+    ALTER TABLE requests ADD COLUMN identity TEXT NOT NULL DEFAULT '';
+    UPDATE requests SET identity = identity_hash(app, run_id, request_id, fingerprint);
+    DROP INDEX requests_pending;
+    DROP INDEX requests_run;
+    CREATE UNIQUE INDEX requests_pending ON requests (identity) WHERE resolved_at IS NULL;
+    CREATE INDEX requests_identity ON requests (identity, resolved_at) WHERE resolved_at IS NOT NULL;
+    CREATE INDEX requests_app ON requests (app) WHERE resolved_at IS NULL;
+
+    CREATE TABLE invisible_runs (
+        app TEXT NOT NULL,
+        run_hash TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        since REAL NOT NULL,
+        PRIMARY KEY (app, run_hash)
+    ) WITHOUT ROWID;
+    INSERT INTO invisible_runs SELECT app, identity_hash(run_id), run_id, since FROM hidden_runs;
+    DROP TABLE hidden_runs;
+
+    ALTER TABLE digest_members RENAME COLUMN digest TO digest_id;
+    ALTER TABLE events ADD COLUMN digest_id TEXT;
+    ALTER TABLE events ADD COLUMN age REAL;
+    UPDATE events SET digest_id = json_extract(detail, '$.digest'), age = json_extract(detail, '$.age');
+    UPDATE events SET detail = coalesce(json_extract(detail, '$.reminder'), json_extract(detail, '$.failure'),
+        json_extract(detail, '$.notifier_failure'), '{}');
+    CREATE INDEX events_digest ON events (digest_id) WHERE digest_id IS NOT NULL;
+
+    ALTER TABLE deliveries RENAME COLUMN subject TO thread_key;
+    ALTER TABLE deliveries ADD COLUMN attempt_open INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN possibly_delivered INTEGER NOT NULL DEFAULT 0;
+    UPDATE deliveries SET thread_key = substr(thread_key, instr(thread_key, ':') + 1),
+        attempt_open = (doubtful & 2) <> 0, possibly_delivered = doubtful & 1;
+    ALTER TABLE deliveries DROP COLUMN doubtful;
+    DROP INDEX deliveries_due;
+    DROP INDEX deliveries_subject;
+    DROP INDEX deliveries_held;
+    CREATE INDEX deliveries_due ON deliveries (notifier, next_attempt_at, id) WHERE state = 'pending';
+    CREATE INDEX deliveries_thread ON deliveries (thread_key, notifier);
+    CREATE INDEX deliveries_held ON deliveries (held) WHERE held = 1;
+    """,
 )
-"""Step n brings a database from version n to n + 1."""
+"""Step n brings a database from version n to n + 1. `identity_hash` is a function of the program."""

@@ -1,336 +1,263 @@
-"""The units of work of delivering: what is due, what became of it. One transaction each."""
+"""The units of work of delivering: what became of sends, what is to be sent next, and what is tried again."""
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
-from watcher.models import (
-    App,
-    AppEvent,
-    Delivery,
-    DeliveryRecord,
-    DigestEvent,
-    Event,
-    Failure,
-    InputRequest,
-    Json,
-    MessageRef,
-    NotifierEvent,
-    NotifierFailure,
-    Reminder,
-    RequestEvent,
-    Resolution,
-    Run,
+from watcher.models import DeliveryRecord
+from watcher.store import incidents, reminders
+from watcher.store.connection import Listed, Reader, Transaction
+from watcher.store.enqueue import mark_superseded, records
+from watcher.store.events import load_deliveries
+from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Result, Retry, Sent
+
+_NEWEST: Final = "SELECT coalesce(max(id), 0) AS newest FROM deliveries"
+_UNFINISHED_APPS: Final = (
+    "SELECT DISTINCT e.app FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.state = 'pending' AND e.app <> ''"
 )
-from watcher.store import digests, reminders
-from watcher.store.enqueue import NewId, mark_superseded, record, supersede
-from watcher.store.results import Claim, Dead, NotifierPolicy, Result, Retry, Sent
+_SENT: Final = (
+    "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, attempt_open = 0, last_error = NULL,"
+    " receipt = ?, finished_at = ? WHERE id = ?"
+)
+_FAILED: Final = (
+    "UPDATE deliveries SET attempts = attempts + 1, attempt_open = 0, last_error = ?,"
+    " possibly_delivered = CASE WHEN possibly_delivered <> 0 THEN 1 ELSE ? END,"
+    " next_attempt_at = coalesce(?, next_attempt_at) WHERE id = ?"
+)
+_DEAD: Final = (
+    "UPDATE deliveries SET state = 'dead', finished_at = ?"
+    " WHERE id IN (SELECT value FROM json_each(?)) AND state = 'pending'"
+)
+_STALE: Final = (
+    "SELECT d.id, d.thread_key, d.notifier, CASE WHEN EXISTS (SELECT 1 FROM deliveries o"
+    " WHERE o.thread_key = d.thread_key AND o.notifier = d.notifier"
+    " AND (o.state = 'sent' OR o.attempt_open <> 0 OR o.possibly_delivered <> 0))"
+    " THEN 1 ELSE 0 END AS reached FROM deliveries d JOIN events e ON e.id = d.event"
+    " LEFT JOIN requests r ON r.key = e.request"
+    " WHERE d.id IN (SELECT value FROM json_each(?)) AND d.for_people <> 0 AND ("
+    "(e.type IN ('run.input_requested', 'run.input_reminder') AND (r.resolved_at IS NOT NULL"
+    " OR (e.digest_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM digest_members m"
+    " JOIN requests w ON w.key = m.request WHERE m.digest_id = e.digest_id AND w.resolved_at IS NULL))))"
+    " OR (e.type IN ('watcher.app_failing', 'watcher.notifier_failing')"
+    " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = e.id)))"
+)
+"""Deliveries to people that tell of what is over, and whether an earlier one of the thread reached them."""
+_PENDING_OF_THREADS: Final = (
+    "SELECT id, thread_key, notifier FROM deliveries"
+    " WHERE thread_key IN (SELECT value FROM json_each(?)) AND state = 'pending'"
+)
+_PAUSE: Final = (
+    "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused_until ="
+    " CASE WHEN excluded.paused_until > notifiers.paused_until THEN excluded.paused_until"
+    " ELSE notifiers.paused_until END"
+)
+_PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = ? AND paused_until > ?"
+_DUE: Final = (
+    "SELECT d.id FROM deliveries d WHERE d.notifier = :notifier AND d.state = 'pending'"
+    " AND d.next_attempt_at <= :now AND d.held = 0"
+    " AND NOT (d.id IN (SELECT value FROM json_each(:claimed)))"
+    " AND NOT (d.id <= :leftover AND EXISTS (SELECT 1 FROM events v WHERE v.id = d.event"
+    " AND v.app IN (SELECT value FROM json_each(:withheld))))"
+    # OFFSET keeps PostgreSQL from making a join of this, which reads all that is pending
+    " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.thread_key = d.thread_key"
+    " AND e.notifier = d.notifier AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= :now"
+    " OR e.attempts > 0 OR e.id IN (SELECT value FROM json_each(:claimed))) LIMIT 1 OFFSET 0)"
+    " ORDER BY d.next_attempt_at, d.id LIMIT :limit"
+)
+_OPEN_ATTEMPTS: Final = (
+    "UPDATE deliveries SET attempt_open = 1,"
+    " possibly_delivered = CASE WHEN attempt_open <> 0 OR possibly_delivered <> 0 THEN 1 ELSE 0 END"
+    " WHERE id IN (SELECT value FROM json_each(?)) AND for_people <> 0"
+)
+_NEXT_DUE: Final = (
+    "SELECT min(next_attempt_at) AS at FROM deliveries"
+    " WHERE notifier = ? AND state = 'pending' AND next_attempt_at > ?"
+)
+_UNDELIVERED: Final = (
+    "SELECT count(*) AS number FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
+    " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?)))"
+)
+_OF_REMOVED: Final = (
+    "SELECT id FROM deliveries WHERE state = 'pending' AND NOT (notifier IN (SELECT value FROM json_each(?)))"
+)
+_GIVE_UP: Final = (
+    "UPDATE deliveries SET state = 'dead', held = 0, finished_at = ?,"
+    " last_error = 'the notifier is no longer configured' WHERE id IN (SELECT value FROM json_each(?))"
+)
+_SHIFT: Final = (
+    (
+        "UPDATE deliveries SET due_at = due_at + :by, next_attempt_at = next_attempt_at + :by"
+        " WHERE state = 'pending'"
+    ),
+    "UPDATE notifiers SET paused_until = paused_until + :by",
+    "UPDATE incidents SET since = since + :by",
+    "UPDATE invisible_runs SET since = since + :by",
+)
+_STATES: Final = "SELECT id, state FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
+_ALL_DEAD: Final = "SELECT id FROM deliveries WHERE state = 'dead'"
+_REQUEUE: Final = (
+    "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = :now, next_attempt_at = :now,"
+    " finished_at = NULL WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'dead' RETURNING id"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """Deliveries up to a number that are about certain apps, whose names are a JSON list."""
-
-    until_delivery: int = 0
-    apps: str = "[]"
-
-
-def leftover_deliveries(connection: sqlite3.Connection) -> tuple[int, set[str]]:
-    """Returns the number of the newest delivery, and the apps that unfinished ones are about."""
-    newest = connection.execute("SELECT coalesce(max(id), 0) FROM deliveries").fetchone()[0]
-    rows = connection.execute(
-        "SELECT DISTINCT e.app FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.state = 'pending' AND e.app <> ''"
+def settle_and_claim(
+    tx: Transaction,
+    notifier: str,
+    results: Sequence[Result],
+    policy: NotifierPolicy,
+    wanted: ClaimRequest,
+) -> Claim:
+    """Records what became of a notifier's sends and claims what it is to send next."""
+    tx.claimed_ids -= {result.delivery for result in results}
+    stale = _settle(tx, results, policy) if results else []
+    failing, recovered = incidents.record_results(tx, notifier, results, policy)
+    if wanted.pause_until is not None:
+        tx.execute(_PAUSE, (notifier, wanted.pause_until))
+    ids, wake_at = _claim(tx, notifier, wanted)
+    tx.claimed_ids |= set(ids)
+    return Claim(
+        load_deliveries(tx, notifier, ids),
+        wake_at if math.isinf(wanted.due_by) else None,
+        superseded=(*stale, *recovered.superseded),
+        failing=failing.failure,
+        recovered=recovered.failure,
+        notifiers=failing.notifiers | recovered.notifiers,
     )
-    return int(newest), {row[0] for row in rows}
 
 
-def settle(
-    connection: sqlite3.Connection,
-    results: Iterable[Result],
-    terms: NotifierPolicy,
-    *,
-    now: float,
-    new_id: NewId,
-) -> list[DeliveryRecord]:
+def _settle(tx: Transaction, results: Sequence[Result], policy: NotifierPolicy) -> list[DeliveryRecord]:
     """Records what became of sends; returns deliveries that are not tried again because they became stale.
 
     What was told, or given up, is followed by the next reminder of it.
     """
+    sent = [result for result in results if isinstance(result, Sent)]
+    failed = [result for result in results if isinstance(result, Retry | Dead)]
+    dead = [result.delivery for result in failed if isinstance(result, Dead)]
     stale: list[DeliveryRecord] = []
-    for result in results:
-        match result:
-            case Sent(delivery, receipt):
-                connection.execute(
-                    "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = NULL,"
-                    " receipt = ?, finished_at = ? WHERE id = ?",
-                    (json.dumps(dict(receipt.values)) if receipt else None, now, delivery),
-                )
-            case Retry(delivery, error, at, doubtful):
-                connection.execute(
-                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?, next_attempt_at = ?,"
-                    " doubtful = (doubtful & 1) | ? WHERE id = ?",
-                    (error, at, doubtful, delivery),
-                )
-                stale += _supersede_if_stale(connection, delivery, now=now)
-            case Dead(delivery, error, doubtful):
-                connection.execute(
-                    "UPDATE deliveries SET attempts = attempts + 1, last_error = ?,"
-                    " doubtful = (doubtful & 1) | ? WHERE id = ?",
-                    (error, doubtful, delivery),
-                )
-                stale += _supersede_if_stale(connection, delivery, now=now)
-                connection.execute(
-                    "UPDATE deliveries SET state = 'dead', finished_at = ?"
-                    " WHERE id = ? AND state = 'pending'",
-                    (now, delivery),
-                )
-        if terms.remind_after and not isinstance(result, Retry):
-            reminders.plan_next(
-                connection, delivery, terms.remind_after, apps=terms.apps, now=now, new_id=new_id
-            )
+    if sent:
+        tx.execute_many(
+            _SENT,
+            [
+                (json.dumps(dict(each.receipt.values)) if each.receipt else None, tx.now, each.delivery)
+                for each in sent
+            ],
+        )
+    if failed:
+        tx.execute_many(_FAILED, [_failed_row(result) for result in failed])
+        stale = _supersede_stale(tx, [result.delivery for result in failed])
+    if dead:
+        tx.execute(_DEAD, (tx.now, Listed(dead)))
+    done = [*(each.delivery for each in sent), *dead]
+    if policy.remind_after and done:
+        reminders.plan_next(
+            tx,
+            done,
+            lambda _, app: policy.remind_after if policy.apps is None or app in policy.apps else (),
+        )
     return stale
 
 
-def claim(
-    connection: sqlite3.Connection,
-    *,
-    notifier: str,
-    limit: int,
-    pause_until: float | None,
-    in_flight: Collection[int],
-    withheld: Withheld,
-    now: float,
-) -> Claim:
-    """Returns up to `limit` deliveries of a notifier that are due and not under way, longest due first.
+def _failed_row(result: Retry | Dead) -> tuple[object, ...]:
+    error = result.error.replace("\0", "\ufffd")  # PostgreSQL refuses it in a text
+    next_attempt_at = result.at if isinstance(result, Retry) else None
+    return (error, int(result.possibly_delivered), next_attempt_at, result.delivery)
 
-    Of one subject only the first that is unfinished and whose turn has come is given out: order holds, also
-    where the clock was set back meanwhile. From now on nothing is given out before `pause_until`, and nothing
-    of what is `withheld`.
+
+def _claim(tx: Transaction, notifier: str, wanted: ClaimRequest) -> tuple[list[int], float | None]:
+    """Claims up to `limit` deliveries that are due and not under way, the longest due first.
+
+    Only the oldest due delivery of a thread is claimed, which keeps them in order, also where the clock was
+    set back meanwhile. Returns their ids, and when to ask again.
     """
-    if pause_until is not None:
-        connection.execute(
-            "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET"
-            " paused_until = max(paused_until, excluded.paused_until)",
-            (notifier, pause_until),
-        )
-    paused = connection.execute("SELECT paused_until FROM notifiers WHERE name = ?", (notifier,)).fetchone()
-    if paused is not None and paused["paused_until"] > now:
-        return Claim((), paused["paused_until"])
-    due = connection.execute(
-        "SELECT d.id FROM deliveries d WHERE d.notifier = ? AND d.state = 'pending'"
-        " AND d.next_attempt_at <= ? AND NOT d.held AND NOT (d.id <= ? AND EXISTS (SELECT 1 FROM events v"
-        " WHERE v.id = d.event AND v.app IN (SELECT value FROM json_each(?))))"
-        " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.subject = d.subject AND e.notifier = d.notifier"
-        " AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= ? OR e.attempts > 0"
-        " OR e.id IN (SELECT value FROM json_each(?))))"
-        " ORDER BY d.next_attempt_at, d.id LIMIT ?",
-        (
-            notifier,
-            now,
-            withheld.until_delivery,
-            withheld.apps,
-            now,
-            json.dumps(list(in_flight)),
-            limit + len(in_flight),
-        ),
-    )
-    ids = [row["id"] for row in due if row["id"] not in in_flight][:limit]
-    _mark_given_out(connection, ids)
-    wake = connection.execute(
-        "SELECT min(next_attempt_at) FROM deliveries WHERE notifier = ? AND state = 'pending'"
-        " AND next_attempt_at > ?",
-        (notifier, now),
-    ).fetchone()
-    return Claim(tuple(_load(connection, number) for number in ids), wake[0])
+    now = min(tx.now, wanted.due_by)
+    paused = tx.first(_PAUSED, (notifier, now))
+    if paused is not None:
+        return [], paused["paused_until"]
+    ids: list[int] = []
+    if wanted.limit > 0:
+        parameters: Mapping[str, object] = {
+            "notifier": notifier,
+            "now": now,
+            "claimed": Listed(tx.claimed_ids),
+            "leftover": wanted.withheld.until_delivery,
+            "withheld": Listed(wanted.withheld.apps),
+            "limit": wanted.limit,
+        }
+        ids = [row["id"] for row in tx.execute(_DUE, parameters)]
+    if ids:
+        # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
+        # posted, so its resolution is still sent. Machines are told of everything anyway.
+        tx.execute(_OPEN_ATTEMPTS, (Listed(ids),))
+    (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]
+    return ids, wake_at
 
 
-def _mark_given_out(connection: sqlite3.Connection, numbers: Sequence[int]) -> None:
-    """Lets it be known after a crash that a person may have been told.
-
-    2 stands for that while nothing is known of what became of it, 1 for an earlier attempt of that kind.
-    Machines hear of everything anyway, so it is not worth a write of theirs.
-    """
-    connection.execute(
-        "UPDATE deliveries SET doubtful = 2 + (doubtful <> 0)"
-        " WHERE for_people AND id IN (SELECT value FROM json_each(?))",
-        (json.dumps(numbers),),
-    )
+def leftover_deliveries(tx: Transaction) -> tuple[int, set[str]]:
+    """Returns the id of the newest delivery, and the apps that unfinished ones are about."""
+    (newest,) = tx.execute(_NEWEST)[0]
+    return newest, {row["app"] for row in tx.execute(_UNFINISHED_APPS)}
 
 
-def undelivered(
-    connection: sqlite3.Connection,
-    apps: Sequence[str],
-    notifiers: Sequence[str],
-    *,
-    untried: bool,
-    now: float,
-) -> int:
+def undelivered(tx: Transaction, apps: Sequence[str], notifiers: Sequence[str], *, untried: bool) -> int:
     """Returns how many deliveries about these apps, or none, should have been sent by these notifiers.
 
     With `untried` only those that were not even tried.
     """
-    row = connection.execute(
-        "SELECT count(*) FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
-        " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?))) AND (NOT ? OR d.attempts = 0)",
-        (now, json.dumps(notifiers), json.dumps(apps), untried),
-    ).fetchone()
-    return int(row[0])
+    statement = f"{_UNDELIVERED} AND d.attempts = 0" if untried else _UNDELIVERED
+    (number,) = tx.execute(statement, (tx.now, Listed(notifiers), Listed(apps)))[0]
+    return int(number)
 
 
-def dead_letter_removed(
-    connection: sqlite3.Connection, notifiers: Sequence[str], now: float
-) -> list[DeliveryRecord]:
+def dead_letter_removed(tx: Transaction, notifiers: Sequence[str]) -> list[DeliveryRecord]:
     """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
-    marks = ", ".join("?" * len(notifiers))
-    rows = connection.execute(
-        f"SELECT id FROM deliveries WHERE state = 'pending' AND notifier NOT IN ({marks})",  # noqa: S608 - only question marks
-        tuple(notifiers),
-    ).fetchall()
-    connection.executemany(
-        "UPDATE deliveries SET state = 'dead', held = 0, finished_at = ?,"
-        " last_error = 'the notifier is no longer configured' WHERE id = ?",
-        [(now, row["id"]) for row in rows],
-    )
-    return [record(connection, row["id"]) for row in rows]
+    ids = [row["id"] for row in tx.execute(_OF_REMOVED, (Listed(notifiers),))]
+    tx.execute(_GIVE_UP, (tx.now, Listed(ids)))
+    return records(tx, ids, tx.now)
 
 
-def shift_timestamps(connection: sqlite3.Connection, seconds: float) -> None:
+def shift_timestamps(tx: Transaction, seconds: float) -> None:
     """Moves what is measured from by as much as the clock was set; waits stay as long as they were."""
-    connection.execute(
-        "UPDATE deliveries SET due_at = due_at + ?, next_attempt_at = next_attempt_at + ?"
-        " WHERE state = 'pending'",
-        (seconds, seconds),
-    )
-    connection.execute(
-        "UPDATE notifiers SET paused_until = paused_until + ?, failing_since = failing_since + ?",
-        (seconds, seconds),
-    )
-    connection.execute("UPDATE apps SET failing_since = failing_since + ?", (seconds,))
-    connection.execute("UPDATE hidden_runs SET since = since + ?", (seconds,))
+    for statement in _SHIFT:
+        tx.execute(statement, {"by": seconds})
 
 
-def dead(connection: sqlite3.Connection) -> set[int]:
-    """Returns the numbers of the deliveries that were given up."""
-    return {row[0] for row in connection.execute("SELECT id FROM deliveries WHERE state = 'dead'")}
+def all_dead(reader: Reader) -> list[int]:
+    """Returns the ids of the deliveries that were given up."""
+    return [row["id"] for row in reader.execute(_ALL_DEAD)]
 
 
-def state(connection: sqlite3.Connection, number: int) -> str | None:
-    """Returns the state of a delivery, None if there is no such."""
-    row = connection.execute("SELECT state FROM deliveries WHERE id = ?", (number,)).fetchone()
-    return None if row is None else str(row[0])
+def states(reader: Reader, ids: Collection[int]) -> dict[int, str]:
+    """Returns the states of those of these deliveries that exist."""
+    return {row["id"]: row["state"] for row in reader.execute(_STATES, (Listed(ids),))}
 
 
-def requeue(connection: sqlite3.Connection, numbers: Sequence[int], now: float) -> None:
-    """Makes dead deliveries due again; giving up is counted from now. People are spared what is over."""
-    connection.executemany(
-        "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = ?, next_attempt_at = ?,"
-        " finished_at = NULL WHERE id = ? AND state = 'dead'",
-        [(now, now, number) for number in numbers],
-    )
-    for number in numbers:
-        _supersede_if_stale(connection, number, now=now)
+def requeue(tx: Transaction, ids: Collection[int]) -> int:
+    """Makes dead deliveries due again, and returns how many were dead; giving up is counted from now.
+
+    People are spared what is over.
+    """
+    requeued = tx.execute(_REQUEUE, {"now": tx.now, "ids": Listed(ids)})
+    _supersede_stale(tx, [row["id"] for row in requeued])
+    return len(requeued)
 
 
-def _supersede_if_stale(connection: sqlite3.Connection, number: int, *, now: float) -> list[DeliveryRecord]:
+def _supersede_stale(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecord]:
     """A person is not told, late, of what is over by now, nor reminded of it.
 
-    Who knows of it, or may know, still hears how it ended.
+    A person who knows of it, or may know, is still told how it ended.
     """
-    row = connection.execute(
-        "SELECT d.subject, d.notifier, EXISTS (SELECT 1 FROM deliveries o WHERE o.subject = d.subject"
-        " AND o.notifier = d.notifier AND (o.state = 'sent' OR o.doubtful)) AS reached"
-        " FROM deliveries d JOIN events e ON e.id = d.event"
-        " LEFT JOIN requests r ON r.key = e.request WHERE d.id = ? AND d.for_people"
-        " AND ((e.type IN ('run.input_requested', 'run.input_reminder') AND (r.resolved_at IS NOT NULL"
-        " OR (r.key IS NULL AND NOT EXISTS (SELECT 1 FROM digest_members m"
-        " JOIN requests w ON w.key = m.request AND w.resolved_at IS NULL"
-        " WHERE m.digest = json_extract(e.detail, '$.digest')))))"
-        " OR (e.type = 'watcher.app_failing'"
-        " AND NOT EXISTS (SELECT 1 FROM apps a WHERE a.alert_event = e.id))"
-        " OR (e.type = 'watcher.notifier_failing'"
-        " AND NOT EXISTS (SELECT 1 FROM notifiers n WHERE n.alert_event = e.id)))",
-        (number,),
-    ).fetchone()
-    if row is None:
-        return []
-    if row["reached"]:
-        return mark_superseded(connection, [number], now=now)
-    # Of one subject no other delivery to this notifier can be under way: the order holds.
-    return supersede(connection, row["subject"], row["notifier"], in_flight=(), now=now)
-
-
-def _load(connection: sqlite3.Connection, number: int) -> Delivery:
-    row = connection.execute(
-        "SELECT d.id, d.notifier, d.attempts, d.due_at, d.subject, e.id AS event, e.type AS event_type, e.at,"
-        " e.app AS event_app, e.base_url AS event_base_url, e.detail, r.*"
-        " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
-        " WHERE d.id = ?",
-        (number,),
-    ).fetchone()
-    receipts = connection.execute(
-        "SELECT d.receipt, e.type FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.subject = ? AND d.notifier = ? AND d.id < ? AND d.receipt IS NOT NULL ORDER BY d.id",
-        (row["subject"], row["notifier"], number),
-    ).fetchall()
-    sent = [
-        (MessageRef(json.loads(earlier["receipt"])), earlier["type"] == "run.input_reminder")
-        for earlier in receipts
-    ]
-    messages = [receipt for receipt, is_reminder in sent if not is_reminder]
-    return Delivery(
-        id=row["id"],
-        notifier=row["notifier"],
-        event=_event(connection, row),
-        attempt=row["attempts"] + 1,
-        due_at=row["due_at"],
-        first_message=messages[-1] if messages else None,
-        reminders=tuple(receipt for receipt, is_reminder in sent if is_reminder),
-    )
-
-
-def _event(connection: sqlite3.Connection, row: sqlite3.Row) -> Event:
-    at = max(row["at"], row["due_at"])  # an escalation happens when its time comes
-    detail = json.loads(row["detail"])
-    head = {"id": row["event"], "type": row["event_type"], "at": at}
-    if "notifier_failure" in detail:
-        return NotifierEvent(**head, failure=NotifierFailure(**detail["notifier_failure"]))
-    head["app"] = App(row["event_app"], row["event_base_url"])
-    if "failure" in detail:
-        return AppEvent(**head, failure=Failure(**detail["failure"]))
-    head["reminder"] = Reminder(**detail["reminder"]) if "reminder" in detail else None
-    if "digest" in detail:
-        return DigestEvent(**head, digest=digests.load(connection, detail["digest"]))
-    return _request_event(head, row)
-
-
-def _request_event(head: dict[str, Json], row: sqlite3.Row) -> RequestEvent:
-    ended = row["event_type"] == "run.input_resolved"
-    request = InputRequest(
-        id=row["request_id"],
-        type=row["type"],
-        prompt=row["prompt"],
-        params=json.loads(row["params"]),
-        editable_params=tuple(json.loads(row["editable_params"])),
-        fingerprint=row["fingerprint"],
-    )
-    run = Run(
-        id=row["run_id"],
-        status=(ended and row["resolved_status"]) or row["run_status"],
-        started_at=row["started_at"],
-        user_id=row["user_id"],
-        session_id=row["session_id"],
-        input=json.loads(row["run_input"]),
-    )
-    position = json.loads(row["position"])
-    return RequestEvent(
-        **head,
-        run=run,
-        request=request,
-        first_seen_at=row["first_seen_at"],
-        link=row["link"],
-        position=tuple(position) if position else None,
-        resolution=Resolution(row["outcome"], row["resolved_status"], row["resolved_at"]) if ended else None,
-    )
+    rows = tx.execute(_STALE, (Listed(ids),))
+    stale = {row["id"] for row in rows if row["reached"]}
+    if unknown := {(row["thread_key"], row["notifier"]) for row in rows if not row["reached"]}:
+        # Of one thread no other delivery to this notifier can be under way: the order holds.
+        threads = Listed({thread_key for thread_key, _ in unknown})
+        stale |= {
+            row["id"]
+            for row in tx.execute(_PENDING_OF_THREADS, (threads,))
+            if (row["thread_key"], row["notifier"]) in unknown
+        }
+    return mark_superseded(tx, stale)

@@ -1,134 +1,106 @@
-"""Reminders: of each request, or digest, that a notifier was told of, the next one waits in the outbox.
+"""Reminders: the next reminder of each request, or digest, that a notifier was told of waits in the outbox.
 
-Ages count from when a request was first seen. At most one reminder of a subject waits for a notifier at a
-time; the one after it is put there when it was sent, and none for what is over.
+Ages count from when a request was first seen. At most one reminder of a thread waits for a notifier at a
+time; the one after it is planned when it was sent, and none for what is over.
 """
 
-import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Route
-from watcher.store import digests
-from watcher.store.enqueue import NewId, enqueue, mark_superseded
+from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.enqueue import NewEvent, enqueue, mark_superseded
 
 CATCH_UP: Final = 30.0
 """A reminder that is due for longer than this is left out if a later message has just been sent."""
 
-_SUBJECTS: Final = (
-    "SELECT d.notifier, d.for_people, d.subject, e.app, e.base_url, e.request,"
-    " json_extract(e.detail, '$.digest') AS digest, json_extract(e.detail, '$.age') AS age"
-    " FROM deliveries d JOIN events e ON e.id = d.event"
-)
+AgesOf = Callable[[str, str], Sequence[float]]
+"""Returns the ages, ascending, at which a notifier (the first name) reminds of an app's requests."""
 
+_TELLING: Final = "('run.input_requested', 'run.input_reminder')"
+_PENDING: Final = (
+    "SELECT key FROM requests WHERE app IN (SELECT value FROM json_each(:apps)) AND resolved_at IS NULL"
+)
 _TOLD: Final = (
-    "FROM (SELECT 'request:' || key AS subject FROM requests WHERE resolved_at IS NULL"
-    " UNION SELECT 'digest:' || m.digest FROM requests r JOIN digest_members m ON m.request = r.key"
-    " WHERE r.resolved_at IS NULL) s"
-    " JOIN deliveries d ON d.subject = s.subject JOIN events e ON e.id = d.event"
+    "SELECT d.id, d.notifier, d.for_people, d.thread_key, e.app, e.base_url, e.request, e.digest_id,"
+    " coalesce((SELECT r.first_seen_at FROM requests r WHERE r.key = e.request AND r.resolved_at IS NULL),"
+    " (SELECT min(r.first_seen_at) FROM digest_members m JOIN requests r ON r.key = m.request"
+    " WHERE m.digest_id = e.digest_id AND r.resolved_at IS NULL)) AS pending_since,"
+    " (SELECT max(x.age) FROM deliveries o JOIN events x ON x.id = o.event WHERE o.thread_key = d.thread_key"
+    " AND o.notifier = d.notifier AND o.state <> 'superseded') AS last_age"
+    " FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.id IN (SELECT value FROM json_each(?))"
+    f" AND e.type IN {_TELLING}"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN events x ON x.id = o.event"
+    " WHERE o.thread_key = d.thread_key AND o.notifier = d.notifier AND o.state = 'pending'"
+    " AND x.type = 'run.input_reminder') ORDER BY d.id"
 )
-"""The deliveries about what waits."""
+"""Deliveries that no reminder follows yet; `pending_since` is null where nothing is pending any more."""
+_PLANNED: Final = (
+    "SELECT d.id, d.notifier, e.app, e.age FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.state = 'pending' AND e.type = 'run.input_reminder' AND d.attempts = 0"
+)
+_SENT: Final = (
+    "SELECT d.id, d.thread_key, d.notifier FROM deliveries d WHERE d.state = 'sent' AND d.event IN"
+    f" (SELECT id FROM events WHERE request IN ({_PENDING}) AND type IN {_TELLING}"
+    f" UNION SELECT id FROM events WHERE digest_id IN (SELECT digest_id FROM digest_members"
+    f" WHERE request IN ({_PENDING})) AND type IN {_TELLING}) ORDER BY d.id"
+)
+"""The deliveries that told notifiers of what is pending, the last one of a thread last."""
 
 
-def plan_next(
-    connection: sqlite3.Connection,
-    delivery: int,
-    ages: Sequence[float],
-    *,
-    apps: Collection[str] | None = None,
-    now: float,
-    new_id: NewId,
-) -> None:
-    """Puts the reminder that follows a delivery into the outbox, if there is one and somebody still waits.
+def plan_next(tx: Transaction, deliveries: Collection[int], ages_of: AgesOf) -> None:
+    """Puts the reminders that follow deliveries into the outbox, where one is due and something is pending.
 
-    Nothing is put there twice: an age that has a reminder already, sent or not, is over. `ages` are all those
-    at which its notifier reminds, ascending, and `apps` those of which it does (None: all). What is long past
-    is left out, so that a notifier that was away for hours is not flooded.
+    An age that has a reminder already, sent or not, is over. What is long past is left out, so that a
+    notifier that was away for hours is not flooded.
     """
-    row = connection.execute(
-        f"{_SUBJECTS} WHERE d.id = ? AND e.type IN ('run.input_requested', 'run.input_reminder')", (delivery,)
-    ).fetchone()
-    if row is None or (apps is not None and row["app"] not in apps):
-        return
-    since = _waiting_since(connection, row)
-    if since is None or _one_waits(connection, row["subject"], row["notifier"]):
-        return
-    last = _last_age(connection, row["subject"], row["notifier"])
-    for number, age in enumerate(ages, start=1):
-        if age > last and since + age > now - CATCH_UP:
-            detail = {"reminder": {"number": number, "of": len(ages)}, "age": age}
-            enqueue(
-                connection,
-                "run.input_reminder",
-                [Route(row["notifier"], bool(row["for_people"]))],
-                app=App(row["app"], row["base_url"]),
-                key=row["request"],
-                subject=row["subject"],
-                detail=detail | ({"digest": row["digest"]} if row["digest"] else {}),
-                now=since + age,  # an event happens when its time comes
-                event=new_id(now),
-            )
-            return
+    events: dict[tuple[str, str], NewEvent] = {}
+    for row in tx.execute(_TOLD, (Listed(deliveries),)):
+        ages = ages_of(row["notifier"], row["app"])
+        since, last_age = row["pending_since"], row["last_age"] or 0.0
+        if since is None:
+            continue
+        for number, age in enumerate(ages, start=1):
+            if age > last_age and since + age > tx.now - CATCH_UP:
+                detail = {"number": number, "of": len(ages)}
+                event = _reminder(tx, row, at=since + age, age=age, detail=detail)
+                events[row["thread_key"], row["notifier"]] = event
+                break
+    enqueue(tx, list(events.values()))
 
 
 def replan_reminders(
-    connection: sqlite3.Connection,
-    ages: Mapping[str, Sequence[float]],
-    apps: Mapping[str, Collection[str]],
-    *,
-    now: float,
-    new_id: NewId,
+    tx: Transaction, ages: Mapping[str, Sequence[float]], apps: Mapping[str, Collection[str]]
 ) -> list[DeliveryRecord]:
     """Brings the reminders in the outbox in line with a configuration that may have changed.
 
     `ages` are those of each notifier, `apps` the notifiers of each app. Returns what is not wanted any more.
     """
-    waiting = connection.execute(
-        f"{_SUBJECTS.replace('SELECT', 'SELECT d.id,', 1)}"
-        " WHERE d.state = 'pending' AND e.type = 'run.input_reminder' AND d.attempts = 0"
-    ).fetchall()
-    unwanted = [
-        row["id"]
-        for row in waiting
-        if row["age"] not in ages.get(row["notifier"], ()) or row["notifier"] not in apps.get(row["app"], ())
-    ]
-    dropped = mark_superseded(connection, unwanted, now=now)
-    last = connection.execute(
-        f"SELECT max(d.id) AS id, d.notifier, e.app {_TOLD} WHERE d.state = 'sent'"
-        " AND e.type IN ('run.input_requested', 'run.input_reminder') GROUP BY d.subject, d.notifier"
-    ).fetchall()
-    for row in last:
-        if row["notifier"] in apps.get(row["app"], ()):
-            plan_next(connection, row["id"], ages.get(row["notifier"], ()), now=now, new_id=new_id)
+
+    def ages_of(notifier: str, app: str) -> Sequence[float]:
+        return ages.get(notifier, ()) if notifier in apps.get(app, ()) else ()
+
+    planned = tx.execute(_PLANNED)
+    unwanted = [row["id"] for row in planned if row["age"] not in ages_of(row["notifier"], row["app"])]
+    dropped = mark_superseded(tx, unwanted)
+    last_sent = {
+        (row["thread_key"], row["notifier"]): row["id"] for row in tx.execute(_SENT, {"apps": Listed(apps)})
+    }
+    plan_next(tx, last_sent.values(), ages_of)
     return dropped
 
 
-def _one_waits(connection: sqlite3.Connection, subject: str, notifier: str) -> bool:
-    """Returns whether a reminder of a subject is in the outbox already."""
-    row = connection.execute(
-        "SELECT 1 FROM deliveries d JOIN events e ON e.id = d.event WHERE d.subject = ? AND d.notifier = ?"
-        " AND d.state = 'pending' AND e.type = 'run.input_reminder' LIMIT 1",
-        (subject, notifier),
-    ).fetchone()
-    return row is not None
-
-
-def _last_age(connection: sqlite3.Connection, subject: str, notifier: str) -> float:
-    """Returns the age of the last reminder that there is of a subject, 0 if there is none."""
-    row = connection.execute(
-        "SELECT max(json_extract(e.detail, '$.age')) FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.subject = ? AND d.notifier = ? AND d.state <> 'superseded'",
-        (subject, notifier),
-    ).fetchone()
-    return float(row[0] or 0.0)
-
-
-def _waiting_since(connection: sqlite3.Connection, row: sqlite3.Row) -> float | None:
-    """Returns when what a delivery is about was first seen, None if nothing of it waits any more."""
-    if row["digest"]:
-        has_pending = digests.has_pending(connection, row["digest"])
-        return digests.load(connection, row["digest"]).oldest if has_pending else None
-    found = connection.execute(
-        "SELECT first_seen_at FROM requests WHERE key = ? AND resolved_at IS NULL", (row["request"],)
-    ).fetchone()
-    return None if found is None else float(found[0])
+def _reminder(tx: Transaction, row: Row, *, at: float, age: float, detail: dict[str, int]) -> NewEvent:
+    return NewEvent(
+        tx.new_event_id(tx.now),
+        "run.input_reminder",
+        at,  # an event happens when its time comes
+        App(row["app"], row["base_url"]),
+        [Route(row["notifier"], bool(row["for_people"]))],
+        thread_key=row["thread_key"],
+        request=row["request"],
+        digest_id=row["digest_id"],
+        age=age,
+        detail=detail,
+    )

@@ -1,299 +1,208 @@
-"""The units of work of polling: requests with their deliveries, and the health of apps."""
+"""The units of work of polling: what is known of an app, what is new, what has ended, how its polls went."""
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
 from typing import Final
 
-from watcher.models import App, DeliveryRecord, Failure, NewRequest, PendingKey, ResolvedRequest, Route
-from watcher.store import digests
-from watcher.store.enqueue import NewId, enqueue, immediate, resolution_recipients
-from watcher.store.results import AppState, IncidentChange, RecordResult
+from watcher.models import App, Failure, NewRequest, PendingKey, RequestEventType, ResolvedRequest, Route
+from watcher.store import digests, incidents
+from watcher.store.connection import Listed, Transaction, identity_hash
+from watcher.store.enqueue import NewEvent, enqueue, resolution_recipients
+from watcher.store.results import AppFailure, AppState, IncidentChange, RecordResult
 
 ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
-ended that is no new question; whoever still asks then does ask again."""
+ended that is no new question; after that it is asked again."""
 
 SUCCESS_SECONDS: Final = 60.0
 """How exactly the last success of an app is remembered: a quiet poll is not worth a write."""
 
-_UNUSED: Final = (
-    "NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id OR d.subject = 'digest:' || e.id)"
+_PENDING: Final = (
+    "SELECT key, run_id, request_id, fingerprint, first_seen_at FROM requests"
+    " WHERE app = ? AND resolved_at IS NULL"
 )
-"""Tells an event of which, or of whose digest, no delivery is left."""
-
-
-_LASTING: Final = (
-    "SELECT 'app:' || alert_event FROM apps WHERE alert_event IS NOT NULL"
-    " UNION ALL SELECT 'notifier:' || alert_event FROM notifiers WHERE alert_event IS NOT NULL"
+_APP: Final = (
+    "SELECT a.first_success_at, i.run_id, i.since FROM apps a LEFT JOIN invisible_runs i ON i.app = a.name"
+    " WHERE a.name = ?"
 )
-"""The subjects of failures that were told of and have not passed."""
+_STILL_PENDING: Final = (
+    "SELECT key FROM requests WHERE key IN (SELECT value FROM json_each(?)) AND resolved_at IS NULL"
+)
+_RESOLVE: Final = "UPDATE requests SET resolved_at = ?, outcome = ?, resolved_status = ? WHERE key = ?"
+_KNOWN: Final = (
+    # Two searches, each by an index. A clock that was set back hides nothing.
+    "SELECT identity FROM requests WHERE identity IN (SELECT value FROM json_each(:identities))"
+    " AND resolved_at IS NULL UNION ALL"
+    " SELECT identity FROM requests WHERE identity IN (SELECT value FROM json_each(:identities))"
+    " AND resolved_at > :echo_begins AND resolved_at < :echo_ends"
+)
+_NEWEST_KEY: Final = "SELECT coalesce(max(key), 0) AS newest FROM requests"
+_COLUMNS: Final = (
+    "key, identity, app, base_url, run_id, request_id, fingerprint, type, prompt, params, editable_params,"
+    " run_status, started_at, user_id, session_id, run_input, link, position, first_seen_at"
+)
+_INSERT: Final = f"INSERT INTO requests ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
+_INVISIBLE: Final = "SELECT run_id FROM invisible_runs WHERE app = ?"
+_FORGET_INVISIBLE: Final = "DELETE FROM invisible_runs WHERE app = ? AND run_hash = ?"
+_INSERT_INVISIBLE: Final = "INSERT INTO invisible_runs (app, run_hash, run_id, since) VALUES (?, ?, ?, ?)"
+_LAST_SUCCESS: Final = (
+    "SELECT a.last_success_at, i.since AS failing_since FROM apps a"
+    " LEFT JOIN incidents i ON i.scope = 'app' AND i.name = a.name WHERE a.name = ?"
+)
+_SUCCEED: Final = (
+    "INSERT INTO apps (name, first_success_at, last_success_at) VALUES (?, ?, ?) ON CONFLICT (name)"
+    " DO UPDATE SET first_success_at = coalesce(apps.first_success_at, excluded.first_success_at),"
+    " last_success_at = excluded.last_success_at"
+)
+_WORKED: Final = "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT NULL"
 
 
-def load_app(connection: sqlite3.Connection, app: str) -> AppState:
+def load_app(tx: Transaction, app: str) -> AppState:
     """Returns what is known of an app."""
-    known = connection.execute(
-        "SELECT key, run_id, request_id, fingerprint, first_seen_at FROM requests"
-        " WHERE app = ? AND resolved_at IS NULL",
-        (app,),
-    )
-    invisible = connection.execute("SELECT run_id, since FROM hidden_runs WHERE app = ?", (app,))
-    polled = connection.execute(
-        "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT NULL", (app,)
-    ).fetchone()
+    known = tx.execute(_PENDING, (app,))
+    rows = tx.execute(_APP, (app,))
     return AppState(
         known=tuple(PendingKey(*row) for row in known),
-        invisible={row["run_id"]: row["since"] for row in invisible},
-        first_poll=polled is None,
+        invisible={row["run_id"]: row["since"] for row in rows if row["run_id"] is not None},
+        first_poll=not any(row["first_success_at"] is not None for row in rows),
     )
 
 
 def record_changes(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     app: App,
     routes: Sequence[Route],
+    *,
     new: Iterable[NewRequest],
     ended: Iterable[ResolvedRequest],
-    *,
     announce: bool,
-    in_flight: Collection[int],
-    now: float,
-    new_id: NewId,
 ) -> RecordResult:
     """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
 
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
     recorded and nobody is told of them. What goes into digests is held until it is released.
     """
-    really_ended: list[ResolvedRequest] = []
-    superseded: list[DeliveryRecord] = []
-    for change in ended:
-        marked = connection.execute(
-            "UPDATE requests SET resolved_at = ?, outcome = ?, resolved_status = ?"
-            " WHERE key = ? AND resolved_at IS NULL",
-            (now, change.outcome, change.run_status, change.known.key),
+    resolved = _resolve(tx, ended)
+    result = RecordResult((), tuple(resolved), ())
+    if resolved:
+        keys = [change.known.key for change in resolved]
+        told, stale = resolution_recipients(tx, [str(key) for key in keys], routes)
+        notifiers = enqueue(
+            tx,
+            [_event(tx, "run.input_resolved", app, told[str(key)], key) for key in keys if str(key) in told],
         )
-        if marked.rowcount:
-            really_ended.append(change)
-            key = change.known.key
-            told, stale = resolution_recipients(
-                connection, f"request:{key}", routes, in_flight=in_flight, now=now
-            )
-            superseded += stale
-            enqueue(connection, "run.input_resolved", told, app=app, key=key, now=now, event=new_id(now))
-    superseded += digests.enqueue_digest_update(
-        connection,
-        [change.known.key for change in really_ended],
-        routes,
-        in_flight=in_flight,
-        now=now,
-        new_id=new_id,
+        updated, stale_too = digests.enqueue_digest_updates(tx, keys, routes)
+        result = RecordResult((), tuple(resolved), (*stale, *stale_too), notifiers | updated)
+    recorded = _insert(tx, app, new)
+    news = [_event(tx, "run.input_requested", app, routes, key) for key in recorded] if announce else []
+    return RecordResult(
+        tuple(recorded.values()),
+        result.ended,
+        result.superseded,
+        result.notifiers | enqueue(tx, news, hold=True),
     )
-    really_new: list[NewRequest] = []
-    for sighting in new:
-        if _known(connection, app, sighting, now):
-            continue
-        really_new.append(sighting)
-        key = _insert(connection, app, sighting, now)
-        if announce:
-            event = new_id(now)
-            enqueue(
-                connection, "run.input_requested", routes, app=app, key=key, now=now, event=event, hold=True
-            )
-    return RecordResult(tuple(really_new), tuple(really_ended), tuple(superseded))
 
 
 def record_success(
-    connection: sqlite3.Connection,
-    app: App,
-    routes: Sequence[Route],
-    *,
-    invisible: frozenset[str],
-    in_flight: Collection[int],
-    now: float,
-    new_id: NewId,
-) -> IncidentChange:
+    tx: Transaction, app: App, routes: Sequence[Route], *, invisible: Collection[str]
+) -> IncidentChange[Failure]:
     """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
-    _replace_invisible(connection, app.name, invisible, now)
-    row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
-    fresh = row is not None and abs(now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
-    if fresh and row["failing_since"] is None:
+    _replace_invisible(tx, app.name, invisible)
+    row = tx.first(_LAST_SUCCESS, (app.name,))
+    fresh = row is not None and abs(tx.now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
+    if row is not None and fresh and row["failing_since"] is None:
         return IncidentChange(None)
-    connection.execute(
-        "INSERT INTO apps (name, first_success_at, last_success_at) VALUES (?, ?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET"
-        " first_success_at = coalesce(first_success_at, excluded.first_success_at),"
-        " last_success_at = excluded.last_success_at,"
-        " failing_since = NULL, failure = NULL, alert_event = NULL",
-        (app.name, now, now),
-    )
-    if row is None or row["alert_event"] is None:
-        return IncidentChange(None)
-    failure = _failure(row, pending_known(connection, app.name))
-    subject = f"app:{row['alert_event']}"
-    told, stale = resolution_recipients(connection, subject, immediate(routes), in_flight=in_flight, now=now)
-    enqueue(
-        connection,
-        "watcher.app_recovered",
-        told,
-        app=app,
-        subject=subject,
-        detail={"failure": asdict(failure)},
-        now=now,
-        event=new_id(now),
-    )
-    return IncidentChange(failure, tuple(stale))
+    tx.execute(_SUCCEED, (app.name, tx.now, tx.now))
+    return incidents.close(tx, incidents.app_component(app, routes))
 
 
 def record_failure(
-    connection: sqlite3.Connection,
-    app: App,
-    routes: Sequence[Route],
-    *,
-    status: int | None,
-    code: str,
-    message: str,
-    since: float,
-    alert_after: float,
-    now: float,
-    new_id: NewId,
-) -> IncidentChange:
+    tx: Transaction, app: App, routes: Sequence[Route], failure: AppFailure, *, alert_after: float
+) -> IncidentChange[Failure]:
     """Records that an app could not be polled; tells of it once when that has lasted `alert_after` seconds.
 
-    `since` is the last success this process knows of, else its start. For an app that had worked, an
-    older beginning that an earlier process recorded stays; for one that never worked time counts anew.
+    For an app that had worked, an older beginning that an earlier process recorded stays; for one that never
+    worked time counts anew.
     """
-    row = connection.execute("SELECT * FROM apps WHERE name = ?", (app.name,)).fetchone()
-    lasts = row is not None and (row["first_success_at"] or row["alert_event"])
-    if lasts and row["failing_since"] is not None:
-        since = row["failing_since"]
-    reason = json.dumps({"status": status, "code": code, "message": message})
-    if row is None or row["failing_since"] != since or row["failure"] != reason:
-        connection.execute(
-            "INSERT INTO apps (name, failing_since, failure) VALUES (?, ?, ?) ON CONFLICT (name)"
-            " DO UPDATE SET failing_since = excluded.failing_since, failure = excluded.failure",
-            (app.name, since, reason),
-        )
-    if row is not None and row["alert_event"] is not None:
-        return IncidentChange(None)
-    if now - since < alert_after:
-        return IncidentChange(None, alert_at=since + alert_after)
-    failure = Failure(status, code, message, since, pending_known(connection, app.name))
-    event = new_id(now)
-    connection.execute("UPDATE apps SET alert_event = ? WHERE name = ?", (event, app.name))
-    enqueue(
-        connection,
-        "watcher.app_failing",
-        immediate(routes),
-        app=app,
-        subject=f"app:{event}",
-        detail={"failure": asdict(failure)},
-        now=now,
-        event=event,
+    component = incidents.app_component(app, routes)
+    incident = incidents.open_incident(
+        tx,
+        component,
+        since=failure.since,
+        reason={"status": failure.status, "code": failure.code, "message": failure.message},
+        resume=tx.first(_WORKED, (app.name,)) is not None,
     )
-    return IncidentChange(failure)
+    return incidents.announce_due(tx, component, incident, alert_after)
 
 
-def pending_known(connection: sqlite3.Connection, app: str) -> int:
-    """Returns how many requests of an app are known to wait."""
-    row = connection.execute(
-        "SELECT count(*) FROM requests WHERE app = ? AND resolved_at IS NULL", (app,)
-    ).fetchone()
-    return int(row[0])
-
-
-def prune(connection: sqlite3.Connection, before: float, limit: int) -> int:
-    """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
-
-    What still waits stays, and so does a failure that lasts, and what was told of them.
-    """
-    finished = connection.execute(
-        "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"  # noqa: S608
-        " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < ?"
-        " AND (r.key IS NULL OR r.resolved_at < ?) AND NOT EXISTS (SELECT 1 FROM digest_members m"
-        " JOIN requests w ON w.key = m.request WHERE m.digest = json_extract(e.detail, '$.digest')"
-        " AND (w.resolved_at IS NULL OR w.resolved_at >= ?))"
-        f" AND d.subject NOT IN ({_LASTING}) LIMIT ?)",
-        (before, before, before, limit),
-    ).rowcount
-    connection.execute(
-        "DELETE FROM digest_members WHERE digest IN (SELECT e.id FROM events e WHERE e.at < ?"  # noqa: S608
-        f" AND {_UNUSED})",
-        (before,),
+def _resolve(tx: Transaction, ended: Iterable[ResolvedRequest]) -> list[ResolvedRequest]:
+    """Marks requests as resolved; returns those that were pending, each once."""
+    changes: dict[int, ResolvedRequest] = {}
+    for change in ended:
+        changes.setdefault(change.known.key, change)
+    if not changes:
+        return []
+    pending = {row["key"] for row in tx.execute(_STILL_PENDING, (Listed(changes.keys()),))}
+    resolved = [change for key, change in changes.items() if key in pending]
+    tx.execute_many(
+        _RESOLVE, [(tx.now, change.outcome, change.run_status, change.known.key) for change in resolved]
     )
-    connection.execute(f"DELETE FROM events AS e WHERE e.at < ? AND {_UNUSED}", (before,))  # noqa: S608
-    requests = connection.execute(
-        "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key)"
-        " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT ?)",
-        (before, limit),
-    ).rowcount
-    return finished + requests
+    return resolved
 
 
-def _known(connection: sqlite3.Connection, app: App, sighting: NewRequest, now: float) -> bool:
-    # Two searches, each by an index: many requests may wait in one run.
-    row = connection.execute(
-        "SELECT 1 FROM requests WHERE app = :app AND run_id = :run AND request_id = :id"
-        " AND fingerprint = :content AND resolved_at IS NULL"
-        " UNION ALL SELECT 1 FROM requests WHERE app = :app AND run_id = :run AND request_id = :id"
-        # a clock that was set back hides nothing
-        " AND fingerprint = :content AND resolved_at > :now - :echo AND resolved_at < :now + :echo",
-        {
-            "app": app.name,
-            "run": sighting.run.id,
-            "id": sighting.request.id,
-            "content": sighting.request.fingerprint,
-            "now": now,
-            "echo": ECHO_SECONDS,
-        },
-    ).fetchone()
-    return row is not None
+def _insert(tx: Transaction, app: App, new: Iterable[NewRequest]) -> dict[int, NewRequest]:
+    """Inserts requests that are not known, and returns them by the keys that they are given."""
+    found: dict[str, NewRequest] = {}
+    for each in new:
+        request = each.request
+        found.setdefault(identity_hash(app.name, each.run.id, request.id, request.fingerprint), each)
+    if not found:
+        return {}
+    echo = {"echo_begins": tx.now - ECHO_SECONDS, "echo_ends": tx.now + ECHO_SECONDS}
+    known = {row["identity"] for row in tx.execute(_KNOWN, echo | {"identities": Listed(found.keys())})}
+    fresh = [(identity, each) for identity, each in found.items() if identity not in known]
+    if not fresh:
+        return {}
+    (newest,) = tx.execute(_NEWEST_KEY)[0]
+    rows = list(enumerate(fresh, start=newest + 1))
+    tx.execute_many(_INSERT, [_row(tx, app, key, identity, each) for key, (identity, each) in rows])
+    return {key: each for key, (_, each) in rows}
 
 
-def _insert(connection: sqlite3.Connection, app: App, sighting: NewRequest, now: float) -> int:
-    run, request = sighting.run, sighting.request
-    values = {
-        "app": app.name,
-        "base_url": app.base_url,
-        "run_id": run.id,
-        "request_id": request.id,
-        "fingerprint": request.fingerprint,
-        "type": request.type,
-        "prompt": request.prompt,
-        "params": json.dumps(request.params),
-        "editable_params": json.dumps(request.editable_params),
-        "run_status": run.status,
-        "started_at": run.started_at,
-        "user_id": run.user_id,
-        "session_id": run.session_id,
-        "run_input": json.dumps(run.input),
-        "link": sighting.link,
-        "position": json.dumps(sighting.position),
-        "first_seen_at": now,
-    }
-    columns, marks = ", ".join(values), ", ".join("?" * len(values))
-    cursor = connection.execute(
-        f"INSERT INTO requests ({columns}) VALUES ({marks})",  # noqa: S608 - the names are the literals above
-        tuple(values.values()),
-    )
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
-
-
-def _replace_invisible(
-    connection: sqlite3.Connection, app: str, invisible: frozenset[str], now: float
-) -> None:
-    before = {row[0] for row in connection.execute("SELECT run_id FROM hidden_runs WHERE app = ?", (app,))}
-    connection.executemany(
-        "DELETE FROM hidden_runs WHERE app = ? AND run_id = ?",
-        [(app, run_id) for run_id in before - invisible],
-    )
-    connection.executemany(
-        "INSERT INTO hidden_runs VALUES (?, ?, ?)", [(app, run_id, now) for run_id in invisible - before]
+def _row(tx: Transaction, app: App, key: int, identity: str, new: NewRequest) -> tuple[object, ...]:
+    """Returns the values of `_COLUMNS`."""
+    run, request = new.run, new.request
+    return (
+        key,
+        identity,
+        app.name,
+        app.base_url,
+        run.id,
+        request.id,
+        request.fingerprint,
+        request.type,
+        request.prompt,
+        json.dumps(request.params),
+        json.dumps(request.editable_params),
+        run.status,
+        run.started_at,
+        run.user_id,
+        run.session_id,
+        json.dumps(run.input),
+        new.link,
+        json.dumps(new.position),
+        tx.now,
     )
 
 
-def _failure(row: sqlite3.Row, known: int) -> Failure:
-    return Failure(**json.loads(row["failure"]), since=row["failing_since"], pending_known=known)
+def _event(tx: Transaction, kind: RequestEventType, app: App, routes: Sequence[Route], key: int) -> NewEvent:
+    return NewEvent(tx.new_event_id(tx.now), kind, tx.now, app, routes, thread_key=str(key), request=key)
+
+
+def _replace_invisible(tx: Transaction, app: str, invisible: Collection[str]) -> None:
+    before = {row["run_id"] for row in tx.execute(_INVISIBLE, (app,))}
+    now = set(invisible)
+    if gone := before - now:
+        tx.execute_many(_FORGET_INVISIBLE, [(app, identity_hash(run_id)) for run_id in gone])
+    if come := now - before:
+        tx.execute_many(_INSERT_INVISIBLE, [(app, identity_hash(run_id), run_id, tx.now) for run_id in come])

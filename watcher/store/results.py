@@ -1,8 +1,9 @@
 """What the units of work take and give back; nothing here knows which database is behind."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from watcher.models import (
     Delivery,
@@ -16,6 +17,8 @@ from watcher.models import (
     ResolvedRequest,
     Route,
 )
+
+F = TypeVar("F", Failure, NotifierFailure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +36,42 @@ class AppState:
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
-    """What was really new and really ended, and which deliveries became stale by it."""
+    """What was really new and really ended, and which deliveries became stale by it.
+
+    `notifiers` have something new to claim.
+    """
 
     new: tuple[NewRequest, ...]
     ended: tuple[ResolvedRequest, ...]
     superseded: tuple[DeliveryRecord, ...]
+    notifiers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentChange:
-    """What a poll changed: the failure that is told of now or has passed, and deliveries stale by it.
+class AppFailure:
+    """Why an app could not be polled: HTTP status, if there was one, code and message of the error.
 
-    `alert_at` is when a failure that is not told of yet has lasted long enough.
+    `since` is the last success that this process knows of, else its start.
     """
 
-    failure: Failure | None
+    status: int | None
+    code: str
+    message: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChange(Generic[F]):
+    """The failure that is told of now, or has passed, and the deliveries that became stale by that.
+
+    `alert_at` is when a failure that is not told of yet has lasted long enough; `notifiers` have something
+    new to claim.
+    """
+
+    failure: F | None
     superseded: tuple[DeliveryRecord, ...] = ()
     alert_at: float | None = None
+    notifiers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,32 +100,53 @@ class Sent:
 class Retry:
     """The destination did not accept a delivery; the next attempt is at `at`.
 
-    `doubtful` says that it may have been accepted all the same.
+    `possibly_delivered` says that it may have been accepted all the same.
     """
 
     delivery: int
     error: str
     at: float
-    doubtful: bool = False
+    possibly_delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """The destination did not accept a delivery for so long that it is given up; `doubtful` as of `Retry`."""
+    """The destination did not accept a delivery for so long that it is given up; else as `Retry`."""
 
     delivery: int
     error: str
-    doubtful: bool = False
+    possibly_delivered: bool = False
 
 
 Result = Sent | Retry | Dead
 
 
 @dataclass(frozen=True, slots=True)
+class Withheld:
+    """Deliveries up to an id that are about certain apps."""
+
+    until_delivery: int = 0
+    apps: Collection[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """How many deliveries to claim at most, and which.
+
+    None is claimed before `pause_until`, none that became due only after `due_by`, none that is `withheld`.
+    """
+
+    limit: int
+    pause_until: float | None = None
+    due_by: float = math.inf
+    withheld: Withheld = Withheld()
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """Deliveries to send now, when to ask again at the latest (None: never), and what became stale.
 
-    `failing` and `recovered` say that the other notifiers are told of this one.
+    `failing` and `recovered` say that the other notifiers are told of this one; `notifiers` are those.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -111,6 +154,7 @@ class Claim:
     superseded: tuple[DeliveryRecord, ...] = ()
     failing: NotifierFailure | None = None
     recovered: NotifierFailure | None = None
+    notifiers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

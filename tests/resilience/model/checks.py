@@ -12,6 +12,7 @@ from typing import Final
 from tests.resilience.model.book import Book
 from tests.resilience.model.config import PEOPLE, ages, app_config, notifier_config, told_of
 from tests.resilience.model.ledger import OPENINGS, Ledger
+from tests.resilience.model.news import in_doubt
 from tests.resilience.model.world import Exchange, Identity, Shown
 from watcher.config.models import Config
 from watcher.models import AWAITING, TERMINAL
@@ -70,7 +71,7 @@ def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory
             )
             for row in rows
         },
-        frozenset((row["app"], row["run_id"]) for row in database.execute("SELECT * FROM hidden_runs")),
+        frozenset((row["app"], row["run_id"]) for row in database.execute("SELECT * FROM invisible_runs")),
         frozenset(
             row["app"]
             for row in database.execute(
@@ -195,16 +196,17 @@ def check_end_told(
         section = told_of(config, row["app"]).get(row["notifier"])
         where = f"of request {row['key']} to {row['notifier']}"
         on_their_way = database.execute(
-            "SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event WHERE d.subject = ?"
+            "SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event WHERE d.thread_key = ?"
             " AND d.notifier = ? AND e.type = 'run.input_resolved' AND d.state = 'pending'",
-            (row["subject"], row["notifier"]),
+            (row["thread_key"], row["notifier"]),
         ).fetchall()
         told = any(each["id"] not in before.in_flight for each in on_their_way)
         reached = (
-            row["state"] == "sent" or row["doubtful"] or ledger.doubts(row) or row["id"] in before.in_flight
+            row["state"] == "sent" or in_doubt(row) or ledger.doubts(row) or row["id"] in before.in_flight
         ) or database.execute(
-            "SELECT 1 FROM deliveries WHERE subject = ? AND notifier = ? AND (state = 'sent' OR doubtful)",
-            (row["subject"], row["notifier"]),
+            "SELECT 1 FROM deliveries WHERE thread_key = ? AND notifier = ?"
+            " AND (state = 'sent' OR attempt_open OR possibly_delivered)",
+            (row["thread_key"], row["notifier"]),
         ).fetchone()
         due = row["due_at"] <= row["resolved_at"] or row["attempts"] > 0
         in_turn = row["notifier"] not in PEOPLE and (row["state"] == "dead" or due)
@@ -213,14 +215,14 @@ def check_end_told(
             yield f"the end {where} is not told"
         if told and not wanted:
             yield f"the end {where} is told"
-        stays = reached or in_turn or _others_wait(database, row["subject"])
+        stays = reached or in_turn or _others_wait(database, row["thread_key"])
         if row["state"] == "pending" and not stays:
             yield f"the beginning {where} is still to be told"
 
 
-def _others_wait(database: sqlite3.Connection, subject: str) -> bool:
-    query = f"SELECT 1 FROM ({OPENINGS}) WHERE subject = ? AND resolved_at IS NULL LIMIT 1"
-    return database.execute(query, (subject,)).fetchone() is not None
+def _others_wait(database: sqlite3.Connection, thread_key: str) -> bool:
+    query = f"SELECT 1 FROM ({OPENINGS}) WHERE thread_key = ? AND resolved_at IS NULL LIMIT 1"
+    return database.execute(query, (thread_key,)).fetchone() is not None
 
 
 def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
@@ -252,29 +254,29 @@ def check_reminders(
     `latest` is the latest time that the wall clock has ever shown.
     """
     rows = database.execute(
-        "SELECT d.subject, d.notifier, d.state, json_extract(e.detail, '$.age') AS age"
+        "SELECT d.thread_key, d.notifier, d.state, e.age"
         " FROM deliveries d JOIN events e ON e.id = d.event WHERE e.type = 'run.input_reminder'"
         " AND d.state <> 'superseded'"
     ).fetchall()
     planned: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row in rows:
-        planned.setdefault((row["subject"], row["notifier"]), []).append((row["age"], row["state"]))
-    for (subject, name), reminders in planned.items():
+        planned.setdefault((row["thread_key"], row["notifier"]), []).append((row["age"], row["state"]))
+    for (thread_key, name), reminders in planned.items():
         if len({age for age, _ in reminders}) < len(reminders):
-            yield f"{name} is reminded of {subject} twice at one age"
-        if sum(state == "pending" for _, state in reminders) > 1 and subject not in put_back:
-            yield f"two reminders of {subject} wait for {name}"
+            yield f"{name} is reminded of {thread_key} twice at one age"
+        if sum(state == "pending" for _, state in reminders) > 1 and thread_key not in put_back:
+            yield f"two reminders of {thread_key} wait for {name}"
     since: dict[tuple[str, str], float] = {}
     for row in database.execute(f"{OPENINGS} WHERE r.resolved_at IS NULL AND d.state = 'sent'"):
         if row["notifier"] in told_of(config, row["app"]):
-            pair = (row["subject"], row["notifier"])
+            pair = (row["thread_key"], row["notifier"])
             since[pair] = min(since.get(pair, row["first_seen_at"]), row["first_seen_at"])
-    for (subject, name), seen in since.items():
-        known = planned.get((subject, name), [])
+    for (thread_key, name), seen in since.items():
+        known = planned.get((thread_key, name), [])
         last = max((age for age, _ in known), default=0.0)
         ahead = [age for age in ages(config, name) if age > last and seen + age > latest + CATCH_UP]
         if ahead and not any(state == "pending" for _, state in known):
-            yield f"nobody will remind {name} of {subject}"
+            yield f"nobody will remind {name} of {thread_key}"
 
 
 def check_digest(
@@ -284,9 +286,9 @@ def check_digest(
     if notifier not in told_of(config, app) or not begun:
         return
     rows = [row for row in database.execute(OPENINGS) if row["key"] in begun and row["notifier"] == notifier]
-    digests = {row["subject"] for row in rows if row["subject"].startswith("digest:")}
+    digests = {row["thread_key"] for row in rows if row["thread_key"] == row["event"]}
     many = 0 < config.digest_above < len(begun)
-    if many and (len(digests) != 1 or len({row["subject"] for row in rows}) != 1):
+    if many and (len(digests) != 1 or len({row["thread_key"] for row in rows}) != 1):
         yield f"{len(begun)} new requests of {app} are no digest for {notifier}"
     if not many and digests:
         yield f"{len(begun)} new requests of {app} are a digest for {notifier}"
@@ -322,8 +324,8 @@ def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str)
 
 def check_retired(database: sqlite3.Connection, config: Config, put_back: Collection[str]) -> Iterator[str]:
     """Nothing waits for a notifier that was taken out, but what was put back since."""
-    for row in database.execute("SELECT id, notifier, subject FROM deliveries WHERE state = 'pending'"):
-        if notifier_config(config, row["notifier"]) is None and row["subject"] not in put_back:
+    for row in database.execute("SELECT id, notifier, thread_key FROM deliveries WHERE state = 'pending'"):
+        if notifier_config(config, row["notifier"]) is None and row["thread_key"] not in put_back:
             yield f"{row['id']} waits for {row['notifier']}, which was taken out"
 
 

@@ -122,7 +122,7 @@ class MortalStore(Store):
         self._connection.execute("PRAGMA synchronous = OFF")  # processes are killed here, machines are not
         self._fate = fate
 
-    def _transaction(self, work: Any, then: Any) -> Any:
+    def _transact(self, work: Any, now: float) -> Any:
         number, changes = self._fate.commits, self._connection.total_changes
         blow = self._fate.strike()
         if blow == "killed before":
@@ -131,7 +131,7 @@ class MortalStore(Store):
         if blow == "refused":
             self._fate.refused = True
             raise StoreUnavailable("the disk is full")
-        result = super()._transaction(work, then)
+        result = super()._transact(work, now)
         if self._connection.total_changes > changes:
             self._fate.wrote.append(number)
         if blow == "killed after":

@@ -15,18 +15,18 @@ from tests.resilience.model.book import Book
 from tests.resilience.model.config import ages, app_config, told_of
 from tests.resilience.model.destination import Destination, Witness
 from tests.resilience.model.fate import ModelClock
-from tests.resilience.model.news import News
+from tests.resilience.model.news import News, in_doubt
 from watcher.config.models import Config
 from watcher.models import Delivery, DigestEvent
 from watcher.polling.batching import HOLD_SECONDS
 
 OPENINGS: Final = (
     "SELECT r.key, r.app, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.attempts,"
-    " d.subject, d.doubtful, d.event"
+    " d.thread_key, d.attempt_open, d.possibly_delivered, d.event"
     " FROM requests r"
     " JOIN (SELECT e.request AS request, d.* FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE e.type = 'run.input_requested' AND e.request IS NOT NULL UNION ALL"
-    " SELECT m.request, d.* FROM digest_members m JOIN deliveries d ON d.event = m.digest) d"
+    " SELECT m.request, d.* FROM digest_members m JOIN deliveries d ON d.event = m.digest_id) d"
     " ON d.request = r.key"
 )
 """What tells of requests for the first time, by itself or in a digest."""
@@ -49,12 +49,12 @@ class Attempt:
 
     place: str
     notifier: str
-    subject: str
+    thread_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One thing of a subject's that a destination accepted; `over` says that nothing waits any more."""
+    """One thing of a thread that a destination accepted; `over` says that nothing waits any more."""
 
     delivery: int
     type: str
@@ -106,9 +106,9 @@ class Ledger(Witness):
     def began(self, destination: Destination, delivery: Delivery) -> None:
         """Checks that an attempt may be made now."""
         row = self._row(delivery.id)
-        name, subject = destination.name, row["subject"]
-        self._check_pace(destination, delivery, subject)
-        self.under_way[delivery.id] = Attempt(destination.rate_limit_key, name, subject)
+        name, thread_key = destination.name, row["thread_key"]
+        self._check_pace(destination, delivery, thread_key)
+        self.under_way[delivery.id] = Attempt(destination.rate_limit_key, name, thread_key)
         self._check_withheld(delivery, row)
         event = delivery.event
         if delivery.attempt == 1 and self.clock.now < delivery.due_at - A_LITTLE:
@@ -117,7 +117,7 @@ class Ledger(Witness):
         tells = event.type in {"run.input_requested", "run.input_reminder"}
         if destination.for_people and tells and late and delivery.id not in self.interrupted:
             self._fail(delivery, "tells people of what is over")
-        if event.type == "run.input_requested" and subject not in self.put_back:
+        if event.type == "run.input_requested" and thread_key not in self.put_back:
             self._check_age(delivery)
         if event.type == "run.input_reminder":
             self._check_reminder(delivery, row)
@@ -131,8 +131,8 @@ class Ledger(Witness):
         self._told[destination.name, event.id] = Telling(delivery.id, not reply_lost)
         if reply_lost:
             self.lost[delivery.id] = delivery.attempt
-        heard = self._heard.setdefault((destination.name, row["subject"]), [])
-        if row["subject"] not in self.put_back:
+        heard = self._heard.setdefault((destination.name, row["thread_key"]), [])
+        if row["thread_key"] not in self.put_back:
             self._check_order(destination, delivery, row["age"], heard)
         over = event.type == "run.input_resolved" and not (
             isinstance(event, DigestEvent) and event.digest.waiting
@@ -154,7 +154,7 @@ class Ledger(Witness):
         self.violations += [
             f"{each.notifier}: a crash forgets that delivery {id_} may have been accepted"
             for id_, each in self.under_way.items()
-            if rows[id_]["for_people"] and not rows[id_]["doubtful"]
+            if rows[id_]["for_people"] and not in_doubt(rows[id_])
         ]
         attempts = {id_: row["attempts"] for id_, row in rows.items()}
         self.lost = {id_: attempt for id_, attempt in self.lost.items() if attempts.get(id_, 0) >= attempt}
@@ -194,23 +194,24 @@ class Ledger(Witness):
         return row["id"] in self.lost and row["attempts"] >= self.lost[row["id"]]
 
     def forget(self) -> None:
-        """Forgets subjects that were pruned, for their keys may be given out again."""
-        subjects = {row["subject"] for row in self._rows("SELECT subject FROM deliveries")}
-        self._heard = {key: heard for key, heard in self._heard.items() if key[1] in subjects}
-        self.put_back &= subjects
+        """Forgets threads that were pruned, for their keys may be given out again."""
+        thread_keys = {row["thread_key"] for row in self._rows("SELECT thread_key FROM deliveries")}
+        self._heard = {key: heard for key, heard in self._heard.items() if key[1] in thread_keys}
+        self.put_back &= thread_keys
         self.book.forget(self.database)
 
-    def _doubted(self, subject: str, notifier: str) -> bool:
-        """Returns whether a notifier may have been told of a subject when a crash cut that short."""
+    def _doubted(self, thread_key: str, notifier: str) -> bool:
+        """Returns whether a notifier may have been told of a thread when a crash cut that short."""
         rows = self._rows(
-            f"SELECT doubtful FROM deliveries WHERE subject = '{subject}' AND notifier = '{notifier}'"
+            "SELECT attempt_open, possibly_delivered FROM deliveries"
+            f" WHERE thread_key = '{thread_key}' AND notifier = '{notifier}'"
         )
-        return any(row["doubtful"] for row in rows)
+        return any(in_doubt(row) for row in rows)
 
-    def _check_pace(self, destination: Destination, delivery: Delivery, subject: str) -> None:
+    def _check_pace(self, destination: Destination, delivery: Delivery, thread_key: str) -> None:
         attempts, name, place = list(self.under_way.values()), destination.name, destination.rate_limit_key
-        if any((each.notifier, each.subject) == (name, subject) for each in attempts):
-            self._fail(delivery, "is sent beside another of its subject")
+        if any((each.notifier, each.thread_key) == (name, thread_key) for each in attempts):
+            self._fail(delivery, "is sent beside another of its thread_key")
         if sum(each.notifier == name for each in attempts) >= SLOTS[name]:
             self._fail(delivery, "is one too many at a time")
         assert self.life is not None
@@ -251,9 +252,9 @@ class Ledger(Witness):
         assert self.life is not None
         config, name = self.life.config, delivery.notifier
         wanted = row["age"] in ages(config, name) and name in told_of(config, row["app"])
-        if delivery.attempt == 1 and not wanted and row["subject"] not in self.put_back:
+        if delivery.attempt == 1 and not wanted and row["thread_key"] not in self.put_back:
             self._fail(delivery, "reminds though nobody wants that")
-        keys = [each["key"] for each in self._rows(f"{OPENINGS} WHERE d.subject = '{row['subject']}'")]
+        keys = [each["key"] for each in self._rows(f"{OPENINGS} WHERE d.thread_key = '{row['thread_key']}'")]
         if self.clock.now < min(self.book.promises[key].seen for key in keys) + row["age"] - A_LITTLE:
             self._fail(delivery, "reminds before its time")
 
@@ -269,13 +270,13 @@ class Ledger(Witness):
         if age is not None and any(each.age >= age for each in others):
             self._fail(delivery, "reminds again")
         opened = any(each.type in {"run.input_requested", "run.input_reminder"} for each in others)
-        may_know = opened or self._doubted(self._row(delivery.id)["subject"], destination.name)
+        may_know = opened or self._doubted(self._row(delivery.id)["thread_key"], destination.name)
         if destination.for_people and event.type == "run.input_resolved" and not may_know:
             self._fail(delivery, "ends what nobody was told of")
 
     def _row(self, delivery: int) -> sqlite3.Row:
         (row,) = self._rows(
-            "SELECT d.subject, e.app, json_extract(e.detail, '$.age') AS age, r.resolved_at"
+            "SELECT d.thread_key, e.app, e.age, r.resolved_at"
             " FROM deliveries d JOIN events e ON e.id = d.event"
             f" LEFT JOIN requests r ON r.key = e.request WHERE d.id = {delivery}"
         )

@@ -19,6 +19,11 @@ Kind = Literal["app", "notifier"]
 A_LITTLE: Final = 0.001
 
 
+def in_doubt(delivery: sqlite3.Row) -> bool:
+    """Returns whether the database says that a delivery may have been accepted."""
+    return bool(delivery["attempt_open"] or delivery["possibly_delivered"])
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A time by the clock that really passes and by the wall clock."""
@@ -70,12 +75,12 @@ class News:
         if whole:
             outage.since, outage.lasting = self._now(), False
             return
-        row = self.database.execute("SELECT * FROM apps WHERE name = ?", (app,)).fetchone()
-        outage.lasting = (
-            row is not None
-            and row["failing_since"] is not None
-            and (row["first_success_at"] is not None or row["alert_event"] is not None)
-        )
+        row = self.database.execute(
+            "SELECT i.announced_event, a.first_success_at FROM incidents i"
+            " LEFT JOIN apps a ON a.name = i.name WHERE i.scope = 'app' AND i.name = ?",
+            (app,),
+        ).fetchone()
+        outage.lasting = row is not None and (row["first_success_at"] or row["announced_event"]) is not None
 
     def attempted(self, notifier: str, *, well: bool | None) -> None:
         """A send has ended."""
@@ -111,7 +116,7 @@ class News:
                 hearers = set(told_of(config, event["app"]))
                 yield from self._check_alarm(event, "app", event["app"], hearers)
             elif event["type"] == "watcher.notifier_failing":
-                silent = json.loads(event["detail"])["notifier_failure"]["notifier"]
+                silent = json.loads(event["detail"])["notifier"]
                 hearers = {each.name for each in config.notifiers} - {silent}
                 yield from self._check_alarm(event, "notifier", silent, hearers)
         for app, outage in self.apps.items():
@@ -130,7 +135,9 @@ class News:
             )
         self._reached = {
             row["id"]
-            for row in self.database.execute("SELECT id FROM deliveries WHERE state = 'sent' OR doubtful")
+            for row in self.database.execute(
+                "SELECT id FROM deliveries WHERE state = 'sent' OR attempt_open OR possibly_delivered"
+            )
         }
         self._looked_at = self.clock.elapsed
 
@@ -171,7 +178,7 @@ class News:
         self, event: sqlite3.Row, kind: Kind, name: str, hearers: Collection[str]
     ) -> Iterator[str]:
         outage = (self.apps if kind == "app" else self.notifiers).setdefault(name, Outage())
-        detail = json.loads(event["detail"])["failure" if kind == "app" else "notifier_failure"]
+        detail = json.loads(event["detail"])
         if outage.told is not None:
             yield f"that {name} fails is told again"
         since = outage.since or outage.before
@@ -195,16 +202,18 @@ class News:
         *,
         may_end: bool,
     ) -> Iterator[str]:
-        row = self.database.execute(f"SELECT alert_event FROM {kind}s WHERE name = ?", (name,)).fetchone()
-        if outage.told is None or (row is not None and row["alert_event"] == outage.told):
+        row = self.database.execute(
+            "SELECT announced_event FROM incidents WHERE scope = ? AND name = ?", (kind, name)
+        ).fetchone()
+        if outage.told is None or (row is not None and row["announced_event"] == outage.told):
             return
         if not may_end:
             yield f"the outage of {name} ends for no reason"
-        ends = self._deliveries(f"{kind}:{outage.told}", f"watcher.{kind}_recovered")
-        for each in self._deliveries(f"{kind}:{outage.told}", f"watcher.{kind}_failing"):
+        ends = self._deliveries(outage.told, f"watcher.{kind}_recovered")
+        for each in self._deliveries(outage.told, f"watcher.{kind}_failing"):
             told = sum(end["notifier"] == each["notifier"] and end["state"] != "superseded" for end in ends)
             knows = each["id"] in self._reached
-            may_know = knows or each["state"] == "sent" or each["doubtful"] or each["id"] in in_flight
+            may_know = knows or each["state"] == "sent" or in_doubt(each) or each["id"] in in_flight
             machine = not each["for_people"] and each["state"] != "superseded"
             if told > 1:
                 yield f"{each['notifier']} is told {told} times that {name} is well"
@@ -213,16 +222,16 @@ class News:
             if told and not (each["notifier"] in hearers and (may_know or machine)):
                 yield f"{each['notifier']} is told that {name} is well, and never knew that it was not"
         for end in ends:
-            detail = json.loads(end["detail"])["failure" if kind == "app" else "notifier_failure"]
+            detail = json.loads(end["detail"])
             if kind == "app" and abs(detail["since"] - outage.told_since) > A_LITTLE:
                 yield f"{name} failed since {outage.told_since}, told is {detail['since']}"
         outage.told = None
 
-    def _deliveries(self, subject: str, kind: str) -> list[sqlite3.Row]:
+    def _deliveries(self, thread_key: str, kind: str) -> list[sqlite3.Row]:
         return self.database.execute(
             "SELECT d.*, e.detail FROM deliveries d JOIN events e ON e.id = d.event"
-            " WHERE d.subject = ? AND e.type = ?",
-            (subject, kind),
+            " WHERE d.thread_key = ? AND e.type = ?",
+            (thread_key, kind),
         ).fetchall()
 
     def _lasted(self, outage: Outage) -> bool:

@@ -200,7 +200,7 @@ class Process:
 
     def in_flight(self) -> frozenset[int]:
         """Returns what is given out to workers, or was when the process ended."""
-        return frozenset(self.store._in_flight) if self.store is not None else self.last_in_flight
+        return self.store._claimed_ids if self.store is not None else self.last_in_flight
 
     def idle(self) -> bool:
         """Returns whether no worker waits for what hangs."""

@@ -25,7 +25,7 @@ from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.polling import preparation as sightings
 from watcher.store import outbox
-from watcher.store.connection import open_beside
+from watcher.store.connection import changing
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0
@@ -232,12 +232,10 @@ class Scene:
 
     def put_back_dead(self) -> None:
         """Somebody uses `watcher retry --all-dead`."""
-        dead = self.rows("SELECT id, subject FROM deliveries WHERE state = 'dead'")
-        connection = open_beside(self.path)
-        with connection:
-            outbox.requeue(connection, [row["id"] for row in dead], self.clock.now)
-        connection.close()
-        self.ledger.put_back |= {row["subject"] for row in dead}
+        dead = self.rows("SELECT id, thread_key FROM deliveries WHERE state = 'dead'")
+        with changing(self.path, self.clock.now) as tx:
+            outbox.requeue(tx, [row["id"] for row in dead])
+        self.ledger.put_back |= {row["thread_key"] for row in dead}
 
     # What must hold
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Dead, Retry, connection
 from watcher.store import outbox as outbox_work
-from watcher.store.connection import open_beside
+from watcher.store.connection import changing
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +117,7 @@ def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -
     """That a destination may have taken it all the same is kept, also with the last attempt."""
     error = DeliveryError("x", doubtful=doubtful)
     result = after_failure(failed(3), error, SETTINGS, message="no", now=NOW + later, jitter=0.0)
-    assert (later > 0, doubtful) == (isinstance(result, Dead), result.doubtful)
+    assert (later > 0, doubtful) == (isinstance(result, Dead), result.possibly_delivered)
 
 
 # One delivery
@@ -294,8 +293,8 @@ async def test_the_dead_come_back_when_they_are_put_back(
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 0.01)
     monkeypatch.setattr(connection, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(worker.run())
-    with closing(open_beside(store.path)) as beside:
-        outbox_work.requeue(beside, [1], clock.now)
+    with changing(store.path, clock.now) as tx:
+        outbox_work.requeue(tx, [1])
     while not notifier.accepted:
         await soon(notifier.started.get())
     worker.stop()

@@ -23,7 +23,7 @@ from tests.support.builders import (
 from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
-from watcher.store import Dead, Retry, Store, StoreError, queries
+from watcher.store import AppFailure, Dead, Retry, Store, StoreError, queries
 from watcher.store.connection import reading
 
 pytestmark = pytest.mark.anyio
@@ -68,9 +68,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 async def fail(store: Store, code: str = "timeout") -> None:
     """Records that the app cannot be polled."""
-    await store.record_failure(
-        APP, BOTH, status=None, code=code, message="too slow", since=NOW, alert_after=1e9, now=NOW
-    )
+    await store.record_failure(APP, BOTH, AppFailure(None, code, "too slow", NOW), alert_after=1e9, now=NOW)
 
 
 async def test_a_fresh_start_is_not_ready(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.builders import NOW, outbox, soon
 from tests.support.poll_bench import PollBench, open_bench, refusal
+from watcher.models import Failure
 from watcher.store import IncidentChange
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +29,7 @@ async def test_a_poll_that_begins_while_an_app_is_told_of_finds_it_told(
     poller, begun, fired, go_on = bench.poller(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     record, asked = bench.store.record_failure, []
 
-    async def slow(*arguments: Any, now: float, **more: Any) -> IncidentChange:
+    async def slow(*arguments: Any, now: float, **more: Any) -> IncidentChange[Failure]:
         asked.append(now)
         if now > NOW + 119.99:
             begun.set()

@@ -153,7 +153,7 @@ async def test_news_stays_held_until_the_database_takes_its_release(
     bench.api.pages = [runs(1)]
     release = bench.store.release_held
 
-    async def locked(app: str, *, digest_above: int, now: float) -> bool:
+    async def locked(app: str, *, digest_above: int, now: float) -> frozenset[str]:
         with closing(lock_database(bench.path)):
             return await release(app, digest_above=digest_above, now=now)
 

@@ -337,6 +337,8 @@ def test_how_deep_a_question_may_be(depth: int, *, is_cut: bool) -> None:
     ("sent", "read"),
     [
         ("a\ud800", "a\ufffd"),
+        ("a\0", "a\ufffd"),
+        ({"k\0": ["\0"]}, {"k\ufffd": ["\ufffd"]}),
         ({"k\udfff": 1}, {"k\ufffd": 1}),
         ([math.inf], ["inf"]),
         ([-math.inf, math.nan], ["-inf", "nan"]),
@@ -366,16 +368,17 @@ def test_words_that_look_untidy_are_kept(text: str) -> None:
 
 
 def test_tidies_what_cannot_be_stored() -> None:
-    """Lone surrogates, in keys too, and numbers that JSON does not know become texts that can be stored."""
-    untidy = {"a\ud800": ["\udfff", math.inf, -math.inf, 1.5, True, None]}
-    assert normalize_json(untidy) == {"a\ufffd": ["\ufffd", "inf", "-inf", 1.5, True, None]}
+    """NUL and lone surrogates, in keys too, and numbers unknown to JSON become texts that can be stored."""
+    untidy = {"a\ud800": ["\udfff", "\0", math.inf, -math.inf, 1.5, True, None], "\0": "\0"}
+    tidy = {"a\ufffd": ["\ufffd", "\ufffd", "inf", "-inf", 1.5, True, None], "\ufffd": "\ufffd"}
+    assert tidy == normalize_json(untidy)
     assert normalize_json(math.nan) == "nan"
 
 
 def test_ids_and_statuses_are_tidied() -> None:
-    """A lone surrogate in what identifies a run can be stored and put into a URL."""
-    run = parse_run({"id": "r\ud800", "status": "s\ud800", "user_id": "u\ud800"})
-    assert Run("r\ufffd", "s\ufffd", user_id="u\ufffd") == run
+    """A lone surrogate or a NUL in what identifies a run can be stored and put into a URL."""
+    run = parse_run({"id": "r\ud800\0", "status": "s\ud800\0", "user_id": "u\0"})
+    assert Run("r\ufffd\ufffd", "s\ufffd\ufffd", user_id="u\ufffd") == run
 
 
 @given(run_items)

@@ -19,7 +19,7 @@ from tests.support.builders import (
     records,
 )
 from watcher.models import AppEvent, Failure, Route
-from watcher.store import IncidentChange, Retry, Sent, Store, queries
+from watcher.store import AppFailure, IncidentChange, Retry, Sent, Store, queries
 from watcher.store.connection import reading
 from watcher.store.results import AppStanding
 
@@ -34,14 +34,14 @@ FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
 
 async def fail(
     store: Store, *, since: float, now: float, code: str = "timeout", routes: tuple[Route, ...] = BOTH
-) -> IncidentChange:
+) -> IncidentChange[Failure]:
     """Records that the app could not be polled; it is told of after two minutes."""
     return await store.record_failure(
-        APP, routes, status=None, code=code, message="slow", since=since, alert_after=120.0, now=now
+        APP, routes, AppFailure(None, code, "slow", since), alert_after=120.0, now=now
     )
 
 
-async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> IncidentChange:
+async def succeed(store: Store, *, now: float, routes: tuple[Route, ...] = BOTH) -> IncidentChange[Failure]:
     """Records that the app was polled whole."""
     return await store.record_success(APP, routes, invisible=frozenset(), now=now)
 
@@ -201,9 +201,7 @@ async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> No
     """That a quiet success is not written down within a minute does not hide the end of a failure."""
     async with open_store(path) as store:
         await succeed(store, now=NOW)
-        await store.record_failure(
-            APP, BOTH, status=503, code="x", message="y", since=NOW, alert_after=1.0, now=NOW + 5
-        )
+        await store.record_failure(APP, BOTH, AppFailure(503, "x", "y", NOW), alert_after=1.0, now=NOW + 5)
         (failing,) = await claim(store, "webhook", now=NOW + 5)
         await store.settle_and_claim("webhook", [Sent(failing.id, None)], limit=0, now=NOW + 6)
         assert (await succeed(store, now=NOW + 10)).failure is not None

@@ -339,7 +339,7 @@ async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (digest,) = await claim(store, "slack", now=NOW + 1)
-        await settle(store, Retry(digest.id, "no answer", NOW + 500, doubtful=True), now=NOW + 2)
+        await settle(store, Retry(digest.id, "no answer", NOW + 500, possibly_delivered=True), now=NOW + 2)
         await finish(store, 1, 2, 3)
         assert [(END, 3, 0)] == counts(await settle(store, now=NOW + 61))
 

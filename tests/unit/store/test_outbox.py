@@ -28,7 +28,7 @@ from watcher import store as store_module
 from watcher.models import RequestEvent, Route
 from watcher.store import Claim, Dead, Retry, Sent
 from watcher.store import outbox as outbox_work
-from watcher.store.connection import open_beside
+from watcher.store.connection import changing
 
 pytestmark = pytest.mark.anyio
 
@@ -208,8 +208,8 @@ async def test_only_the_dead_are_put_back(path: Path) -> None:
         for notifier, result in (("slack", Dead(1, "no")), ("webhook", Sent(2, None))):
             await claim(store, notifier)
             await store.settle_and_claim(notifier, [result], limit=0, now=NOW)
-        with closing(open_beside(path)) as beside:
-            outbox_work.requeue(beside, [1, 2], NOW + DAY)
+        with changing(path, NOW + DAY) as tx:
+            outbox_work.requeue(tx, [1, 2])
         (again,) = await claim(store, "slack", now=NOW + DAY)
         assert () == await claim(store, "webhook", now=NOW + DAY)
     assert (1, 1, NOW + DAY) == (again.id, again.attempt, again.due_at)
@@ -225,8 +225,8 @@ async def test_people_are_not_told_of_what_is_over_by_putting_it_back(
         (news,) = await claim(store, route.notifier)
         await store.settle_and_claim(route.notifier, [Dead(news.id, "no")], limit=0, now=NOW)
         await record_answered(store, routes=[])
-        with closing(open_beside(path)) as beside:
-            outbox_work.requeue(beside, [news.id], NOW + DAY)
+        with changing(path, NOW + DAY) as tx:
+            outbox_work.requeue(tx, [news.id])
     assert [(route.notifier, NEWS, state)] == outbox(path)
 
 
@@ -327,8 +327,8 @@ async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[replace(PEOPLE, digests=True)])
         (dead,) = await store.dead_letter_removed([], now=NOW)
-        with closing(open_beside(path)) as connection, connection:
-            outbox_work.requeue(connection, [dead.id], NOW)
+        with changing(path, NOW) as tx:
+            outbox_work.requeue(tx, [dead.id])
         assert ["run-1"] == run_ids(await claim(store, "slack"))
 
 

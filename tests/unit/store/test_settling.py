@@ -116,9 +116,9 @@ async def test_who_may_have_been_told_hears_the_end(path: Path, *, ended_first: 
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
-        lost: list[Retry | Dead] = [Retry(news.id, "no answer", NOW + 60, doubtful=True)]
+        lost: list[Retry | Dead] = [Retry(news.id, "no answer", NOW + 60, possibly_delivered=True)]
         if last:
-            lost = [Dead(news.id, "no answer", doubtful=True)]
+            lost = [Dead(news.id, "no answer", possibly_delivered=True)]
         if ended_first:
             await record_answered(store, routes=[PEOPLE])
         await store.settle_and_claim("slack", lost, limit=0, now=NOW + 10)

@@ -1,0 +1,54 @@
+"""New notifiers catch up: at the start they get the pending requests that were announced before they came."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from watcher.models import App, Route
+from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.enqueue import NewEvent, enqueue
+
+_PENDING: Final = "FROM requests WHERE app IN (SELECT value FROM json_each(:apps)) AND resolved_at IS NULL"
+_REQUESTS: Final = f"SELECT key, app, first_seen_at {_PENDING} ORDER BY key"
+_HEARD: Final = (
+    "SELECT e.request, d.notifier FROM events e JOIN deliveries d ON d.event = e.id"
+    f" WHERE e.request IN (SELECT key {_PENDING}) UNION SELECT m.request, d.notifier FROM digest_members m"
+    f" JOIN deliveries d ON d.event = m.digest_id WHERE m.request IN (SELECT key {_PENDING})"
+)
+"""Which notifiers heard of which pending requests; of a backlog that was passed over none did."""
+
+
+def backfill_new_notifiers(
+    tx: Transaction, audiences: Sequence[tuple[App, Sequence[Route]]]
+) -> dict[str, int]:
+    """Announces pending requests to the notifiers that never heard of them; returns how many, by notifier.
+
+    A request that was announced to no notifier, because it is of a backlog that was passed over, stays so.
+    `after` counts from when a request was first seen. Many make a digest once the first poll has ended.
+    """
+    apps = {"apps": Listed([app.name for app, _ in audiences])}
+    heard: dict[int, set[str]] = {}
+    for key, notifier in tx.execute(_HEARD, apps):
+        heard.setdefault(key, set()).add(notifier)
+    pending: dict[str, list[Row]] = {}
+    for row in tx.execute(_REQUESTS, apps):
+        if row["key"] in heard:
+            pending.setdefault(row["app"], []).append(row)
+    events = [
+        NewEvent(
+            tx.new_event_id(tx.now),
+            "run.input_requested",
+            tx.now,
+            app,
+            [replace(route, after=max(row["first_seen_at"] + route.after - tx.now, 0.0))],
+            thread_key=str(row["key"]),
+            request=row["key"],
+        )
+        for app, routes in audiences
+        for route in routes
+        for row in pending.get(app.name, ())
+        if route.notifier not in heard[row["key"]]
+    ]
+    enqueue(tx, events, hold=True)
+    return dict(Counter(event.routes[0].notifier for event in events))

@@ -1,0 +1,121 @@
+"""What is sent: claimed deliveries, each with its event, read back from the database."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from watcher.models import (
+    App,
+    AppEvent,
+    Delivery,
+    Digest,
+    DigestEvent,
+    Event,
+    Failure,
+    InputRequest,
+    MessageRef,
+    NotifierEvent,
+    NotifierFailure,
+    Reminder,
+    RequestEvent,
+    Resolution,
+    Run,
+)
+from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.digests import load_digests
+
+_CLAIMED: Final = (
+    "SELECT d.id, d.notifier, d.attempts, d.due_at, d.thread_key, e.id AS event, e.type AS event_type, e.at,"
+    " e.app AS event_app, e.base_url AS event_base_url, e.digest_id, e.detail, r.run_id, r.request_id,"
+    " r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.run_status, r.started_at, r.user_id,"
+    " r.session_id, r.run_input, r.link, r.position, r.first_seen_at, r.resolved_at, r.outcome,"
+    " r.resolved_status FROM deliveries d JOIN events e ON e.id = d.event"
+    " LEFT JOIN requests r ON r.key = e.request WHERE d.id IN (SELECT value FROM json_each(?))"
+    " ORDER BY d.next_attempt_at, d.id"
+)
+_RECEIPTS: Final = (
+    "SELECT d.id, d.thread_key, d.receipt, e.type FROM deliveries d JOIN events e ON e.id = d.event"
+    " WHERE d.thread_key IN (SELECT value FROM json_each(?)) AND d.notifier = ? AND d.receipt IS NOT NULL"
+    " ORDER BY d.id"
+)
+
+
+def load_deliveries(tx: Transaction, notifier: str, ids: Collection[int]) -> tuple[Delivery, ...]:
+    """Returns deliveries of a notifier as they are to be sent, the longest due first."""
+    if not ids:
+        return ()
+    rows = tx.execute(_CLAIMED, (Listed(ids),))
+    receipts: dict[str, list[Row]] = {}
+    for row in tx.execute(_RECEIPTS, (Listed({row["thread_key"] for row in rows}), notifier)):
+        receipts.setdefault(row["thread_key"], []).append(row)
+    digests = load_digests(tx, {row["digest_id"] for row in rows if row["digest_id"] is not None})
+    return tuple(_delivery(row, receipts.get(row["thread_key"], ()), digests) for row in rows)
+
+
+def _delivery(row: Row, receipts: Collection[Row], digests: Mapping[str, Digest]) -> Delivery:
+    sent = [
+        (MessageRef(json.loads(earlier["receipt"])), earlier["type"] == "run.input_reminder")
+        for earlier in receipts
+        if earlier["id"] < row["id"]
+    ]
+    messages = [receipt for receipt, is_reminder in sent if not is_reminder]
+    return Delivery(
+        id=row["id"],
+        notifier=row["notifier"],
+        event=_event(row, digests),
+        attempt=row["attempts"] + 1,
+        due_at=row["due_at"],
+        first_message=messages[-1] if messages else None,
+        reminders=tuple(receipt for receipt, is_reminder in sent if is_reminder),
+    )
+
+
+def _event(row: Row, digests: Mapping[str, Digest]) -> Event:
+    at = max(row["at"], row["due_at"])  # an escalation happens when its time comes
+    head: dict[str, Any] = {"id": row["event"], "type": row["event_type"], "at": at}
+    detail = json.loads(row["detail"])
+    match row["event_type"]:
+        case "watcher.notifier_failing" | "watcher.notifier_recovered":
+            return NotifierEvent(**head, failure=NotifierFailure(**detail))
+        case "watcher.app_failing" | "watcher.app_recovered":
+            return AppEvent(**head, app=_app(row), failure=Failure(**detail))
+        case "run.input_reminder":
+            head["reminder"] = Reminder(**detail)
+    if row["digest_id"] is not None:
+        return DigestEvent(**head, app=_app(row), digest=digests[row["digest_id"]])
+    return _request_event(head, row)
+
+
+def _app(row: Row) -> App:
+    return App(row["event_app"], row["event_base_url"])
+
+
+def _request_event(head: dict[str, Any], row: Row) -> RequestEvent:
+    ended = row["event_type"] == "run.input_resolved"
+    request = InputRequest(
+        id=row["request_id"],
+        type=row["type"],
+        prompt=row["prompt"],
+        params=json.loads(row["params"]),
+        editable_params=tuple(json.loads(row["editable_params"])),
+        fingerprint=row["fingerprint"],
+    )
+    run = Run(
+        id=row["run_id"],
+        status=(ended and row["resolved_status"]) or row["run_status"],
+        started_at=row["started_at"],
+        user_id=row["user_id"],
+        session_id=row["session_id"],
+        input=json.loads(row["run_input"]),
+    )
+    position = json.loads(row["position"])
+    return RequestEvent(
+        **head,
+        app=_app(row),
+        run=run,
+        request=request,
+        first_seen_at=row["first_seen_at"],
+        link=row["link"],
+        position=tuple(position) if position else None,
+        resolution=Resolution(row["outcome"], row["resolved_status"], row["resolved_at"]) if ended else None,
+    )

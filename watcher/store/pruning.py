@@ -1,0 +1,37 @@
+"""Pruning: what ended long ago is deleted; what is pending, and what was told of it, stays."""
+
+from typing import Final
+
+from watcher.store.connection import Transaction
+
+_DELIVERIES: Final = (
+    "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"
+    " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < :before"
+    " AND (r.key IS NULL OR r.resolved_at < :before) AND NOT EXISTS (SELECT 1 FROM digest_members m"
+    " JOIN requests w ON w.key = m.request WHERE m.digest_id = e.digest_id"
+    " AND (w.resolved_at IS NULL OR w.resolved_at >= :before))"
+    " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = d.thread_key) LIMIT :limit)"
+)
+_UNUSED: Final = (
+    "e.at < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id)"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.thread_key = e.id)"
+)
+"""Tells an old event of which, or of whose digest, no delivery is left."""
+_MEMBERS: Final = f"DELETE FROM digest_members WHERE digest_id IN (SELECT e.id FROM events e WHERE {_UNUSED})"
+_EVENTS: Final = f"DELETE FROM events AS e WHERE {_UNUSED}"
+_REQUESTS: Final = (
+    "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < :before"
+    " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key)"
+    " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT :limit)"
+)
+
+
+def prune(tx: Transaction, before: float, limit: int) -> int:
+    """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
+
+    An incident that lasts keeps what was told of it.
+    """
+    finished = tx.change(_DELIVERIES, {"before": before, "limit": limit})
+    tx.change(_MEMBERS, {"before": before})
+    tx.change(_EVENTS, {"before": before})
+    return finished + tx.change(_REQUESTS, {"before": before, "limit": limit})
