@@ -6,19 +6,22 @@ import random
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import structlog
 
+from watcher.concurrency import run_blocking
 from watcher.config.models import AppConfig, Config
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
-from watcher.models import Route, event_id
+from watcher.logs import log_superseded
+from watcher.models import App, Route, event_id
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
@@ -30,6 +33,8 @@ from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient, tls_context
 from watcher.sanitize.masking import Masker
 from watcher.store import NotifierPolicy, Store
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,20 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
     return built
 
 
+async def config_problems(load: Callable[[], Config]) -> list[str]:
+    """Returns why a configuration cannot be used, a line for each problem.
+
+    `load` returns the configuration or raises a ValueError that says what is wrong with it.
+    """
+    try:
+        config = await run_blocking(load)
+        async with open_session(tls_context(), config.request_timeout) as session:
+            build_notifiers(config, session)
+    except (ValueError, NotifierUnusable) as error:
+        return str(error).splitlines()
+    return []
+
+
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
     """Returns how each notifier of an app gets its messages."""
     by_name = {notifier.name: notifier for notifier in notifiers}
@@ -137,6 +156,28 @@ def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str
         )
         for section in config.notifiers
     }
+
+
+async def sync_outbox_with_config(services: Services) -> None:
+    """Brings the outbox in line with a configuration that may have changed since the last start."""
+    config, store, notifiers = services.config, services.store, services.notifiers
+    ages = {name: policy.remind_after for name, policy in notifier_policies(config, notifiers).items()}
+    apps = {app.name: app.notify for app in config.apps}
+    log_superseded(await store.plan_reminders(ages, apps, now=time.time()))
+    audiences = [(App(app.name, app.base_url), routes(config, app, notifiers)) for app in config.apps]
+    for notifier, requests in (await store.backfill_new_notifiers(audiences, now=time.time())).items():
+        log.info("notifier.backfilled", notifier=notifier, requests=requests)
+    await store.hold_until_polled(list(apps))
+    names = [notifier.name for notifier in notifiers]
+    for delivery in await store.dead_letter_removed(names, now=time.time()):
+        log.error(
+            "delivery.dead",
+            notifier=delivery.notifier,
+            delivery=delivery.id,
+            event_type=delivery.type,
+            attempt=delivery.attempts,
+            error=delivery.last_error,
+        )
 
 
 def _build_workers(

@@ -6,17 +6,16 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NoReturn
 
 import structlog
 
 from watcher import __version__
-from watcher.bootstrap import Services, notifier_policies, open_services, routes
+from watcher.bootstrap import Services, config_problems, open_services, sync_outbox_with_config
 from watcher.config.models import Config
-from watcher.logs import flush, log_superseded
-from watcher.models import App
+from watcher.logs import flush
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.clock import ClockChange, ClockWatch, boottime
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
@@ -43,11 +42,17 @@ class CannotListenError(Exception):
 
 
 async def run(
-    config: Config, *, seconds: float | None = None, listening: socket.socket | None = None
-) -> None:
+    config: Config,
+    *,
+    reload: Callable[[], Config] | None = None,
+    seconds: float | None = None,
+    listening: socket.socket | None = None,
+) -> bool:
     """Polls and delivers until SIGTERM or SIGINT, or for so many seconds.
 
-    `listening` is a socket for the HTTP endpoints, in place of the configured address.
+    Returns whether the process is to execute itself anew: SIGHUP came, and `reload`, which reads the
+    configuration or raises a ValueError with a line for each problem, found none. `listening` is a socket
+    for the HTTP endpoints, in place of the configured address.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
@@ -55,8 +60,9 @@ async def run(
         DaemonDiedError: a task failed, or the database can no longer be used.
     """
     _raise_descriptor_limit()
-    end = _end_by_signal()
     async with _open_with_endpoints(config, listening) as services:
+        daemon = _Daemon(services, reload)
+        daemon.handle_signals()
         log.info(
             "daemon.started",
             version=__version__,
@@ -66,8 +72,9 @@ async def run(
         )
         _log_warnings(config)
         await sync_outbox_with_config(services)
-        await _Daemon(services, end).run(seconds)
+        await daemon.run(seconds)
     log.info("daemon.stopped")
+    return daemon.restart
 
 
 async def once(config: Config) -> bool:
@@ -133,9 +140,12 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
 
 
 class _Daemon:
-    def __init__(self, services: Services, end: asyncio.Event) -> None:
+    def __init__(self, services: Services, reload: Callable[[], Config] | None) -> None:
+        self.restart = False
         self._services = services
-        self._end = end
+        self._reload = reload
+        self._reload_asked = asyncio.Event()
+        self._end = asyncio.Event()
         self._reason: Exception | None = None
         if services.heartbeat is not None:
             services.hooks.subscribe(services.heartbeat)
@@ -148,21 +158,34 @@ class _Daemon:
             wall=time.time,
         )
 
+    def handle_signals(self) -> None:
+        """Stops at SIGTERM and SIGINT, polls at SIGUSR1, and reloads at SIGHUP if that is possible."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGUSR1, self._poll_now)
+        if self._reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
+            # A process that executes itself anew blocks the signal until here, so that none is lost.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
     async def run(self, seconds: float | None) -> None:
         """Runs until a signal, the end of the time, or a failure; then drains."""
         release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_unpolled)
-        delivering = asyncio.create_task(self._services.dispatcher.run())
-        delivering.add_done_callback(self._on_death)
-        clock = asyncio.create_task(self._watch_clock(ClockWatch(time.time, time.monotonic, boottime)))
-        clock.add_done_callback(self._on_death)
+        delivering = self._start(self._services.dispatcher.run())
+        watching = [
+            self._start(self._watch_clock(ClockWatch(time.time, time.monotonic, boottime))),
+            self._start(self._watch_reload()),
+        ]
         self._scheduler.start()
         try:
             async with asyncio.timeout(seconds):
                 await self._end.wait()
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
-        clock.cancel()
         release.cancel()
+        for task in watching:
+            task.cancel()
         await self._scheduler.stop()
         self._services.dispatcher.stop()
         done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
@@ -176,6 +199,38 @@ class _Daemon:
         """Lets the workers claim what an earlier process left, also for apps that were not polled yet."""
         if self._services.store.mark_polled():
             self._services.dispatcher.wake()
+
+    def _stop(self, number: signal.Signals) -> None:
+        log.info("daemon.stopping", reason=number.name)
+        for other in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(other, _abort, other)
+        self.restart = False
+        self._end.set()
+
+    def _poll_now(self) -> None:
+        log.info("daemon.polling_now", reason=signal.SIGUSR1.name)
+        self._scheduler.poll_now()
+
+    async def _watch_reload(self) -> None:
+        """Ends the daemon when SIGHUP came and the configuration as it is now can be used."""
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            assert self._reload is not None
+            problems = await config_problems(self._reload)
+            if problems:
+                log.error("config.reload_failed", problems=problems)
+                continue
+            log.info("config.reloaded")
+            log.info("daemon.stopping", reason=signal.SIGHUP.name)
+            self.restart = True
+            self._end.set()
+            return
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_death)
+        return task
 
     def _on_death(self, task: asyncio.Task[None]) -> None:
         """Ends the daemon when a task fails, so that its supervisor starts it again."""
@@ -218,21 +273,6 @@ class _Daemon:
         self._services.dispatcher.wake()
 
 
-def _end_by_signal() -> asyncio.Event:
-    """Returns an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-
-    def stop(number: signal.Signals) -> None:
-        log.info("daemon.stopping", reason=number.name)
-        for other in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(other, _abort, other)
-        end.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    return end
-
-
 def _abort(number: signal.Signals) -> NoReturn:
     """Ends the process at once; what was not sent is in the outbox, as after a crash."""
     log.warning("daemon.aborted", reason=number.name)
@@ -243,35 +283,6 @@ def _abort(number: signal.Signals) -> NoReturn:
 def _log_warnings(config: Config) -> None:
     for warning in config.warnings:
         log.warning("config.warning", message=warning)
-
-
-async def sync_outbox_with_config(services: Services) -> None:
-    """Brings the outbox in line with a configuration that may have changed since the last start."""
-    names = [notifier.name for notifier in services.notifiers]
-    ages = {
-        name: kept.remind_after
-        for name, kept in notifier_policies(services.config, services.notifiers).items()
-    }
-    apps = {app.name: app.notify for app in services.config.apps}
-    log_superseded(await services.store.plan_reminders(ages, apps, now=time.time()))
-    audiences = [
-        (App(app.name, app.base_url), routes(services.config, app, services.notifiers))
-        for app in services.config.apps
-    ]
-    for notifier, requests in (
-        await services.store.backfill_new_notifiers(audiences, now=time.time())
-    ).items():
-        log.info("notifier.backfilled", notifier=notifier, requests=requests)
-    await services.store.hold_until_polled(list(apps))
-    for delivery in await services.store.dead_letter_removed(names, now=time.time()):
-        log.error(
-            "delivery.dead",
-            notifier=delivery.notifier,
-            delivery=delivery.id,
-            event_type=delivery.type,
-            attempt=delivery.attempts,
-            error=delivery.last_error,
-        )
 
 
 def _raise_descriptor_limit() -> None:

@@ -2,13 +2,14 @@
 
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from watcher.cli.options import config_option
-from watcher.cli.process import load_config, run_async
+from watcher.cli.process import execute_anew, load_config, read_config, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
 @click.command(short_help="Run the daemon until SIGTERM or SIGINT.")
 @config_option
 def run(config_file: Path | None) -> None:
-    """Run the daemon: poll, compare and deliver until SIGTERM or SIGINT."""
+    """Run the daemon: poll, compare and deliver until SIGTERM or SIGINT.
+
+    SIGHUP reloads the configuration, SIGUSR1 polls every app now.
+    """
     with without_rich():
         from watcher import daemon
 
     config = load_config(config_file)
-    run_async(daemon.run(config), config.database)
+    reload = partial(read_config, config_file)
+    if run_async(daemon.run(config, reload=reload), config.database):
+        execute_anew()
 
 
 @click.command(short_help="Poll every app once, deliver what is due, and exit.")

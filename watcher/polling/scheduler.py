@@ -44,6 +44,7 @@ class Scheduler:
         self._wall = wall
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._polls: set[asyncio.Task[None]] = set()
+        self._poll_again: set[str] = set()
 
     def start(self) -> None:
         """Schedules everything and starts."""
@@ -60,6 +61,14 @@ class Scheduler:
                 self._schedule_first_poll(poller)
         self._schedule_repeated()
         self._scheduler.wakeup()
+
+    def poll_now(self) -> None:
+        """Polls every app now, whatever its backoff; an app that is being polled is polled once more."""
+        for poller in self._pollers:
+            if self._scheduler.get_job(poller.config.name) is None:
+                self._poll_again.add(poller.config.name)
+            else:
+                self._schedule_poll(poller, self._wall())
 
     async def stop(self) -> None:
         """Starts nothing more and cancels the polls under way."""
@@ -122,9 +131,13 @@ class Scheduler:
         finally:
             self._polls.discard(task)
         now = self._wall()
-        following = (
-            next_poll(at, now, poller.config.poll_interval) if result.wait is None else now + result.wait
-        )
+        if poller.config.name in self._poll_again:
+            self._poll_again.remove(poller.config.name)
+            following = now
+        elif result.wait is not None:
+            following = now + result.wait
+        else:
+            following = next_poll(at, now, poller.config.poll_interval)
         self._schedule_poll(poller, following)
 
     async def _prune(self) -> None:

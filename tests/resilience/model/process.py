@@ -17,9 +17,8 @@ from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
 from tests.support.builders import make_worker
 from tests.support.poll_bench import PollBench
-from watcher.bootstrap import Services, notifier_policies, routes
+from watcher.bootstrap import Services, notifier_policies, routes, sync_outbox_with_config
 from watcher.config.models import Config
-from watcher.daemon import sync_outbox_with_config
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.worker import DeliveryWorker

@@ -1,6 +1,5 @@
 """When an app is polled next, and which notifiers are told of it how."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +73,7 @@ async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) 
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
     async with open_services(config) as services:
         locked = LockedStore(tmp_path / "other.db", new_id)
-        daemon = _Daemon(replace(services, store=locked), asyncio.Event())
+        daemon = _Daemon(replace(services, store=locked), None)
         daemon._scheduler.start()
         with capture_logs() as logs:
             await daemon._follow_clock(ClockChange(step=-3600.0, slept=0.0))

@@ -96,6 +96,24 @@ async def test_a_clock_set_back_an_hour() -> None:
     assert poller.polls.empty()
 
 
+async def test_an_app_is_polled_now_whatever_its_backoff() -> None:
+    """An app that waits is polled at once; one that is being polled is polled again right after that."""
+    poller = ScriptedPoller()
+    poller.answer = lambda: PollResult(wait=1800.0)
+    async with scheduling(poller) as bench:
+
+        def ask_meanwhile() -> PollResult:
+            bench.scheduler.poll_now()
+            poller.answer = PollResult
+            return PollResult()
+
+        poller.answer = ask_meanwhile
+        bench.scheduler.poll_now()
+        await poller.polls.get()
+        await poller.polls.get()
+    assert poller.polls.empty()
+
+
 async def test_a_scheduler_that_is_stuck_is_noticed() -> None:
     """Everything is alive as long as it may be; without a turn of the scheduler it is not."""
     poller = ScriptedPoller()
