@@ -276,9 +276,11 @@ class ResolvedRequest:
 class PendingRequest:
     """A pending request in a list; `told` names the notifiers that accepted it.
 
-    A list without details leaves `user_id`, `params` and `editable_params` empty.
+    `id` identifies it on the command line and in addresses. A list without details leaves `user_id`,
+    `params` and `editable_params` empty.
     """
 
+    id: int
     app: str
     run_id: str
     request_id: str

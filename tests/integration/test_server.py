@@ -22,7 +22,7 @@ WELL = Answers(
     ready=HealthReport,
     metrics=lambda: b"watcher_build_info 1\n",
     pending=lambda: [{"app": "support"}],
-    page=lambda: Page("<!doctype html><title>ok</title>", "default-src 'none'; img-src data:"),
+    page=lambda _: Page("<!doctype html><title>ok</title>", "default-src 'none'; img-src data:"),
 )
 ILL = HealthReport((Problem("app", "support", "not polled yet"),))
 PATHS = ("/", "/healthz", "/readyz", "/metrics", "/api/pending")
@@ -110,7 +110,7 @@ async def test_every_answer_is_guarded(path: str) -> None:
 async def test_a_database_that_cannot_be_read() -> None:
     """Page and list say so with a 503."""
 
-    def broken() -> Any:
+    def broken(*_: Any) -> Any:
         raise StoreUnavailable("database is locked")
 
     async with endpoints(replace(WELL, pending=broken, page=broken)) as url:

@@ -14,6 +14,7 @@ from tests.integration.test_server import WELL, Reply, ask
 from tests.support.builders import BOUND
 from watcher.monitoring import connections, server
 from watcher.monitoring.server import Answers, Page, serving
+from watcher.monitoring.snapshot import StatusQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ class Held:
         self._loop = asyncio.get_running_loop()
         self._released = threading.Event()
 
-    def page(self) -> Page:
+    def page(self, _: StatusQuery) -> Page:
         """Returns the page once it is released."""
         self.count += 1
         self._loop.call_soon_threadsafe(self.began.set)
@@ -135,7 +136,7 @@ async def test_an_answer_that_is_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(server, "WRITE_SECONDS", 0.2)
     monkeypatch.setattr(server, "BODIES_MAX", 10 << 20)
     async with (
-        endpoints(replace(WELL, page=lambda: HUGE)) as port,
+        endpoints(replace(WELL, page=lambda _: HUGE)) as port,
         client(port, get()) as reader,
     ):
         await reader.readuntil(b"\r\n\r\n")  # it is being written

@@ -8,17 +8,18 @@ import shutil
 import socket
 from collections.abc import Sequence
 from contextlib import closing
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any, Final
 
 import pytest
 
-from watcher.messages import INVISIBLE_QUESTION
+from watcher.messages import ADVICE, INVISIBLE_QUESTION
 from watcher.models import Failure, PendingRequest
 from watcher.monitoring import status_page
-from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, Status, readiness
+from watcher.monitoring.health import RETRY_DEAD, AppStatus, HealthReport, NotifierStatus, Status, readiness
 from watcher.monitoring.server import Answers, serving
-from watcher.monitoring.snapshot import StatusPageData
+from watcher.monitoring.snapshot import StatusPageData, StatusQuery
 from watcher.store.results import RecentResolution
 
 NOW: Final = 1_800_000_000.0
@@ -57,7 +58,7 @@ def a_request(prompt: str | None = "Approve?", **fields: Any) -> PendingRequest:
         "link": None,
         "told": (),
     }
-    return PendingRequest(prompt=prompt, **{**usual, **fields})
+    return PendingRequest(prompt=prompt, **{"id": 1, **usual, **fields})
 
 
 def a_view(
@@ -65,10 +66,11 @@ def a_view(
     notifiers: Sequence[NotifierStatus] = (),
     waiting: Sequence[PendingRequest] = (),
     ended: Sequence[RecentResolution] = (),
+    query: StatusQuery = StatusQuery(),  # noqa: B008 - frozen
 ) -> StatusPageData:
     """What there is to show."""
-    now = Status(tuple(apps), tuple(notifiers))
-    return StatusPageData(NOW, now, readiness(now), waiting, ended)
+    status = Status(tuple(apps), tuple(notifiers))
+    return StatusPageData(NOW, query, status, readiness(status), waiting, ended)
 
 
 HOSTILE_VIEW: Final = a_view(
@@ -104,9 +106,38 @@ class Page(HTMLParser):
         """All text, in which every run of blanks is one."""
         return " ".join(" ".join(self._words).split())
 
-    def attributes(self, element: str) -> list[dict[str, str | None]]:
-        """The attributes of each element with this name."""
-        return [attributes for name, attributes in self.elements if name == element]
+    @property
+    def title(self) -> str:
+        """What a tab shows."""
+        return self._between("title")
+
+    @property
+    def headline(self) -> str:
+        """What is said in large letters."""
+        return self._between("h1")
+
+    @property
+    def mood(self) -> str | None:
+        """Whether the page looks well."""
+        return self.attributes("body")[0]["class"]
+
+    @property
+    def links(self) -> set[str | None]:
+        """Where the page leads."""
+        return {anchor["href"] for anchor in self.attributes("a")}
+
+    @property
+    def ids(self) -> set[str | None]:
+        """Which parts of the page can be reached."""
+        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
+
+    def attributes(self, element: str, style: str | None = None) -> list[dict[str, str | None]]:
+        """The attributes of each element with this name, or of those in this style."""
+        named = [attributes for name, attributes in self.elements if name == element]
+        return [each for each in named if style is None or style in (each.get("class") or "").split()]
+
+    def _between(self, tag: str) -> str:
+        return unescape(self.html.partition(f"<{tag}>")[2].partition("</")[0])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keeps it."""
@@ -117,74 +148,123 @@ class Page(HTMLParser):
         self._words.append(data)
 
 
+IDLE: Final = NotifierStatus("slack", 0, None, None, 0, None, None)
+REFUSED: Final = Failure(401, "unauthorized", "the key is not valid", NOW - 800, 0)
+TIMEOUT: Final = Failure(None, "timeout", "too slow", NOW - 800, 0)
+
+
+def blind(name: str, failure: Failure = REFUSED, **fields: Any) -> AppStatus:
+    """An app that cannot be polled for longer than it may."""
+    return an_app(name, failure=failure, succeeded_ago=800.0, **fields)
+
+
 def test_nothing_to_do() -> None:
-    """An idle watcher says that nothing waits and that all is well."""
-    words = Page(a_view(notifiers=[NotifierStatus("slack", 0, None, None, 0, None, None)])).words
-    for expected in (
-        "Nothing is waiting",
-        "Watcher is working normally.",
-        "support up",
-        "last check 3 s ago",
-    ):
-        assert expected in words
-    assert "slack nothing queued" in words
-    assert "Problems" not in words
+    """An idle watcher says that nothing is waiting and that it works."""
+    page = Page(a_view(notifiers=[IDLE]))
+    for expected in ("Nothing is waiting", "Watcher is working normally.", "No run is waiting for a human."):
+        assert expected in page.words
+    assert "support up last check 3 s ago, took 142 ms, every 15 s" in page.words
+    assert "slack nothing queued" in page.words
+    assert ("watcher", "good") == (page.title, page.mood)
+    assert [] == page.attributes("section", "banner")
 
 
 def test_what_waits() -> None:
-    """Of each request there is its app, kind, prompt and link, how long it waits, and who was told."""
+    """Of each request there is its app, kind, prompt and link, how long it waits, and who was notified."""
     link = "https://approvals.example/support/run-1?a=1&b=2"
     page = Page(
         a_view(
-            apps=[an_app(pending=2)],
-            waiting=[a_request("First\n  second", told=("slack", "audit"), link=link), a_request(None)],
+            apps=[an_app(pending=2, oldest_pending=7425.0)],
+            waiting=[
+                a_request("First\n  second", id=17, told=("slack", "audit"), link=link),
+                a_request(None, id=18),
+            ],
         )
     )
-    for expected in (
-        "2 requests waiting",
-        "Approval support 2 h 3 min",
-        "Notified: slack, audit",
-        "run run-1",
-    ):
+    for expected in ("2 requests waiting", "The oldest has been waiting for 2 h 3 min.", "run-1"):
         assert expected in page.words
+    assert "Approval support 2 h 3 min" in page.words
+    assert "Notified: slack, audit" in page.words
     assert "First\n  second" in page.html
     assert INVISIBLE_QUESTION in page.words
     assert "Nobody notified yet" in page.words
+    assert "working normally" not in page.words
     (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
     assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
+    assert {"requests/17", "requests/18"} <= {anchor["href"] for anchor in page.attributes("a")}
+    assert ("(2) watcher", "waits") == (page.title, page.mood)
+
+
+@pytest.mark.parametrize(
+    ("apps", "headline", "title", "nothing"),
+    [
+        (
+            [blind("a"), blind("b")],
+            "What is waiting is unknown",
+            "(?) watcher",
+            "Requests of a, b can't be seen.",
+        ),
+        (
+            [an_app("a"), blind("b")],
+            "Nothing is known to be waiting",
+            "(?) watcher",
+            "Requests of b can't be",
+        ),
+        ([an_app("a", pending=2), blind("b")], "At least 2 requests waiting", "(2+) watcher", ""),
+        ([blind("a", pending=1)], "At least 1 request waiting", "(1+) watcher", ""),
+        (
+            [an_app("a", polled_ago=None, succeeded_ago=None, took=None, worked=False)],
+            "What is waiting is unknown",
+            "(?) watcher",
+            "No request is known.",
+        ),
+    ],
+)
+def test_nothing_is_called_empty_that_was_not_seen(
+    apps: Sequence[AppStatus], headline: str, title: str, nothing: str
+) -> None:
+    """While an app is not visible, the page says so first, and claims nothing about what is waiting there."""
+    waiting = [a_request()] if any(app.pending for app in apps) else []
+    page = Page(a_view(apps=apps, notifiers=[IDLE], waiting=waiting))
+    assert (headline, title) == (page.headline, page.title)
+    assert nothing in page.words
+    for reassuring in ("working normally", "Nothing is waiting", "No run is waiting"):
+        assert reassuring not in page.words
+    assert page.html.index('id="problems"') < page.html.index("<h1>")
+
+
+def test_a_start_is_no_alarm() -> None:
+    """Before the first poll the page knows nothing yet, says so calmly, and looks again soon."""
+    view = a_view(apps=[an_app(polled_ago=None, succeeded_ago=None, took=None, worked=False)])
+    page = Page(view)
+    assert "has not checked every app yet app support : not checked yet." in page.words
+    assert ("new", 5) == (page.mood, status_page.render(view).refresh)
 
 
 def test_what_is_wrong() -> None:
-    """Failing apps come first and say since when and why; notifiers say what they owe."""
-    failure = Failure(401, "unauthorized", "the key is not valid", NOW - 800, 0)
+    """What is wrong comes first with the likely fix; failing apps come first, notifiers say what they owe."""
     page = Page(
         a_view(
-            apps=[an_app("a-good-one"), an_app("failing", failure=failure, succeeded_ago=800.0)],
+            apps=[an_app("a-good-one"), blind("failing")],
             notifiers=[
                 NotifierStatus("slack", 3, 421.0, "HTTP 429", 0, None, 12.0),
                 NotifierStatus("audit", 0, None, None, 2, "HTTP 400: no", None),
             ],
         )
     )
-    assert "There are 3 problems." in page.words
-    assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid" in page.words
-    assert "slack 3 messages undelivered, the oldest for 7 min 1 s (HTTP 429) paused for 12 s" in page.words
-    assert (
-        "audit 2 messages were given up (HTTP 400: no). Fix the destination, then run `watcher retry"
-        in page.words
+    banner = (
+        "Watcher can't see what is waiting in failing, and messages to 2 of 2 notifiers are not being"
+        " delivered app failing : last successful check 13 min 20 s ago, expected every 15 s: HTTP 401"
+        f" unauthorized: the key is not valid. {ADVICE[401]} notifier slack : 3 messages undelivered,"
+        f" the oldest for 7 min 1 s (HTTP 429). notifier audit : 2 messages were given up (HTTP 400:"
+        f" no). {RETRY_DEAD}"
     )
+    assert banner in page.words
+    assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid last attempt" in page.words
+    assert "slack 3 messages undelivered, the oldest for 7 min 1 s (HTTP 429) paused for 12 s" in page.words
     apps = page.words.partition("Apps")[2]
     assert apps.index("failing") < apps.index("a-good-one")
-
-
-def test_one_problem_is_said_at_the_top() -> None:
-    """The only problem is the sentence below the headline, with what to do about it."""
-    words = Page(a_view(notifiers=[NotifierStatus("audit", 0, None, None, 1, "HTTP 400: no", None)])).words
-    assert (
-        "Notifier audit: 1 message was given up (HTTP 400: no). "
-        "Fix the destination, then run `watcher retry --all-dead`." in words
-    )
-    assert "Watcher is working normally." not in words
+    assert "bad" == page.mood
 
 
 @pytest.mark.parametrize(
@@ -198,10 +278,9 @@ def test_one_problem_is_said_at_the_top() -> None:
 def test_what_is_late_is_not_well(undelivered: int, age: float, error: str | None, summary: str) -> None:
     """What was refused, or is due for longer than a send takes, is said long before it is overdue."""
     late = NotifierStatus("webhook", undelivered, age, error, 0, None, None)
-    page = Page(a_view(apps=[an_app(pending=1)], notifiers=[late], waiting=[a_request()]))
-    idle = Page(a_view(notifiers=[late])).attributes("header")[0]
-    assert f"top {'good' if summary == 'Watcher is working normally.' else 'waits'}" == idle["class"]
+    page = Page(a_view(notifiers=[late]))
     assert summary == page.html.partition('<p class="sum">')[2].partition("</p>")[0]
+    assert ("good" if summary == "Watcher is working normally." else "waits") == page.mood
 
 
 def test_what_is_late_beside_a_problem() -> None:
@@ -210,7 +289,8 @@ def test_what_is_late_beside_a_problem() -> None:
         NotifierStatus(name, 1, age, "HTTP 500", 0, None, None) for name, age in (("a", 9.0), ("b", 400.0))
     )
     words = Page(a_view(notifiers=[late, overdue])).words
-    assert "the oldest for 6 min 40 s (HTTP 500). 1 message is late: a (HTTP 500)." in words
+    assert "Messages to b are not being delivered" in words
+    assert "1 message is late: a (HTTP 500)." in words
 
 
 def test_what_a_request_is_about() -> None:
@@ -221,21 +301,54 @@ def test_what_a_request_is_about() -> None:
     assert "amount editable 620 api_token [redacted] notes " + "n" * 50 in page.words
     assert "n" * 161 not in page.words
     assert "empty (empty)" in page.words
-    assert "user customer-7421 run run-1" in page.words
-    many = a_request(params={f"p{number}": number for number in range(40)})
-    words = Page(a_view(waiting=[many])).words
+    assert "User customer-7421 Run run-1" in page.words
+    words = Page(a_view(waiting=[a_request(params={f"p{number}": number for number in range(40)})])).words
     assert "p11 11 … 28 more parameters" in words
     assert "p12" not in words
-    assert "editable: amount" in Page(a_view(waiting=[a_request(editable_params=("amount",))])).words
+    words = Page(a_view(waiting=[a_request(params={f"p{number}": number for number in range(13)})])).words
+    assert "… 1 more parameter " in words
+
+
+@pytest.mark.parametrize(
+    ("age", "style"), [(60.0, "young"), (3599.0, "young"), (3600.0, "old"), (4 * 3600.0, "very-old")]
+)
+def test_age_is_told_by_colour(age: float, style: str) -> None:
+    """What has been waiting for an hour stands out, and for four hours more so."""
+    page = Page(a_view(apps=[an_app(pending=1)], waiting=[a_request(first_seen_at=NOW - age)]))
+    assert [f"age {style}"] == [span["class"] for span in page.attributes("span", "age")]
 
 
 def test_a_thousand_apps() -> None:
-    """A long list is cut, and what is in trouble is in the part that is shown."""
-    failure = Failure(None, "timeout", "too slow", NOW - 800, 0)
-    apps = [an_app(f"app-{number}") for number in range(1000)]
-    words = Page(a_view([*apps, an_app("zzz", failure=failure, succeeded_ago=800.0)])).words
-    assert "zzz failing for" in words
-    assert "… and 801 more" in words
+    """A long list has pages, and what is in trouble comes first."""
+    apps = [*(an_app(f"app-{number}") for number in range(1000)), blind("zzz")]
+    first = Page(a_view(apps))
+    assert "Page 1 of 11 Next" in first.words
+    assert "zzz failing for" in first.words
+    assert "?apps=2#apps" in first.links
+    last = Page(a_view(apps, query=StatusQuery(apps=11)))
+    assert "Previous Page 11 of 11" in last.words
+    assert "app-999 up" in last.words
+
+
+def test_further_requests_are_on_further_pages() -> None:
+    """Requests have pages that keep to the chosen app; apps and notifiers are one jump away on each."""
+    apps = [an_app("support", pending=120), an_app("sales", pending=7)]
+    page = Page(a_view(apps, [IDLE], [a_request()], query=StatusQuery(app="support", page=2)))
+    assert "120 requests waiting" in page.words
+    assert "Only app support is shown. Show all apps" in page.words
+    assert "Previous Page 2 of 3 Next" in page.words
+    assert {"?app=support", "?app=support&page=3", "?", "?app=sales", "#apps", "#notifiers"} <= page.links
+    assert {"waiting", "apps", "notifiers"} <= page.ids
+
+
+def test_the_refresh_can_be_paused() -> None:
+    """A browser reloads the page every minute, unless somebody who reads it has paused that."""
+    running, paused = a_view(), a_view(query=StatusQuery(app="support", refresh=False))
+    assert (60, None) == (status_page.render(running).refresh, status_page.render(paused).refresh)
+    assert "Refreshes every 60 s · Pause" in Page(running).words
+    assert "?refresh=off" in Page(running).links
+    assert "Refresh is paused · Resume" in Page(paused).words
+    assert "?app=support" in Page(paused).links
 
 
 def test_what_was_resolved() -> None:
@@ -250,15 +363,19 @@ def test_other_peoples_text_is_only_text() -> None:
     """No element, attribute, script or link comes of it, and nothing in it turns or hides the rest."""
     page = Page(HOSTILE_VIEW)
     plain = Page(a_view(notifiers=[NotifierStatus("slack", 0, None, None, 0, None, None)]))
-    known = {name for name, _ in plain.elements} | {"article", "b", "time", "dl", "dt", "dd", "small"}
+    known = {name for name, _ in plain.elements} | {"article", "b", "h3", "time", "dl", "dt", "dd", "small"}
     assert set() == {name for name, _ in page.elements} - known
     assert 1 == len(page.attributes("style"))
-    assert 1 == len([meta for meta in page.attributes("meta") if "http-equiv" in meta])
+    assert [] == [meta for meta in page.attributes("meta") if "http-equiv" in meta]
     names = {attribute for _, attributes in page.elements for attribute in attributes}
     assert set() == {name for name in names if name.startswith("on") or name in {"style", "src", "srcdoc"}}
     assert 1 == len([anchor for anchor in page.attributes("a") if "rel" in anchor])
     links = [anchor["href"] or "" for anchor in page.attributes("a")]
-    assert [] == [link for link in links if not re.match(r"https://approvals\.example/|[a-z/]+$", link)]
+    assert [] == [
+        link
+        for link in links
+        if not re.match(r"https://approvals\.example/|[a-z/]+[0-9]*$|#[a-z]+$|\?[a-z=]*$", link)
+    ]
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", page.html)
     assert "{{ 7 * 7 }}{% raw %}&lt;" in page.words
 
@@ -288,7 +405,7 @@ async def test_in_a_real_browser() -> None:
         ready=HealthReport,
         metrics=lambda: b"",
         pending=list,
-        page=lambda: status_page.render(HOSTILE_VIEW),
+        page=lambda _: status_page.render(HOSTILE_VIEW),
     )
     quiet = [f"--disable-{what}" for what in ("gpu", "background-networking", "component-update", "sync")]
     asked: list[str] = []
@@ -315,5 +432,5 @@ async def test_in_a_real_browser() -> None:
             )
             colour = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ([url], []) == ([address for address in asked if not address.startswith("data:")], said)
-    assert ("(2) watcher", 375, 0) == (title, width, clipped)
+    assert ("(2+) watcher", 375, 0) == (title, width, clipped)
     assert colour != "rgba(0, 0, 0, 0)"  # the style is in effect

@@ -130,6 +130,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
 def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a request there is who was told, its prompt as one harmless line, its ids whole, and its link."""
     request = PendingRequest(
+        1,
         "support",
         "run-1",
         "req-1",
@@ -164,7 +165,7 @@ def test_what_waits_fits_a_terminal(
     ids = ["8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d", "7a1b9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"]
     params = {f"name-{number}": "some words " * number for number in range(9)}
     request = PendingRequest(
-        "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
+        1, "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
     )
     output.show_pending([request], as_json=False)
     lines = capsys.readouterr().out.splitlines()

@@ -5,9 +5,10 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -18,7 +19,7 @@ from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, Bounde
 from watcher.monitoring.health import HealthReport, Problem, as_json
 from watcher.monitoring.metrics import Metrics
 from watcher.monitoring.questions import Questions, TooManyQuestionsError
-from watcher.monitoring.snapshot import Monitor
+from watcher.monitoring.snapshot import Monitor, StatusQuery
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0
@@ -57,14 +58,15 @@ class Page:
 class Answers:
     """What the endpoints answer, computed for each request.
 
-    `alive` is called on the event loop, the others on a thread. `pending` and `page` may raise StoreError.
+    `alive` is called on the event loop, the others on a thread. `pending` and `page` may raise StoreError;
+    `page` returns None for what does not exist.
     """
 
     alive: Callable[[], HealthReport]
     ready: Callable[[], HealthReport]
     metrics: Callable[[], bytes]
     pending: Callable[[], Json]
-    page: Callable[[], Page]
+    page: Callable[[StatusQuery], Page | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,11 @@ def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
     """Returns the answers of a running daemon."""
     metrics.show(monitor.snapshot)
 
-    def page() -> Page:
+    def page(query: StatusQuery) -> Page | None:
         from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB; many daemons need none
 
-        return status_page.render(monitor.view())
+        data = monitor.view(query)
+        return status_page.render(data) if data is not None else None
 
     return Answers(monitor.alive, monitor.ready, metrics.text, monitor.pending, page)
 
@@ -165,13 +168,14 @@ class _Endpoints:
         # A program that sends no Host is no browser.
         if not all(host_is_allowed(host, self._allowed_hosts) for host in request.headers.getall("Host", ())):
             return _refusal(HTTPStatus.MISDIRECTED_REQUEST)
-        handler = {
-            "/": self._page,
+        handlers: dict[str, Callable[[], Awaitable[_Answer]]] = {
+            "/": partial(self._page, request),
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/metrics": self._metrics,
             "/api/pending": self._pending,
-        }.get(request.path)
+        }
+        handler = handlers.get(request.path)
         if handler is None:
             return _refusal(HTTPStatus.NOT_FOUND)
         if request.method not in {"GET", "HEAD"}:
@@ -199,8 +203,11 @@ class _Endpoints:
         except StoreError as error:
             return _report(HealthReport((Problem("part", "database", str(error)),)), "ready")
 
-    async def _page(self) -> _Answer:
-        page = await self._pages.ask("page", self._answers.page)
+    async def _page(self, request: web.BaseRequest) -> _Answer:
+        query = StatusQuery.parse(request.query)
+        page = await self._pages.ask(query, partial(self._answers.page, query))
+        if page is None:
+            return _refusal(HTTPStatus.NOT_FOUND)
         refresh = {"Refresh": str(page.refresh)} if page.refresh else {}
         return _Answer(
             page.html.encode(), HTML_TYPE, headers={"Content-Security-Policy": page.policy, **refresh}

@@ -3,10 +3,13 @@
 Everything here but `alive` reads the database, on a connection of its own, and may be called on any thread.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+from urllib.parse import urlencode
 
 from watcher.messages import format_timestamp
 from watcher.models import Json, PendingRequest
@@ -17,24 +20,91 @@ from watcher.store import StoreError, queries
 from watcher.store.connection import Reader, reading
 from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
 
-WAITING_SHOWN: Final = 200
+REQUESTS_PER_PAGE: Final = 50
+APPS_PER_PAGE: Final = 100
 ENDED_SHOWN: Final = 10
 
 _UNKNOWN_APP: Final = AppStanding(
     worked=False, failure=None, pending=0, oldest_pending_since=None, last_success_at=None
 )
+_NUMBER: Final = re.compile("[0-9]{1,6}")
 _IDLE: Final = NotifierStanding(0, None, None, 0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
+class StatusQuery:
+    """Which part of the status page to show: requests of one app only, which page of them and of the apps.
+
+    Pages count from 1. With `refresh` the browser reloads the page.
+    """
+
+    app: str | None = None
+    page: int = 1
+    apps: int = 1
+    refresh: bool = True
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> Self:
+        """Returns what a query string asks for; what makes no sense is left at its default."""
+        numbers = {
+            name: int(query[name])
+            for name in ("page", "apps")
+            if _NUMBER.fullmatch(query.get(name, "")) and int(query[name])
+        }
+        return cls(app=query.get("app") or None, refresh=query.get("refresh") != "off", **numbers)
+
+    def link(self, **changes: str | float | None) -> str:
+        """Returns a relative address of this page, with some changes."""
+        query = replace(self, **changes)  # type: ignore[arg-type]
+        parts = {
+            "app": query.app,
+            "page": query.page if query.page > 1 else None,
+            "apps": query.apps if query.apps > 1 else None,
+            "refresh": None if query.refresh else "off",
+        }
+        return f"?{urlencode({name: value for name, value in parts.items() if value is not None})}"
+
+
+@dataclass(frozen=True, slots=True)
 class StatusPageData:
-    """What the status page shows: the first pending and the last resolved requests, at the Unix time `at`."""
+    """What the status page shows at the Unix time `at`; `waiting` is one page of requests."""
 
     at: float
+    query: StatusQuery
     status: Status
     report: HealthReport
     waiting: Sequence[PendingRequest]
     ended: Sequence[RecentResolution]
+
+    @property
+    def apps(self) -> Sequence[AppStatus]:
+        """The apps whose requests are shown."""
+        return [app for app in self.status.apps if self.query.app in {None, app.name}]
+
+    @property
+    def blind(self) -> Sequence[AppStatus]:
+        """Those of `apps` that were not seen recently."""
+        return [app for app in self.apps if not app.visible]
+
+    @property
+    def total(self) -> int:
+        """How many requests of `apps` are known to be pending."""
+        return sum(app.pending for app in self.apps)
+
+    @property
+    def oldest(self) -> float | None:
+        """The age of the oldest of them in seconds."""
+        return max((app.oldest_pending for app in self.apps if app.oldest_pending is not None), default=None)
+
+    @property
+    def pages(self) -> int:
+        """How many pages of requests there are."""
+        return max(ceil(self.total / REQUESTS_PER_PAGE), 1)
+
+    @property
+    def apps_pages(self) -> int:
+        """How many pages of apps there are."""
+        return max(ceil(len(self.status.apps) / APPS_PER_PAGE), 1)
 
 
 class Monitor:
@@ -88,24 +158,22 @@ class Monitor:
             waiting = queries.pending_requests(database, list(self._intervals))
         return [pending_json(request, self._wall()) for request in waiting]
 
-    def view(self) -> StatusPageData:
-        """Returns what the status page shows.
+    def view(self, query: StatusQuery) -> StatusPageData | None:
+        """Returns what the status page shows, None if there is no such app or page.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with reading(self._database) as database:
-            now = self._snapshot(database)
-            waiting = queries.pending_requests(
-                database, list(self._intervals), limit=WAITING_SHOWN, details=True
-            )
-            return StatusPageData(
-                self._wall(),
-                now,
-                health.readiness(now),
-                waiting,
-                queries.ended_requests(database, limit=ENDED_SHOWN),
-            )
+            status = self._snapshot(database)
+            ended = queries.ended_requests(database, limit=ENDED_SHOWN)
+            data = StatusPageData(self._wall(), query, status, health.readiness(status), (), ended)
+            if not data.apps or query.page > data.pages or query.apps > data.apps_pages:
+                return None
+            names = [app.name for app in data.apps]
+            last = query.page * REQUESTS_PER_PAGE
+            waiting = queries.pending_requests(database, names, limit=last, details=True)
+            return replace(data, waiting=waiting[last - REQUESTS_PER_PAGE :])
 
     def _snapshot(self, database: Reader) -> Status:
         at = self._wall()
@@ -150,6 +218,7 @@ def _age(since: float | None, at: float) -> float | None:
 def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
     """Returns a pending request as JSON, here and on the command line; an invisible request has no id."""
     return {
+        "id": request.id,
         "app": request.app,
         "run_id": request.run_id,
         "request_id": request.request_id or None,

@@ -1,142 +1,171 @@
-"""The status page: one HTML document without scripts, in which other people's text stays text."""
+"""The status page. What cannot be seen comes first, and nothing is called empty or well that was not seen."""
 
-import base64
-import hashlib
-from datetime import UTC, datetime
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-import jinja2
-
-from watcher import __version__
-from watcher.messages import (
-    INVISIBLE_QUESTION,
-    Row,
-    format_elapsed,
-    format_timestamp,
-    parameters,
-    request_label,
-    web_link,
-)
+from watcher.messages import INVISIBLE_QUESTION, Row, format_elapsed, parameters, request_label, web_link
 from watcher.models import PendingRequest
+from watcher.monitoring import html
 from watcher.monitoring.health import (
     RETRY_DEAD,
     AppStatus,
     NotifierStatus,
+    Problem,
     failure_line,
     given_up,
     lateness,
     undelivered,
 )
 from watcher.monitoring.server import Page
-from watcher.monitoring.snapshot import StatusPageData
-from watcher.sanitize.text import clean_lines, one_line, truncate
+from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
+from watcher.sanitize.text import clean_lines, truncate
 
-REFRESH_SECONDS: Final = 10
-APPS_SHOWN: Final = 200
+REFRESH_SECONDS: Final = 60
+STARTING_SECONDS: Final = 5
+"""After a start the first polls end within seconds."""
+PROBLEMS_SHOWN: Final = 20
 _PROMPT_SHOWN: Final = 1000
-_LINE_SHOWN: Final = 160
 _PARAMETERS_SHOWN: Final = 12
 
-_STATES: Final = ("bad", "new", "good")
-"""Of apps, in the order in which they are shown."""
-
-_FILES: Final = files("watcher.monitoring") / "templates"
-_STYLE: Final = (_FILES / "status.css").read_text(encoding="utf-8")
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:;"
-    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Allows this one style and nothing else, whatever the page may hold."""
+_APP_STATES: Final = ("bad", "new", "good")
+"""In the order in which apps are shown."""
 
 
-def _prompt(text: str | None) -> str:
-    return truncate(clean_lines(text or ""), _PROMPT_SHOWN) or INVISIBLE_QUESTION
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """A pending request as the page shows it."""
+
+    id: int
+    app: str
+    label: str
+    prompt: str
+    rows: tuple[Row, ...]
+    more_rows: int
+    link: str | None
+    notified: tuple[str, ...]
+    user_id: str | None
+    run_id: str
+    first_seen_at: float
 
 
-def _line(text: str | None) -> str:
-    return truncate(one_line(text or ""), _LINE_SHOWN)
-
-
-def _rows(request: PendingRequest) -> list[Row]:
-    return list(parameters(request.params, request.editable_params))
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
-
-
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%-d %b, %H:%M UTC")
-
-
-_ENVIRONMENT: Final = jinja2.Environment(
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
-_ENVIRONMENT.filters.update(
-    clock=_clock,
-    day=_day,
-    duration=format_elapsed,
-    failure=failure_line,
-    given_up=given_up,
-    kind=request_label,
-    line=_line,
-    link=web_link,
-    moment=format_timestamp,
-    prompt=_prompt,
-    rows=_rows,
-    undelivered=undelivered,
-)
-_TEMPLATE: Final = _ENVIRONMENT.from_string((_FILES / "status.html").read_text(encoding="utf-8"))
-
-
-def render(view: StatusPageData) -> Page:
+def render(data: StatusPageData) -> Page:
     """Returns the page."""
-    states = {app.name: _app_state(app) for app in view.status.apps}
-    apps = sorted(view.status.apps, key=lambda app: (_STATES.index(states[app.name]), app.name))
-    html = _TEMPLATE.render(
-        apps=apps[:APPS_SHOWN],
-        more_apps=max(len(apps) - APPS_SHOWN, 0),
-        ended=view.ended,
-        mood=_mood(view),
-        notifiers=view.status.notifiers,
-        now=view.at,
-        refresh=REFRESH_SECONDS,
-        states=states,
-        notifier_states={notifier.name: _notifier_state(notifier) for notifier in view.status.notifiers},
-        parameters_shown=_PARAMETERS_SHOWN,
+    apps = sorted(data.status.apps, key=lambda app: (_APP_STATES.index(_app_state(app)), app.name))
+    start = (data.query.apps - 1) * APPS_PER_PAGE
+    mood = _mood(data)
+    seconds = STARTING_SECONDS if mood == "new" else REFRESH_SECONDS
+    return html.page(
+        "status.html",
+        refresh=seconds if data.query.refresh else None,
+        app_count=len(apps),
+        apps=apps[start : start + APPS_PER_PAGE],
+        apps_pages=data.apps_pages,
+        banner=_banner(data),
+        ended=data.ended,
+        headline=_headline(data),
+        mood=mood,
+        nothing=_nothing(data),
+        notifiers=data.status.notifiers,
+        now=data.at,
+        pages=data.pages,
+        problems=data.report.problems,
+        query=data.query,
+        problems_shown=PROBLEMS_SHOWN,
+        refresh_seconds=seconds,
         retry_dead=RETRY_DEAD,
-        style=_STYLE,
-        summary=_summary(view),
-        report=view.report,
-        version=__version__,
-        waiting=view.waiting,
-        waiting_in_all=sum(app.pending for app in view.status.apps),
+        root="",
+        summary=_summary(data),
+        title=_title(data),
+        total=data.total,
+        waiting=[_card(request) for request in data.waiting],
     )
-    return Page(html, POLICY)
 
 
-def _mood(view: StatusPageData) -> str:
-    if not view.report.good:
+def _banner(data: StatusPageData) -> str:
+    """Returns what does not work, as a heading; empty if everything does."""
+    problems, status = data.report.problems, data.status
+    if _mood(data) == "new":
+        return "Watcher has just started and has not checked every app yet"
+    blind = sum(problem.kind == "app" for problem in problems)
+    deaf = len({problem.name for problem in problems if problem.kind == "notifier"})
+    parts = []
+    if blind:
+        only = _only(problems, "app") if blind == 1 else f"{blind} of {len(status.apps)} apps"
+        parts.append(f"Watcher can't see what is waiting in {only}")
+    if deaf:
+        only = _only(problems, "notifier") if deaf == 1 else f"{deaf} of {len(status.notifiers)} notifiers"
+        parts.append(f"messages to {only} are not being delivered")
+    text = ", and ".join(parts)
+    return f"{text[0].upper()}{text[1:]}" if text else ""
+
+
+def _only(problems: Sequence[Problem], kind: str) -> str:
+    return next(problem.name for problem in problems if problem.kind == kind)
+
+
+def _headline(data: StatusPageData) -> str:
+    blind = len(data.blind)
+    if data.total:
+        requests = "1 request" if data.total == 1 else f"{data.total} requests"
+        return f"At least {requests} waiting" if blind else f"{requests} waiting"
+    if not blind:
+        return "Nothing is waiting"
+    return "What is waiting is unknown" if blind == len(data.apps) else "Nothing is known to be waiting"
+
+
+def _nothing(data: StatusPageData) -> str:
+    """Returns what stands where requests would, if none is pending."""
+    if not data.blind:
+        return "No run is waiting for a human."
+    shown = ", ".join(app.name for app in data.blind[:3])
+    names = shown if len(data.blind) <= 3 else f"{shown} and {len(data.blind) - 3} more apps"  # noqa: PLR2004
+    return f"No request is known. Requests of {names} can't be seen."
+
+
+def _summary(data: StatusPageData) -> str:
+    return " ".join(_sentences(data))
+
+
+def _sentences(data: StatusPageData) -> Iterator[str]:
+    late = lateness(data.status)
+    if data.oldest is not None:
+        yield f"The oldest has been waiting for {format_elapsed(data.oldest)}."
+    if late:
+        yield f"{late}."
+    if data.report.good and not late and not data.total:
+        yield "Watcher is working normally."
+
+
+def _title(data: StatusPageData) -> str:
+    known = str(data.total) if data.total else ""
+    number = f"{known}+" if data.blind and known else "?" if data.blind else known
+    return f"({number}) watcher" if number else "watcher"
+
+
+def _mood(data: StatusPageData) -> str:
+    if any(problem.kind != "app" for problem in data.report.problems):
         return "bad"
-    return "waits" if view.waiting or lateness(view.status) else "good"
+    if not data.report.good:
+        starting = all(app.polled_ago is None for app in data.status.apps if not app.visible)
+        return "new" if starting else "bad"
+    return "waits" if data.total or lateness(data.status) else "good"
 
 
-def _summary(view: StatusPageData) -> str:
-    problems, late = view.report.problems, lateness(view.status)
-    if len(problems) > 1:
-        words = f"There are {len(problems)} problems."
-    else:
-        words = "".join(f"{str(problem).removesuffix('.')}." for problem in problems)
-    sentences = [*([words] if words else []), *([f"{late}."] if late else [])]
-    return (
-        " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
-        or "Watcher is working normally."
+def _card(request: PendingRequest) -> _Card:
+    rows = tuple(parameters(request.params, request.editable_params))
+    return _Card(
+        id=request.id,
+        app=request.app,
+        label=request_label(request.type),
+        prompt=truncate(clean_lines(request.prompt or ""), _PROMPT_SHOWN) or INVISIBLE_QUESTION,
+        rows=rows[:_PARAMETERS_SHOWN],
+        more_rows=max(len(rows) - _PARAMETERS_SHOWN, 0),
+        link=web_link(request.link),
+        notified=request.told,
+        user_id=request.user_id,
+        run_id=request.run_id,
+        first_seen_at=request.first_seen_at,
     )
 
 
@@ -150,3 +179,12 @@ def _notifier_state(notifier: NotifierStatus) -> str:
     if notifier.dead:
         return "bad"
     return "waits" if notifier.undelivered or notifier.paused_for else "good"
+
+
+html.ENVIRONMENT.filters.update(
+    app_state=_app_state,
+    failure=failure_line,
+    given_up=given_up,
+    notifier_state=_notifier_state,
+    undelivered=undelivered,
+)

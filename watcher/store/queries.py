@@ -134,6 +134,7 @@ def ended_requests(reader: Reader, *, limit: int) -> list[RecentResolution]:
 
 def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> PendingRequest:
     request = PendingRequest(
+        id=row["key"],
         app=row["app"],
         run_id=row["run_id"],
         request_id=row["request_id"],

@@ -4,6 +4,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -22,7 +24,7 @@ from tests.support.builders import (
 )
 from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
-from watcher.monitoring.snapshot import WAITING_SHOWN, Monitor
+from watcher.monitoring.snapshot import REQUESTS_PER_PAGE, Monitor, StatusPageData, StatusQuery
 from watcher.store import AppFailure, Dead, Retry, Store, StoreError, queries
 from watcher.store.connection import reading
 
@@ -38,6 +40,12 @@ class Bench:
     clock: Clock
     liveness: LivenessTracker
     monitor: Monitor
+
+    def view(self, **query: Any) -> StatusPageData:
+        """What the status page shows."""
+        data = self.monitor.view(StatusQuery(**query))
+        assert data is not None
+        return data
 
     def standing(self) -> tuple[tuple[int, float | None], Mapping[str, tuple[int, float | None, int]]]:
         """What waits of the app, and what is undelivered and dead of each notifier."""
@@ -161,15 +169,40 @@ async def test_a_database_that_cannot_be_read(bench: Bench) -> None:
     corrupt_database(bench.path)
     assert ["database"] == [problem.name for problem in bench.monitor.ready().problems]
     with pytest.raises(StoreError):
-        bench.monitor.view()
+        bench.monitor.view(StatusQuery())
 
 
-async def test_the_view_is_bounded(bench: Bench) -> None:
-    """However much waits, the page shows the longest waiting and the number of all."""
-    await record_new(bench.store, *(make_new_request(f"run-{number}") for number in range(WAITING_SHOWN + 5)))
-    view = bench.monitor.view()
-    assert (WAITING_SHOWN, WAITING_SHOWN + 5) == (len(view.waiting), view.status.apps[0].pending)
-    assert WAITING_SHOWN + 5 == len(bench.monitor.pending())
+async def test_the_page_has_pages(bench: Bench) -> None:
+    """However much is waiting, a page shows a part of it, the longest waiting first, and counts all."""
+    names = [f"run-{number}" for number in range(REQUESTS_PER_PAGE + 5)]
+    await record_new(bench.store, *map(make_new_request, names))
+    first, second = bench.view(), bench.view(page=2)
+    assert names == [request.run_id for page in (first, second) for request in page.waiting]
+    assert [(len(names), 2)] * 2 == [(page.total, page.pages) for page in (first, second)]
+    assert len(names) == len(bench.monitor.pending())
+
+
+async def test_a_page_that_does_not_exist(bench: Bench) -> None:
+    """An app that is not configured, and a page after the last one, are not found."""
+    assert bench.view(app=APP.name).apps
+    for query in (StatusQuery(app="gone"), StatusQuery(page=2), StatusQuery(apps=2)):
+        assert bench.monitor.view(query) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({}, StatusQuery()),
+        ({"app": "support", "page": "2", "apps": "3", "refresh": "off"}, StatusQuery("support", 2, 3, False)),  # noqa: FBT003 - a fact
+        ({"app": "", "page": "0", "apps": "-1", "refresh": "on"}, StatusQuery()),
+        ({"page": "9" * 5000, "apps": "\u0663", "other": "x"}, StatusQuery()),
+    ],
+)
+def test_what_an_address_asks_for(query: dict[str, str], expected: StatusQuery) -> None:
+    """What makes no sense is left at its default, and every link says what it asks for."""
+    found = StatusQuery.parse(query)
+    assert expected == found
+    assert found == StatusQuery.parse(dict(parse_qsl(found.link().removeprefix("?"))))
 
 
 async def test_what_ended_last_comes_first(bench: Bench) -> None:
@@ -178,7 +211,7 @@ async def test_what_ended_last_comes_first(bench: Bench) -> None:
     await record_answered(bench.store, "run-2", now=NOW + 10)
     await record_answered(bench.store, "run-1", now=NOW + 20)
     assert [("run-1", "answered", NOW + 20), ("run-2", "answered", NOW + 10)] == [
-        (ended.run_id, ended.outcome, ended.resolved_at) for ended in bench.monitor.view().ended
+        (ended.run_id, ended.outcome, ended.resolved_at) for ended in bench.view().ended
     ]
 
 
@@ -190,7 +223,7 @@ async def test_the_page_knows_what_requests_are_about(bench: Bench) -> None:
         run = replace(sighting.run, user_id="customer-7421")
         request = replace(sighting.request, params=params, editable_params=("amount",))
         await record_new(bench.store, replace(sighting, run=run, request=request))
-    first, second = bench.monitor.view().waiting
+    first, second = bench.view().waiting
     assert (small, ("amount",), "customer-7421") == (first.params, first.editable_params, first.user_id)
     assert f"({len(json.dumps(huge))} characters)" == second.params
     assert [None, None] == [request.params for request in pending(bench.path)]
