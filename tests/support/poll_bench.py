@@ -3,7 +3,7 @@
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +139,7 @@ class PollBench:
         alert_after: float = 120.0,
         jitter: Callable[[], float] = lambda: 0.0,
         routes: Sequence[Route] = BOTH,
-        wake: Callable[[], None] | None = None,
+        wake: Callable[[Collection[str] | None], None] | None = None,
         observer: Observer | None = None,
         **config: Any,
     ) -> Poller:
@@ -159,7 +159,7 @@ class PollBench:
             store=self.store,
             masker=Masker(redact, redactor),
             observer=observer or Observer(),
-            wake=wake or (lambda: self.wakes.append(self.clock.now)),
+            wake=wake or (lambda _: self.wakes.append(self.clock.now)),
             redact=redactor.redact,
             wall=self.clock.time,
             jitter=jitter,

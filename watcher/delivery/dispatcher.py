@@ -1,7 +1,7 @@
 """Runs one delivery worker for each notifier, so that trouble with one delays no other."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from watcher.delivery.worker import DeliveryWorker
 
@@ -18,10 +18,11 @@ class Dispatcher:
             for worker in self._workers:
                 group.create_task(worker.run(until_idle=until_idle))
 
-    def wake(self) -> None:
-        """Makes the workers claim now: deliveries were recorded."""
+    def wake(self, notifiers: Collection[str] | None = None) -> None:
+        """Makes the workers of these notifiers (None: of all) claim now: deliveries were recorded."""
         for worker in self._workers:
-            worker.wake()
+            if notifiers is None or worker.name in notifiers:
+                worker.wake()
 
     def stop(self) -> None:
         """Makes the workers claim nothing more and end when their sends under way have ended."""

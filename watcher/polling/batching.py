@@ -53,4 +53,4 @@ class DigestWindow:
             self._anything_held = True
             raise
         if released:
-            self._context.wake()
+            self._context.wake(released)

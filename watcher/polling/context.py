@@ -1,6 +1,6 @@
 """What all pollers share: their settings, and the services that they use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from watcher.hooks import Observer
@@ -27,15 +27,15 @@ class PollSettings:
 class PollContext:
     """The services that every poller uses.
 
-    `wake` makes the delivery workers claim, `redact` takes known secrets out of a text, `wall` returns Unix
-    time, `jitter` random numbers in [0, 1).
+    `wake` makes the workers of these notifiers (None: of all) claim, `redact` takes known secrets out of a
+    text, `wall` returns Unix time, `jitter` random numbers in [0, 1).
     """
 
     settings: PollSettings
     store: Store
     masker: Masker
     observer: Observer
-    wake: Callable[[], None]
+    wake: Callable[[Collection[str] | None], None]
     redact: Callable[[str], str]
     wall: Callable[[], float]
     jitter: Callable[[], float]

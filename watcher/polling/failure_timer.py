@@ -92,7 +92,7 @@ class FailureTimer:
                 since=format_timestamp(change.failure.since),
                 pending=change.failure.pending_known,
             )
-            self._context.wake()
+            self._context.wake(change.notifiers)
 
 
 class _Alarm:

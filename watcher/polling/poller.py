@@ -88,7 +88,7 @@ class Poller:
         result = await self._attempt()
         took = loop.time() - began
         if self._context.store.mark_polled(self.config.name):
-            self._context.wake()
+            self._context.wake(None)
         self._context.observer.polled(self.config.name, result.outcome, took)
         if result.error is None:
             return result
@@ -131,7 +131,7 @@ class Poller:
         if change.failure is not None:
             since = format_timestamp(change.failure.since)
             self._log.info("app.recovered", since=since, pending=change.failure.pending_known)
-            self._context.wake()
+            self._context.wake(change.notifiers)
         self._recorder.report_superseded(change.superseded)
         write = self._log.debug if quiet else self._log.info
         write("poll.succeeded", runs=len(state.listed), new=new, resolved=resolved)

@@ -43,7 +43,8 @@ class ChangeRecorder:
         )
         self.new += len(recorded.new)
         self.resolved += len(recorded.ended)
-        self._context.wake()
+        if recorded.notifiers:
+            self._context.wake(recorded.notifiers)
         for new_request in recorded.new:
             request = new_request.request
             self._log.info("request.new", run=new_request.run.id, request=request.id, type=request.type)

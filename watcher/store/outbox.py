@@ -125,7 +125,6 @@ def settle_and_claim(
         superseded=(*stale, *recovered.superseded),
         failing=failing.failure,
         recovered=recovered.failure,
-        notifiers=failing.notifiers | recovered.notifiers,
     )
 
 

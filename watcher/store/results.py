@@ -146,7 +146,7 @@ class ClaimRequest:
 class Claim:
     """Deliveries to send now, when to ask again at the latest (None: never), and what became stale.
 
-    `failing` and `recovered` say that the other notifiers are told of this one; `notifiers` are those.
+    `failing` and `recovered` say that the other notifiers are told of this one.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -154,7 +154,6 @@ class Claim:
     superseded: tuple[DeliveryRecord, ...] = ()
     failing: NotifierFailure | None = None
     recovered: NotifierFailure | None = None
-    notifiers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

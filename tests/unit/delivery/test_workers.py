@@ -240,6 +240,19 @@ async def test_a_lane_wakes_when_something_was_recorded(store: WatchedStore, clo
     await soon(running)
 
 
+async def test_only_the_workers_that_have_something_to_claim_are_woken(
+    store: WatchedStore, clock: Clock
+) -> None:
+    """A worker whose notifier is not named sleeps on; without names all are woken."""
+    workers = [make_worker(ScriptedNotifier(name), store, clock) for name in ("slack", "webhook")]
+    dispatcher = Dispatcher(workers)
+    woken = []
+    for names in ((), ("webhook",), None):
+        dispatcher.wake(names)
+        woken.append([worker.name for worker in workers if worker._woken.is_set()])
+    assert [[], ["webhook"], ["slack", "webhook"]] == woken
+
+
 async def test_a_lane_wakes_when_the_next_attempt_is_due(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

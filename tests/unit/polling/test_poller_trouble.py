@@ -178,7 +178,7 @@ async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: Pol
 async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> None:
     """When the API asks for an hour of rest, people are told after two minutes and not after the hour."""
     told = asyncio.Event()
-    poller = bench.poller(wake=told.set)
+    poller = bench.poller(wake=lambda _: told.set())
     bench.api.pages = [refusal(429, "rate_limited", "slow down", Retry_After="3600")]
     bench.clock.now = NOW + 119.98
     with capture_logs() as logs:
@@ -196,7 +196,7 @@ async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> No
 async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> None:
     """An app whose very first poll does not come to an end is told of meanwhile, its recovery after it."""
     told = asyncio.Event()
-    poller = bench.poller(alert_after=0.0, request_timeout=0.5, wake=told.set)
+    poller = bench.poller(alert_after=0.0, request_timeout=0.5, wake=lambda _: told.set())
 
     async def until_told(_: str) -> None:
         await soon(told.wait())
@@ -212,7 +212,7 @@ async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> 
 async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
     """When an app has failed before, the time counts from then on and the reason is the last known."""
     told = asyncio.Event()
-    poller = bench.poller(wake=told.set)
+    poller = bench.poller(wake=lambda _: told.set())
     bench.clock.now = NOW + 100
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()

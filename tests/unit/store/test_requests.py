@@ -49,6 +49,19 @@ async def test_a_request_comes_with_a_delivery_for_each_notifier(path: Path) -> 
         assert 1 == len({record.event_id for record in records(path)})
 
 
+async def test_who_has_something_to_claim_is_said(path: Path) -> None:
+    """News names the notifiers that can claim it, now or later; what is held names them as it is released."""
+    routes = (replace(PEOPLE, digests=True), MACHINE, Route("leads", for_people=True, after=60.0))
+    async with open_store(path) as store:
+        new = await store.record_changes(APP, routes, new=[make_new_request()], now=NOW)
+        again = await store.record_changes(APP, routes, new=[make_new_request()], now=NOW)
+        released = await store.release_held(APP.name, digest_above=0, now=NOW)
+        change = ResolvedRequest(await pending_key(store), "answered", "completed")
+        ended = await store.record_changes(APP, routes, ended=[change], now=NOW + 1)
+    named = [sorted(names) for names in (new.notifiers, again.notifiers, released, ended.notifiers)]
+    assert [["leads", "webhook"], [], ["slack"], ["webhook"]] == named
+
+
 async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     """What was recorded of run and request comes back whole with the delivery."""
     request = replace(make_request(params={"amount": 620, "deep": [None]}), editable_params=("amount",))
