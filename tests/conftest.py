@@ -35,6 +35,9 @@ settings.register_profile(
 )
 settings.load_profile("short")  # unless `--hypothesis-profile` names another
 
+# Without compiled modules every worker of every run compiles all tests and the watcher anew.
+sys.dont_write_bytecode = False
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers a mark for each kind of test."""
