@@ -9,6 +9,7 @@ from typing import Any, Final
 from tests.support.slack_markup import acting, mentions_fired
 from tests.support.slack_rules import refused
 from watcher.messages import render
+from watcher.messages.message import Message
 from watcher.models import Event
 from watcher.notifiers.slack.blocks import TEXT_MAX, blocks, fallback, plain
 
@@ -29,7 +30,10 @@ def assert_one_line(text: str) -> None:
 
 def message(event: Event) -> dict[str, Any]:
     """Returns what goes to Slack for an event, without mentions of ours."""
-    rendered = render(event)
+    return _slack_message(render(event))
+
+
+def _slack_message(rendered: Message) -> dict[str, Any]:
     return {"text": fallback(rendered), "blocks": blocks(rendered), "mrkdwn": False}
 
 
@@ -40,12 +44,12 @@ def assert_harmless(event: Event) -> None:
     """
     rendered = render(event)
     links = {rendered.link, *(item.link for item in rendered.items)}
-    for form in (message(event), {"text": plain(replace(rendered, link=None))}):
+    everything = _slack_message(rendered)
+    for form in (everything, {"text": plain(replace(rendered, link=None))}):
         assert refused(form) == ""
         assert mentions_fired(form) == []
         found = [found for found in acting(form) if not OURS.fullmatch(found)]
         assert [found for found in found if "blocks" not in form or found not in links] == []
         assert len(form["text"]) <= TEXT_MAX
-    everything = message(event)
     total = len(json.dumps(everything["blocks"], ensure_ascii=False)) + len(everything["text"])
     assert total <= 13_000
