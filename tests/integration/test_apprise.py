@@ -3,8 +3,6 @@
 import asyncio
 import io
 import logging
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ from tests.support.events import (
     request_event,
 )
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.process import environment, run_command, run_watcher
 from tests.support.sending import make_secret
 from watcher.config.models import AppriseConfig
 from watcher.messages import render
@@ -35,14 +32,6 @@ from watcher.notifiers.base import DeliveryError, NotifierUnusable
 from watcher.sanitize.secrets import Redactor, Secret, SecretError
 
 PASSWORD = "hunter2-of-ours"
-
-BLOCKED = """
-import sys
-sys.modules["apprise"] = None
-from watcher.cli import main
-main()
-"""
-"""Runs the command line where Apprise is not installed."""
 
 
 @pytest.fixture(autouse=True)
@@ -298,105 +287,16 @@ def test_pace_and_check() -> None:
     assert asyncio.run(phone.check()) == "configured; use --send to test it"
 
 
-def settings_for(url: str) -> dict[str, str]:
-    """Returns the settings of a watcher with one Apprise notifier and an app that refuses to be polled."""
-    return {
-        "WATCHER_BASE_URL": "http://127.0.0.1:1",
-        "WATCHER_HTTP_PORT": "0",
-        "WATCHER_LOG_LEVEL": "debug",
-        "WATCHER_APP_ALERT_AFTER": "0",
-        "WATCHER_POLL_INTERVAL": "200ms",
-        "WATCHER_BACKOFF_MAX": "200ms",
-        "WATCHER_NOTIFIERS__PHONE__TYPE": "apprise",
-        "WATCHER_NOTIFIERS__PHONE__URL": url,
-    }
-
-
-@pytest.mark.anyio
-async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
-    """Nothing of the URL is in a log line at debug, in an error or in a list, in success or failure."""
-    receiver = WebhookReceiver()
-    receiver.replies.extend([Reply(500, PASSWORD), Reply(drop=True)])
+def test_a_netrc_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password in a `.netrc` for the service's host is not sent to it."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password of-somebody-else\n")
-    async with served(receiver) as url:
-        settings = settings_for(service(url, rest="token-0123456789/in?+X-Key=header-of-ours"))
-        async with run_watcher(tmp_path, {**settings, "NETRC": str(netrc)}) as daemon:
-            await daemon.log("delivery.retry", notifier="phone", count=2)
-            await daemon.log("delivery.sent", notifier="phone")
-            shown = [
-                await run_command(tmp_path, settings, name) for name in ("config", "deliveries", "check")
-            ]
-            assert await daemon.end() == 0
-    assert [0, 0, 1] == [ended.status for ended in shown]
-    assert "notifier phone: configured; use --send to test it" in shown[-1].out
-    texts = "".join([*daemon.lines, daemon.out, *(ended.out + ended.err for ended in shown)])
-    texts += (tmp_path / "watcher.db").read_bytes().decode("latin-1")
-    hidden = (PASSWORD, "token-0123456789", "header-of-ours")
-    assert [word for word in hidden if word in texts] == []
-    assert {"/token-0123456789/in"} == {received.path for received in receiver.received}
-
-
-@pytest.mark.anyio
-async def test_a_netrc_is_not_used(tmp_path: Path) -> None:
-    """Passwords that lie about for a service's host are not sent to it."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password of-somebody-else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
     receiver = WebhookReceiver()
-    async with served(receiver) as url:
-        settings = {**settings_for(url.replace("http://", "json://")), "NETRC": str(netrc)}
-        assert "test message was accepted" in (await run_command(tmp_path, settings, "check", "--send")).out
-    assert ["Authorization" in received.headers for received in receiver.received] == [False]
 
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            await notifier(url.replace("http://", "json://")).send(make_delivery())
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("arguments", [("run",), ("once",), ("check",)])
-@pytest.mark.parametrize("from_file", [True, False])
-async def test_a_url_that_is_none_at_the_start(
-    tmp_path: Path, arguments: tuple[str], *, from_file: bool
-) -> None:
-    """A URL that Apprise does not take is one line and exit status 2, wherever it came from."""
-    settings = settings_for(f"nothing://{PASSWORD}")
-    if from_file:
-        (tmp_path / "url").write_text(settings.pop("WATCHER_NOTIFIERS__PHONE__URL"))
-        settings["WATCHER_NOTIFIERS__PHONE__URL_FILE"] = str(tmp_path / "url")
-    ended = await run_command(tmp_path, settings, *arguments)
-    problems = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
-    expected = (
-        "watcher: notifiers.phone.url: "
-        "must be one URL that Apprise supports, with everything its service needs"
-    )
-    assert (2, [expected]) == (ended.status, problems)
-    assert ("Traceback" in ended.err, PASSWORD in ended.err + ended.out) == (False, False)
-
-
-@pytest.mark.parametrize("arguments", [("run",), ("once",), ("check",)])
-def test_without_the_extra(tmp_path: Path, arguments: tuple[str]) -> None:
-    """Where Apprise is not installed, one line says how to get it, with exit status 2."""
-    ended = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKED, *arguments],
-        cwd=tmp_path,
-        env={
-            **environment(settings_for("json://127.0.0.1:1/")),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    problems = [line for line in ended.stderr.splitlines() if line.startswith("watcher: ")]
-    hint = "watcher: notifiers.phone.type: apprise needs Apprise: pip install 'dynamiq-watcher[apprise]'"
-    assert (2, [hint]) == (ended.returncode, problems)
-    assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("arguments", [("run",), ("check",)])
-async def test_every_url_that_cannot_be_used_is_named(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """All notifiers that cannot be used are told at once, a line each."""
-    second = {"WATCHER_NOTIFIERS__MAIL__TYPE": "apprise", "WATCHER_NOTIFIERS__MAIL__URL": "none://at all"}
-    ended = await run_command(tmp_path, {**settings_for("none://such"), **second}, *arguments)
-    lines = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
-    named = [line.split(": ")[1] for line in lines]
-    assert (2, ["notifiers.mail.url", "notifiers.phone.url"]) == (ended.status, sorted(named))
+    asyncio.run(scenario())
+    assert [False] == ["Authorization" in received.headers for received in receiver.received]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -39,6 +39,9 @@ KINDS = ("bot", "webhook")
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
+_TLS: Final = ssl.create_default_context()
+"""One for all tests: loading the certificates takes longer than a whole test."""
+
 Use = Callable[[Notifier], Awaitable[Any]]
 
 
@@ -61,7 +64,7 @@ def slack_config(
 
 def open_test_session(within: float = 5.0) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     """Opens a session as the daemon's is."""
-    return open_session(ssl.create_default_context(), within)
+    return open_session(_TLS, within)
 
 
 async def use_notifier(config: NotifierConfig, use: Use, within: float = 5.0) -> Any:
