@@ -25,12 +25,12 @@ from watcher.models import App, Route, event_id
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
+from watcher.net import open_session, tls_context
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
-from watcher.notifiers.http_post import open_session
 from watcher.polling.context import PollContext, PollSettings
 from watcher.polling.poller import Poller
-from watcher.runs_api.client import RunsClient, tls_context
+from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.store import NotifierPolicy, Store
 

@@ -1,95 +1,83 @@
-"""Pure: which proxy the standard variables name for a URL, the same for every client.
-
-The HTTP libraries read these variables each in its own way, fail on what the other takes, and one of them
-takes passwords from `~/.netrc` on the same occasion. So none of them reads the environment, and this does.
-"""
+"""What outgoing calls share: the TLS context, the session, and reading within bounds."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from ipaddress import ip_address, ip_network
+import ssl
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_PROXY: Final = re.compile(
-    r"(?:(?P<scheme>https?)://)?"
-    r"(?P<user>[^\s/@?#\x00-\x1f\x7f\ud800-\udfff]+@)?"
-    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
-    r"(?P<port>:\d{1,5})?"
-    r"(?:/\S*)?",
-    re.IGNORECASE,
-)
+import aiohttp
+from yarl import URL
+
+_ANY_HEADER: Final = 32 + zlib.MAX_WBITS
+"""For zlib: gzip or deflate, whichever it is."""
 
 
-def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """Returns the URL of the proxy that a call goes through, None for a direct one.
+class UnreadableBody(Exception):
+    """A body cannot be read: it is larger than allowed, or compressed in a way that is not understood."""
 
-    `http_proxy` or `https_proxy` by the scheme of the call, else `all_proxy`; lower case before upper case,
-    and what is set to nothing is off. A proxy without a scheme is one of HTTP, as curl has it. `no_proxy`
-    lists names with all that end in them, addresses, networks, each with a port if need be, or `*`.
+
+def tls_context() -> ssl.SSLContext:
+    """Returns a context that trusts what the system, or `SSL_CERT_FILE` and `SSL_CERT_DIR`, say.
+
+    Building one costs about 40 ms, so all calls share one.
+    """
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if not any((paths.cafile, paths.capath)):
+        import certifi  # noqa: PLC0415 - only a system without certificates of its own needs it
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+@asynccontextmanager
+async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aiohttp.ClientSession]:  # noqa: ASYNC109 - the client's own
+    """Opens the session for outgoing calls; `timeout`, in seconds, bounds each whole call.
+
+    It keeps no cookies. It asks for no compressed body, because a small one can inflate to gigabytes, and
+    leaves one that comes all the same as it is: see `read_body`.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": "identity"},
+        auto_decompress=False,
+    ) as session:
+        yield session
+
+
+def as_configured(url: str) -> URL:
+    """Returns the URL so that it is sent byte for byte, unless it has characters that no request may have.
+
+    Raises:
+        aiohttp.InvalidURL: it is no URL.
     """
     try:
-        parts = urlsplit(url)
-        _, value = _named(parts.scheme, environ)
-        if not value:  # mostly so, and this is asked for every call
-            return None
-        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:  # no URL; whoever calls it will say so
-        return None
-    _, exempt = _variable("no_proxy", environ)
-    if host is None or any(_matches(entry, host, port) for entry in re.split(r"[,\s]+", exempt)):
-        return None
-    return _normal(value)
-
-
-def proxy_problems(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yields a line for each variable in use that names no proxy; what it holds may be a password."""
-    used = dict(_named(scheme, environ) for scheme in _DEFAULT_PORTS)
-    for variable, value in used.items():
-        if value and _normal(value) is None:
-            yield f"{variable}: must be http://HOST:PORT or https://HOST:PORT; SOCKS is not supported"
-
-
-def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Returns the variable that counts for a scheme, and its value."""
-    variable, value = _variable(f"{scheme}_proxy", environ)
-    return (variable, value) if variable in environ else _variable("all_proxy", environ)
-
-
-def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    variable = name if name in environ else name.upper()
-    return variable, environ.get(variable, "").strip()
-
-
-def _normal(value: str) -> str | None:
-    found = _PROXY.fullmatch(value)
-    port = found["port"] if found else None
-    if found is None or (port and not 0 < int(port[1:]) < 2**16) or not _is_host(found["host"]):
-        return None
-    return f"{(found['scheme'] or 'http').lower()}://{found['user'] or ''}{found['host']}{port or ''}"
-
-
-def _is_host(host: str) -> bool:
-    """Tells whether the clients take this host, which they look at only once they are built."""
-    try:
-        if re.fullmatch(r"[\d.]+|\[.*\]", host):
-            ip_address(host.strip("[]"))
-        else:
-            host.encode().decode("idna")
+        return URL(url, encoded=re.fullmatch(r"[!-~]+", url) is not None)
     except ValueError:
-        return False
-    return True
+        raise aiohttp.InvalidURL(url) from None
 
 
-def _matches(entry: str, host: str, port: int | None) -> bool:
-    if entry == "*":
-        return True
-    # Neither a name for an address nor a network that is none matches in this way.
-    with suppress(ValueError):
-        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
-    name, _, wanted = entry.rpartition(":")
-    if name and wanted.isdecimal():
-        return wanted == str(port) and not name.endswith(f":{port}") and _matches(name, host, port)
-    domain = entry.lower().removeprefix("*").removeprefix(".")
-    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Returns the whole body, of at most so many bytes, inflated within that bound if it is gzip or deflate.
+
+    Raises:
+        UnreadableBody: it is larger, or compressed otherwise.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+        raise UnreadableBody(f"it is compressed as {encoding}, which was not asked for")
+    inflater = None if encoding in {"", "identity"} else zlib.decompressobj(_ANY_HEADER)
+    body, received = bytearray(), 0
+    async for chunk in response.content.iter_any():
+        received += len(chunk)
+        try:
+            body += inflater.decompress(chunk, most + 1 - len(body)) if inflater else chunk
+        except zlib.error:
+            raise UnreadableBody(f"it is not {encoding}") from None
+        if max(len(body), received) > most:
+            raise UnreadableBody(f"it has more than {most:,} bytes")
+    return bytes(body)

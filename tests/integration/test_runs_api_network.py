@@ -28,7 +28,8 @@ from tests.support.hostile_peers import (
     truncates,
 )
 from watcher.models import Run
-from watcher.runs_api.client import RunsClient, tls_context
+from watcher.net import tls_context
+from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
 
 

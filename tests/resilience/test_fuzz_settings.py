@@ -20,7 +20,7 @@ from watcher.config.durations import format_duration, parse_duration
 from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
 from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS, OTHER_VARIABLES
 from watcher.config.sources import ConfigError, effective, load
-from watcher.net import proxy_for, proxy_problems
+from watcher.proxies import proxy_for, proxy_problems
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 

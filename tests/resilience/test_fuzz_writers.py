@@ -34,7 +34,7 @@ from watcher.monitoring.snapshot import StatusPageData, pending_json
 from watcher.notifiers.webhook import encode, payload, signature
 from watcher.polling.poller import OUTCOMES
 from watcher.polling.preparation import link
-from watcher.runs_api.parser import normalize_json
+from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
 from watcher.store.results import RecentResolution

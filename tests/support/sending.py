@@ -18,9 +18,9 @@ from tests.support.events import (
 from tests.support.fakes import FakeSlack, WebhookReceiver, served
 from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.models import Event, MessageRef
+from watcher.net import open_session
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.notifiers.http_post import open_session
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.sanitize.secrets import Redactor, Secret
 

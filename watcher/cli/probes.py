@@ -11,9 +11,9 @@ from watcher.bootstrap import build_notifiers
 from watcher.config.models import AppConfig, Config
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent, event_id
+from watcher.net import open_session, tls_context
 from watcher.notifiers.base import DeliveryError, Notifier
-from watcher.notifiers.http_post import open_session
-from watcher.runs_api.client import RunsClient, tls_context
+from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line

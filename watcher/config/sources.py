@@ -35,7 +35,7 @@ from watcher.config.models import (
     WebhookConfig,
 )
 from watcher.config.reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
-from watcher.net import proxy_problems
+from watcher.proxies import proxy_problems
 from watcher.sanitize.secrets import Redactor, Secret, SecretError
 from watcher.sanitize.text import one_line
 

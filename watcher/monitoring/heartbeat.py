@@ -1,6 +1,7 @@
 """Pings a URL while the daemon is ready, so that another service notices when it is not, or is gone."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 
@@ -10,7 +11,9 @@ import structlog
 from watcher import __version__
 from watcher.hooks import SUCCESS, Observer
 from watcher.monitoring.health import HealthReport
+from watcher.net import as_configured
 from watcher.notifiers.http_post import from_client_error
+from watcher.proxies import proxy_for
 from watcher.sanitize.secrets import Secret, SecretError
 
 log = structlog.get_logger()
@@ -71,7 +74,8 @@ class Heartbeat(Observer):
 
     async def _get(self, url: str) -> int:
         async with self._session.get(
-            url,
+            as_configured(url),
+            proxy=proxy_for(url, os.environ),
             headers={"User-Agent": f"dynamiq-watcher/{__version__}"},
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=self._timeout),

@@ -3,17 +3,17 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from yarl import URL
 
 from watcher import backoff
-from watcher.net import proxy_for
+from watcher.net import as_configured
 from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
+from watcher.proxies import proxy_for
 from watcher.sanitize.text import one_line
 
 _READ_AT_MOST: Final = 4096
@@ -58,38 +58,6 @@ class Answer:
         return 200 <= self.status < 300  # noqa: PLR2004 - the statuses are what this is about
 
 
-class ProxiedRequest(aiohttp.ClientRequest):
-    """A request of a session that does not read the environment, by way of the proxy that stands there.
-
-    A session that does (`trust_env`) also puts the credentials of `~/.netrc` into requests, over an
-    Authorization header of their own and for whoever has the host's name.
-    """
-
-    def __init__(self, method: str, url: URL, **arguments: Any) -> None:
-        proxy = proxy_for(str(url), os.environ)
-        if proxy is not None and arguments.get("proxy") is None:
-            arguments["proxy"] = URL(proxy)
-        super().__init__(method, url, **arguments)
-
-
-@asynccontextmanager
-async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aiohttp.ClientSession]:  # noqa: ASYNC109 - the client's own
-    """Opens the one session for everything that goes out to destinations; `timeout` is for each call.
-
-    A small body can inflate to gigabytes, so none that is compressed is asked for, and one that comes all
-    the same stays as it is.
-    """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls, limit=0),
-        timeout=aiohttp.ClientTimeout(total=timeout),
-        request_class=ProxiedRequest,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},
-        auto_decompress=False,
-    ) as session:
-        yield session
-
-
 async def post(
     session: aiohttp.ClientSession,
     url: str,
@@ -102,18 +70,16 @@ async def post(
 ) -> Answer:
     """Posts once, follows no redirect, and returns the answer whatever its status.
 
-    The body of the answer is not decompressed, of which a few KB could become many MB.
-
     Raises:
         DeliveryError: there was no answer.
     """
     try:
         async with session.post(
-            url,
+            as_configured(url),
             data=body,
             headers=headers,
+            proxy=proxy_for(url, os.environ),
             allow_redirects=False,
-            auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=timeout),
             ssl=context or True,
         ) as response:

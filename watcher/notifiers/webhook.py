@@ -34,7 +34,7 @@ from watcher.models import (
 )
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.http_post import from_response, post
-from watcher.runs_api.parser import normalize_json
+from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.secrets import Redactor, Secret
 
 PAYLOAD_VERSION: Final = 1

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from watcher.concurrency import run_cpu_bound
 from watcher.config.models import AppConfig
 from watcher.models import InputRequest, NewRequest, Run
-from watcher.runs_api.parser import normalize_json
+from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.masking import Masker
 
 RequestsOfRun = tuple[Run, tuple[InputRequest, ...]]

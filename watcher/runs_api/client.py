@@ -22,7 +22,8 @@ from watcher import __version__
 from watcher.backoff import retry_after
 from watcher.concurrency import run_cpu_bound
 from watcher.models import AWAITING, PAUSED, Json, Run
-from watcher.net import proxy_for
+from watcher.net import tls_context
+from watcher.proxies import proxy_for
 from watcher.runs_api.decoding import LARGE, parse_json
 from watcher.runs_api.errors import (
     BadRequest,
@@ -39,7 +40,8 @@ from watcher.runs_api.errors import (
     TimedOut,
     Unauthorized,
 )
-from watcher.runs_api.parser import Skipped, normalize_json, parse_run
+from watcher.runs_api.parser import Skipped, parse_run
+from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 32 * 1024 * 1024
@@ -247,20 +249,6 @@ class RunsClient:
         text = str(normalize_json(value))
         # Before the cut, behind which the rest of a key would not be known as one.
         return (self._access_key.scrub(text) if self._access_key else text)[:MESSAGE_MAX]
-
-
-def tls_context() -> ssl.SSLContext:
-    """Returns a context that trusts what the system, or `SSL_CERT_FILE` and `SSL_CERT_DIR`, say.
-
-    Building one costs about 40 ms, so all clients share one.
-    """
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not any((paths.cafile, paths.capath)):
-        import certifi  # noqa: PLC0415 - only a system without certificates of its own needs it
-
-        context.load_verify_locations(certifi.where())
-    return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,15 @@ Only what has no usable id is no run.
 
 import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from watcher.models import INVISIBLE, InputRequest, Json, Run
-
-DEPTH_MAX: Final = 64
-"""What other people's data nests deeper than this is cut, so that nothing behind needs to fear recursion."""
-CUT: Final = "… (nested too deeply)"
+from watcher.sanitize.limits import DEPTH_MAX, normalize_json, replace_unstorable
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_PLAIN: Final = frozenset({int, bool, type(None)})
 _NESTED: Final = frozenset({dict, list})
 _NOTHING: Final = (None, "")
 _ASKED: Final = ("type", "prompt", "params", "questions", "editable_params")
@@ -79,36 +73,6 @@ def fingerprint(item: dict[str, Json]) -> str:
     are not part of the question (times, say) do not count.
     """
     return _content(item)[1]
-
-
-def normalize_json(value: Json, depth: int = 0) -> Json:
-    """Returns the value as it can be stored and sent: no NUL, lone surrogate, infinity or endless depth.
-
-    What needs no change is passed by without a call, which makes large values twice as quick.
-    """
-    match value:
-        case str():
-            return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub("\ufffd", value)
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case dict() | list() if depth >= DEPTH_MAX:
-            return CUT
-        case dict():
-            return {
-                key if key.isascii() and "\0" not in key else normalize_json(key): item
-                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
-                else normalize_json(item, depth + 1)
-                for key, item in value.items()
-            }
-        case list():
-            return [
-                item
-                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
-                else normalize_json(item, depth + 1)
-                for item in value
-            ]
-        case _:
-            return value
 
 
 def unseen_request() -> InputRequest:
@@ -186,7 +150,7 @@ def _too_deep(value: Json) -> bool:
 def _identifier(value: Json) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return _UNSTORABLE.sub("\ufffd", str(value))
+    return replace_unstorable(str(value))
 
 
 def _without_empty(value: Json) -> Json:

@@ -1,6 +1,8 @@
 """Pure: how much of other people's data is kept, so that one of them cannot fill database and messages."""
 
 import json
+import math
+import re
 from typing import Final
 
 from watcher.models import Json
@@ -15,8 +17,49 @@ PROMPT_MAX: Final = 256 * 1024
 STRING_MAX: Final = 1000
 """Characters of one string within JSON that would have too many bytes otherwise."""
 
+DEPTH_MAX: Final = 64
+"""What nests deeper than this is cut, so that nothing that reads it needs to fear recursion."""
+CUT: Final = "… (nested too deeply)"
+
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_PLAIN: Final = frozenset({int, bool, type(None)})
 _CHANGING: Final = frozenset({str, dict, list})
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def normalize_json(value: Json, depth: int = 0) -> Json:
+    """Returns the value as it can be stored and sent: no NUL, lone surrogate, infinity or endless depth.
+
+    What needs no change is passed by without a call, which makes large values twice as quick.
+    """
+    match value:
+        case str():
+            return replace_unstorable(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case dict() | list() if depth >= DEPTH_MAX:
+            return CUT
+        case dict():
+            return {
+                key if key.isascii() and "\0" not in key else normalize_json(key): item
+                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
+                else normalize_json(item, depth + 1)
+                for key, item in value.items()
+            }
+        case list():
+            return [
+                item
+                if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
+                else normalize_json(item, depth + 1)
+                for item in value
+            ]
+        case _:
+            return value
+
+
+def replace_unstorable(text: str) -> str:
+    """Returns the text with U+FFFD for NUL and lone surrogates, which databases and encodings refuse."""
+    return text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text)
 
 
 def limit_size(value: Json) -> Json:

@@ -14,14 +14,13 @@ from watcher.messages import format_timestamp
 from watcher.models import INVISIBLE, InputRequest, Json, Run
 from watcher.runs_api.decoding import parse_json
 from watcher.runs_api.parser import (
-    CUT,
     Skipped,
     fingerprint,
-    normalize_json,
     parse_run,
     parse_time,
     unseen_request,
 )
+from watcher.sanitize.limits import CUT, normalize_json
 
 QUESTION: Final[dict[str, Json]] = {
     "id": "q1",

@@ -1,70 +1,80 @@
-"""Slack's own client, made wary of whatever answers in Slack's place."""
+"""Slack's own client over a session that is careful with any server that answers in Slack's place."""
 
-import zlib
-from collections.abc import Mapping
-from typing import Any, Final
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from watcher.models import Json
+from watcher.net import UnreadableBody, as_configured, read_body
 from watcher.notifiers.http_post import read_prefix
-from watcher.runs_api.decoding import parse_json
+from watcher.proxies import proxy_for
 
 ANSWER_MAX: Final = 1024 * 1024
 """Bytes: an answer repeats the message, which is a tenth of that."""
-_ANY_FORMAT: Final = 32 + zlib.MAX_WBITS
-"""For zlib: gzip or deflate, whichever it is."""
 
 
-class BoundedSlackClient(AsyncWebClient):
-    """Follows no redirect, which would carry messages to another host, and reads no answer without end."""
+def bounded_client(
+    token: str | None, *, base_url: str, session: aiohttp.ClientSession, timeout: float
+) -> AsyncWebClient:
+    """Returns a client that follows no redirect and reads no endless answer; `timeout` is in seconds.
 
-    def __init__(
-        self, token: str | None, *, base_url: str, session: aiohttp.ClientSession, timeout: float
-    ) -> None:
-        """No retries of its own: a lost answer would become a second message, and the outbox retries anyway.
+    A redirect would carry messages to another host. The client does not retry either: after a lost answer
+    that would post a message twice, and the outbox retries anyway.
+    """
+    bounded = cast("aiohttp.ClientSession", _BoundedSession(session, aiohttp.ClientTimeout(total=timeout)))
+    return AsyncWebClient(token=token, base_url=base_url, session=bounded, retry_handlers=[])
 
-        The session knows the proxy variables, NO_PROXY among them, which the base reads without it.
-        """
-        super().__init__(token=token, base_url=base_url, session=session, retry_handlers=[])
-        self.proxy = None
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """As much of an answer as the client uses; what is not a JSON object counts as an empty one."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: dict[str, Json]
+    content_type: str = "application/json"
+
+    async def json(self) -> dict[str, Json]:
+        """Returns the body, which has been read."""
+        return self.document
+
+
+class _BoundedSession:
+    """As much of a session as the client uses."""
+
+    closed = False
+
+    def __init__(self, session: aiohttp.ClientSession, timeout: aiohttp.ClientTimeout) -> None:
         self._session = session
-        self._within = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
 
-    async def _request(self, *, http_verb: str, api_url: str, req_args: Mapping[str, Any]) -> dict[str, Any]:
-        """Calls once; an answer that is no JSON object counts as an empty one. Replaces that of the base."""
+    @asynccontextmanager
+    async def request(self, method: str, url: str, **arguments: Any) -> AsyncIterator[_Answer]:
+        """Calls once, and reads the answer within bounds."""
+        arguments |= {"proxy": proxy_for(url, os.environ), "timeout": self._timeout}
         async with self._session.request(
-            http_verb,
-            api_url,
-            **req_args,
-            allow_redirects=False,
-            timeout=self._within,
+            method, as_configured(url), **arguments, allow_redirects=False
         ) as response:
-            good = response.status == 200  # noqa: PLR2004 - what Slack answers when it answers
-            body = await _whole(response) if good else await read_prefix(response, ANSWER_MAX)
-            return {"data": _document(body), "headers": response.headers, "status_code": response.status}
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """Returns the whole body, or nothing if it is too large."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > ANSWER_MAX:
-            return b""
-    if "Content-Encoding" not in response.headers:
-        return bytes(body)
-    # It was not asked for, but what is not understood would be posted again and again.
-    try:
-        return zlib.decompressobj(_ANY_FORMAT).decompress(body, ANSWER_MAX)
-    except zlib.error:
-        return b""
+            body = b""
+            if response.status != 200:  # noqa: PLR2004 - what Slack answers when it answers
+                body = await read_prefix(response, ANSWER_MAX)
+            else:
+                try:
+                    body = await read_body(response, ANSWER_MAX)
+                except UnreadableBody:
+                    body = b""
+            yield _Answer(response.status, response.headers, _document(body))
 
 
 def _document(body: bytes) -> dict[str, Json]:
     try:
-        document = parse_json(body)
-    except ValueError:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

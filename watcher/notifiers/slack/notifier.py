@@ -16,7 +16,7 @@ from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
 from watcher.notifiers.http_post import from_client_error, from_response, post
 from watcher.notifiers.slack import errors
 from watcher.notifiers.slack.blocks import blocks, fallback, plain
-from watcher.notifiers.slack.client import BoundedSlackClient
+from watcher.notifiers.slack.client import bounded_client
 from watcher.notifiers.slack.errors import (
     NOT_EDITABLE,
     PARTLY_DONE,
@@ -159,7 +159,7 @@ class SlackNotifier:
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
         token = self._read(self._config.bot_token) if self._config.bot_token else None
-        client = BoundedSlackClient(
+        client = bounded_client(
             token, base_url=self._config.api_url, session=self._session, timeout=self._timeout
         )
         try:

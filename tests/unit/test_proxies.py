@@ -2,7 +2,7 @@
 
 import pytest
 
-from watcher.net import proxy_for, proxy_problems
+from watcher.proxies import proxy_for, proxy_problems
 
 PROXY = "http://proxy.example:3128"
 
