@@ -211,6 +211,7 @@ def _build_pollers(
                 app.access_key,
                 timeout=config.request_timeout,
                 keepalive=2 * app.poll_interval,
+                keep_input=app.include_input,
                 tls=tls,
             ),
             context,

@@ -85,6 +85,7 @@ class ScriptedApi:
             access_key,
             timeout=5,
             keepalive=5,
+            keep_input=True,
             tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             transport=httpx.MockTransport(self._handle),
             wall=wall,

@@ -24,7 +24,7 @@ from watcher.concurrency import run_cpu_bound
 from watcher.models import AWAITING, PAUSED, Json, Run
 from watcher.net import tls_context
 from watcher.proxies import proxy_for
-from watcher.runs_api.decoding import LARGE, parse_json
+from watcher.runs_api.decoding import LARGE, TooMuch, parse_document, parse_json
 from watcher.runs_api.errors import (
     BadRequest,
     ConnectionFailed,
@@ -44,7 +44,7 @@ from watcher.runs_api.parser import Skipped, parse_run
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.secrets import Secret, SecretError
 
-RESPONSE_MAX: Final = 32 * 1024 * 1024
+RESPONSE_MAX: Final = 16 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
 KEPT_MAX: Final = 1024 * 1024
 """Bytes: what was read out of a larger page is not kept until the next poll."""
@@ -85,14 +85,19 @@ class RunsClient:
         *,
         timeout: float,
         keepalive: float,
+        keep_input: bool = False,
         tls: ssl.SSLContext | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`timeout` bounds a whole call, `keepalive` how long an idle connection is kept; both in seconds."""
+        """`timeout` bounds a whole call, `keepalive` how long an idle connection is kept; both in seconds.
+
+        Without `keep_input` the input of runs is passed over where it would take long to read.
+        """
         self._base_url = base_url.rstrip("/")
         self._access_key = access_key
         self._timeout = timeout
+        self._keep_input = keep_input
         self._wall = wall
         self._read_before: dict[int, tuple[bytes, _Content]] = {}
         self._http = httpx.AsyncClient(
@@ -169,10 +174,13 @@ class RunsClient:
             NotFound: the run does not exist, if `is_api_error`.
             ApiError: it could not be had.
         """
-        run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], _read_run)
+        run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], self._run)
         if run.id != run_id:
             raise InvalidResponse("the answer is about another run")
         return run
+
+    def _run(self, body: bytes) -> Run:
+        return _read_run(body, keep_input=self._keep_input)
 
     def _page(self, number: int, body: bytes) -> "_Content":
         """Reads a page, unless it is the same, byte for byte, as at the last poll: mostly nothing changes."""
@@ -180,7 +188,7 @@ class RunsClient:
         before = self._read_before.get(number)
         if before is not None and before[0] == digest:
             return before[1]
-        content = _read_page(body)
+        content = _read_page(body, keep_input=self._keep_input)
         self._read_before.pop(number, None)
         if len(body) <= KEPT_MAX:
             self._read_before[number] = (digest, content)
@@ -262,9 +270,11 @@ class _Content:
     pagination: Json
 
 
-def _document(body: bytes) -> dict[str, Json]:
+def _document(body: bytes, *, keep_input: bool) -> dict[str, Json]:
     try:
-        document = parse_json(body)
+        document = parse_document(body, keep_input=keep_input)
+    except TooMuch as error:
+        raise ResponseTooLarge(f"the answer is too large: {error}", status=httpx.codes.OK) from None
     except ValueError as error:
         raise InvalidResponse(f"the answer is not JSON: {error}", status=httpx.codes.OK) from None
     if not isinstance(document, dict):
@@ -272,8 +282,8 @@ def _document(body: bytes) -> dict[str, Json]:
     return document
 
 
-def _read_page(body: bytes) -> _Content:
-    document = _document(body)
+def _read_page(body: bytes, *, keep_input: bool) -> _Content:
+    document = _document(body, keep_input=keep_input)
     items = document.get("data")
     if not isinstance(items, list):
         raise InvalidResponse("the list of runs has no list in `data`")
@@ -288,8 +298,8 @@ def _read_page(body: bytes) -> _Content:
     )
 
 
-def _read_run(body: bytes) -> Run:
-    run = parse_run(_document(body).get("data"))
+def _read_run(body: bytes, *, keep_input: bool) -> Run:
+    run = parse_run(_document(body, keep_input=keep_input).get("data"))
     if isinstance(run, Skipped):
         raise InvalidResponse(f"the run cannot be read: {run.reason}")
     return run

@@ -83,7 +83,7 @@ class Redirected(InvalidResponse):
 
 
 class ResponseTooLarge(InvalidResponse):
-    """An answer of more than `RESPONSE_MAX` bytes."""
+    """An answer of more bytes, or of more values, than there is room for."""
 
     code = "response_too_large"
 

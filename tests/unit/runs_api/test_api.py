@@ -267,11 +267,11 @@ def test_a_large_answer_is_read_beside_the_loop(size: int, monkeypatch: pytest.M
     """What takes long to read is read in a thread of its own, so that other apps go on; the rest at once."""
     threads: list[threading.Thread] = []
 
-    def watched(body: bytes) -> Json:
+    def watched(body: bytes, **options: bool) -> Json:
         threads.append(threading.current_thread())
-        return documents.parse_json(body)
+        return documents.parse_document(body, **options)
 
-    monkeypatch.setattr(api, "parse_json", watched)
+    monkeypatch.setattr(api, "parse_document", watched)
     body = json.dumps({"data": waiting_items("a"), "pagination": {"page_count": 1}}).encode().ljust(size)
     assert ["a"] == fetch_ids(FakeApi(lambda: response(body)))
     assert [size > documents.LARGE] == [thread is not threading.main_thread() for thread in threads]

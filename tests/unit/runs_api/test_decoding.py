@@ -1,8 +1,8 @@
-"""JSON documents, and how large ones are read in steps."""
+"""JSON documents, of which no more becomes values than is needed and there is room for."""
 
 import json
 import math
-from typing import Final
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import any_text
 from watcher.models import Json
-from watcher.runs_api import decoding as documents
-from watcher.runs_api.decoding import ITEMS_MAX, LARGE, parse_json
-
-PADDING: Final = b" " * (LARGE + 1)
+from watcher.runs_api.decoding import LARGE, VALUES_MAX, TooMuch, parse_document, parse_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | any_text,
@@ -22,12 +19,12 @@ values = st.recursive(
 )
 
 
-def large(body: bytes) -> bytes:
-    """The same document, with so much space before it that it is a large one."""
-    return PADDING + body
+def parse_large(body: bytes) -> Json:
+    """Parses the document with so much space before it that it is a large one."""
+    return parse_document(b" " * (LARGE + 1) + body, keep_input=False)
 
 
-@pytest.mark.parametrize("size", [lambda body: body, large], ids=["small", "large"])
+@pytest.mark.parametrize("parse", [parse_json, parse_large], ids=["small", "large"])
 class TestOfAnySize:
     """What holds for every document."""
 
@@ -42,14 +39,16 @@ class TestOfAnySize:
             (b'{"a": 1, "a": [2]}', {"a": [2]}),
             (b'"\\ud800 x"', "\ud800 x"),
             (b"Infinity", math.inf),
+            (b"1e999", math.inf),
             (b"9" * 5000, "9" * 5000),
             (b"-" + b"9" * 5000, "-" + "9" * 5000),
             (b'["\\ud800", 12]', ["\ud800", 12]),
+            (b'{"data": [-Infinity], "pagination": 1}', {"data": [-math.inf], "pagination": 1}),
         ],
-    )
-    def test_reads_json_that_others_refuse(self, body: bytes, document: Json, size: type[bytes]) -> None:
+    )  # fmt: skip
+    def test_reads_json_that_others_refuse(self, body: bytes, document: Json, parse: type[bytes]) -> None:
         """A lone surrogate, an infinity or an endless number spoils no page."""
-        assert document == parse_json(size(body))
+        assert document == parse(body)
 
     @pytest.mark.parametrize(
         "body",
@@ -57,48 +56,64 @@ class TestOfAnySize:
          b"\xff\xfe", b'{"a": "\xff"}', b'{"a"', b'{"a" 1}', b'{"a": 1', b'{"a": 1 "b": 2}', b'{"a": 1,}',
          b"{1: 2}", b'{"a": [1,]}', b'{"a": }'],
     )  # fmt: skip
-    def test_refuses_what_is_no_json(self, body: bytes, size: type[bytes]) -> None:
+    def test_refuses_what_is_no_json(self, body: bytes, parse: type[bytes]) -> None:
         """What is no JSON, or not all of it, is an error of one kind."""
         with pytest.raises(ValueError, match=r"\w"):
-            parse_json(size(body))
+            parse(body)
 
-    def test_endless_nesting_is_an_error(self, size: type[bytes]) -> None:
-        """A document nested 100,000 deep is refused like one that is no JSON, and crashes nothing."""
-        with pytest.raises(ValueError, match="nested too deeply"):
-            parse_json(size(b'{"data":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"))
+    def test_endless_nesting_is_an_error(self, parse: type[bytes]) -> None:
+        """A document nested 90,000 deep is refused, and crashes nothing."""
+        with pytest.raises(TooMuch, match="nested too deeply"):
+            parse(b'{"data":[' + b"[" * 90_000 + b"]" * 90_000 + b"]}")
 
 
 @given(values, st.sampled_from([None, 1]))
-def test_steps_make_no_difference(value: Json, indent: int | None) -> None:
-    """Whatever a document holds, and however it is laid out, it is read alike in steps and at once."""
-    body = json.dumps({"data": value, "rest": [value]}, indent=indent).encode()
-    assert json.loads(body) == parse_json(large(body))
+def test_size_makes_no_difference(value: Json, indent: int | None) -> None:
+    """Whatever a document holds, and however it is laid out, it is read alike whether it is large or not."""
+    body = json.dumps(
+        {"data": [{"id": value}, {"prompt": [value]}], "pagination": value}, indent=indent
+    ).encode()
+    assert json.loads(body) == parse_json(body) == parse_large(body)
 
 
-def test_an_endless_list_is_not_read_to_its_end() -> None:
-    """A list of more items than any page has is refused at once, and one that is as long is read."""
-    longest = b'{"data": [' + b",".join([b"{}"] * ITEMS_MAX)
-    assert ITEMS_MAX == len(parse_json(longest + b"]}")["data"])
-    with pytest.raises(ValueError, match="more than 100000 items"):
-        parse_json(longest + b",{}" + b" what follows is not even looked at")
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_input_of_runs_is_passed_over(*, keep: bool) -> None:
+    """In a large answer runs have their input only if it is kept, and all else stays."""
+    text = "x" * LARGE
+    run = {"id": "r1", "input": text, "input_requests": [{"params": {"input": 1}}]}
+    rest = {name: value for name, value in run.items() if keep or name != "input"}
+    for data, expected in ([run, {}], [rest, {}]), (run, rest):
+        body = json.dumps({"data": data, "pagination": {"page": 1}}).encode()
+        assert {"data": expected, "pagination": {"page": 1}} == parse_document(body, keep_input=keep)
+
+
+@pytest.mark.parametrize("item", [b"{}", b"[]", b"1", b'""'])
+def test_input_without_end_takes_no_memory(item: bytes) -> None:
+    """Millions of values in an input that is not kept are not made, and the run with them is read."""
+    body = b'{"data": [{"input": [' + b",".join([item] * 1_000_000) + b'], "id": "r1"}]}'
+    tracemalloc.start()
+    try:
+        assert {"data": [{"id": "r1"}], "pagination": None} == parse_document(body, keep_input=False)
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_there_is_room_for_so_many_values() -> None:
+    """A document that may become more values than the bound is refused before any of them is made."""
+    space = b" " * LARGE
+
+    def listed(count: int) -> bytes:
+        return b'{"data": [' + b",".join([b"1"] * count) + b"]" + space + b"}"
+
+    assert VALUES_MAX - 2 == len(parse_document(listed(VALUES_MAX - 2), keep_input=True)["data"])
+    with pytest.raises(TooMuch, match="more than 200,000 values"):
+        parse_document(listed(VALUES_MAX - 1), keep_input=True)
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:
     """The mark that some programs put before a document is no part of it, whatever its size."""
     body = b'\xef\xbb\xbf{"a": [1]}'
-    assert [{"a": [1]}] * 2 == [parse_json(body), parse_json(body + PADDING)]
-
-
-def test_each_item_of_a_large_list_is_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the runs of a large page other threads have their turn: no call reads more than one."""
-    steps: list[Json] = []
-
-    class Watched(json.JSONDecoder):
-        def raw_decode(self, s: str, idx: int = 0) -> tuple[Json, int]:
-            value, end = super().raw_decode(s, idx)
-            steps.append(value)
-            return value, end
-
-    monkeypatch.setattr(documents, "_QUICK", Watched())
-    parse_json(large(b'{"data": [{"id": "a"}, {"id": "b"}], "pagination": {"page": 1}}'))
-    assert ["data", {"id": "a"}, {"id": "b"}, "pagination", {"page": 1}] == steps
+    assert [{"a": [1]}] * 2 == [
+        parse_document(text, keep_input=False) for text in (body, body + b" " * LARGE)
+    ]
