@@ -17,10 +17,10 @@ import pytest
 from watcher.messages import ADVICE, INVISIBLE_QUESTION
 from watcher.models import Failure, PendingRequest
 from watcher.monitoring import status_page
-from watcher.monitoring.health import RETRY_DEAD, AppStatus, HealthReport, NotifierStatus, Status, readiness
+from watcher.monitoring.health import RETRY_DEAD, HealthReport, Status, readiness
 from watcher.monitoring.server import Answers, serving
 from watcher.monitoring.snapshot import StatusPageData, StatusQuery
-from watcher.store.results import RecentResolution
+from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
 NOW: Final = 1_800_000_000.0
 HOSTILE: Final = (

@@ -21,8 +21,9 @@ from watcher.config.fields import (
 )
 from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
 from watcher.config.sources import load
-from watcher.monitoring.health import AppStatus, NotifierStatus, Status
+from watcher.monitoring.health import Status
 from watcher.monitoring.metrics import Metrics
+from watcher.store.results import AppStatus, NotifierStatus
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ from watcher.config.models import AppConfig
 from watcher.messages import plain_text, render
 from watcher.models import DeliveryRecord, DigestEvent, Event, Failure, Json, PendingRequest
 from watcher.monitoring import status_page
-from watcher.monitoring.health import NotifierStatus, Status, as_json, readiness
+from watcher.monitoring.health import Status, as_json, readiness
 from watcher.monitoring.metrics import TYPES, Metrics
 from watcher.monitoring.snapshot import StatusPageData, pending_json
 from watcher.notifiers.webhook import encode, payload, signature
@@ -37,7 +37,7 @@ from watcher.polling.preparation import link
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.masking import Masker
 from watcher.sanitize.secrets import MASK, Redactor
-from watcher.store.results import RecentResolution
+from watcher.store.results import NotifierStatus, RecentResolution
 
 pytestmark = [pytest.mark.timeout(0 if LONG else 120), pytest.mark.usefixtures("logging_as_before")]
 

@@ -11,9 +11,8 @@ from watcher.messages import ADVICE, format_elapsed
 from watcher.models import Failure, Json
 from watcher.monitoring.liveness import Deadline
 from watcher.sanitize.text import one_line, truncate
+from watcher.store.results import AppStatus, NotifierStatus
 
-MISSED_INTERVALS: Final = 3
-"""An app without a successful poll for this many of its intervals counts as not visible."""
 OVERDUE_AFTER: Final = 300.0
 """Seconds after which a due delivery that was not accepted makes the daemon not ready."""
 LATE_AFTER: Final = 30.0
@@ -23,51 +22,6 @@ GRACE: Final = 60.0
 RETRY_DEAD: Final = "Fix the destination, then run `watcher retry --all-dead`."
 _SHOWN: Final = 300
 _NAMED: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class AppStatus:
-    """The state of an app. Ages are in seconds; None means never since the start of this process.
-
-    `failure` is the last poll's, `worked` says that some poll ever succeeded, `succeeded_at` is Unix time.
-    """
-
-    name: str
-    interval: float
-    polled_ago: float | None
-    took: float | None
-    succeeded_ago: float | None
-    succeeded_at: float | None
-    worked: bool
-    failure: Failure | None
-    pending: int
-    oldest_pending: float | None
-
-    @property
-    def up(self) -> bool:
-        """Whether the last recorded poll, maybe an earlier process's, succeeded."""
-        return self.worked and self.failure is None
-
-    @property
-    def visible(self) -> bool:
-        """Whether a poll succeeded recently enough to know what is waiting."""
-        return self.succeeded_ago is not None and self.succeeded_ago <= MISSED_INTERVALS * self.interval
-
-
-@dataclass(frozen=True, slots=True)
-class NotifierStatus:
-    """The state of a notifier. `undelivered` counts what is due, `oldest_undelivered` is its age in seconds.
-
-    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's.
-    """
-
-    name: str
-    undelivered: int
-    oldest_undelivered: float | None
-    last_error: str | None
-    dead: int
-    dead_error: str | None
-    paused_for: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,21 +14,17 @@ from urllib.parse import urlencode
 from watcher.messages import format_timestamp
 from watcher.models import Json, PendingRequest
 from watcher.monitoring import health
-from watcher.monitoring.health import AppStatus, HealthReport, NotifierStatus, Problem, Status
+from watcher.monitoring.health import HealthReport, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.store import StoreError, queries
 from watcher.store.connection import Reader, reading
-from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
+from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
 REQUESTS_PER_PAGE: Final = 50
 APPS_PER_PAGE: Final = 100
 ENDED_SHOWN: Final = 10
 
-_UNKNOWN_APP: Final = AppStanding(
-    worked=False, failure=None, pending=0, oldest_pending_since=None, last_success_at=None
-)
 _NUMBER: Final = re.compile("[0-9]{1,6}")
-_IDLE: Final = NotifierStanding(0, None, None, 0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,42 +173,22 @@ class Monitor:
 
     def _snapshot(self, database: Reader) -> Status:
         at = self._wall()
-        apps, notifiers = queries.apps(database), queries.notifiers(database, self._intervals, now=at)
+        apps = queries.apps(database, self._intervals, now=at)
+        notifiers = queries.notifiers(database, self._intervals, now=at)
         return Status(
-            tuple(self._app(name, apps.get(name, _UNKNOWN_APP), at) for name in self._intervals),
-            tuple(_notifier(name, notifiers.get(name, _IDLE), at) for name in self._notifiers),
+            tuple(self._add_polls(app) for app in apps),
+            tuple(notifiers.get(name, NotifierStatus(name)) for name in self._notifiers),
         )
 
-    def _app(self, name: str, standing: AppStanding, at: float) -> AppStatus:
-        last, success, now = self._liveness.last(name), self._liveness.last_success(name), self._monotonic()
-        return AppStatus(
-            name=name,
-            interval=self._intervals[name],
-            polled_ago=now - last.ended if last else None,
-            took=last.took if last else None,
-            succeeded_ago=now - success.ended if success else None,
-            succeeded_at=success.ended_at if success else standing.last_success_at,
-            worked=standing.worked,
-            failure=standing.failure,
-            pending=standing.pending,
-            oldest_pending=_age(standing.oldest_pending_since, at),
-        )
-
-
-def _notifier(name: str, standing: NotifierStanding, at: float) -> NotifierStatus:
-    return NotifierStatus(
-        name=name,
-        undelivered=standing.undelivered,
-        oldest_undelivered=_age(standing.oldest_due_at, at),
-        last_error=standing.last_error,
-        dead=standing.dead,
-        dead_error=standing.dead_error,
-        paused_for=standing.paused_until - at if standing.paused_until else None,
-    )
-
-
-def _age(since: float | None, at: float) -> float | None:
-    return None if since is None else max(at - since, 0.0)
+    def _add_polls(self, app: AppStatus) -> AppStatus:
+        """Adds what this process knows of an app's polls."""
+        now, last = self._monotonic(), self._liveness.last(app.name)
+        success = self._liveness.last_success(app.name)
+        if last is not None:
+            app = replace(app, polled_ago=now - last.ended, took=last.took)
+        if success is not None:
+            app = replace(app, succeeded_ago=now - success.ended, succeeded_at=success.ended_at)
+        return app
 
 
 def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:

@@ -7,19 +7,11 @@ from typing import Final
 from watcher.messages import INVISIBLE_QUESTION, Row, format_elapsed, parameters, request_label, web_link
 from watcher.models import PendingRequest
 from watcher.monitoring import html
-from watcher.monitoring.health import (
-    RETRY_DEAD,
-    AppStatus,
-    NotifierStatus,
-    Problem,
-    failure_line,
-    given_up,
-    lateness,
-    undelivered,
-)
+from watcher.monitoring.health import RETRY_DEAD, Problem, failure_line, given_up, lateness, undelivered
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
 from watcher.sanitize.text import clean_lines, truncate
+from watcher.store.results import AppStatus, NotifierStatus
 
 REFRESH_SECONDS: Final = 60
 STARTING_SECONDS: Final = 5

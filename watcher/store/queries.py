@@ -4,7 +4,7 @@ What is asked of every app or notifier is one query for all, because there may b
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
 from watcher.store.connection import Listed, Reader, Row
 from watcher.store.enqueue import PLANNED, RECORDS, to_record
 from watcher.store.incidents import to_failure
-from watcher.store.results import AppStanding, NotifierStanding, RecentResolution
+from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
 _PARAMS_SHOWN: Final = 1 << 14
 
@@ -101,27 +101,30 @@ def deliveries(
     ]
 
 
-def apps(reader: Reader) -> dict[str, AppStanding]:
-    """Returns by name how each app is of which anything is recorded."""
-    pending = {row["app"]: (row["pending"], row["oldest"]) for row in reader.execute(_PENDING_BY_APP)}
+def apps(reader: Reader, intervals: Mapping[str, float], *, now: float) -> list[AppStatus]:
+    """Returns what is recorded of these apps; `intervals` are the seconds between their polls."""
+    pending = {row["app"]: row for row in reader.execute(_PENDING_BY_APP)}
     known = {row["name"]: row for row in reader.execute(_APPS)}
-    return {name: _standing(known.get(name), *pending.get(name, (0, None))) for name in {*known, *pending}}
+    return [
+        _app_status(AppStatus(name, interval), known.get(name), pending.get(name), now)
+        for name, interval in intervals.items()
+    ]
 
 
-def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str, NotifierStanding]:
+def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str, NotifierStatus]:
     """Returns by name how each notifier is that has something undelivered or dead, or is paused.
 
     What is kept for apps that are not among these, which are not watched now, is not undelivered.
     """
     undelivered = {
-        row["notifier"]: (row["number"], row["due_at"], row["last_error"])
+        row["notifier"]: (row["number"], max(now - row["due_at"], 0.0), row["last_error"])
         for row in reader.execute(_UNDELIVERED, {"now": now, "apps": Listed(apps)})
     }
     dead = {row["notifier"]: (row["number"], row["last_error"]) for row in reader.execute(_DEAD)}
-    paused = {row["name"]: row["paused_until"] for row in reader.execute(_PAUSED, (now,))}
+    paused = {row["name"]: row["paused_until"] - now for row in reader.execute(_PAUSED, (now,))}
     return {
-        name: NotifierStanding(
-            *undelivered.get(name, (0, None, None)), *dead.get(name, (0, None)), paused.get(name)
+        name: NotifierStatus(
+            name, *undelivered.get(name, (0, None, None)), *dead.get(name, (0, None)), paused.get(name)
         )
         for name in {*undelivered, *dead, *paused}
     }
@@ -151,12 +154,14 @@ def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> Pendi
     return replace(request, user_id=row["user_id"], params=params, editable_params=editable)
 
 
-def _standing(row: Row | None, pending: int, oldest: float | None) -> AppStanding:
-    failing = row is not None and row["since"] is not None
-    return AppStanding(
-        worked=row is not None and row["first_success_at"] is not None,
-        failure=to_failure(row["since"], row["reason"], pending) if row is not None and failing else None,
-        pending=pending,
-        oldest_pending_since=oldest,
-        last_success_at=row["last_success_at"] if row is not None else None,
-    )
+def _app_status(status: AppStatus, app: Row | None, pending: Row | None, now: float) -> AppStatus:
+    """Adds what is recorded of an app, and of its pending requests, to its status."""
+    if pending is not None:
+        age = max(now - pending["oldest"], 0.0)
+        status = replace(status, pending=pending["pending"], oldest_pending=age)
+    if app is not None:
+        worked, succeeded_at = app["first_success_at"] is not None, app["last_success_at"]
+        status = replace(status, worked=worked, succeeded_at=succeeded_at)
+    if app is not None and app["since"] is not None:
+        status = replace(status, failure=to_failure(app["since"], app["reason"], status.pending))
+    return status

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from watcher.models import (
     Delivery,
@@ -19,6 +19,9 @@ from watcher.models import (
 )
 
 F = TypeVar("F", Failure, NotifierFailure)
+
+MISSED_INTERVALS: Final = 3
+"""An app without a successful poll for this many of its intervals counts as not visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,32 +160,49 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class AppStanding:
-    """How an app is: whether it was ever polled whole, why it fails, since when the oldest request waits.
+class AppStatus:
+    """The state of an app. Ages are in seconds; None means never since the start of this process.
 
-    `last_success_at` is within a minute of when it was last polled whole.
+    `failure` is the last poll's, `worked` says that some poll ever succeeded, `succeeded_at` is Unix time,
+    in the database to the minute. The database knows nothing of the other facts about polls.
     """
 
-    worked: bool
-    failure: Failure | None
-    pending: int
-    oldest_pending_since: float | None
-    last_success_at: float | None
+    name: str
+    interval: float
+    polled_ago: float | None = None
+    took: float | None = None
+    succeeded_ago: float | None = None
+    succeeded_at: float | None = None
+    worked: bool = False
+    failure: Failure | None = None
+    pending: int = 0
+    oldest_pending: float | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether the last recorded poll, maybe an earlier process's, succeeded."""
+        return self.worked and self.failure is None
+
+    @property
+    def visible(self) -> bool:
+        """Whether a poll succeeded recently enough to know what is waiting."""
+        return self.succeeded_ago is not None and self.succeeded_ago <= MISSED_INTERVALS * self.interval
 
 
 @dataclass(frozen=True, slots=True)
-class NotifierStanding:
-    """How a notifier is. `undelivered` is what should have been sent by now, `last_error` the oldest's.
+class NotifierStatus:
+    """The state of a notifier. `undelivered` counts what is due, `oldest_undelivered` is its age in seconds.
 
-    `dead_error` is that of the newest delivery that was given up.
+    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's.
     """
 
-    undelivered: int
-    oldest_due_at: float | None
-    last_error: str | None
-    dead: int
-    dead_error: str | None
-    paused_until: float | None
+    name: str
+    undelivered: int = 0
+    oldest_undelivered: float | None = None
+    last_error: str | None = None
+    dead: int = 0
+    dead_error: str | None = None
+    paused_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,9 @@ import pytest
 
 from watcher.messages import ADVICE
 from watcher.models import Failure
-from watcher.monitoring.health import (
-    RETRY_DEAD,
-    AppStatus,
-    HealthReport,
-    NotifierStatus,
-    Problem,
-    Status,
-    as_json,
-    liveness,
-    readiness,
-)
+from watcher.monitoring.health import RETRY_DEAD, HealthReport, Problem, Status, as_json, liveness, readiness
 from watcher.monitoring.liveness import LivenessTracker
+from watcher.store.results import AppStatus, NotifierStatus
 
 UP = AppStatus(
     name="support",

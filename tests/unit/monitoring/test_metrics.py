@@ -15,11 +15,12 @@ from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_wo
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.hooks import Observer
 from watcher.models import Failure
-from watcher.monitoring.health import AppStatus, NotifierStatus, Status
+from watcher.monitoring.health import Status
 from watcher.monitoring.metrics import Metrics
 from watcher.notifiers.base import DeliveryError
 from watcher.polling.poller import OUTCOMES
 from watcher.store import StoreUnavailable
+from watcher.store.results import AppStatus, NotifierStatus
 
 pytestmark = pytest.mark.anyio
 

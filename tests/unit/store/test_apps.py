@@ -21,7 +21,7 @@ from tests.support.builders import (
 from watcher.models import AppEvent, Failure, Route
 from watcher.store import AppFailure, IncidentChange, Retry, Sent, Store, queries
 from watcher.store.connection import reading
-from watcher.store.results import AppStanding
+from watcher.store.results import AppStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -219,23 +219,21 @@ async def test_how_an_app_is(path: Path) -> None:
         await fail(store, since=NOW + 100, now=NOW + 140, code="http_503")
     failure = Failure(None, "http_503", "slow", NOW + 100, pending_known=1)
     assert [NOW, NOW + 60, NOW + 60, NOW - 60] == quiet
-    assert {
-        "support": AppStanding(
-            worked=True, failure=failure, pending=1, oldest_pending_since=NOW, last_success_at=NOW - 60
-        )
-    } == standings(path)
+    expected = AppStatus("support", 15.0, worked=True, failure=failure, pending=1, oldest_pending=140.0)
+    assert replace(expected, succeeded_at=NOW - 60) == status(path, now=NOW + 140)
 
 
 async def last_success(store: Store, path: Path, now: float) -> float | None:
     """Records a success and returns when the last one was, as it is written down."""
     await succeed(store, now=now)
-    return standings(path)["support"].last_success_at
+    return status(path).succeeded_at
 
 
-def standings(path: Path) -> dict[str, AppStanding]:
-    """Returns how each app is, as a second process reads it."""
+def status(path: Path, now: float = NOW) -> AppStatus:
+    """Returns how the app is, as a second process reads it."""
     with reading(path) as database:
-        return queries.apps(database)
+        (app,) = queries.apps(database, {APP.name: 15.0}, now=now)
+    return app
 
 
 async def test_an_app_that_never_worked_fails_since_the_start(path: Path) -> None:
@@ -246,8 +244,4 @@ async def test_an_app_that_never_worked_fails_since_the_start(path: Path) -> Non
     async with open_store(path) as store:
         assert NOW + 220 == (await fail(store, since=NOW + 100, now=NOW + 130)).alert_at
     failure = Failure(None, "timeout", "slow", NOW + 100, pending_known=0)
-    assert {
-        "support": AppStanding(
-            worked=False, failure=failure, pending=0, oldest_pending_since=None, last_success_at=None
-        )
-    } == standings(path)
+    assert AppStatus("support", 15.0, failure=failure) == status(path)

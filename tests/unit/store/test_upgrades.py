@@ -203,11 +203,11 @@ async def test_a_failing_app_that_was_not_told_of_keeps_its_beginning(path: Path
     make_database(path, version, failing(APP.name, told=None))
     async with open_store(path) as store:
         with reading(path) as reader:
-            shown = queries.apps(reader)[APP.name].failure
+            (shown,) = queries.apps(reader, {APP.name: 15.0}, now=NOW)
         told = await store.record_failure(
             APP, BOTH, AppFailure(None, "timeout", "slow", NOW), alert_after=600.0, now=NOW
         )
-    assert Failure(503, "unavailable", "no", NOW - 600, 0) == shown
+    assert Failure(503, "unavailable", "no", NOW - 600, 0) == shown.failure
     assert Failure(None, "timeout", "slow", NOW - 600, 0) == told.failure
 
 
