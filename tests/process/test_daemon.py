@@ -240,7 +240,7 @@ async def test_one_malformed_run(tmp_path: Path) -> None:
         world.ask()
         async with world.running() as daemon:
             await sent(daemon, "webhook", "run.input_requested")
-            assert len(await daemon.log("run.skipped", count=2)) >= 2
+            assert (await daemon.log("run.skipped"))[0]["count"] == 2
 
 
 async def test_an_outage_is_told_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Records what a poll found, and reports it: to the log, to the hooks, to the delivery workers."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -8,6 +9,9 @@ from watcher.logs import log_superseded
 from watcher.models import App, DeliveryRecord, NewRequest, ResolvedRequest, Route
 from watcher.polling.batching import DigestWindow
 from watcher.polling.context import PollContext
+
+RECORD_BATCH: Final = 200
+"""How many new requests are recorded in one transaction, which takes some 50 ms."""
 
 
 class ChangeRecorder:
@@ -32,9 +36,22 @@ class ChangeRecorder:
         self._announce = announce
 
     async def record(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest] = ()) -> None:
-        """Records requests that are new and requests that ended, with their deliveries."""
+        """Records requests that are new and requests that ended, with their deliveries.
+
+        Many are recorded in batches, between which the store works for other apps and for the workers.
+        """
         if not new and not resolved:
             return
+        await self._record_batch(new[:RECORD_BATCH], resolved)
+        for start in range(RECORD_BATCH, len(new), RECORD_BATCH):
+            await self._record_batch(new[start : start + RECORD_BATCH], ())
+
+    def report_superseded(self, deliveries: Sequence[DeliveryRecord]) -> None:
+        """Reports deliveries that became unnecessary."""
+        log_superseded(deliveries)
+        self._context.observer.superseded(deliveries)
+
+    async def _record_batch(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest]) -> None:
         now = self._context.wall()
         if new:  # before they are recorded: a poll that is cancelled here does not learn whether they were
             self.digest_window.add()
@@ -52,11 +69,6 @@ class ChangeRecorder:
         for change in recorded.ended:
             self._report_resolved(change, now)
         self.report_superseded(recorded.superseded)
-
-    def report_superseded(self, deliveries: Sequence[DeliveryRecord]) -> None:
-        """Reports deliveries that became unnecessary."""
-        log_superseded(deliveries)
-        self._context.observer.superseded(deliveries)
 
     def _report_resolved(self, change: ResolvedRequest, now: float) -> None:
         event = "request.replaced" if change.outcome == "replaced" else "request.resolved"

@@ -19,6 +19,8 @@ from watcher.polling.preparation import RequestPreparation, RequestsOfRun
 from watcher.polling.recorder import ChangeRecorder
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError, NotFound
+from watcher.sanitize.text import truncate
+from watcher.store.requests import Question
 
 DETAIL_CALLS: Final = 8
 """How many runs of one app are fetched at a time."""
@@ -28,6 +30,9 @@ RECHECK_MAX: Final = 50
 """How many known runs are fetched per poll only because the list does not say what they ask."""
 PAUSED_INTERVALS: Final = 4
 """For how many poll intervals a run may be paused and show no question before that is announced."""
+EXAMPLES: Final = 3
+ID_SHOWN: Final = 100
+"""How many skipped runs a log line names, and how many characters of their ids: they are other people's."""
 
 
 @dataclass(slots=True)
@@ -36,7 +41,8 @@ class PollState:
 
     `pending` are the known requests by run, `listed` the runs of the list without their payload, `confirmed`
     the runs that were fetched, `invisible` those that wait without showing a question. `failed` says why
-    other runs could not be fetched; `answers` counts the fetches to which the API had an answer.
+    other runs could not be fetched; `answers` counts the fetches to which the API had an answer. `skipped`
+    counts the runs that are left out, of which `examples` are some.
     """
 
     pending: Mapping[str, Sequence[PendingKey]]
@@ -46,6 +52,15 @@ class PollState:
     invisible: set[str] = field(default_factory=set)
     failed: dict[str, ApiError] = field(default_factory=dict)
     answers: int = 0
+    skipped: int = 0
+    examples: list[dict[str, str | None]] = field(default_factory=list)
+
+    def skip(self, runs: Iterable[tuple[str | None, str]]) -> None:
+        """Counts runs that are left out, each with the reason, and keeps the first as examples."""
+        for run_id, reason in runs:
+            self.skipped += 1
+            if len(self.examples) < EXAMPLES:
+                self.examples.append({"run": run_id and truncate(run_id, ID_SHOWN), "reason": reason})
 
 
 class AppSync:
@@ -74,8 +89,11 @@ class AppSync:
         announce = not (self._context.settings.baseline and known.first_poll)
         state = PollState(diff.by_run(known.known), announce)
         self._recorder.begin(announce=announce)
-        await self._read_list(state)
-        await self._fetch_unclear(state)
+        try:
+            await self._read_list(state)
+            await self._fetch_unclear(state)
+        finally:
+            self._log_skipped(state)
         await self._announce_invisible(state, known.invisible)
         self._last_fetches = {run_id: self._last_fetches.get(run_id, 0) for run_id in state.listed}
         return state
@@ -84,8 +102,7 @@ class AppSync:
         pages = self._pages()
         async with aclosing(pages):
             async for page in pages:
-                for skipped in page.skipped:
-                    self._log.warning("run.skipped", run=skipped.run_id, reason=skipped.reason)
+                state.skip((skipped.run_id, skipped.reason) for skipped in page.skipped)
                 runs = [run for run in page.runs if run.id not in state.listed]
                 state.listed.update((run.id, self._strip_payload(run)) for run in runs)
                 await self._record_listed(state, runs)
@@ -104,26 +121,40 @@ class AppSync:
         needed = self._config.include_input and not requests
         return replace(run, input=run.input if needed else None, requests=requests)
 
-    async def _record_listed(self, state: PollState, runs: Iterable[Run]) -> None:
+    async def _record_listed(self, state: PollState, runs: Sequence[Run]) -> None:
         new: list[RequestsOfRun] = []
         changed: dict[str, RequestsOfRun] = {}
-        unread: list[str] = []
+        fetch: list[str] = []
+        ended = await self._ended_before(state, runs)
         for run in runs:
             pending = state.pending.get(run.id, ())
-            found = (run, diff.new_requests(pending, run))
-            if found[1] and diff.missing_requests(pending, run):
-                changed[run.id] = found
-            elif run.requests:
-                new.append(found)
-            elif not pending:
-                unread.append(run.id)
-        await self._recorder.record(await self._preparation.prepare_requests(new))
+            requests = diff.new_requests(pending, run)
+            unseen = tuple(each for each in requests if (run.id, each.id, each.fingerprint) not in ended)
+            if requests and diff.missing_requests(pending, run):
+                changed[run.id] = (run, unseen)
+                continue
+            new.append((run, unseen))
+            if len(unseen) < len(requests) or not (run.requests or pending):
+                fetch.append(run.id)
+        await self._record_new(new)
         # Such a run is fetched first: what it asked before must end before what it asks now begins.
         try:
-            await self._fetch_runs(state, [*unread, *changed])
+            await self._fetch_runs(state, [*fetch, *changed])
         finally:
-            left = [found for run_id, found in changed.items() if run_id not in state.confirmed]
-            await self._recorder.record(await self._preparation.prepare_requests(left))
+            unconfirmed = [found for run_id, found in changed.items() if run_id not in state.confirmed]
+            await self._record_new(unconfirmed)
+
+    async def _ended_before(self, state: PollState, runs: Iterable[Run]) -> set[Question]:
+        """Returns the listed questions that have ended: the list may be stale, so only a fetch counts."""
+        questions = {
+            (run.id, request.id, request.fingerprint)
+            for run in runs
+            for request in diff.new_requests(state.pending.get(run.id, ()), run)
+        }
+        return await self._context.store.ended_among(self._config.name, questions) if questions else set()
+
+    async def _record_new(self, found: Iterable[RequestsOfRun]) -> None:
+        await self._recorder.record(await self._preparation.prepare_requests(found))
 
     async def _fetch_unclear(self, state: PollState) -> None:
         """Fetches the known runs that may have ended or may ask something else, once the list was read."""
@@ -133,9 +164,7 @@ class AppSync:
         await self._fetch_runs(state, [*missing, *longest_ago[:RECHECK_MAX]])
         if state.failed and not state.answers:
             raise next(iter(state.failed.values()))
-        for run_id, error in state.failed.items():
-            reason = self._context.redact(error.message)
-            self._log.warning("run.skipped", run=run_id, code=error.code, reason=reason)
+        state.skip((run_id, f"{error.code}: {error.message}") for run_id, error in state.failed.items())
 
     async def _fetch_runs(self, state: PollState, run_ids: Sequence[str]) -> None:
         """Fetches runs and records what they show.
@@ -191,7 +220,7 @@ class AppSync:
                 fatal = run if run.affects_app else fatal
                 state.failed[run_id] = run
                 state.answers += run.affects_run_only
-                if not pending:
+                if not pending and not state.listed[run_id].requests:
                     state.invisible.add(run_id)
                 continue
             state.answers += 1
@@ -205,6 +234,15 @@ class AppSync:
         await self._recorder.record(await self._preparation.prepare_requests(new), resolved)
         if fatal is not None:
             raise fatal
+
+    def _log_skipped(self, state: PollState) -> None:
+        """Logs one line for all runs that are left out: a hostile answer must not fill the log."""
+        if state.skipped:
+            examples = [
+                {name: value and self._context.redact(value) for name, value in example.items()}
+                for example in state.examples
+            ]
+            self._log.warning("run.skipped", count=state.skipped, examples=examples)
 
     async def _announce_invisible(self, state: PollState, invisible_since: Mapping[str, float]) -> None:
         """Records a question that is not visible for runs that waited without one at the last poll too.
@@ -220,5 +258,4 @@ class AppSync:
             if (run := state.listed.get(run_id)) is not None
             and (run.status != PAUSED or not state.announce or invisible_since[run_id] <= paused_before)
         ]
-        found = [(run, (diff.INVISIBLE_REQUEST,)) for run in runs]
-        await self._recorder.record(await self._preparation.prepare_requests(found))
+        await self._record_new((run, (diff.INVISIBLE_REQUEST,)) for run in runs)

@@ -96,6 +96,10 @@ class Store:
         """Returns what is known of an app before it is polled."""
         return await self._run(lambda tx: requests.load_app(tx, app))
 
+    async def ended_among(self, app: str, questions: Collection[requests.Question]) -> set[requests.Question]:
+        """Returns those of an app's questions that were asked before and have ended."""
+        return await self._run(lambda tx: requests.ended_among(tx, app, questions))
+
     async def record_changes(
         self,
         app: App,

@@ -17,6 +17,9 @@ ended that is no new question; after that it is asked again."""
 SUCCESS_SECONDS: Final = 60.0
 """How exactly the last success of an app is remembered: a quiet poll is not worth a write."""
 
+Question = tuple[str, str, str]
+"""The ids of a run and of a request in it, and the fingerprint of what it asks."""
+
 _PENDING: Final = (
     "SELECT key, run_id, request_id, fingerprint, first_seen_at FROM requests"
     " WHERE app = ? AND resolved_at IS NULL"
@@ -35,6 +38,10 @@ _KNOWN: Final = (
     " AND resolved_at IS NULL UNION ALL"
     " SELECT identity FROM requests WHERE identity IN (SELECT value FROM json_each(:identities))"
     " AND resolved_at > :echo_begins AND resolved_at < :echo_ends"
+)
+_ENDED: Final = (
+    "SELECT DISTINCT identity FROM requests WHERE identity IN (SELECT value FROM json_each(?))"
+    " AND resolved_at IS NOT NULL"
 )
 _NEWEST_KEY: Final = "SELECT coalesce(max(key), 0) AS newest FROM requests"
 _COLUMNS: Final = (
@@ -66,6 +73,12 @@ def load_app(tx: Transaction, app: str) -> AppState:
         invisible={row["run_id"]: row["since"] for row in rows if row["run_id"] is not None},
         first_poll=not any(row["first_success_at"] is not None for row in rows),
     )
+
+
+def ended_among(tx: Transaction, app: str, questions: Collection[Question]) -> set[Question]:
+    """Returns those of an app's questions that were asked before and have ended."""
+    found = {identity_hash(app, *question): question for question in questions}
+    return {found[row["identity"]] for row in tx.execute(_ENDED, (Listed(found.keys()),))}
 
 
 def record_changes(

@@ -1,8 +1,9 @@
 """One poll of one app: what it asks for, what it finds, and what it records of that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +13,7 @@ from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, que
 from watcher.models import Json, RequestEvent
 from watcher.polling import sync
 from watcher.polling.poller import PollResult
+from watcher.store import RecordResult
 
 pytestmark = pytest.mark.anyio
 
@@ -80,9 +82,40 @@ async def test_a_malformed_run_is_logged_and_the_page_counts(bench: PollBench) -
     bench.api.lists({"status": "awaiting_input"}, {"id": "run-9", "status": 7}, api_run("run-1", question()))
     with capture_logs() as logs:
         assert (await bench.poller().poll()).error is None
-    skipped = [entry for entry in logs if entry["event"] == "run.skipped"]
-    assert [(None, "support"), ("run-9", "support")] == [(entry["run"], entry["app"]) for entry in skipped]
+    (skipped,) = [entry for entry in logs if entry["event"] == "run.skipped"]
+    assert ("support", 2) == (skipped["app"], skipped["count"])
+    assert [None, "run-9"] == [example["run"] for example in skipped["examples"]]
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
+
+
+async def test_hostile_answers_do_not_fill_the_log(bench: PollBench) -> None:
+    """However many items are no runs, a poll logs one line with their number and three short examples."""
+    endless = {"id": "x" * 100_000, "status": 7}
+    bench.api.pages = [[endless] * 50, [*[None] * 40, api_run("run-1", question())]]
+    with capture_logs() as logs:
+        assert (await bench.poller().poll()).error is None
+    assert ["run.skipped", "request.new", "poll.succeeded"] == sorted(
+        (entry["event"] for entry in logs), key=["run.skipped", "request.new", "poll.succeeded"].index
+    )
+    (skipped,) = [entry for entry in logs if entry["event"] == "run.skipped"]
+    assert (90, 3) == (skipped["count"], len(skipped["examples"]))
+    assert len(str(skipped)) < 1000
+
+
+async def test_many_new_requests_are_recorded_in_batches(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run with 500 questions makes three transactions, so that others get their turn in between."""
+    record, sizes = bench.store.record_changes, []
+
+    async def counted(*arguments: Any, new: Sequence[Any], **more: Any) -> RecordResult:
+        sizes.append(len(new))
+        return await record(*arguments, new=new, **more)
+
+    monkeypatch.setattr(bench.store, "record_changes", counted)
+    bench.api.lists(api_run("run-1", *[question(f"q{number}") for number in range(500)]))
+    result = await bench.poller().poll()
+    assert ([200, 200, 100], 500) == (sizes, result.new)
 
 
 async def test_several_requests_of_a_run_say_which_of_how_many(bench: PollBench) -> None:
@@ -325,8 +358,8 @@ async def test_one_broken_run_does_not_stop_the_others(bench: PollBench) -> None
     with capture_logs() as logs:
         assert (await bench.poller().poll()).error is None
     assert ["run-2"] == [run for run, _, _ in bench.waiting()]
-    assert [("run-1", "internal", "boom")] == [
-        (entry["run"], entry["code"], entry["reason"]) for entry in logs if entry["event"] == "run.skipped"
+    assert [[{"run": "run-1", "reason": "internal: boom"}]] == [
+        entry["examples"] for entry in logs if entry["event"] == "run.skipped"
     ]
 
 
@@ -349,9 +382,9 @@ async def test_a_malformed_run_alone_does_not_fail_the_app(bench: PollBench, mal
     poller = bench.poller()
     with capture_logs() as logs:
         assert (await poller.poll()).error is None
-    assert [("run-1", "invalid_response")] == [
-        (entry["run"], entry["code"]) for entry in logs if entry["event"] == "run.skipped"
-    ]
+    ((example,),) = [entry["examples"] for entry in logs if entry["event"] == "run.skipped"]
+    assert example["run"] == "run-1"
+    assert example["reason"].startswith("invalid_response: ")
     assert (await poller.poll()).error is None
     assert [("run-1", "", None)] == bench.waiting()
 
@@ -411,3 +444,32 @@ async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: Pol
     }
     assert expected[fetched] == told
     assert 1 == bench.api.calls.count("run-1") - (fetched == "fails")
+
+
+# A stale list
+
+
+@pytest.mark.parametrize("fetched", ["has ended", "fails", "asks again"])
+async def test_a_question_that_has_ended_is_announced_again_only_if_its_run_says_so(
+    bench: PollBench, fetched: str
+) -> None:
+    """A list that lags behind shows an answered question as pending: a fetch of its run decides."""
+    poller = bench.poller(routes=[MACHINE])
+    bench.api.lists(api_run("run-1", question()))
+    await poller.poll()
+    bench.api.lists()
+    bench.api.runs["run-1"] = api_run("run-1", status="completed")
+    await poller.poll()
+    bench.clock.now += 60
+    bench.api.lists(api_run("run-1", question()), api_run("run-2", question()))
+    match fetched:
+        case "fails":
+            bench.api.runs["run-1"] = refusal(500, "internal")
+        case "asks again":
+            del bench.api.runs["run-1"]
+    bench.api.looks()
+    for _ in range(3):
+        await poller.poll()
+    again = ["run-1"] if fetched == "asks again" else []
+    assert ["run-2", *again] == [run for run, _, _ in bench.waiting()]
+    assert (1 if again else 3) == bench.api.looks().count("run-1")
