@@ -20,7 +20,7 @@ from tests.resilience.model.ledger import Ledger
 from tests.resilience.model.news import News
 from tests.resilience.model.process import Process
 from tests.resilience.model.world import Exchange, World, identities
-from watcher import daemon
+from watcher import bootstrap
 from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.polling import preparation as sightings
@@ -45,7 +45,7 @@ class Scene:
         patched = self.stack.enter_context(pytest.MonkeyPatch.context())
         patched.setattr(sightings, "run_cpu_bound", at_once)
         self.clock = ModelClock()
-        patched.setattr(daemon, "time", self.clock)
+        patched.setattr(bootstrap, "time", self.clock)
         self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))
         # What a killed process did not look at any more is of no interest.
         self.runner.get_loop().set_exception_handler(lambda *_: None)
