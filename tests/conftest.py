@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.settings import Load, Problems
 from watcher import logs
+from watcher.config.errors import ConfigError
 from watcher.config.models import Config
-from watcher.config.sources import ConfigError, load
+from watcher.config.sources import load
 
 KINDS: Final = {
     "unit": "one process, no sockets, no other process",

@@ -304,7 +304,7 @@ def test_a_rotated_token(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with served(slack) as url, open_test_session() as session:
             token = Secret("notifiers.approvals.bot_token", Redactor(), file=file)
-            config = replace(slack_config(url), bot_token=token)
+            config = slack_config(url).model_copy(update={"bot_token": token})
             notifier = SlackNotifier(config, session=session, request_timeout=5, clock=lambda: NOW)
             for slack.token in ("xoxb-first", "xoxb-second"):
                 file.write_text(slack.token)

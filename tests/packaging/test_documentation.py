@@ -10,17 +10,16 @@ import pytest
 
 import watcher
 from watcher.cli.commands import group
-from watcher.config.fields import (
-    AppriseTable,
-    AppTable,
-    ConsoleTable,
-    Settings,
-    SlackTable,
+from watcher.config.models import (
+    AppConfig,
+    AppriseConfig,
+    GlobalSettings,
+    NotifierConfig,
+    SlackConfig,
     Table,
-    WebhookTable,
+    WebhookConfig,
 )
-from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS
-from watcher.config.sources import load
+from watcher.config.sources import SHORT_VARIABLES, load
 from watcher.monitoring.health import Status
 from watcher.monitoring.metrics import Metrics
 from watcher.store.results import AppStatus, NotifierStatus
@@ -32,12 +31,11 @@ SETTINGS = (ROOT / "deploy" / "settings.md").read_text(encoding="utf-8")
 MONITORING = (ROOT / "deploy" / "monitoring.md").read_text(encoding="utf-8")
 
 TABLES: dict[str, type[Table]] = {
-    "apps.support": AppTable,
-    "notifiers.approvals": SlackTable,
-    "notifiers.audit": WebhookTable,
-    "notifiers.phone": AppriseTable,
+    "apps.support": AppConfig,
+    "notifiers.approvals": SlackConfig,
+    "notifiers.audit": WebhookConfig,
+    "notifiers.phone": AppriseConfig,
 }
-GLOBAL = [name for name in Settings.model_fields if name not in {"apps", "notifiers"}]
 
 
 def uncommented(text: str) -> str:
@@ -45,7 +43,7 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# (?=(\w+ = |\[\w+\.\w+\]$))", "", text, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", GLOBAL)
+@pytest.mark.parametrize("name", GlobalSettings.setting_names())
 def test_every_global_setting_is_documented(name: str) -> None:
     """Each global setting stands in the example and, but for twins, in settings.md with its variable."""
     assert name in tomllib.loads(uncommented(EXAMPLE))
@@ -59,8 +57,8 @@ def test_every_setting_of_a_table_is_documented(table: str) -> None:
     """Each setting of an app and of a notifier stands in the example and, but for twins, in settings.md."""
     first, second = table.split(".")
     written = tomllib.loads(uncommented(EXAMPLE))[first][second]
-    fields = list(TABLES[table].model_fields)
-    common = set(ConsoleTable.model_fields) - {"type"}
+    fields = TABLES[table].setting_names()
+    common = set(NotifierConfig.setting_names())
     expected = [name for name in fields if table == "notifiers.approvals" or name not in common]
     assert [name for name in expected if name not in written] == []
     assert [name for name in fields if not name.endswith("_file") and f"`{name}`" not in SETTINGS] == []
@@ -68,20 +66,21 @@ def test_every_setting_of_a_table_is_documented(table: str) -> None:
 
 def test_every_shortcut_is_documented() -> None:
     """Each variable that needs no table stands in settings.md, or its twin without _FILE does."""
-    names = [f"WATCHER_{name.upper()}" for name in [*APP_SHORTCUTS, *NOTIFIER_SHORTCUTS]]
-    assert [name for name in names if f"`{name.removesuffix('_FILE')}`" not in SETTINGS] == []
+    assert [name for name in SHORT_VARIABLES if f"`{name.removesuffix('_FILE')}`" not in SETTINGS] == []
 
 
 def test_the_example_says_the_real_defaults() -> None:
     """What the example shows as a default is the default."""
     written: dict[str, Any] = tomllib.loads(uncommented(EXAMPLE))
-    defaults = Settings.model_construct()
     without = {"apps", "notifiers", "link_template", "heartbeat_url", "heartbeat_url_file"}
     shown = {name: value for name, value in written.items() if name not in without}
-    assert Settings(**shown).model_dump() == defaults.model_dump()
-    slack = SlackTable(**written["notifiers"]["approvals"])
-    assert [getattr(slack, name) for name in ("after", "remind_after", "resolved", "mention")] == [
-        SlackTable.model_fields[name].default for name in ("after", "remind_after", "resolved", "mention")
+    assert GlobalSettings(**shown) == GlobalSettings()
+    names = ("after", "remind_after", "resolved", "mention")
+    approvals = written["notifiers"]["approvals"]
+    given = {"webhook_url": "https://hooks.slack.com/x", **{name: approvals[name] for name in names}}
+    slack = SlackConfig.model_validate({"name": "approvals", **given})
+    assert [getattr(slack, name) for name in names] == [
+        SlackConfig.model_fields[name].default for name in names
     ]
 
 

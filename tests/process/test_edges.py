@@ -14,7 +14,8 @@ import pytest
 from tests.support.api_fakes import KEY, refusal
 from tests.support.builders import corrupt_database, lock_database, open_store
 from tests.support.process import WITHIN, environment, run_command, run_watcher
-from watcher.config.sources import ConfigError, load
+from watcher.config.errors import ConfigError
+from watcher.config.sources import load
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.secrets import Redactor, Secret

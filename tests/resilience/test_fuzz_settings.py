@@ -16,10 +16,10 @@ from yarl import URL
 from tests.support.harmless import assert_one_line
 from tests.support.strategies import LONG, any_text, damaged, fuzz, json_values, utf8
 from watcher.cli import healthcheck
-from watcher.config.durations import format_duration, parse_duration
-from watcher.config.fields import NOTIFIER_TABLES, SECRET_TYPES, AppTable, Settings
-from watcher.config.reading import APP_SHORTCUTS, NOTIFIER_SHORTCUTS, OTHER_VARIABLES
-from watcher.config.sources import ConfigError, effective, load
+from watcher.config.errors import ConfigError
+from watcher.config.fields import SECRETS, format_duration, parse_duration
+from watcher.config.models import NOTIFIERS, AppConfig, GlobalSettings, Settings
+from watcher.config.sources import OTHER_VARIABLES, PREFIX, SHORT_VARIABLES, load
 from watcher.proxies import proxy_for, proxy_problems
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(0 if LONG else 120)
 MARK: Final = "Zx7Qw9Kp3"
 """Stands in every secret."""
 _KEYS: Final = sorted(
-    {*Settings.model_fields, *AppTable.model_fields}
-    | {key for table in NOTIFIER_TABLES.values() for key in table.model_fields}
+    {"apps", "notifiers", *Settings.setting_names(), *AppConfig.setting_names()}
+    | {key for model in NOTIFIERS.values() for key in model.setting_names()}
 )
 _NAMES: Final = st.sampled_from(["support", "slack", "webhook", "a.b", "slack", "support", "é", ""])
 _ENORMOUS: Final = st.builds(
@@ -109,7 +109,7 @@ def tables(draw: st.DrawFn, /, keys: list[str], **given: Any) -> dict[str, Any]:
     for _ in range(draw(st.integers(0, 4))):
         right = draw(st.integers(0, 29))
         key = draw(st.sampled_from(working if right > 3 else keys if right > 1 else _KEYS))
-        hidden = key in {*SECRET_TYPES, "headers"}
+        hidden = key in {*SECRETS, "headers"}
         anything = _SECRET_VALUES if hidden else _VALUES
         table[key] = draw(_WORKING[key] if right > (15 if hidden else 4) else anything)
     if draw(st.integers(0, 29)) == 7:
@@ -117,16 +117,16 @@ def tables(draw: st.DrawFn, /, keys: list[str], **given: Any) -> dict[str, Any]:
     return table
 
 
-_APPS: Final = tables(list(AppTable.model_fields), base_url="https://x.example")
-_NOTIFIERS: Final = st.sampled_from(list(NOTIFIER_TABLES.items())).flatmap(
-    lambda kind: tables(list(kind[1].model_fields), type=kind[0])
+_APPS: Final = tables(AppConfig.setting_names(), base_url="https://x.example")
+_NOTIFIERS: Final = st.sampled_from(list(NOTIFIERS.items())).flatmap(
+    lambda kind: tables(kind[1].setting_names(), type=kind[0])
 )
 
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, Any]:
     """Returns settings as they stand in a file."""
-    tree = draw(tables([key for key in Settings.model_fields if key not in {"apps", "notifiers"}]))
+    tree = draw(tables(GlobalSettings.setting_names()))
     for table, entries in (("apps", _APPS), ("notifiers", _NOTIFIERS)):
         tree[table] = draw(
             st.dictionaries(_NAMES, entries, max_size=2) if draw(st.integers(0, 29)) != 7 else _VALUES
@@ -165,9 +165,9 @@ def document(tree: Mapping[str, Any]) -> bytes:
 
 _FILES: Final = trees().map(document) | damaged(trees().map(document)) | st.binary(max_size=50)
 
-_VARIABLES: Final = st.builds(
+_VARIABLES: Final = st.sampled_from([*SHORT_VARIABLES, *OTHER_VARIABLES]) | st.builds(
     "WATCHER_{}".format,
-    st.sampled_from([*_KEYS, *APP_SHORTCUTS, *NOTIFIER_SHORTCUTS, *OTHER_VARIABLES]).map(str.upper)
+    st.sampled_from(_KEYS).map(str.upper)
     | st.builds(
         lambda *parts: "__".join(parts).upper(),
         st.sampled_from(["apps", "notifiers", "x"]),
@@ -194,9 +194,9 @@ def environments(draw: st.DrawFn) -> dict[str, str]:
 
 def is_secret(variable: str) -> bool:
     """Tells whether a variable is one of those that hold secrets."""
-    name = variable.removeprefix("WATCHER_").lower()
-    last = NOTIFIER_SHORTCUTS.get(name, ("", name.rpartition("__")[2]))[1]
-    return last in SECRET_TYPES or last == "headers"
+    nested = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+    last = SHORT_VARIABLES.get(variable, nested)[-1]
+    return last in SECRETS or last == "headers"
 
 
 def assert_loads(file: Path | None, environ: Mapping[str, str], directory: Path) -> None:
@@ -207,7 +207,7 @@ def assert_loads(file: Path | None, environ: Mapping[str, str], directory: Path)
     except ConfigError as error:
         problems = error.problems
     else:
-        assert MARK not in f"{config}{effective(config)}{config.warnings}"
+        assert MARK not in f"{config}{config.shown}{config.warnings}"
         assert all(app.poll_interval >= 0.1 for app in config.apps)
         problems = ("none",)
     assert problems

@@ -113,14 +113,12 @@ SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 def webhook_config(
     url: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, ca_file: Path | None = None
 ) -> WebhookConfig:
-    """Returns the section of a webhook."""
-    return WebhookConfig(
-        name="audit",
-        url=make_secret(url),
-        secret=make_secret(key) if key else None,
-        headers={name: make_secret(value) for name, value in (headers or {}).items()},
-        ca_file=ca_file,
+    """Returns the section of a webhook, also with headers that the configuration would refuse."""
+    config = WebhookConfig(
+        name="audit", url=make_secret(url), secret=make_secret(key) if key else None, ca_file=ca_file
     )
+    values = {name: make_secret(value) for name, value in (headers or {}).items()}
+    return config.model_copy(update={"headers": values})
 
 
 async def send_webhook(config: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:

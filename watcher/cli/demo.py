@@ -67,7 +67,6 @@ async def _play(seconds: float | None) -> None:
 
 
 def _config(base_url: str, database: Path) -> "Config":
-    from watcher.config.fields import DEFAULT_REDACT
     from watcher.config.models import AppConfig, Config, ConsoleConfig
     from watcher.sanitize.secrets import Redactor, Secret
 
@@ -84,7 +83,6 @@ def _config(base_url: str, database: Path) -> "Config":
         poll_interval=POLL_INTERVAL,
         backoff_max=2 * POLL_INTERVAL,
         app_alert_after=ALERT_AFTER,
-        redact=DEFAULT_REDACT,
         apps=(app,),
         notifiers=(ConsoleConfig(name="console", remind_after=(REMIND_AFTER,)),),
         redactor=redactor,

@@ -10,19 +10,15 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from watcher.cli.options import config_option
 from watcher.cli.process import usage_error
 
-if TYPE_CHECKING:
-    from watcher.config.file import ConfigFile
-
 TIMEOUT: Final = 5.0
 """Seconds that the daemon may take to answer."""
-DEFAULTS: Final = {"http_host": "127.0.0.1", "http_port": 8080}
 _LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not listened on
 _READ_AT_MOST: Final = 1 << 20
 _SHOWN: Final = 1000
@@ -62,12 +58,19 @@ def address(named: Path | None, *, environ: Mapping[str, str], directory: Path) 
     Raises:
         UnusableError: the file cannot be read, or a value is not allowed.
     """
-    from watcher.config.file import find
+    from watcher.config import file
 
-    settings = {**DEFAULTS, **_from_file(find(named, environ, directory))}
-    for name in DEFAULTS:
-        if given := environ.get(f"WATCHER_{name.upper()}", "").strip():
-            settings[name] = given
+    settings: dict[str, Any] = {"http_host": file.HTTP_HOST, "http_port": file.HTTP_PORT}
+    found = file.find(named, environ, directory)
+    try:
+        written = {} if found is None else file.read(found)
+    except file.ConfigFileError as error:
+        raise UnusableError(str(error)) from None
+    for name, default in settings.items():
+        variable = f"WATCHER_{name.upper()}"
+        value = environ.get(variable, "").strip()
+        ours = value and not file.is_from_kubernetes(variable, value)
+        settings[name] = value if ours else written.get(name, default)
     return str(settings["http_host"]), _port(settings["http_port"])
 
 
@@ -107,18 +110,6 @@ def _port(value: Any) -> int:
     except ValueError:  # Python limits the digits that it reads and writes
         written = "a number with too many digits"
     raise UnusableError(f"http_port: got {truncate(repr(written), 100)}; must be a port from 0 to 65535")
-
-
-def _from_file(found: "ConfigFile | None") -> dict[str, Any]:
-    from watcher.config.file import read
-
-    if found is None:
-        return {}
-    try:
-        tree = read(found.path)
-    except (OSError, ValueError) as error:
-        raise UnusableError(f"{found.origin}: cannot read {found.path}: {error}") from None
-    return {name: tree[name] for name in DEFAULTS if name in tree}
 
 
 def _problems(body: bytes) -> str:

@@ -22,7 +22,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns the seconds."""
-        from watcher.config.durations import parse_duration
+        from watcher.config.fields import parse_duration
 
         try:
             return parse_duration(value)

@@ -23,7 +23,8 @@ T = TypeVar("T")
 def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Config":
     """Returns the configuration, after setting up logs as it says; ends the process if it has problems."""
     from watcher import logs
-    from watcher.config.sources import ConfigError, load
+    from watcher.config.errors import ConfigError
+    from watcher.config.sources import load
 
     try:
         config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
@@ -39,7 +40,8 @@ def read_config(config_file: Path | None) -> "Config":
     Raises:
         ValueError: it has problems; a line for each.
     """
-    from watcher.config.sources import ConfigError, load
+    from watcher.config.errors import ConfigError
+    from watcher.config.sources import load
 
     try:
         return load(config_file, environ=os.environ, directory=Path.cwd())

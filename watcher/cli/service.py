@@ -50,10 +50,9 @@ def once(config_file: Path | None) -> None:
 def show_config(config_file: Path | None) -> None:
     """Show the settings in effect and where each value came from. Secrets are masked."""
     from watcher.cli import output
-    from watcher.config.sources import effective
 
     config = load_config(config_file)
-    output.show_settings(effective(config))
+    output.show_settings(config.shown)
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
 

@@ -1,31 +1,84 @@
-"""The settings as they are written, and what values each allows. README.md says what they mean."""
+"""What single settings allow. A `ValueError` says what is allowed, in words that follow "must be"."""
 
+import math
 import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+from pydantic_core import PydanticCustomError
 
-from watcher.config.durations import parse_duration
+from watcher.sanitize.secrets import Redactor, Secret, SecretError
 
-PLACEHOLDERS: Final = ("{app}", "{run_id}", "{request_id}")
+SECRETS: Final = frozenset({"access_key", "bot_token", "webhook_url", "url", "secret", "heartbeat_url"})
+"""Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""
 DEFAULT_REDACT: Final = (
-    "*password*",
-    "*passwd*",
-    "*secret*",
-    "*token*",
-    "*api_key*",
-    "*apikey*",
-    "*authorization*",
+    *("*password*", "*passwd*", "*secret*", "*token*", "*api_key*", "*apikey*", "*authorization*"),
     "*credential*",
 )
+
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
+
+_DURATION: Final = "a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds"
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS_MAX: Final = 1e15
+"""An integer may even be too large for a float."""
+_MENTIONS: Final = '"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)'
+_EXAMPLE_UUID: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
+_PLACEHOLDER: Final = re.compile(r"\{(?:app|run_id|request_id)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What the validation of loaded settings knows and collects: pydantic's `context`."""
+
+    redactor: Redactor
+    need_secrets: bool = True
+    notifiers: Collection[str] | None = None
+    """The names that `notify` may hold; None where the file's other problems hide them."""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSecret:
+    """A secret as it is written: the dotted name of the setting, and its value, or a file, or both."""
+
+    name: str
+    value: Any = None
+    file: Any = None
+
+
+def parse_duration(value: object) -> float:
+    """Returns the seconds.
+
+    Raises:
+        ValueError: it is no duration; the message says what is one.
+    """
+    seconds = math.inf
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _SECONDS_MAX:
+        seconds = float(value)
+    elif isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", value.strip(), re.ASCII)
+        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else math.inf
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(_DURATION)
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Returns the shortest way to write a duration that is exact."""
+    for unit in ("d", "h", "m", "s"):
+        count = seconds / _UNITS[unit]
+        if count >= 1 and count == int(count):
+            return f"{int(count)}{unit}"
+    return f"{round(seconds * 1000)}ms" if seconds and seconds < 1 else f"{seconds:.15g}s"
 
 
 def _between(least: str, most: str) -> AfterValidator:
-    """Bounds a duration: a slip of the keyboard must not silence an app for centuries."""
+    """A duration within bounds: a typing error must not silence an app for centuries."""
     shortest, longest = parse_duration(least), parse_duration(most)
 
     def check(seconds: float) -> float:
@@ -36,64 +89,81 @@ def _between(least: str, most: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _whole(least: int, most: int | None = None) -> BeforeValidator:
-    """A whole number; one that no setting can mean is none."""
-    allowed = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+def _whole(least: int, most: float = math.inf) -> BeforeValidator:
+    """A whole number; 18 digits are more than any setting can mean."""
+    allowed = (
+        f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most}"
+    )
 
     def check(value: Any) -> int:
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,18}", str(whole).strip(), re.ASCII):
-            raise ValueError(allowed)
-        if int(whole) < least or (most is not None and int(whole) > most):
+        good = re.fullmatch(r"[+-]?\d{1,18}", str(whole).strip(), re.ASCII) and not isinstance(value, bool)
+        if not good or not least <= int(whole) <= most:
             raise ValueError(allowed)
         return int(whole)
 
     return BeforeValidator(check)
 
 
-def _app_url(value: str) -> str:
-    parts = _split_url(value)
-    if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
-        raise ValueError("an http:// or https:// URL without user, query and fragment")
-    if re.search(r"/v1(?:/runs)?/*$", parts.path):
-        raise ValueError("the app's URL without /v1 at its end, which is added to it")
-    return value.rstrip("/")
+def _matching(pattern: str, allowed: str) -> Callable[[str], str]:
+    """A text that matches once the blanks around it are gone."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value.strip(), re.DOTALL | re.ASCII):
+            raise ValueError(allowed)
+        return value.strip()
+
+    return check
 
 
-def _url(value: str) -> str:
-    _split_url(value)
-    return value
+def _text(pattern: str, allowed: str) -> AfterValidator:
+    return AfterValidator(_matching(pattern, allowed))
 
 
-def _split_url(value: str) -> Any:
-    allowed = "an http:// or https:// URL with a host"
+_not_blank = _matching(r".+", "a text that is not blank")
+_header_value = _matching(r"[ -~]+", "printable ASCII text that is not blank")
+
+
+def _split_url(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good or re.search(r"[\s\x00-\x1f\x7f]", value):
-        raise ValueError(allowed)
+        raise ValueError("an http:// or https:// URL with a host")
     return parts
 
 
+def _url(value: str) -> str:
+    _split_url(_not_blank(value))
+    return value.strip()
+
+
+def _app_url(value: str) -> str:
+    parts = _split_url(_not_blank(value))
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("an http:// or https:// URL without user, query and fragment")
+    if re.search(r"/v1(?:/runs)?/*$", parts.path):
+        raise ValueError("the app's URL without /v1 at its end, which is added to it")
+    return value.strip().rstrip("/")
+
+
+def _slack_api_url(value: str) -> str:
+    return f"{_url(value).rstrip('/').removesuffix('/api')}/api/"
+
+
 def _template(value: str) -> str:
-    _url(re.sub(r"\{(?:app|run_id|request_id)\}", "x", value))
-    if re.search(r"[{}]", re.sub(r"\{(?:app|run_id|request_id)\}", "", value)):
-        raise ValueError(f"a URL with no placeholders but {', '.join(PLACEHOLDERS)}")
+    _split_url(_PLACEHOLDER.sub("x", value))
+    if re.search(r"[{}]", _PLACEHOLDER.sub("", value)):
+        raise ValueError("a URL with no placeholders but {app}, {run_id}, {request_id}")
     return value
 
 
-def _header_value(value: str) -> str:
-    if not value.strip() or not value.isascii() or not value.isprintable():
-        raise ValueError("printable ASCII text that is not blank")
-    return value.strip()
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise ValueError("a text that is not blank")
-    return value.strip()
+def _custom_header(name: str) -> str:
+    if name.lower() in {"content-type", "content-length", "host"} or name.lower().startswith("webhook-"):
+        raise ValueError(f"headers that the watcher does not set itself, which {name} is")
+    return name
 
 
 def _access_key(value: str) -> str:
@@ -105,38 +175,55 @@ def _access_key(value: str) -> str:
     return key
 
 
-def _session_id(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", value.strip(), re.IGNORECASE):
-        raise ValueError("a UUID, such as 3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d")
-    return value.strip()
-
-
-def _mention(value: str) -> str:
-    if not re.fullmatch(r"here|channel|everyone|[UWS][A-Z0-9]+", value):
-        raise ValueError('"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)')
-    return value
-
-
-def _file(value: Path) -> Path:
+def _path(value: Path) -> Path:
     if not value.name or "\0" in str(value):
         raise ValueError("the path of a file")
     return value
 
 
-def _ages(values: list[float]) -> list[float]:
-    return sorted(set(values))
+def _readable(file: Path) -> Path:
+    try:
+        file.read_bytes()
+    except OSError as error:
+        raise PydanticCustomError(
+            "unreadable", "{why}", {"why": f"cannot read {file}: {error.strerror}"}
+        ) from None
+    return file
 
 
-def _header_name(name: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError("header names of letters, digits and -")
-    if name.lower() in {"content-type", "content-length", "host"} or name.lower().startswith("webhook-"):
-        raise ValueError(f"headers that the watcher does not set itself, which {name} is")
+def _known_notifier(name: str, info: ValidationInfo) -> str:
+    known = None if info.context is None else info.context.notifiers
+    if known is not None and name not in known:
+        raise ValueError(f"one of: {', '.join(known)}")
     return name
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+def _secret(check: Callable[[str], str]) -> PlainValidator:
+    """A secret as a value, or in a file that is read here once, to see whether its content is allowed."""
+
+    def validate(given: Any, info: ValidationInfo) -> Secret:
+        if isinstance(given, Secret):
+            return given
+        loading = info.context or Loading(Redactor())
+        written = given if isinstance(given, WrittenSecret) else WrittenSecret(str(info.field_name), given)
+        if written.file is not None and written.value is not None:
+            key = written.name.rpartition(".")[2]
+            raise PydanticCustomError("both", "give either {key} or {key}_file", {"key": key})
+        if not isinstance(written.value or written.file, str):
+            allowed = "a text" if written.file is None else "the path of a file"
+            raise ValueError(allowed)  # noqa: TRY004 - pydantic collects ValueErrors only
+        if written.file is None:
+            return Secret(written.name, loading.redactor, value=check(written.value))
+        secret = Secret(written.name, loading.redactor, file=_path(Path(written.file)))
+        try:
+            check(secret.read())
+        except SecretError as error:
+            if loading.need_secrets:
+                why = str(error).removeprefix(f"{written.name}: ")
+                raise PydanticCustomError("unreadable", "{why}", {"why": why}) from None
+        return secret
+
+    return PlainValidator(validate)
 
 
 _Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -145,131 +232,34 @@ SomeTime = Annotated[_Duration, _between("1ms", "30d")]
 PollInterval = Annotated[_Duration, _between("100ms", "30d")]
 Timeout = Annotated[_Duration, _between("1ms", "1h")]
 Retention = Annotated[_Duration, _between("1ms", "3650d")]
-SessionId = Annotated[str, AfterValidator(_session_id)]
-AccessKey = Annotated[str, AfterValidator(_access_key)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
-HeaderSafe = Annotated[str, AfterValidator(_header_value)]
+Ages = Annotated[tuple[SomeTime, ...], AfterValidator(lambda ages: tuple(sorted(set(ages))))]
+
+PageSize = Annotated[int, _whole(1, 500)]
+Count = Annotated[int, _whole(0)]
+Port = Annotated[int, _whole(0, 65535)]
+
 NotBlank = Annotated[str, AfterValidator(_not_blank)]
-AppUrl = Annotated[str, AfterValidator(_not_blank), AfterValidator(_app_url)]
-Url = Annotated[str, AfterValidator(_not_blank), AfterValidator(_url)]
-File = Annotated[Path, AfterValidator(_file)]
+TableName = Annotated[
+    str, _text(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits, '.', '_' and '-'")
+]
+Word = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+KnownNotifier = Annotated[str, AfterValidator(_known_notifier)]
+AppUrl = Annotated[str, AfterValidator(_app_url)]
+SlackApiUrl = Annotated[str, AfterValidator(_slack_api_url)]
 Template = Annotated[str, AfterValidator(_template)]
+SessionId = Annotated[
+    str, _text(r"[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{12}", f"a UUID, such as {_EXAMPLE_UUID}")
+]
+Mention = Annotated[str, _text(r"here|channel|everyone|[UWS][A-Z0-9]+", _MENTIONS)]
+HeaderName = Annotated[
+    str,
+    _text(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "header names of letters, digits and -"),
+    AfterValidator(_custom_header),
+]
+File = Annotated[Path, AfterValidator(_path)]
+ReadableFile = Annotated[File, AfterValidator(_readable)]
 
-SECRET_TYPES: Final[dict[str, Any]] = {
-    "access_key": AccessKey,
-    "bot_token": HeaderSafe,
-    "webhook_url": Url,
-    "url": NotBlank,
-    "secret": NotBlank,
-    "heartbeat_url": Url,
-}
-"""What the settings allow that may come from a file; an Apprise `url` is not one of http."""
-
-
-class Table(BaseModel):
-    """A table in which every key is known."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
-
-
-class AppTable(Table):
-    """`[apps.NAME]`."""
-
-    base_url: AppUrl
-    access_key: AccessKey | None = None
-    access_key_file: File | None = None
-    user_id: str | None = None
-    session_id: SessionId | None = None
-    poll_interval: PollInterval | None = None
-    link_template: Template | None = None
-    include_params: bool | None = None
-    include_input: bool | None = None
-    notify: list[str] | None = None
-    watch_paused: bool = False
-
-
-class NotifierTable(Table):
-    """What all of `[notifiers.NAME]` share."""
-
-    after: Delay = 0.0
-    remind_after: Annotated[list[SomeTime], AfterValidator(_ages)] = [1800.0, 7200.0, 28800.0]
-    resolved: bool = True
-
-
-class SlackTable(NotifierTable):
-    """`type = "slack"`."""
-
-    type: Literal["slack"]
-    bot_token: HeaderSafe | None = None
-    bot_token_file: File | None = None
-    channel: NotBlank | None = None
-    webhook_url: Url | None = None
-    webhook_url_file: File | None = None
-    mention: list[Annotated[str, AfterValidator(_mention)]] = []
-
-
-class WebhookTable(NotifierTable):
-    """`type = "webhook"`."""
-
-    type: Literal["webhook"]
-    url: Url | None = None
-    url_file: File | None = None
-    secret: NotBlank | None = None
-    secret_file: File | None = None
-    headers: dict[HeaderName, HeaderSafe] = {}
-    ca_file: File | None = None
-
-
-class ConsoleTable(NotifierTable):
-    """`type = "console"`."""
-
-    type: Literal["console"]
-
-
-class AppriseTable(NotifierTable):
-    """`type = "apprise"`."""
-
-    type: Literal["apprise"]
-    url: NotBlank | None = None
-    url_file: File | None = None
-
-
-AnyNotifier = Annotated[SlackTable | WebhookTable | ConsoleTable | AppriseTable, Field(discriminator="type")]
-
-
-class Settings(BaseSettings):
-    """The top level."""
-
-    model_config = SettingsConfigDict(extra="forbid", hide_input_in_errors=True, validate_default=False)
-
-    database: File = Path("watcher.db")
-    poll_interval: PollInterval = 15.0
-    page_size: Annotated[int, _whole(1, 500)] = 100
-    request_timeout: Timeout = 10.0
-    backoff_max: SomeTime = 300.0
-    app_alert_after: Delay = 120.0
-    give_up_after: SomeTime = 86400.0
-    retention: Retention = 30 * 86400.0
-    backlog: Literal["notify", "baseline"] = "notify"
-    digest_above: Annotated[int, _whole(0)] = 20
-    include_params: bool = True
-    include_input: bool = False
-    redact: list[str] = list(DEFAULT_REDACT)
-    link_template: Template | None = None
-    heartbeat_url: Url | None = None
-    heartbeat_url_file: File | None = None
-    http_host: NotBlank = "127.0.0.1"
-    http_port: Annotated[int, _whole(0, 65535)] = 8080
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = "auto"
-    slack_api_url: Url = "https://slack.com/api/"
-    apps: dict[str, AppTable] = {}
-    notifiers: dict[str, AnyNotifier] = {}
-
-
-NOTIFIER_TABLES: Final[dict[str, type[NotifierTable]]] = {
-    "slack": SlackTable,
-    "webhook": WebhookTable,
-    "console": ConsoleTable,
-    "apprise": AppriseTable,
-}
+AccessKey = Annotated[Secret, _secret(_access_key)]
+SecretHeader = Annotated[Secret, _secret(_header_value)]
+SecretUrl = Annotated[Secret, _secret(_url)]
+SecretText = Annotated[Secret, _secret(_not_blank)]

@@ -1,10 +1,24 @@
-"""Which configuration file counts, and what it holds."""
+"""The configuration file. A container's probe needs it too, so nothing here loads pydantic."""
 
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+HTTP_HOST: Final = "127.0.0.1"
+HTTP_PORT: Final = 8080
+"""Where the endpoints listen by default."""
+
+_KUBERNETES: Final = re.compile(
+    r"WATCHER_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+_KUBERNETES_VALUE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+class ConfigFileError(Exception):
+    """The file cannot be used; the message names it, and who named it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +39,37 @@ def find(named: Path | None, environ: Mapping[str, str], directory: Path) -> Con
     return usual if usual.path.exists() else None
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(file: ConfigFile) -> dict[str, Any]:
     """Returns the tables of a file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8 text, not TOML (a `tomllib.TOMLDecodeError`), nested too deeply, or holds
-            a number of more bits than TOML's 64.
+        ConfigFileError: it cannot be read, is not UTF-8 text, not TOML, nested too deeply, or holds a number
+            of more bits than TOML's 64.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(file.path.read_text(encoding="utf-8"))
+        if _numbers_fit(tree):
+            return tree
+        why = "a whole number has more than 64 bits"  # Python could not even write some of those
+    except OSError as error:
+        why = str(error.strerror)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    # Python reads longer ones, but some of those it could not even write.
-    if any(not -(2**63) <= number < 2**63 for number in _whole_numbers(tree)):
-        raise ValueError("a whole number has more than 64 bits")
-    return tree
+        why = "it is nested too deeply"
+    except UnicodeDecodeError:
+        why = "it is not UTF-8 text"
+    except tomllib.TOMLDecodeError as error:
+        why = f"invalid TOML: {error}"
+    except ValueError as error:  # a number has too many digits, or a NUL is in the path
+        why = str(error)
+    raise ConfigFileError(f"{file.origin}: cannot read {file.path}: {why}")
 
 
-def _whole_numbers(tree: dict[str, Any]) -> Iterator[int]:
+def is_from_kubernetes(variable: str, value: str) -> bool:
+    """Tells whether Kubernetes set a variable, for a Service named `watcher` or `watcher-…`."""
+    return bool(_KUBERNETES.fullmatch(variable) or _KUBERNETES_VALUE.fullmatch(value))
+
+
+def _numbers_fit(tree: dict[str, Any]) -> bool:
     left: list[Any] = [tree]
     while left:
         match left.pop():
@@ -51,5 +77,6 @@ def _whole_numbers(tree: dict[str, Any]) -> Iterator[int]:
                 left += table.values()
             case list() as items:
                 left += items
-            case int() as number:
-                yield number
+            case int() as number if not -(2**63) <= number < 2**63:
+                return False
+    return True

@@ -1,100 +1,196 @@
-"""The configuration as the parts of the watcher see it: resolved, checked, frozen.
+"""The configuration as the program sees it: one frozen model per table, each default said once.
 
-How it comes together from command line, environment, secret files and TOML is `config_sources`'.
-Durations are seconds. The meaning of every setting is in README.md and config.example.toml.
+The meaning of every setting is in `deploy/settings.md` and `config.example.toml`. Durations are seconds.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from watcher.config import fields
+from watcher.config.file import HTTP_HOST, HTTP_PORT
 from watcher.sanitize.secrets import Redactor, Secret
 
+_FILLED_IN: Final = "filled in"
+"""Marks what no source can set: it is filled in when the configuration is loaded."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppConfig:
-    """One watched app, with the global settings filled in where it has none of its own."""
 
-    name: str
-    base_url: str
-    access_key: Secret | None = None
-    user_id: str | None = None
-    session_id: str | None = None
-    poll_interval: float = 15.0
-    link_template: str | None = None
+class Table(BaseModel):
+    """A table of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    table: ClassVar[str] = ""
+    """Where tables of this kind stand by name."""
+
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Returns what can be set in the table, secrets in both forms."""
+        names = [name for name, field in cls.model_fields.items() if _FILLED_IN not in field.metadata]
+        return names + [f"{name}_file" for name in names if name in fields.SECRETS]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _join_secrets(cls, given: Any) -> Any:
+        """Joins the two forms of each secret."""
+        if not isinstance(given, dict):
+            return given
+        joined = dict(given)
+        for key in fields.SECRETS & cls.model_fields.keys():
+            value, file = joined.pop(key, None), joined.pop(f"{key}_file", None)
+            name = ".".join(filter(None, (cls.table, str(given.get("name", "")), key)))
+            if value is not None or file is not None:
+                joined[key] = value if isinstance(value, Secret) else fields.WrittenSecret(name, value, file)
+        return joined
+
+
+class AppDefaults(Table):
+    """What an app takes from the top level where it has none of its own."""
+
+    poll_interval: fields.PollInterval = 15.0
+    link_template: fields.Template | None = None
     include_params: bool = True
     include_input: bool = False
-    notify: tuple[str, ...] = ()
+
+
+class AppConfig(AppDefaults):
+    """`[apps.NAME]`: one watched app."""
+
+    table: ClassVar[str] = "apps"
+
+    name: Annotated[str, _FILLED_IN]
+    base_url: fields.AppUrl
+    access_key: fields.AccessKey | None = None
+    user_id: str | None = None
+    session_id: fields.SessionId | None = None
+    notify: tuple[fields.KnownNotifier, ...] = ()
+    """Names of notifiers; when loaded, every notifier unless the app says otherwise."""
     watch_paused: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotifierConfig:
-    """What all kinds of notifier share. `remind_after` holds ages, ascending."""
+class NotifierConfig(Table):
+    """What all kinds of `[notifiers.NAME]` share. `remind_after` holds ages, ascending."""
 
-    name: str
-    after: float = 0.0
-    remind_after: tuple[float, ...] = (1800.0, 7200.0, 28800.0)
+    table: ClassVar[str] = "notifiers"
+
+    name: Annotated[str, _FILLED_IN]
+    after: fields.Delay = 0.0
+    remind_after: fields.Ages = (1800.0, 7200.0, 28800.0)
     resolved: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleConfig(NotifierConfig):
     """Writes to standard output."""
 
+    type: Literal["console"] = "console"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class WebhookConfig(NotifierConfig):
     """Posts signed JSON to one URL."""
 
-    url: Secret
-    secret: Secret | None = None
-    headers: Mapping[str, Secret] = field(default_factory=dict)
-    ca_file: Path | None = None
+    type: Literal["webhook"] = "webhook"
+    url: fields.SecretUrl
+    secret: fields.SecretText | None = None
+    headers: dict[fields.HeaderName, fields.SecretHeader] = {}
+    ca_file: fields.ReadableFile | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SlackConfig(NotifierConfig):
     """Posts to Slack: `bot_token` with `channel`, or `webhook_url` alone."""
 
-    bot_token: Secret | None = None
-    channel: str | None = None
-    webhook_url: Secret | None = None
-    mention: tuple[str, ...] = ()
-    api_url: str = "https://slack.com/api/"
+    type: Literal["slack"] = "slack"
+    bot_token: fields.SecretHeader | None = None
+    channel: Annotated[fields.NotBlank | None, Field(validate_default=True)] = None
+    webhook_url: Annotated[fields.SecretUrl | None, Field(validate_default=True)] = None
+    mention: tuple[fields.Mention, ...] = ()
+    api_url: Annotated[str, _FILLED_IN] = "https://slack.com/api/"
+
+    # A validator of the model would not be asked while any field is wrong: its problem would come later.
+
+    @field_validator("channel")
+    @classmethod
+    def _goes_with_token(cls, channel: str | None, info: ValidationInfo) -> str | None:
+        if channel is None and info.data.get("bot_token") is not None:
+            raise PydanticCustomError("required", "is required with bot_token")
+        return channel
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _one_way_to_post(cls, webhook_url: Secret | None, info: ValidationInfo) -> Secret | None:
+        if "bot_token" in info.data and (info.data["bot_token"] is None) == (webhook_url is None):
+            both = "" if webhook_url is None else ", not both"
+            raise PydanticCustomError(
+                "one_of", "give bot_token with channel, or webhook_url{both}", {"both": both}
+            )
+        return webhook_url
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AppriseConfig(NotifierConfig):
     """Sends through an Apprise URL."""
 
-    url: Secret
+    type: Literal["apprise"] = "apprise"
+    url: fields.SecretText
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """Everything that was configured."""
+class GlobalSettings(AppDefaults):
+    """The settings of the top level, without the tables of apps and notifiers."""
 
-    database: Path = Path("watcher.db")
-    poll_interval: float = 15.0
-    page_size: int = 100
-    request_timeout: float = 10.0
-    backoff_max: float = 300.0
-    app_alert_after: float = 120.0
-    give_up_after: float = 86400.0
-    retention: float = 30 * 86400.0
+    database: fields.File = Path("watcher.db")
+    page_size: fields.PageSize = 100
+    request_timeout: fields.Timeout = 10.0
+    backoff_max: fields.SomeTime = 300.0
+    app_alert_after: fields.Delay = 120.0
+    give_up_after: fields.SomeTime = 86400.0
+    retention: fields.Retention = 30 * 86400.0
     backlog: Literal["notify", "baseline"] = "notify"
-    digest_above: int = 20
-    redact: tuple[str, ...] = ()
-    heartbeat_url: Secret | None = None
-    http_host: str = "127.0.0.1"
-    http_port: int = 8080
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "console", "json"] = "auto"
+    digest_above: fields.Count = 20
+    redact: tuple[str, ...] = fields.DEFAULT_REDACT
+    heartbeat_url: fields.SecretUrl | None = None
+    http_host: fields.NotBlank = HTTP_HOST
+    http_port: fields.Port = HTTP_PORT
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], fields.Word] = "info"
+    log_format: Annotated[Literal["auto", "console", "json"], fields.Word] = "auto"
+    slack_api_url: fields.SlackApiUrl = "https://slack.com/api/"
+
+
+class Settings(GlobalSettings):
+    """All settings as they are written: apps and notifiers by name."""
+
+    notifiers: dict[
+        fields.TableName,
+        Annotated[SlackConfig | WebhookConfig | ConsoleConfig | AppriseConfig, Field(discriminator="type")],
+    ] = {}
+    apps: dict[fields.TableName, AppConfig] = {}
+
+    @field_validator("apps", "notifiers", mode="before")
+    @classmethod
+    def _name_tables(cls, tables: Any) -> Any:
+        if not isinstance(tables, dict):
+            return tables
+        return {
+            name: {**table, "name": name} if isinstance(table, dict) else table
+            for name, table in tables.items()
+        }
+
+
+class Config(GlobalSettings):
+    """Everything that was configured, as the rest of the program uses it."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     apps: tuple[AppConfig, ...] = ()
     notifiers: tuple[NotifierConfig, ...] = ()
     warnings: tuple[str, ...] = ()
     shown: tuple[tuple[str, str, str], ...] = ()
     """Every setting in effect: its name, its value with secrets masked, and where it came from."""
-    redactor: Redactor = field(default_factory=Redactor)
+    redactor: Redactor = Field(default_factory=Redactor)
+
+
+NOTIFIERS: Final[dict[str, type[NotifierConfig]]] = {
+    "slack": SlackConfig,
+    "webhook": WebhookConfig,
+    "console": ConsoleConfig,
+    "apprise": AppriseConfig,
+}

@@ -3,54 +3,120 @@
 Every problem is found at once and is one line that names the setting; no line shows a secret.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import from_json
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from watcher.config.durations import format_duration
-from watcher.config.errors import Problems, checked
-from watcher.config.fields import (
-    LOOPBACK,
-    SECRET_TYPES,
-    AppriseTable,
-    AppTable,
-    NotifierTable,
-    Settings,
-    SlackTable,
-    Table,
-    Url,
-    WebhookTable,
-)
+from watcher.config import file as config_file
+from watcher.config.errors import ABSENT, ConfigError, Place, closest, explain, hint, place_of
+from watcher.config.fields import LOOPBACK, Loading, format_duration
 from watcher.config.models import (
+    NOTIFIERS,
     AppConfig,
-    AppriseConfig,
+    AppDefaults,
     Config,
-    ConsoleConfig,
-    NotifierConfig,
+    GlobalSettings,
+    Settings,
     SlackConfig,
-    WebhookConfig,
+    Table,
 )
-from watcher.config.reading import Source, drop_twins, read_environment, read_toml, set_aside_misplaced
 from watcher.proxies import proxy_problems
-from watcher.sanitize.secrets import Redactor, Secret, SecretError
-from watcher.sanitize.text import one_line
+from watcher.sanitize.secrets import Redactor, Secret
 
-MASKED: Final = "********"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_WITH_DEFAULTS: Final = ("poll_interval", "link_template", "include_params", "include_input")
-"""What an app takes from the top level if it has none of its own."""
+PREFIX: Final = "WATCHER_"
+SHORT_VARIABLES: Final[Mapping[str, Place]] = {
+    f"WATCHER_{short}": (table, name, key)
+    for table, name, prefix, keys in (
+        ("apps", "default", "", "BASE_URL ACCESS_KEY ACCESS_KEY_FILE USER_ID SESSION_ID"),
+        ("notifiers", "slack", "SLACK_", "BOT_TOKEN BOT_TOKEN_FILE CHANNEL WEBHOOK_URL WEBHOOK_URL_FILE"),
+        ("notifiers", "webhook", "WEBHOOK_", "URL URL_FILE SECRET SECRET_FILE"),
+    )
+    for short, key in ((prefix + key, key.lower()) for key in keys.split())
+}
+"""What one app and the common notifiers need; `WATCHER_APP_NAME` gives the app another name."""
+COMMON_KEY: Final = "DYNAMIQ_ACCESS_KEY"
+"""The access key of that app if it has no other."""
+OTHER_VARIABLES: Final = ("WATCHER_CONFIG", "WATCHER_APP_NAME")
+"""Variables that are no settings."""
+
+_MASKED: Final = "********"
+
+Tree = dict[str, Any]
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; each of `problems` is one line."""
+class _Fields(BaseSettings, Settings):
+    """The settings as pydantic-settings looks for them in the environment."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(one_line(problem) for problem in problems)
-        super().__init__("\n".join(self.problems))
+    model_config = SettingsConfigDict(env_nested_delimiter="__", case_sensitive=True)
+
+
+class _Environment(EnvSettingsSource):
+    """Reads variables that are named in lower case without prefix; what is no JSON is left to validation."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__(_Fields)
+        self.env_vars = variables
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Returns a list or table from JSON."""
+        del field_name, field
+        try:
+            return from_json(value)
+        except ValueError:
+            return value
+
+
+@dataclass(slots=True)
+class _Sources:
+    """What the sources give, and what is wrong with it apart from values."""
+
+    file: Tree = field(default_factory=dict)
+    tree: Tree = field(default_factory=dict)
+    """File and environment, merged."""
+    variables: dict[Place, str] = field(default_factory=dict)
+    """The variable that a setting comes from."""
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    meant: set[Place] = field(default_factory=set)
+    """Settings that are absent because of another problem, a misspelling for example."""
+    incomplete: bool = False
+    """Whether the file cannot be read: what is missing may stand in it."""
+
+    def explains(self, where: Place) -> bool:
+        """Tells whether a setting, or all of a table, may be absent because of another problem."""
+        return self.incomplete or any(meant[: len(where)] == where for meant in self.meant)
+
+    def notifiers(self) -> list[str] | None:
+        """Returns the names of the notifiers, None if they may have others."""
+        tables = self.tree.get("notifiers")
+        if self.incomplete or not isinstance(tables, dict):
+            return None
+        return [*tables, *(meant[1] for meant in self.meant if meant[0] == "notifiers")]
+
+    def origin(self, where: Place) -> str:
+        """Says where a setting comes from."""
+        value: Any = self.file
+        for step in where:
+            value = value.get(step) if isinstance(value, dict) else None
+        return "env" if where in self.variables else "default" if value is None else "file"
+
+    def label(self, where: Place, *, absent: bool) -> str:
+        """Names a setting as it is written, with its variable; for one that is absent, the one to set."""
+        twin = (*where[:-1], f"{where[-1]}_file")
+        if self.origin(where) == "default" and self.origin(twin) != "default":
+            where = twin
+        variable = self.variables.get(where) or self.variables.get(where[:-1])
+        if absent and variable is None and len(where) > 1:
+            short = (name for name, place in SHORT_VARIABLES.items() if place == where)
+            variable = next(short, PREFIX + "__".join(where).upper())
+        return ".".join(where) + (f" ({variable})" if variable else "")
 
 
 def load(
@@ -63,247 +129,204 @@ def load(
     Raises:
         ConfigError: it has problems.
     """
-    file = read_toml(config_file, environ, directory)
-    environment = read_environment(environ)
-    set_aside_misplaced(environment, file)
-    drop_twins(environment.tree, file.tree)
-    problems = Problems(environment, file)
-    settings = checked(environment, file, problems)
-    config = _Loader(settings, environment, file, problems, need_secrets=need_secrets).config(environ)
-    problems.lines += proxy_problems(environ)
-    if problems.lines:
-        raise ConfigError(problems.lines)
-    return config
+    sources = _read(config_file, environ, directory)
+    if sources.tree.get("notifiers", {}) == {} and not sources.explains(("notifiers",)):
+        sources.tree["notifiers"] = {"console": {"type": "console"}}
+        sources.warnings.append("no notifier is configured: requests are only shown on the console")
+    loading = Loading(Redactor(), need_secrets, sources.notifiers(), sources.warnings)
+    try:
+        settings = Settings.model_validate(sources.tree, context=loading)
+    except ValidationError as error:
+        sources.problems += _explained(error, sources)
+    if sources.tree.get("apps", {}) == {} and not sources.explains(("apps",)):
+        sources.problems.append("no app is configured; set WATCHER_BASE_URL, or [apps.NAME] in the file")
+    sources.problems += proxy_problems(environ)
+    if sources.problems:
+        raise ConfigError(sources.problems)
+    return _resolved(settings, loading, sources)
 
 
-def effective(config: Config) -> list[tuple[str, str, str]]:
-    """Returns every setting in effect: its name, its value with secrets masked, and its origin."""
-    return list(config.shown)
+def _explained(error: ValidationError, sources: _Sources) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        where, absent = place_of(item), item["type"] in ABSENT
+        if not (absent and sources.explains(where)):
+            yield f"{sources.label(where, absent=absent)}: {explain(item, where, sources.variables)}"
 
 
-class _Loader:
-    """Resolves validated settings, collecting problems and warnings on the way."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        environment: Source,
-        file: Source,
-        problems: Problems,
-        *,
-        need_secrets: bool,
-    ) -> None:
-        self._need_secrets = need_secrets
-        self._settings = settings
-        self._environment = environment
-        self._file = file
-        self._redactor = Redactor()
-        self._warnings = list(environment.warnings)
-        self._shown: list[tuple[str, str, str]] = []
-        self._problems = problems
-
-    def config(self, environ: Mapping[str, str]) -> Config:
-        """Returns the configuration, to be used only if there are no problems."""
-        settings = self._settings
-        heartbeat = self._secret("", settings, "heartbeat_url")
-        values = settings.model_dump(
-            exclude={"apps", "notifiers", "heartbeat_url", "heartbeat_url_file", "slack_api_url"}
-            | {"include_params", "include_input", "link_template"}
-        )
-        self._show("", settings, skip={"apps", "notifiers"})
-        notifiers = tuple(self._notifier(name, table) for name, table in settings.notifiers.items())
-        if not notifiers:
-            notifiers = (ConsoleConfig(name="console"),)
-            self._warnings.append("no notifier is configured: requests are only shown on the console")
-        apps = tuple(
-            self._app(name, table, tuple(notifier.name for notifier in notifiers))
-            for name, table in settings.apps.items()
-        )
-        if not apps and not self._problems.told_in("apps"):
-            self._no_app(environ)
-        self._check_names("apps", settings.apps)  # the last, because it makes the whole table one told of
-        self._check_names("notifiers", settings.notifiers)
-        values["redact"] = tuple(settings.redact)
-        return Config(
-            **values,
-            heartbeat_url=heartbeat,
-            apps=apps,
-            notifiers=notifiers,
-            warnings=tuple(self._warnings),
-            shown=tuple(self._shown),
-            redactor=self._redactor,
-        )
-
-    def _no_app(self, environ: Mapping[str, str]) -> None:
-        if environ.get("WATCHER_ACCESS_KEY") or environ.get("WATCHER_ACCESS_KEY_FILE"):
-            self._problems.add("WATCHER_BASE_URL", "is missing; WATCHER_ACCESS_KEY alone makes no app")
-        else:
-            self._problems.add("apps", "there is none; set WATCHER_BASE_URL, or [apps.NAME] in the file")
-
-    def _app(self, name: str, table: AppTable, notifiers: tuple[str, ...]) -> AppConfig:
-        prefix = f"apps.{name}"
-        known = dict.fromkeys((*self._settings.notifiers, *self._problems.told_in("notifiers"))) or notifiers
-        for unknown in [other for other in table.notify or () if other not in known and "" not in known]:
-            self._problems.add(f"{prefix}.notify", f"got {unknown!r}; must be of {', '.join(known)}")
-        host = urlsplit(table.base_url)
-        if host.scheme == "http" and not LOOPBACK.fullmatch(host.hostname or ""):
-            self._warnings.append(f"{prefix}.base_url: http:// sends the access key in clear")
-        own = {key: getattr(table, key) for key in _WITH_DEFAULTS}
-        self._show(prefix, table, skip={key for key, value in own.items() if value is None} | {"notify"})
-        if table.notify == []:
-            self._warnings.append(f"{prefix}.notify: is empty, so nobody is told of this app")
-        notify = notifiers if table.notify is None else tuple(dict.fromkeys(table.notify))
-        self._shown.append((f"{prefix}.notify", ", ".join(notify), self._origin(f"{prefix}.notify")))
-        inherited = {
-            key: getattr(self._settings, key) if value is None else value for key, value in own.items()
-        }
-        return AppConfig(
-            name=name,
-            base_url=table.base_url,
-            access_key=self._secret(prefix, table, "access_key"),
-            user_id=table.user_id,
-            session_id=table.session_id,
-            notify=notify,
-            watch_paused=table.watch_paused,
-            **inherited,
-        )
-
-    def _notifier(self, name: str, table: NotifierTable) -> NotifierConfig:
-        prefix = f"notifiers.{name}"
-        self._show(prefix, table)
-        common: dict[str, Any] = {
-            "name": name,
-            "after": table.after,
-            "remind_after": tuple(table.remind_after),
-            "resolved": table.resolved,
-        }
-        match table:
-            case SlackTable():
-                return self._slack(prefix, table, common)
-            case WebhookTable():
-                return self._webhook(prefix, table, common)
-            case AppriseTable():
-                return AppriseConfig(**common, url=self._needed(prefix, table, "url"))
-            case _:
-                return ConsoleConfig(**common)
-
-    def _slack(self, prefix: str, table: SlackTable, common: dict[str, Any]) -> SlackConfig:
-        token = self._secret(prefix, table, "bot_token")
-        url = self._secret(prefix, table, "webhook_url")
-        self._check_slack(prefix, {"bot_token": token, "webhook_url": url, "channel": table.channel})
-        api_url = self._settings.slack_api_url.rstrip("/") + "/"
-        return SlackConfig(
-            **common,
-            bot_token=token,
-            channel=table.channel,
-            webhook_url=url,
-            mention=tuple(table.mention),
-            api_url=api_url if api_url.endswith("/api/") else f"{api_url}api/",
-        )
-
-    def _check_slack(self, prefix: str, values: Mapping[str, object]) -> None:
-        if self._problems.already_reported(prefix):  # the rest of it may stand in a file that cannot be read
-            return
-        given = {
-            key
-            for key, value in values.items()
-            if value or self._problems.already_reported(f"{prefix}.{key}", f"{prefix}.{key}_file")
-        }
-        usual = prefix == "notifiers.slack"
-        if {"bot_token", "webhook_url"} <= given:
-            self._problems.add(prefix, "give bot_token with channel, or webhook_url, not both")
-        elif "bot_token" in given and "channel" not in given:
-            variable = "WATCHER_SLACK_CHANNEL" if usual else None
-            self._problems.add(f"{prefix}.channel", "is missing beside bot_token", variable=variable)
-        elif not {"bot_token", "webhook_url"} & given:
-            short = " (WATCHER_SLACK_BOT_TOKEN)" if usual else ""
-            self._problems.add(prefix, f"give bot_token{short} with channel, or webhook_url")
-
-    def _webhook(self, prefix: str, table: WebhookTable, common: dict[str, Any]) -> WebhookConfig:
-        if table.ca_file is not None:
-            try:
-                table.ca_file.read_bytes()
-            except OSError as error:
-                self._problems.add(f"{prefix}.ca_file", f"cannot read {table.ca_file}: {error.strerror}")
-        return WebhookConfig(
-            **common,
-            url=self._needed(prefix, table, "url", Url),
-            secret=self._secret(prefix, table, "secret"),
-            headers={
-                name: Secret(f"{prefix}.headers.{name}", self._redactor, value=value)
-                for name, value in table.headers.items()
-            },
-            ca_file=table.ca_file,
-        )
-
-    def _needed(self, prefix: str, table: Table, key: str, allowed: Any = None) -> Secret:
-        secret = self._secret(prefix, table, key, allowed)
-        if secret is None and not self._problems.already_reported(f"{prefix}.{key}", f"{prefix}.{key}_file"):
-            variable = "WATCHER_WEBHOOK_URL" if prefix == "notifiers.webhook" else None
-            self._problems.add(f"{prefix}.{key}", "is missing", variable=variable)
-        return secret or Secret(f"{prefix}.{key}", self._redactor, value="")
-
-    def _secret(self, prefix: str, table: Table | Settings, key: str, allowed: Any = None) -> Secret | None:
-        """Returns the secret in one of its two forms, once its value has been seen to be one."""
-        value: str | None = getattr(table, key)
-        file: Path | None = getattr(table, f"{key}_file")
-        name = f"{prefix}.{key}" if prefix else key
-        if value is not None and file is not None:
-            self._problems.add(name, f"give either {key} or {key}_file")
-            return None
-        if value is None and file is None:
-            return None
-        secret = Secret(name, self._redactor, value=value, file=file)
-        source = f"{name}_file" if file else name
+def _read(named: Path | None, environ: Mapping[str, str], directory: Path) -> _Sources:
+    sources = _Sources()
+    found = config_file.find(named, environ, directory)
+    if found is not None:
         try:
-            TypeAdapter(allowed or SECRET_TYPES[key]).validate_python(secret.read())
-        except SecretError as error:
-            if self._need_secrets:
-                self._problems.add(source, str(error).removeprefix(f"{name}: "))
-        except ValidationError as error:
-            self._problems.add(source, f"must be {error.errors()[0]['ctx']['error']}")
-        return secret
-
-    def _check_names(self, table: str, names: Iterable[str]) -> None:
-        for name in names:
-            if not _NAME.fullmatch(name):
-                words = f"got {name!r}; must be a name of letters, digits, '.', '_' and '-'"
-                self._problems.add(f"{table}.{name}", words)
-
-    def _show(self, prefix: str, table: Table | Settings, skip: Iterable[str] = ()) -> None:
-        for key in type(table).model_fields:
-            value = getattr(table, key)
-            name = f"{prefix}.{key}" if prefix else key
-            is_twin = key.removesuffix("_file") in SECRET_TYPES and key.endswith("_file")
-            if key in skip or is_twin:
-                continue
-            twin = getattr(table, f"{key}_file", None) if key in SECRET_TYPES else None
-            if twin is not None:
-                self._shown.append((name, MASKED, f"secret file {twin}"))
+            sources.file = config_file.read(found)
+        except config_file.ConfigFileError as error:
+            sources.problems.append(str(error))
+            sources.incomplete = True
+    sources.tree = _merged(_read_environment(environ, sources), sources.file)
+    for where, table in _tables(sources.tree):
+        allowed = [*_keys(where, table.get("type")), *(() if where else ("apps", "notifiers"))]
+        for key in [key for key in table if key not in allowed]:
+            meant = closest(key, allowed)
+            if variable := sources.variables.get((*where, key)):
+                sources.warnings.append(f"{variable}: a notifier of this type has no {key}")
             else:
-                shown = MASKED if key in SECRET_TYPES and value is not None else _shown(value)
-                self._shown.append((name, shown, self._origin(name)))
-
-    def _origin(self, name: str) -> str:
-        if name in self._environment.variables:
-            return "env"
-        place: Any = self._file.tree
-        for step in name.split(".", 2):
-            place = place.get(step) if isinstance(place, dict) else None
-        return "file" if place is not None else "default"
+                name = ".".join((*where, key))
+                sources.problems.append(f"{name}: unknown setting in {found and found.path}{hint(meant)}")
+                sources.meant.add((*where, meant or key))
+            del table[key]
+    return sources
 
 
-def _shown(value: Any) -> str:
+def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
+    """Reads the variables. Empty ones count as not set, unknown ones are a warning."""
+    app = environ.get("WATCHER_APP_NAME", "").strip().lower() or "default"
+    if "__" in f"_{app}_":
+        sources.problems.append("WATCHER_APP_NAME: must be a name without __, and without _ at either end")
+        app = "default"
+    given: dict[str, str] = {}
+    for name in sorted(environ):
+        value = environ[name].strip()
+        if not name.startswith(PREFIX) or name in OTHER_VARIABLES or not value:
+            continue
+        if config_file.is_from_kubernetes(name, value):
+            continue
+        where = SHORT_VARIABLES.get(name) or tuple(name.removeprefix(PREFIX).lower().split("__"))
+        if name in SHORT_VARIABLES and where[0] == "apps":
+            where = ("apps", app, where[2])
+        elif name in SHORT_VARIABLES:
+            given.setdefault(f"notifiers__{where[1]}__type", where[1])
+        if where[-1] not in _keys(where[:-1]) or not _is_text("".join(where)):
+            sources.warnings.append(f"{name}: unknown setting{hint(closest(name, _candidates(where)))}")
+        elif not _is_text(value):
+            sources.problems.append(f"{'.'.join(where)} ({name}): must be UTF-8 text")
+            sources.meant.add(where)
+        else:
+            sources.variables[where] = name
+            given["__".join(where)] = value
+    key, variables = ("apps", app, "access_key"), sources.variables
+    common = environ.get(COMMON_KEY, "").strip()
+    if (
+        common
+        and (*key[:2], "base_url") in variables
+        and not {key, (*key[:2], "access_key_file")} & variables.keys()
+    ):
+        variables[key] = COMMON_KEY
+        given["__".join(key)] = common
+    return _Environment(given)()
+
+
+def _is_text(value: str) -> bool:
+    """Tells whether there is no lone surrogate in a value."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _candidates(where: Place) -> Iterator[str]:
+    """Yields the variables that an unknown one may have been meant to be."""
+    yield from (*SHORT_VARIABLES, *OTHER_VARIABLES)
+    for table in {(), where[:-1]}:
+        yield from (PREFIX + "__".join((*table, key)).upper() for key in _keys(table))
+
+
+def _keys(table: Place, notifier_type: object = None) -> list[str]:
+    """Returns what can be set in a table; for a notifier of unknown type what can be set for any."""
+    match table:
+        case ():
+            return GlobalSettings.setting_names()
+        case ("apps", name) if name:
+            return AppConfig.setting_names()
+        case ("notifiers", name) if name:
+            model = NOTIFIERS.get(str(notifier_type))
+            return [
+                key for each in ([model] if model else NOTIFIERS.values()) for key in each.setting_names()
+            ]
+    return []
+
+
+def _tables(tree: Tree) -> Iterator[tuple[Place, Tree]]:
+    """Yields every table with its place; validation refuses what stands where a table belongs."""
+    yield (), tree
+    for kind in ("apps", "notifiers"):
+        entries = tree.get(kind)
+        for name, entry in list(entries.items()) if isinstance(entries, dict) else ():
+            if isinstance(entry, dict):
+                yield (kind, name), entry
+
+
+def _merged(stronger: Tree, weaker: Tree) -> Tree:
+    """Merges tables; a secret in either form takes the place of both forms in the weaker source."""
+    merged = dict(weaker)
+    for key, value in stronger.items():
+        below = merged.get(key)
+        if isinstance(value, dict):
+            merged[key] = (
+                value if below is None else _merged(value, below) if isinstance(below, dict) else below
+            )
+        else:
+            merged.pop(key.removesuffix("_file") if key.endswith("_file") else f"{key}_file", None)
+            merged[key] = value
+    return merged
+
+
+def _resolved(settings: Settings, loading: Loading, sources: _Sources) -> Config:
+    common = {name: getattr(settings, name) for name in AppDefaults.model_fields}
+    common["notify"] = tuple(settings.notifiers)
+    apps = {
+        name: app.model_copy(update={key: common[key] for key in common.keys() - app.model_fields_set})
+        for name, app in settings.apps.items()
+    }
+    notifiers = {
+        name: notifier.model_copy(update={"api_url": settings.slack_api_url})
+        if isinstance(notifier, SlackConfig)
+        else notifier
+        for name, notifier in settings.notifiers.items()
+    }
+    for app in apps.values():
+        loading.warnings.extend(_app_warnings(app))
+    return Config.model_construct(
+        **{name: getattr(settings, name) for name in GlobalSettings.model_fields},
+        apps=tuple(apps.values()),
+        notifiers=tuple(notifiers.values()),
+        warnings=tuple(loading.warnings),
+        shown=tuple(_rows(settings.model_copy(update={"apps": apps, "notifiers": notifiers}), sources)),
+        redactor=loading.redactor,
+    )
+
+
+def _app_warnings(app: AppConfig) -> Iterator[str]:
+    url = urlsplit(app.base_url)
+    if url.scheme == "http" and not LOOPBACK.fullmatch(url.hostname or ""):
+        yield f"apps.{app.name}.base_url: http:// sends the access key unencrypted"
+    if not app.notify:
+        yield f"apps.{app.name}.notify: is empty, so no one is notified about this app"
+
+
+def _rows(settings: Settings, sources: _Sources) -> Iterator[tuple[str, str, str]]:
+    """Yields what `watcher config` shows of every setting: name, value, and where the value comes from."""
+    tables: dict[Place, Table] = {(): settings}
+    tables |= {("notifiers", name): notifier for name, notifier in settings.notifiers.items()}
+    tables |= {("apps", name): app for name, app in settings.apps.items()}
+    for place, table in tables.items():
+        for key in type(table).setting_names() if place else GlobalSettings.setting_names():
+            where, value = (*place, key), getattr(table, key, None)
+            origin = sources.origin(where)
+            inherited = origin == "default" and key in AppDefaults.model_fields and bool(place)
+            if key not in type(table).model_fields or inherited:
+                continue
+            if isinstance(value, Secret) and value.file:
+                origin = f"secret file {value.file}"
+            yield ".".join(where), _formatted(value), origin
+
+
+def _formatted(value: Any) -> str:
     match value:
-        case None:
-            return "-"
-        case float():  # only durations are
-            return format_duration(value)
-        case list():
-            return ", ".join(_shown(item) for item in value) or "-"
-        case dict():
-            return ", ".join(f"{key}: {MASKED}" for key in value) or "-"
+        case Secret():
+            return _MASKED
         case bool():
             return str(value).lower()
-        case _:
-            return str(value)
+        case float():  # only durations are
+            return format_duration(value)
+        case tuple():
+            value = ", ".join(map(_formatted, value))
+        case dict():
+            value = ", ".join(f"{key}: {_formatted(item)}" for key, item in value.items())
+    return str(value) if value not in {None, ""} else "-"

@@ -10,7 +10,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from watcher.config.models import AppConfig, Config, NotifierConfig
+from watcher.config.models import AppConfig, Config, ConsoleConfig, NotifierConfig
 
 APPS: Final = ("support", "sales")
 NOTIFIERS: Final = ("slack", "leads", "webhook")
@@ -53,7 +53,7 @@ def make_config(
             if name in apps
         ),
         notifiers=tuple(
-            NotifierConfig(
+            ConsoleConfig(
                 name=name,
                 after=after[number],
                 remind_after=tuple(remind_after[number]),

@@ -7,13 +7,13 @@ import pytest
 
 from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
 from watcher.config.models import Config, ConsoleConfig, SlackConfig, WebhookConfig
-from watcher.config.sources import effective, load
+from watcher.config.sources import load
 from watcher.sanitize.secrets import Redactor, SecretError
 
 
 def origins(config: Config) -> Mapping[str, tuple[str, str]]:
     """Returns value and origin of each setting, as `watcher config` shows them."""
-    return {setting: (value, origin) for setting, value, origin in effective(config)}
+    return {setting: (value, origin) for setting, value, origin in config.shown}
 
 
 def test_one_variable_is_enough(loaded: Load) -> None:
@@ -46,9 +46,7 @@ def test_every_secret_can_stand_in_a_file(
     toml = given + NEEDED_APP if table == "" else NEEDED_APP + given
     config = loaded(toml)
     assert SECRET_VALUE not in config.redactor.redact(f"said {value}")
-    row = next(
-        row for row in effective(config) if row[0].rpartition(".")[2] == secret and row[2] != "default"
-    )
+    row = next(row for row in config.shown if row[0].rpartition(".")[2] == secret and row[2] != "default")
     assert row[1:] == ("********", f"secret file {tmp_path}/secret")
     found = problems(toml.replace(given, f"{given}{secret} = '{value}'\n"))
     assert [f"give either {secret} or {secret}_file" in problem for problem in found].count(True) == 1

@@ -17,7 +17,7 @@ from watcher.sanitize.secrets import Redactor, Secret
 from watcher.store import Store, StoreUnavailable
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
-SLACK = SlackConfig(name="approvals", after=300.0)
+SLACK = SlackConfig(name="approvals", webhook_url=URL, after=300.0)
 AUDIT = WebhookConfig(name="audit", url=URL, resolved=False)
 CONSOLE = ConsoleConfig(name="console")
 NOTIFIERS = [

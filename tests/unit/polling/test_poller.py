@@ -71,9 +71,10 @@ async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> N
 
 async def test_the_filters_of_the_app_go_with_the_list(bench: PollBench) -> None:
     """User, session, page size and paused runs are asked for as configured."""
-    await bench.poller(user_id="u 1", session_id="s1", watch_paused=True).poll()
+    session = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
+    await bench.poller(user_id="u 1", session_id=session, watch_paused=True).poll()
     (query,) = bench.api.queries
-    assert ("u 1", "s1", "100") == (query["user_id"], query["session_id"], query["page_size"])
+    assert ("u 1", session, "100") == (query["user_id"], query["session_id"], query["page_size"])
     assert ["awaiting_input", "paused"] == query.get_list("status")
 
 

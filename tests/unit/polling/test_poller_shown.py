@@ -265,8 +265,8 @@ async def test_masking_makes_no_other_question(bench: PollBench) -> None:
     [
         (None, None),
         (
-            "https://ui.example/{app}?run={run_id}&q={request_id}#{else}",
-            "https://ui.example/support?run=run%2F1%3F&q=q%201%26#{else}",
+            "https://ui.example/{app}?run={run_id}&q={request_id}#else",
+            "https://ui.example/support?run=run%2F1%3F&q=q%201%26#else",
         ),
     ],
 )
