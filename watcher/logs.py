@@ -23,7 +23,7 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
 from watcher.models import DeliveryRecord
-from watcher.sanitize.secrets import Redactor
+from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.text import clean_lines, one_line
 
 CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")

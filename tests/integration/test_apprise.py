@@ -29,7 +29,8 @@ from watcher.messages import render
 from watcher.models import Digest, DigestEntry, Event
 from watcher.notifiers.apprise import AppriseNotifier, text
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
-from watcher.sanitize.secrets import Redactor, Secret, SecretError
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret, SecretError
 
 PASSWORD = "hunter2-of-ours"
 

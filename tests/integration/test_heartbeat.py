@@ -15,7 +15,8 @@ from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.sending import open_test_session
 from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.heartbeat import Heartbeat
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 pytestmark = pytest.mark.anyio
 

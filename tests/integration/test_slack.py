@@ -46,7 +46,8 @@ from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack.notifier import SlackNotifier
 from watcher.notifiers.webhook import WebhookNotifier
-from watcher.sanitize.secrets import MASK, Redactor, Secret, SecretError
+from watcher.sanitize.redactor import MASK, Redactor
+from watcher.sanitize.secrets import Secret, SecretError
 
 
 def text(words: str, **style: bool) -> dict[str, Any]:

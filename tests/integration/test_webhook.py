@@ -38,7 +38,8 @@ from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE
 from watcher.models import DigestEvent, Event
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
-from watcher.sanitize.secrets import Redactor, Secret, SecretError
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret, SecretError
 
 
 def sent(receiver: WebhookReceiver, path: str = "/hook", event: Event = REQUESTED, **settings: Any) -> None:

@@ -18,7 +18,8 @@ from watcher.config.errors import ConfigError
 from watcher.config.sources import load
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 from watcher.store import StoreInUse
 from watcher.store.connection import DatabaseLock
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.builders import BOUND
 from watcher import logs
 from watcher.logs import write_whole
-from watcher.sanitize.secrets import Redactor
+from watcher.sanitize.redactor import Redactor
 
 LINES = [f"{number} {'x' * (number % 700)}\n" for number in range(3000)]
 """More than a pipe holds."""

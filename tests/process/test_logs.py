@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 
 KEY = "dynamiq_acc_0123456789"
 
@@ -12,7 +12,7 @@ KEY = "dynamiq_acc_0123456789"
 CRASH = f"""
 import structlog
 from watcher import logs
-from watcher.sanitize.secrets import Redactor
+from watcher.sanitize.redactor import Redactor
 redactor = Redactor()
 redactor.add_secret("{KEY}")
 logs.configure(level="info", format="json", redactor=redactor)

@@ -36,7 +36,7 @@ from watcher.polling.poller import OUTCOMES
 from watcher.polling.preparation import link
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.masking import Masker
-from watcher.sanitize.secrets import MASK, Redactor
+from watcher.sanitize.redactor import MASK, Redactor
 from watcher.store.results import NotifierStatus, RecentResolution
 
 pytestmark = [pytest.mark.timeout(0 if LONG else 120), pytest.mark.usefixtures("logging_as_before")]

@@ -12,7 +12,8 @@ import pytest
 from watcher.models import Json, Run
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 T = TypeVar("T")
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -24,7 +24,8 @@ from watcher.polling.context import PollContext, PollSettings
 from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 from watcher.store import Store
 
 

@@ -22,7 +22,8 @@ from watcher.net import open_session
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.webhook import WebhookNotifier
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 NOW = 1781082940.5
 

@@ -34,7 +34,7 @@ from watcher.models import (
     SampleEvent,
 )
 from watcher.notifiers.slack.notifier import SlackNotifier
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 
 SEEN_AT: Final = 1781082939.7
 """2026-06-10T09:15:39Z and a bit."""

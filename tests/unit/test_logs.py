@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from watcher import logs
-from watcher.sanitize.secrets import MASK, Redactor
+from watcher.sanitize.redactor import MASK, Redactor
 
 KEY = "dynamiq_acc_0123456789"
 HOSTILE = "a\x1b[31mb\u202ec\r\n2026-01-01T00:00:00Z [info     ] daemon.stopped"

@@ -68,7 +68,8 @@ async def _play(seconds: float | None) -> None:
 
 def _config(base_url: str, database: Path) -> "Config":
     from watcher.config.models import AppConfig, Config, ConsoleConfig
-    from watcher.sanitize.secrets import Redactor, Secret
+    from watcher.sanitize.redactor import Redactor
+    from watcher.sanitize.secrets import Secret
 
     redactor = Redactor()
     app = AppConfig(

@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from watcher.sanitize.secrets import Redactor, Secret, SecretError
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret, SecretError
 
 SECRETS: Final = frozenset({"access_key", "bot_token", "webhook_url", "url", "secret", "heartbeat_url"})
 """Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""

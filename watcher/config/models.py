@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from watcher.config import fields
 from watcher.config.file import HTTP_HOST, HTTP_PORT
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 _FILLED_IN: Final = "filled in"
 """Marks what no source can set: it is filled in when the configuration is loaded."""

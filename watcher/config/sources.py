@@ -28,7 +28,8 @@ from watcher.config.models import (
     Table,
 )
 from watcher.proxies import proxy_problems
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 PREFIX: Final = "WATCHER_"
 SHORT_VARIABLES: Final[Mapping[str, Place]] = {

@@ -32,7 +32,7 @@ from watcher.messages.requests import (
     web_link,
 )
 from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 
 __all__ = [
     "ADVICE",

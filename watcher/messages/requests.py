@@ -19,7 +19,7 @@ from watcher.models import (
     RequestEvent,
     Resolution,
 )
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 from watcher.sanitize.text import clean_lines, one_line, truncate
 
 INVISIBLE_QUESTION: Final = (

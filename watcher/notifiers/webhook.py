@@ -35,7 +35,8 @@ from watcher.models import (
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.http_post import from_response, post
 from watcher.sanitize.limits import normalize_json
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 PAYLOAD_VERSION: Final = 1
 

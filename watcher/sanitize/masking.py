@@ -13,7 +13,7 @@ from typing import Final
 
 from watcher.models import InputRequest, Json
 from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, limit_size, size_notice
-from watcher.sanitize.secrets import MASK, Redactor
+from watcher.sanitize.redactor import MASK, Redactor
 from watcher.sanitize.text import truncate
 
 _SHORTEST_IN_TEXT: Final = 4

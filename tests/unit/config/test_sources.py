@@ -8,7 +8,8 @@ import pytest
 from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
 from watcher.config.models import Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.config.sources import load
-from watcher.sanitize.secrets import Redactor, SecretError
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import SecretError
 
 
 def origins(config: Config) -> Mapping[str, tuple[str, str]]:

@@ -48,7 +48,7 @@ from watcher.messages import (
     without_details,
 )
 from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 
 ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 

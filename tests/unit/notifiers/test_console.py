@@ -18,7 +18,7 @@ from watcher.config.models import ConsoleConfig
 from watcher.models import Event
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.console import ConsoleNotifier
-from watcher.sanitize.secrets import MASK
+from watcher.sanitize.redactor import MASK
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -13,7 +13,8 @@ from watcher.daemon import _Daemon
 from watcher.models import Route
 from watcher.polling.clock import ClockChange
 from watcher.polling.scheduler import next_poll
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 from watcher.store import Store, StoreUnavailable
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))

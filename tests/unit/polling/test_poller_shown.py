@@ -12,7 +12,7 @@ from tests.support.poll_bench import PollBench, api_run, open_bench, question, r
 from watcher.models import INVISIBLE, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs_api.parser import parse_run
-from watcher.sanitize.secrets import MASK, Redactor
+from watcher.sanitize.redactor import MASK, Redactor
 
 pytestmark = pytest.mark.anyio
 

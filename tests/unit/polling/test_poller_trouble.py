@@ -22,7 +22,8 @@ from tests.support.builders import (
 )
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 from watcher.store import Sent, StoreUnusable, connection
 
 pytestmark = pytest.mark.anyio

@@ -30,7 +30,8 @@ from watcher.runs_api import decoding as documents
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import InvalidResponse, KeyUnreadable, NotFound, ServerError
 from watcher.runs_api.parser import Skipped
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 
 def test_asks_for_runs_that_wait() -> None:

@@ -45,7 +45,8 @@ from watcher.runs_api.errors import (
     Unauthorized,
 )
 from watcher.runs_api.parser import Skipped
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 HTML: Final = b"<html><h1>Who are you?</h1></html>"
 MISSING: Final = Secret("apps.support.access_key", Redactor(), file=Path("/nowhere/key"))

@@ -13,7 +13,8 @@ from watcher.models import InputRequest, Json
 from watcher.sanitize import masking
 from watcher.sanitize.limits import JSON_MAX, PROMPT_MAX, STRING_MAX, VALUES_MAX, size_notice
 from watcher.sanitize.masking import Masker
-from watcher.sanitize.secrets import MASK, Redactor, Secret
+from watcher.sanitize.redactor import MASK, Redactor
+from watcher.sanitize.secrets import Secret
 
 GLOBS = ("*password*", "*token*", "pin")
 KEY = "dynamiq_acc_" + "Zx9" * 20

@@ -25,7 +25,8 @@ from watcher.notifiers.slack.errors import (
     Rejection,
     next_fallback,
 )
-from watcher.sanitize.secrets import Redactor, Secret
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 from watcher.sanitize.text import one_line, truncate
 
 _QUOTED_AT_MOST: Final = 100
