@@ -1,6 +1,7 @@
 """The daemon: runs the services until a signal, then drains; or polls and delivers once."""
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -129,14 +130,22 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
             answers = answers_of(services.monitor, metrics)
             await stack.enter_async_context(serving(answers, host, port, listening=listening))
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
-            number = getattr(error, "errno", None)
-            reason = os.strerror(number) if number and number > 0 else str(error)
-            raise CannotListenError(
-                f"http_host, http_port: cannot listen on {host} port {port}: {reason}"
-            ) from None
+            raise CannotListenError(describe_listen_error(host, port, error)) from None
         host, port = listening.getsockname()[:2] if listening else (host, port)
-        log.info("http.listening", host=host, port=port)
+        log.info("http.listening", host=host, port=port, url=f"http://{_authority(host, port)}/")
         yield services
+
+
+def describe_listen_error(host: str, port: int, error: Exception) -> str:
+    """Returns a line that names the setting and its variable, the address, and why it cannot be used."""
+    number = getattr(error, "errno", None)
+    reason = os.strerror(number) if number and number > 0 else str(error)
+    setting = "http_port" if number in {errno.EADDRINUSE, errno.EACCES} else "http_host"
+    return f"{setting} (WATCHER_{setting.upper()}): cannot listen on {_authority(host, port)}: {reason}"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Daemon:

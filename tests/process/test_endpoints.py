@@ -169,7 +169,7 @@ async def test_a_port_that_is_taken(tmp_path: Path, endpoints: Endpoints) -> Non
         assert () == world.api.requests
     assert 2 == ended.status
     (line,) = ended.err.splitlines()
-    assert f"http_port: cannot listen on 127.0.0.1 port {endpoints.port}: " in line
+    assert f"http_port (WATCHER_HTTP_PORT): cannot listen on 127.0.0.1:{endpoints.port}: " in line
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70])
@@ -178,13 +178,16 @@ async def test_a_host_that_is_not_ours(tmp_path: Path, endpoints: Endpoints, hos
     async with a_world(tmp_path) as world:
         ended = await world.command("run", WATCHER_HTTP_HOST=host, **endpoints.settings)
     (line,) = ended.err.splitlines()
-    assert (2, True) == (ended.status, f"http_host, http_port: cannot listen on {host} port" in line)
+    expected = f"http_host (WATCHER_HTTP_HOST): cannot listen on {host}:{endpoints.port}: "
+    assert (2, True) == (ended.status, expected in line)
 
 
 async def test_a_second_daemon_hears_of_the_first(tmp_path: Path, endpoints: Endpoints) -> None:
-    """On one database and one port it is the database's holder that is named, not the port."""
+    """On one database and one port the error names the process that has the database, not the port."""
     async with a_world(tmp_path) as world, watching(world, endpoints) as daemon:
         second = await world.command("run", **endpoints.settings)
+        (listening,) = daemon.logged("http.listening")
+    assert f"http://127.0.0.1:{endpoints.port}/" == listening["url"]
     assert (2, True) == (second.status, f"process {daemon.pid}" in second.err)
 
 
@@ -218,7 +221,10 @@ async def test_the_healthcheck(tmp_path: Path, endpoints: Endpoints) -> None:
     assert 1 == not_ready.status
     assert not_ready.out.startswith("not ready: app support: last successful check ")
     assert (1, 1) == (gone.status, len(gone.out.splitlines()))
-    assert (2, "watcher: http_port: got 'many'; must be a port, or 0\n") == (wrong.status, wrong.err)
+    assert (2, "watcher: http_port: got 'many'; must be a port from 0 to 65535\n") == (
+        wrong.status,
+        wrong.err,
+    )
 
 
 async def test_the_list_is_the_command_lines(tmp_path: Path, endpoints: Endpoints) -> None:

@@ -117,6 +117,51 @@ async def test_a_signal_ends_the_simulator(
         assert [line] == process.lines
 
 
+TAKEN = "http_port (WATCHER_HTTP_PORT): cannot listen on 127.0.0.1:{taken}: "
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ('database = "/nowhere/at/all.db"\n', "database /nowhere/at/all.db: the directory /nowhere/at does"),
+        ("http_port = {taken}\n", TAKEN),
+        ('heartbeat_url_file = "missing"\n', "heartbeat_url_file: "),
+    ],
+)
+async def test_sighup_finds_why_a_start_would_fail(tmp_path: Path, settings: str, problem: str) -> None:
+    """A missing directory, a taken port or a missing secret is a problem of the reload, and not the end."""
+    async with a_world(tmp_path) as world:
+        del world.settings["WATCHER_HTTP_PORT"]
+        file = tmp_path / "config.toml"
+        file.write_text("http_port = 0\n")
+        taken = world.api.url.rpartition(":")[2]
+        async with world.running() as daemon:
+            await daemon.log("daemon.started")
+            rest = "" if "http_port" in settings else "http_port = 0\n"
+            file.write_text(rest + settings.format(taken=taken))
+            daemon.send(signal.SIGHUP)
+            (failed,) = await daemon.log("config.reload_failed")
+            (found,) = failed["problems"]
+            assert problem.format(taken=taken) == found[: len(problem.format(taken=taken))]
+            assert await daemon.end() == 0
+        assert 1 == len(daemon.logged("daemon.started"))
+
+
+async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
+    """A SIGHUP during the start is kept until the daemon can reload."""
+    async with a_world(tmp_path) as world:
+        fifo = tmp_path / "config.toml"
+        os.mkfifo(fifo)
+        async with world.running() as daemon:
+            writer = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)  # waits for a reader
+            fifo.unlink()
+            daemon.send(signal.SIGHUP)
+            os.close(writer)
+            await daemon.log("config.reloaded")
+            await daemon.log("daemon.started", count=2)
+            assert await daemon.end() == 0
+
+
 def _wait_until_open(pid: int, file: Path) -> None:
     """Waits until a process has a file open."""
     while True:

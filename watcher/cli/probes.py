@@ -39,7 +39,7 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
         yield CheckResult(good=True, subject="configuration", text=warning, warning=True)
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
-    yield _database(config)
+    yield check_database(config)
     tls = tls_context()
     async with open_session(tls, config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
@@ -63,7 +63,8 @@ def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'s' * (count != 1)}"
 
 
-def _database(config: Config) -> CheckResult:
+def check_database(config: Config) -> CheckResult:
+    """Checks that the database can be created or is intact."""
     path = config.database
     directory = path.absolute().parent
     subject = f"database {path}"

@@ -1,7 +1,6 @@
 """How a command starts and ends: its configuration, its event loop, its exit status."""
 
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from watcher.store.connection import StoreError
 
 USAGE_ERROR: Final = 2
-
-FLUSH_SECONDS: Final = 1.0
 
 T = TypeVar("T")
 
@@ -32,31 +29,6 @@ def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Conf
         usage_error(*error.problems)
     logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
     return config
-
-
-def read_config(config_file: Path | None) -> "Config":
-    """Returns the configuration as it is now.
-
-    Raises:
-        ValueError: it has problems; a line for each.
-    """
-    from watcher.config.errors import ConfigError
-    from watcher.config.sources import load
-
-    try:
-        return load(config_file, environ=os.environ, directory=Path.cwd())
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-
-
-def execute_anew() -> NoReturn:
-    """Replaces the process by a new one that has the same process id and arguments."""
-    from watcher import logs
-
-    logs.flush(FLUSH_SECONDS)
-    # The new process unblocks the signal when it handles it: one that comes before must not end it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
 
 
 def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:

@@ -2,17 +2,19 @@
 
 import sys
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from watcher.cli.options import config_option
-from watcher.cli.process import execute_anew, load_config, read_config, run_async
+from watcher.cli.process import load_config, run_async
+from watcher.cli.signals import end_by_signal, hold_back_all, hold_back_reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from watcher.config.models import Config
 
 
 @click.command(short_help="Run the daemon until SIGTERM or SIGINT.")
@@ -22,13 +24,28 @@ def run(config_file: Path | None) -> None:
 
     SIGHUP reloads the configuration, SIGUSR1 polls every app now.
     """
+    hold_back_reload()
     with without_rich():
-        from watcher import daemon
+        import watcher.daemon  # noqa: F401 - without rich once and for all
 
     config = load_config(config_file)
-    reload = partial(read_config, config_file)
-    if run_async(daemon.run(config, reload=reload), config.database):
+    if run_async(_run_until_signal(config_file, config), config.database):
+        from watcher.cli.reload import execute_anew
+
         execute_anew()
+
+
+async def _run_until_signal(config_file: Path | None, config: "Config") -> bool:
+    """Runs the daemon, and handles signals again when it has ended; returns whether to start it anew."""
+    from watcher import daemon
+    from watcher.cli.reload import read_config
+
+    anew = await daemon.run(config, reload=lambda: read_config(config_file, config))
+    if anew:
+        hold_back_all()
+    else:
+        end_by_signal()
+    return anew
 
 
 @click.command(short_help="Poll every app once, deliver what is due, and exit.")

@@ -32,6 +32,17 @@ def end_by_signal() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked - ENDING.keys())
 
 
+def hold_back_reload() -> None:
+    """Keeps SIGHUP, which would end the process by default, pending until the daemon handles it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
+def hold_back_all() -> None:
+    """Keeps signals pending for the program that this process is about to execute."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGHUP})
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
 def _leave_to_thread(*_: object) -> None:
     """Does nothing: the number of the signal is in the pipe before a handler runs."""
 

@@ -1,0 +1,55 @@
+"""SIGHUP: the configuration is checked, and if it is good the process executes itself anew."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NoReturn
+
+from watcher import logs
+from watcher.cli.probes import check_database
+from watcher.cli.process import exit_with
+from watcher.config.errors import ConfigError
+from watcher.config.models import Config
+from watcher.config.sources import load
+from watcher.daemon import describe_listen_error
+
+_FLUSH_SECONDS: Final = 1.0
+
+
+def read_config(config_file: Path | None, running: Config) -> Config:
+    """Returns the configuration as it is now, for a daemon that runs with an earlier one.
+
+    Raises:
+        ValueError: a daemon could not start with it; a line for each problem.
+    """
+    try:
+        config = load(config_file, environ=os.environ, directory=Path.cwd())
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if problems := list(_resource_problems(config, running)):
+        raise ValueError("\n".join(problems))
+    return config
+
+
+def execute_anew() -> NoReturn:
+    """Replaces this process by a new one that has the same process id and arguments."""
+    logs.flush(_FLUSH_SECONDS)
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
+    except OSError as error:
+        exit_with(f"cannot execute {sys.executable} anew: {error.strerror}", 1)
+
+
+def _resource_problems(config: Config, running: Config) -> Iterator[str]:
+    """Tries the database and the port, unless the running daemon has them already."""
+    if config.database != running.database and not (result := check_database(config)).good:
+        yield f"{result.subject}: {result.text}"
+    if config.http_port in (0, running.http_port):
+        return
+    family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET
+    try:
+        socket.create_server((config.http_host, config.http_port), family=family).close()
+    except OSError as error:
+        yield describe_listen_error(config.http_host, config.http_port, error)
