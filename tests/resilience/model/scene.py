@@ -29,14 +29,17 @@ from watcher.store.connection import changing
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0
-LONG_ENOUGH: Final = 20
-"""So many quarters of a day later nothing more is planned."""
 ENDLESS: Final = 400
 """So many are too many for anything to be sent or given up."""
 
 
 class Scene:
-    """All parts of one scenario, on a database of its own."""
+    """All parts of one scenario, on a database of its own.
+
+    After `settling_turns` quarters of a day nothing more is planned.
+    """
+
+    settling_turns = 20
 
     def __init__(self) -> None:
         super().__init__()
@@ -269,7 +272,9 @@ class Scene:
                 assert run.asks() or any(run.id == run_id for run_id, _ in known), run
         for turn in range(ENDLESS):
             # Who asks for a pause each time is rid of one delivery a turn.
-            if turn >= LONG_ENOUGH and not any(checks.check_all_ended(self.database, self.process.config)):
+            if turn >= self.settling_turns and not any(
+                checks.check_all_ended(self.database, self.process.config)
+            ):
                 break
             self.clock.passes(DAY / 4)
             self.deliver()
