@@ -4,16 +4,19 @@ import json
 import os
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.support.builders import NOW
 from tests.support.process import environment
 from watcher import __version__
 from watcher.cli import output
-from watcher.models import DeliveryRecord, PendingRequest
+from watcher.models import DeliveryRecord, Failure, PendingRequest
 from watcher.simulator.catalog import DESCRIPTIONS, VERBS
+from watcher.store.results import AppStatus
 
 COMMANDS = [
     "run",
@@ -143,7 +146,7 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
         {"amount": 620, "api_token": "[redacted]", "notes": "n\u202e" * 60},
         ("amount",),
     )
-    output.show_pending([request], as_json=False)
+    output.show_pending([request], [SEEN])
     first, *more = capsys.readouterr().out.splitlines()
     assert first.startswith("support · Approval · waiting ")
     assert first.endswith(" · notified: slack")
@@ -167,29 +170,63 @@ def test_what_waits_fits_a_terminal(
     request = PendingRequest(
         1, "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
     )
-    output.show_pending([request], as_json=False)
+    output.show_pending([request], [SEEN])
     lines = capsys.readouterr().out.splitlines()
     assert [] == [line for line in lines if len(line) > columns]
     assert ids == [word for line in lines for word in line.split() if word in ids]
 
 
+SEEN = AppStatus("support", 30.0, succeeded_at=NOW - 40.0, worked=True)
+STALE = replace(SEEN, name="billing", succeeded_at=NOW - 300.0)
+NEVER = AppStatus("legal", 30.0)
+UNREACHABLE = (
+    "has been unreachable since 2026-06-10T09:15:40Z (HTTP 401, unauthorized); this list may be out of date."
+    " The access key is missing, wrong, expired or was rotated: set a valid one."
+)
+REFUSED = replace(SEEN, name="desk", failure=Failure(401, "unauthorized", "no", 1781082940.0, 2))
+
+
 @pytest.mark.parametrize(
-    ("polled", "words"),
+    ("apps", "lines"),
     [
-        (30.0, ""),
-        (300.0, "app support was last polled 5 min ago"),
-        (None, "app support has not been polled yet"),
+        ([SEEN], ["Nothing is waiting."]),
+        (
+            [SEEN, STALE],
+            [
+                "WARNING: app billing was last polled 5 min ago; is the daemon running?",
+                "Nothing is waiting in the other apps.",
+            ],
+        ),
+        ([NEVER], ["WARNING: app legal has not been polled yet", "No known request is waiting."]),
+        (
+            [REFUSED],
+            [
+                f"WARNING: app desk {UNREACHABLE}",
+                "No known request is waiting.",
+            ],
+        ),
     ],
 )
-def test_a_list_that_is_old_says_so(
-    capsys: pytest.CaptureFixture[str], polled: float | None, words: str
+def test_an_app_that_cannot_be_seen_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    apps: list[AppStatus],
+    lines: list[str],
 ) -> None:
-    """Of an app that nobody polled lately it is said, beside the list, that the list may be old."""
-    at = None if polled is None else time.time() - polled
-    output.warn_of_old("support", None, polled_at=at, usual_age=105.0)
-    told = capsys.readouterr().err
-    assert words in told
-    assert bool(words) == bool(told)
+    """What cannot be seen stands above the list, and nothing is called empty that was not seen."""
+    monkeypatch.setattr(output, "time", SimpleNamespace(time=lambda: NOW))
+    output.show_pending([], apps)
+    assert lines == capsys.readouterr().out.splitlines()
+
+
+def test_json_of_an_app_that_cannot_be_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list stays JSON; what cannot be seen stands on standard error."""
+    monkeypatch.setattr(output, "time", SimpleNamespace(time=lambda: NOW))
+    output.show_pending_json([], [SEEN, NEVER])
+    shown = capsys.readouterr()
+    assert ("[]\n", "watcher: app legal has not been polled yet\n") == (shown.out, shown.err)
 
 
 @pytest.mark.parametrize(("options", "out"), [([], ""), (["--json"], "[]\n")])

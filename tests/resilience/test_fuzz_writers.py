@@ -216,11 +216,11 @@ def test_any_list(
 ) -> None:
     """What waits, the outbox and the settings are lists in which no words act, and JSON as strict as any."""
     capsys.readouterr()
-    output.show_pending(waiting, as_json=False)
+    output.show_pending(waiting, [])
     output.show_deliveries(deliveries, as_json=False)
     output.show_settings(settings)
     assert set() == acting_in(capsys.readouterr().out) - {"\n"}
-    output.show_pending(waiting, as_json=True)
+    output.show_pending_json(waiting, [])
     out = capsys.readouterr().out
     assert len(waiting) == len(json.loads(out, parse_constant=pytest.fail))
     output.show_deliveries(deliveries, as_json=True)

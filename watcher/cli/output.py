@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watcher.messages import Row, format_elapsed, format_timestamp, parameters, request_label
-from watcher.models import DeliveryRecord, Failure, Json, PendingRequest
+from watcher.messages import ADVICE, Row, format_elapsed, format_timestamp, parameters, request_label
+from watcher.models import DeliveryRecord, Json, PendingRequest
 from watcher.monitoring.snapshot import pending_json
 from watcher.sanitize.text import one_line, truncate
+from watcher.store.requests import SUCCESS_SECONDS
+from watcher.store.results import MISSED_INTERVALS, AppStatus
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120
@@ -29,39 +31,34 @@ INDENT = "    "
 SMALL_INDENT = "  "
 
 
-def warn_of_old(app: str, failure: Failure | None, *, polled_at: float | None, usual_age: float) -> None:
-    """Warns on standard error if what the list shows of an app may be out of date.
-
-    `polled_at` is when a poll last completed (None: never), normally at most `usual_age` seconds ago.
-    """
-    age = None if polled_at is None else time.time() - polled_at
-    if failure is not None:
-        what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
-        warning = (
-            f"has been unreachable since {format_timestamp(failure.since)}"
-            f" ({truncate(one_line(what), PROMPT_SHOWN)}); this list may be out of date"
-        )
-    elif age is None:
-        warning = "has not been polled yet"
-    elif age > usual_age:
-        warning = f"was last polled {format_elapsed(age)} ago; is the daemon running?"
-    else:
-        return
-    sys.stderr.write(f"watcher: app {app} {warning}\n")
+def blind_spots(apps: Iterable[AppStatus], now: float) -> dict[str, str]:
+    """Returns a line for each app of which a list may be incomplete or out of date."""
+    lines = {app.name: _blind_spot(app, now) for app in apps}
+    return {name: f"app {name} {line}" for name, line in lines.items() if line}
 
 
-def show_pending(requests: Sequence[PendingRequest], *, as_json: bool) -> None:
-    """Prints the pending requests."""
+def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus]) -> None:
+    """Prints what cannot be seen, and then the pending requests."""
     now = time.time()
-    if as_json:
-        _print_json([pending_json(request, now) for request in requests])
-        return
-    if not requests:
-        sys.stdout.write("Nothing is waiting.\n")
-        return
+    blind = blind_spots(apps, now)
+    lines = [f"WARNING: {line}" for line in blind.values()]
+    if not requests and not blind:
+        lines.append("Nothing is waiting.")
+    elif not requests:
+        all_blind = len(blind) == len(apps)
+        lines.append("No known request is waiting." if all_blind else "Nothing is waiting in the other apps.")
     width = Console().width if sys.stdout.isatty() else NO_TERMINAL_WIDTH
     for request in requests:
-        sys.stdout.write("".join(f"{line}\n" for line in _pending_lines(request, now, width)))
+        lines += _pending_lines(request, now, width)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus]) -> None:
+    """Prints the pending requests as JSON, and on standard error what cannot be seen."""
+    now = time.time()
+    for line in blind_spots(apps, now).values():
+        sys.stderr.write(f"watcher: {line}\n")
+    _print_json([pending_json(request, now) for request in requests])
 
 
 def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:
@@ -98,6 +95,22 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
         if attempts := _attempts(record, now):
             lines = wrap(attempts, console.width, initial_indent=INDENT, subsequent_indent=INDENT)
             console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _blind_spot(app: AppStatus, now: float) -> str:
+    failure, age = app.failure, None if app.succeeded_at is None else now - app.succeeded_at
+    if failure is not None:
+        what = f"HTTP {failure.status}, {failure.code}" if failure.status else failure.code
+        advice = f". {ADVICE[failure.status]}" if failure.status in ADVICE else ""
+        return (
+            f"has been unreachable since {format_timestamp(failure.since)}"
+            f" ({truncate(one_line(what), PROMPT_SHOWN)}); this list may be out of date{advice}"
+        )
+    if age is None:
+        return "has not been polled yet"
+    if age > MISSED_INTERVALS * app.interval + SUCCESS_SECONDS:
+        return f"was last polled {format_elapsed(age)} ago; is the daemon running?"
+    return ""
 
 
 def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:

@@ -35,20 +35,16 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
     """List pending requests and who was notified, the longest waiting first."""
     from watcher.cli import output
     from watcher.store import queries
-    from watcher.store.requests import SUCCESS_SECONDS
-    from watcher.store.results import MISSED_INTERVALS
 
     config = load_config(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
     with _reading(config) as reader:
         if reader is not None:
-            for app in queries.apps(reader, intervals, now=time.time()):
-                usual_age = MISSED_INTERVALS * app.interval + SUCCESS_SECONDS
-                output.warn_of_old(app.name, app.failure, polled_at=app.succeeded_at, usual_age=usual_age)
-            waiting = queries.pending_requests(reader, list(intervals), details=not as_json)
-            output.show_pending(waiting, as_json=as_json)
+            apps = queries.apps(reader, intervals, now=time.time())
+            waiting = queries.pending_requests(reader, list(intervals), details=True)
+            (output.show_pending_json if as_json else output.show_pending)(waiting, apps)
         elif as_json:
-            output.show_pending([], as_json=True)
+            output.show_pending_json([], [])
 
 
 @click.command(short_help="List deliveries: pending, sent, superseded or dead.")
