@@ -21,6 +21,7 @@ from watcher.store.results import AppStatus
 COMMANDS = [
     "run",
     "once",
+    "poll",
     "check",
     "pending",
     "deliveries",

@@ -147,6 +147,24 @@ async def test_sighup_finds_why_a_start_would_fail(tmp_path: Path, settings: str
         assert 1 == len(daemon.logged("daemon.started"))
 
 
+async def test_a_poll_is_asked_for(tmp_path: Path) -> None:
+    """`watcher poll` makes the daemon of the same database poll now; without one it says so and fails."""
+    async with a_world(tmp_path) as world:
+        nobody = await world.command("poll")
+        async with world.running(WATCHER_POLL_INTERVAL="1h") as daemon:
+            await daemon.log("poll.succeeded")
+            world.ask()
+            asked = await world.command("poll")
+            await sent(daemon, "webhook", "run.input_requested")
+            assert await daemon.end() == 0
+        gone = await world.command("poll")
+    message = "watcher: no daemon is running here with the database watcher.db\n"
+    assert [(1, message), (0, ""), (1, message)] == [
+        (ended.status, ended.err) for ended in (nobody, asked, gone)
+    ]
+    assert f"process {daemon.pid} was asked to poll every app now\n" == asked.out
+
+
 async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
     """A SIGHUP during the start is kept until the daemon can reload."""
     async with a_world(tmp_path) as world:

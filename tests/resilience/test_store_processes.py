@@ -1,5 +1,6 @@
 """The store when its process dies, and when a second process wants it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.builders import BOUND, NOW, claim, new_id, open_store, outbox, pending, record_new
 from watcher.store import Store, StoreInUse
+from watcher.store.connection import find_lock_holder
 
 pytestmark = pytest.mark.anyio
 
@@ -70,12 +72,14 @@ async def test_a_crash_after_the_recording_loses_nothing(path: Path) -> None:
 
 
 async def test_a_second_daemon_is_refused_and_told_who_has_it(path: Path) -> None:
-    """The second is told the process id of the first; when that is killed the database is free."""
+    """The second is told process id and host of the first; when that is killed the database is free."""
     with holding_process(path) as process:
-        with pytest.raises(StoreInUse, match=rf"in use by process {process.pid}\b"):
+        assert process.pid == find_lock_holder(path)
+        with pytest.raises(StoreInUse, match=rf"in use by process {process.pid} on {os.uname().nodename}$"):
             Store(path, new_id)
         process.send_signal(signal.SIGKILL)
         process.wait(BOUND)
+        assert None is find_lock_holder(path)  # though the file still names it
         async with open_store(path) as store:
             await record_new(store)
     assert 1 == len(pending(path))

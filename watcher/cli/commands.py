@@ -10,7 +10,7 @@ from watcher.cli.check import check
 from watcher.cli.demo import demo
 from watcher.cli.healthcheck import healthcheck
 from watcher.cli.queries import deliveries, pending, retry
-from watcher.cli.service import once, run, show_config
+from watcher.cli.service import once, poll, run, show_config
 from watcher.cli.simulate import simulate
 
 
@@ -28,6 +28,7 @@ def group() -> None:
 for command in (
     run,
     once,
+    poll,
     check,
     pending,
     deliveries,

@@ -1,5 +1,7 @@
-"""`watcher run`, `watcher once` and `watcher config`."""
+"""`watcher run`, `watcher once`, `watcher poll` and `watcher config`."""
 
+import os
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli.options import config_option
-from watcher.cli.process import load_config, run_async
+from watcher.cli.process import exit_with, load_config, run_async
 from watcher.cli.signals import end_by_signal, hold_back_all, hold_back_reload
 
 if TYPE_CHECKING:
@@ -60,6 +62,26 @@ def once(config_file: Path | None) -> None:
 
     config = load_config(config_file)
     sys.exit(0 if run_async(daemon.once(config), config.database) else 1)
+
+
+@click.command(short_help="Make the running daemon poll every app now.")
+@config_option
+def poll(config_file: Path | None) -> None:
+    """Make the running daemon poll every app now, whatever its backoff, as SIGUSR1 does.
+
+    Exits with 1 if no daemon of this database runs here.
+    """
+    from watcher.store.connection import find_lock_holder
+
+    database = load_config(config_file, need_secrets=False).database
+    holder = find_lock_holder(database)
+    if holder is None:
+        exit_with(f"no daemon is running here with the database {database}", 1)
+    try:
+        os.kill(holder, signal.SIGUSR1)
+    except OSError as error:
+        exit_with(f"cannot signal process {holder}: {error.strerror}", 1)
+    click.echo(f"process {holder} was asked to poll every app now")
 
 
 @click.command("config", short_help="Show the settings in effect and their sources.")

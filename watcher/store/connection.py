@@ -121,12 +121,13 @@ class DatabaseLock:
         """Takes the lock: a file beside the database.
 
         Raises:
-            StoreInUse: another process has it; the message names its process id.
+            StoreInUse: another process has it; the message names its process id and host.
             StoreUnusable: the lock file cannot be written, and waiting does not help.
             StoreUnavailable: the disk is full.
         """
-        database = database.resolve()  # under whatever name, it is the same database
-        path = database.with_name(database.name + ".lock")
+        path = _lock_file(database)
+        if not path.parent.exists():
+            raise StoreUnusable(f"the directory {path.parent} does not exist")
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -135,12 +136,12 @@ class DatabaseLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(self._file, 32).decode(errors="replace").strip() or "unknown"
+            holder = os.read(self._file, 300).decode(errors="replace").strip() or "unknown"
             os.close(self._file)
             raise StoreInUse(f"it is in use by process {holder}") from None
         try:
             os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         except OSError as error:
             os.close(self._file)
             raise StoreUnavailable(f"cannot write {path}: {error.strerror}") from None
@@ -148,6 +149,27 @@ class DatabaseLock:
     def release(self) -> None:
         """Gives the lock back. The file stays: removing it would race with the next process that takes it."""
         os.close(self._file)
+
+
+def find_lock_holder(database: Path) -> int | None:
+    """Returns the id of the process that has the lock, None if this process sees none.
+
+    The kernel is asked, because the file may name a process that has ended, and another may have its id now.
+    """
+    path = _lock_file(database)
+    try:
+        inode, written = path.stat().st_ino, path.read_text(encoding="utf-8", errors="replace")
+        locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return None
+    # proc(5): number, FLOCK, ADVISORY, WRITE, process id, major:minor:inode, and the range
+    holders = [lock[4] for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
+    return next((int(holder) for holder in holders if holder == written.partition(" ")[0]), None)
+
+
+def _lock_file(database: Path) -> Path:
+    database = database.resolve()  # under whatever name, it is the same database
+    return database.with_name(database.name + ".lock")
 
 
 def open_writer(path: Path) -> sqlite3.Connection:

@@ -189,6 +189,12 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "watcher.db", new_id)
 
 
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    """A database in a directory that does not exist is refused with the name of the directory."""
+    with pytest.raises(StoreUnusable, match=rf"^the directory {tmp_path}/data does not exist$"):
+        Store(tmp_path / "data" / "watcher.db", new_id)
+
+
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     """A directory in place of the database is reported, to the writer as what does not pass."""
     (tmp_path / "watcher.db").mkdir()
