@@ -132,7 +132,7 @@ def test_every_metric_is_documented() -> None:
     assert written == real
 
 
-LOGGING = {"debug", "info", "warning", "error", "write"}
+LOGGING = {"debug", "info", "warning", "error", "exception", "write"}
 
 
 def logged() -> set[str]:
