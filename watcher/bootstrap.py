@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -61,12 +60,11 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
-        tls = tls_context()
-        session = await stack.enter_async_context(open_session(tls, config.request_timeout))
+        session = await stack.enter_async_context(open_session(tls_context(), config.request_timeout))
         notifiers = build_notifiers(config, session)
         hooks = Hooks()
         dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks))
-        pollers = _build_pollers(config, notifiers, tls, _poll_context(config, store, dispatcher, hooks))
+        pollers = _build_pollers(config, notifiers, session, _poll_context(config, store, dispatcher, hooks))
         for poller in pollers:
             stack.push_async_callback(poller.close)
         liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
@@ -200,7 +198,7 @@ def _build_workers(
 
 
 def _build_pollers(
-    config: Config, notifiers: Sequence[Notifier], tls: ssl.SSLContext, context: PollContext
+    config: Config, notifiers: Sequence[Notifier], session: aiohttp.ClientSession, context: PollContext
 ) -> list[Poller]:
     return [
         Poller(
@@ -209,10 +207,9 @@ def _build_pollers(
             RunsClient(
                 app.base_url,
                 app.access_key,
+                session=session,
                 timeout=config.request_timeout,
-                keepalive=2 * app.poll_interval,
                 keep_input=app.include_input,
-                tls=tls,
             ),
             context,
         )

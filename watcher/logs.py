@@ -26,7 +26,7 @@ from watcher.models import DeliveryRecord
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.text import clean_lines, one_line
 
-CHATTY: Final = ("httpx", "httpcore", "slack_sdk", "aiohttp", "asyncio")
+CHATTY: Final = ("slack_sdk", "aiohttp", "asyncio")
 """Libraries that log at info what the watcher logs itself."""
 
 UNWRITTEN_MAX: Final = 4 * 2**20

@@ -1,5 +1,6 @@
 """What outgoing calls share: the TLS context, the session, and reading within bounds."""
 
+import os
 import re
 import ssl
 import zlib
@@ -10,12 +11,37 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+IDLE_MAX: Final = 60.0
+"""Seconds after which an idle connection is not used again: something on its way may have dropped it."""
+
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
 
 
+_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
+_CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
+_CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
+    ((TimeoutError,), "no answer within {timeout:g} s", None),
+    ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
+    ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
+    ((aiohttp.ClientSSLError,), "TLS: the handshake failed", None),
+    ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
+    ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
+    ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
+    ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
+    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP", None),
+    ((aiohttp.ServerDisconnectedError, OSError), "the connection broke before an answer came", None),
+    ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
+)
+"""What the HTTP client raises, the special before the general, in words, and what to mend."""
+
+
 class UnreadableBody(Exception):
-    """A body cannot be read: it is larger than allowed, or compressed in a way that is not understood."""
+    """A body cannot be read: it is too large, or compressed in a way that is not understood."""
+
+
+class BodyTooLarge(UnreadableBody):
+    """It has more bytes than are allowed, as it came or as it would be inflated."""
 
 
 def tls_context() -> ssl.SSLContext:
@@ -40,7 +66,7 @@ async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aio
     leaves one that comes all the same as it is: see `read_body`.
     """
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+        connector=aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=IDLE_MAX),
         timeout=aiohttp.ClientTimeout(total=timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},
@@ -65,7 +91,8 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Returns the whole body, of at most so many bytes, inflated within that bound if it is gzip or deflate.
 
     Raises:
-        UnreadableBody: it is larger, or compressed otherwise.
+        BodyTooLarge: it is larger.
+        UnreadableBody: it is compressed otherwise.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
@@ -79,5 +106,30 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
         except zlib.error:
             raise UnreadableBody(f"it is not {encoding}") from None
         if max(len(body), received) > most:
-            raise UnreadableBody(f"it has more than {most:,} bytes")
+            raise BodyTooLarge(f"it has more than {most:,} bytes")
     return bytes(body)
+
+
+def explain(error: Exception, timeout: float) -> tuple[str, str | None]:
+    """Returns why a call had no answer, and what to mend if that is known, from what the HTTP client raised.
+
+    The words hold neither host nor URL, which may be a secret. `timeout` is that of the call, in seconds.
+    """
+    for kinds, reason, fix in _CAUSES:
+        if isinstance(error, kinds):
+            return reason.format(timeout=timeout, detail=_detail(error)), fix
+    return f"the request failed: {type(error).__name__}", None
+
+
+def _detail(error: Exception) -> str:
+    """Returns the part of an error that tells something and names neither host nor URL."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            reason = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
+            return str(reason).partition(",")[0]
+        case aiohttp.ClientResponseError():
+            return str(error.status)
+        case aiohttp.ClientConnectorError() if error.os_error.errno:
+            return os.strerror(error.os_error.errno)
+        case _:
+            return "it failed"

@@ -28,7 +28,7 @@ from tests.support.hostile_peers import (
     truncates,
 )
 from watcher.models import Run
-from watcher.net import tls_context
+from watcher.net import open_session, tls_context
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
 
@@ -47,25 +47,24 @@ def exchange(
 
 
 async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | ApiError]:  # noqa: ASYNC109 - the client's
-    client = RunsClient(base_url, key_of(KEY), timeout=timeout, keepalive=5)
     outcomes: list[Run | ApiError] = []
-    try:
+    async with open_session(tls_context(), timeout) as session:
+        client = RunsClient(base_url, key_of(KEY), session=session, timeout=timeout)
         for _ in range(calls):
             try:
                 outcomes.append(await client.run("r1"))
             except ApiError as error:
                 outcomes.append(error)
-    finally:
-        await client.close()
     return outcomes
 
 
 def test_a_call_on_the_wire() -> None:
-    """A call is one GET that carries the key, and the next one uses the same connection."""
+    """A call is one GET with the key that asks for nothing compressed; the next one uses its connection."""
     outcomes, peer = exchange(answers, calls=2)
     assert [Run("r1", "started")] * 2 == outcomes
     assert [call.head.split(b"\r\n")[0] for call in peer.calls] == [b"GET /v1/runs/r1 HTTP/1.1"] * 2
     assert f"Bearer {KEY}" == peer.calls[0].header("Authorization")
+    assert "identity" == peer.calls[0].header("Accept-Encoding")
     assert peer.calls[0].writer is peer.calls[1].writer
 
 
@@ -92,7 +91,7 @@ def test_a_refusal_whose_body_cannot_be_read(behaviour: Behaviour) -> None:
 
 def test_a_client_recovers() -> None:
     """After a connection that broke the next call makes a new one and succeeds."""
-    turns = iter([hangs_up, answers])
+    turns = iter([hangs_up, hangs_up, answers])  # a GET is repeated once
 
     async def in_turn(call: Call) -> None:
         await next(turns)(call)

@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.api_fakes import KEY, refusal
+from tests.support.api_fakes import KEY, refusal, session_of
 from tests.support.builders import corrupt_database, lock_database, open_store
 from tests.support.process import WITHIN, environment, run_command, run_watcher
 from watcher.config.errors import ConfigError
 from watcher.config.sources import load
+from watcher.net import open_session, tls_context
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.redactor import Redactor
@@ -80,10 +81,9 @@ async def test_a_signal_right_after_the_start_is_a_clean_end(tmp_path: Path) -> 
 @pytest.mark.parametrize("base_url", ["http://xn--a.example", "http://a\udcff.example"])
 async def test_a_host_name_that_is_none(base_url: str) -> None:
     """A name that the rules for international names refuse is a failed call, not the end of the daemon."""
-    client = RunsClient(base_url, None, timeout=5, keepalive=5)
-    with pytest.raises(ConnectionFailed):
-        await client.run("r1")
-    await client.close()
+    async with open_session(tls_context(), timeout=5) as session:
+        with pytest.raises(ConnectionFailed):
+            await RunsClient(base_url, None, session=session, timeout=5).run("r1")
 
 
 async def test_a_key_at_the_cut_of_a_message() -> None:
@@ -95,13 +95,11 @@ async def test_a_key_at_the_cut_of_a_message() -> None:
     client = RunsClient(
         "http://app.test",
         Secret("apps.support.access_key", Redactor(), value=KEY),
+        session=session_of(answer),
         timeout=5,
-        keepalive=5,
-        transport=httpx.MockTransport(answer),
     )
     with pytest.raises(Unauthorized) as caught:
         await client.run("r1")
-    await client.close()
     assert "x" * 450 + "[redacted]" == caught.value.message
 
 

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.support.api_fakes import KEY, TLS, Body, key_of, response, with_client
+from tests.support.api_fakes import KEY, Body, key_of, response, with_client
 from tests.support.builders import BOUND, WatchedStore, claim, pending
 from tests.support.fuzz_peer import Bench, open_bench
 from tests.support.harmless import assert_harmless
@@ -35,14 +35,17 @@ from tests.support.strategies import (
 )
 from watcher.backoff import RETRY_AFTER_MAX, retry_after
 from watcher.models import Delivery, Json, RequestEvent, Route, Run
+from watcher.net import open_session, tls_context
 from watcher.notifiers.webhook import encode, payload
-from watcher.runs_api.client import MESSAGE_MAX, RunsClient
+from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, Refused
+from watcher.runs_api.transport import MESSAGE_MAX
 from watcher.store import Sent, Store
 
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 
 NOW: Final = 1781092800.0
+TLS: Final = tls_context()
 NUMBERS: Final = count(1)
 STRANGE: Final = (
     rb'{"id": "r1", "status": "awaiting_input\udc80", "user_id": "\ud800",'
@@ -160,11 +163,8 @@ def test_any_bytes_on_the_wire(bench: Bench, written: bytes) -> None:
     bench.peer.answer = written
 
     async def scenario() -> None:
-        client = RunsClient(bench.peer.url, key_of(KEY), timeout=BOUND, keepalive=5, tls=TLS)
-        try:
-            await read(client)
-        finally:
-            await client.close()
+        async with open_session(TLS, BOUND) as session:
+            await read(RunsClient(bench.peer.url, key_of(KEY), session=session, timeout=BOUND))
 
     bench.run(scenario())
 

@@ -1,13 +1,17 @@
 """Runs APIs to test the client against, without a network, and a client that is closed in the end."""
 
 import asyncio
+import inspect
 import json
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar, cast
 
+import aiohttp
 import httpx
 import pytest
+from multidict import CIMultiDict
+from yarl import URL
 
 from watcher.models import Json, Run
 from watcher.runs_api.client import Page, RunsClient
@@ -16,12 +20,11 @@ from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
 T = TypeVar("T")
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 KEY: Final = "dynamiq_acc_" + "Zx9" * 20
 NOON: Final = 1781092800.0
 """2026-06-10 12:00:00 UTC."""
-TLS: Final = ssl.create_default_context()
 RUN: Final = {"data": {"id": "r1", "status": "started"}}
 
 
@@ -51,6 +54,39 @@ def response(body: Json, status: int = 200, **headers: str) -> httpx.Response:
 def refusal(status: int, **error: Json) -> httpx.Response:
     """An error in the API's envelope."""
     return response({"error": error}, status)
+
+
+class FakeAnswer:
+    """An answer as aiohttp has it, out of one of httpx, which is easier to make."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.reason = response.reason_phrase
+        self.headers = CIMultiDict(response.headers.multi_items())
+        self.content = self
+        self._response = response
+
+    def iter_any(self) -> AsyncIterator[bytes]:
+        """The body in pieces."""
+        return self._response.aiter_raw()
+
+
+class FakeSession:
+    """As much of an aiohttp session as the client uses: a function answers what it is asked."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    @asynccontextmanager
+    async def get(self, url: URL, *, headers: Mapping[str, str], **_: Any) -> AsyncIterator[FakeAnswer]:
+        """Asks the function."""
+        answer = self._handler(httpx.Request("GET", str(url), headers=headers))
+        yield FakeAnswer(await answer if inspect.isawaitable(answer) else answer)
+
+
+def session_of(handler: Handler) -> aiohttp.ClientSession:
+    """A session whose calls that function answers."""
+    return cast("aiohttp.ClientSession", FakeSession(handler))
 
 
 class FakeApi:
@@ -112,19 +148,8 @@ def with_client(
     """Makes a client of that API, calls it, and closes it."""
 
     async def run() -> T:
-        client = RunsClient(
-            base_url,
-            key,
-            timeout=5,
-            keepalive=5,
-            tls=TLS,
-            transport=httpx.MockTransport(handler),
-            wall=lambda: NOON,
-        )
-        try:
-            return await call(client)
-        finally:
-            await client.close()
+        session = session_of(handler)
+        return await call(RunsClient(base_url, key, session=session, timeout=5, wall=lambda: NOON))
 
     return run_bounded(run())
 

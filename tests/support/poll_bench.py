@@ -1,7 +1,6 @@
 """A poller with everything around it: a scripted Runs API behind a real client, a store, a clock."""
 
 import json
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.support.api_fakes import session_of
 from tests.support.builders import APP, BOTH, BOUND, Clock, open_store, pending
 from watcher.config.models import AppConfig
 from watcher.hooks import Observer
@@ -84,11 +84,9 @@ class ScriptedApi:
         return RunsClient(
             APP.base_url,
             access_key,
+            session=session_of(self._handle),
             timeout=5,
-            keepalive=5,
             keep_input=True,
-            tls=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            transport=httpx.MockTransport(self._handle),
             wall=wall,
         )
 

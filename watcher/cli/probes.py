@@ -40,16 +40,13 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
     yield check_database(config)
-    tls = tls_context()
-    async with open_session(tls, config.request_timeout) as session:
+    async with open_session(tls_context(), config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
         checks = [
             _app(
                 config,
                 app,
-                RunsClient(
-                    app.base_url, app.access_key, timeout=config.request_timeout, keepalive=5.0, tls=tls
-                ),
+                RunsClient(app.base_url, app.access_key, session=session, timeout=config.request_timeout),
             )
             for app in config.apps
         ]
@@ -102,8 +99,6 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResul
         return CheckResult(
             good=False, subject=subject, text=f"{status}{error.code}: {error.message}.{advice}"
         )
-    finally:
-        await client.close()
     runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
     return CheckResult(good=True, subject=subject, text=f"reachable, {runs} waiting")
 

@@ -98,7 +98,7 @@ def show_config(config_file: Path | None) -> None:
 
 @contextmanager
 def without_rich() -> "Iterator[None]":
-    """Keeps httpx and structlog from loading rich, which a daemon never uses and which takes 4 MiB."""
+    """Keeps structlog from loading rich, which a daemon never uses and which takes 4 MiB."""
     hidden = {"rich", "pygments"} - sys.modules.keys()
     for name in hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # how the import system marks a missing module

@@ -11,7 +11,7 @@ from typing import Final
 import aiohttp
 
 from watcher import backoff
-from watcher.net import as_configured
+from watcher.net import as_configured, explain
 from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
 from watcher.proxies import proxy_for
 from watcher.sanitize.text import one_line
@@ -21,24 +21,6 @@ _SHOWN_AT_MOST: Final = 200
 _WAIT_FOR_BODY: Final = 1.0
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 """The client errors that may pass by themselves."""
-
-_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
-_CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
-_TROUBLES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
-    ((TimeoutError,), "no answer within {timeout:g} s", None),
-    ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
-    ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
-    ((aiohttp.ClientSSLError,), "TLS: the handshake failed", None),
-    ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
-    ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
-    ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
-    ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
-    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP", None),
-    ((aiohttp.ServerDisconnectedError, OSError), "the connection broke before an answer came", None),
-    ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
-)
-"""What the HTTP client raises, the special before the general, in words, and what to mend."""
-
 
 _UNANSWERED: Final = (TimeoutError, OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
 """What may come after the destination has taken the request."""
@@ -93,12 +75,9 @@ async def post(
 
 def from_client_error(error: Exception, timeout: float) -> DeliveryError:
     """Returns why no answer came, from what the HTTP client raised; `timeout` is in seconds."""
-    for kinds, words, fix in _TROUBLES:
-        if isinstance(error, kinds):
-            doubtful = isinstance(error, _UNANSWERED) and not isinstance(error, aiohttp.ClientConnectorError)
-            said = words.format(timeout=timeout, detail=_detail(error))
-            return DeliveryError(said, fix=fix, doubtful=doubtful)
-    return DeliveryError(f"the request failed: {type(error).__name__}")
+    reason, fix = explain(error, timeout)
+    unanswered = isinstance(error, _UNANSWERED) and not isinstance(error, aiohttp.ClientConnectorError)
+    return DeliveryError(reason, fix=fix, doubtful=unanswered)
 
 
 def from_response(
@@ -142,17 +121,3 @@ def _words(response: aiohttp.ClientResponse, body: bytes) -> str:
     if "Content-Encoding" in response.headers:
         return ""
     return one_line(body.decode("utf-8", "replace"))
-
-
-def _detail(error: Exception) -> str:
-    """Returns the part of an error that tells something and names neither host nor URL."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            reason = getattr(error.certificate_error, "verify_message", "") or "it is not trusted"
-            return one_line(reason.partition(",")[0])
-        case aiohttp.ClientResponseError():
-            return str(error.status)
-        case aiohttp.ClientConnectorError() if error.os_error.errno:
-            return os.strerror(error.os_error.errno)
-        case _:
-            return "it failed"

@@ -99,9 +99,8 @@ class Poller:
         self._failure_timer.shift_clock(seconds)
 
     async def close(self) -> None:
-        """Closes the connections to the app."""
+        """Cancels what is still to come."""
         await self._failure_timer.cancel()
-        await self._client.close()
 
     async def _attempt(self) -> PollResult:
         limit = DEADLINE_TIMEOUTS * self._context.settings.request_timeout

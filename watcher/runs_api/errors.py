@@ -15,7 +15,7 @@
         ├── RateLimited       429
         └── ServerError       5xx
 
-Everything httpx raises is translated to these in `api`, once.
+`transport` translates everything that the HTTP client raises to these, once.
 """
 
 from typing import Self

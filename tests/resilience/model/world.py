@@ -10,7 +10,7 @@ from functools import cache
 from itertools import count
 from typing import Final, Literal
 
-import httpx
+import aiohttp
 
 from tests.support.poll_bench import Answer, ScriptedApi, question, refusal
 from watcher.models import AWAITING, PAUSED, Json
@@ -25,7 +25,7 @@ FORMS: Final[tuple[Form, ...]] = ("carried", "absent", "null", "empty")
 
 NO_API: Final = Answer(404, "<h1>not here</h1>")
 NO_RUN: Final = refusal(404, "not_found", "no such run")
-BAD: Final[dict[str, Answer | type[httpx.TransportError]]] = {
+BAD: Final[dict[str, Answer | type[Exception]]] = {
     "bad request": refusal(400, "bad_request"),
     "unauthorized": refusal(401, "unauthorized"),
     "forbidden": refusal(403, "forbidden"),
@@ -35,9 +35,9 @@ BAD: Final[dict[str, Answer | type[httpx.TransportError]]] = {
     "broken": refusal(500, "internal"),
     "unavailable": Answer(503, "<h1>later</h1>"),
     "redirected": Answer(302, "", {"Location": "https://elsewhere.example"}),
-    "no answer": httpx.ReadTimeout,
-    "reset": httpx.ReadError,
-    "refused": httpx.ConnectError,
+    "no answer": aiohttp.ServerTimeoutError,
+    "reset": aiohttp.ClientOSError,
+    "refused": aiohttp.ClientConnectionError,
     "not JSON": Answer(200, "<html>"),
     "no object": Answer(200, [1]),
     "null data": Answer(200, {"data": None}),
@@ -178,7 +178,7 @@ class World:
         else:
             self._show_run(call, trouble)
 
-    def _trouble(self, call: str, page: int | None) -> Answer | type[httpx.TransportError] | None:
+    def _trouble(self, call: str, page: int | None) -> Answer | type[Exception] | None:
         keys = ("app", "details", call) if page is None else ("app", call)
         return next((BAD[self.trouble[key][0]] for key in keys if key in self.trouble), None)
 

@@ -380,12 +380,3 @@ async def test_an_echo_of_an_answered_request_is_silent(bench: PollBench) -> Non
         await poller.poll()
     assert [("debug", 0)] == entries(logs, "poll.succeeded", "log_level", "new")
     assert 1 == len(logs)
-
-
-async def test_a_closed_poller_has_no_connections(bench: PollBench) -> None:
-    """Closing a poller closes its client."""
-    poller = bench.poller()
-    await poller.poll()
-    await poller.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        await poller.poll()

@@ -58,12 +58,12 @@ def test_sends_filters() -> None:
 
 
 def test_sends_headers() -> None:
-    """A call says who asks, carries the key, and asks for nothing compressed."""
+    """A call says who asks and for what, and carries the key."""
     fake = FakeApi(lambda: response(RUN))
     fetch_run(fake, key=key_of(KEY))
     headers = fake.requests[0].headers
-    sent = [headers[name] for name in ("User-Agent", "Authorization", "Accept-Encoding", "Accept")]
-    assert [f"dynamiq-watcher/{__version__}", f"Bearer {KEY}", "identity", "application/json"] == sent
+    sent = [headers[name] for name in ("User-Agent", "Authorization", "Accept")]
+    assert [f"dynamiq-watcher/{__version__}", f"Bearer {KEY}", "application/json"] == sent
 
 
 @pytest.mark.parametrize("key", [None, key_of("")])

@@ -3,6 +3,7 @@
 import gzip
 import json
 import ssl
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import httpx
 import pytest
 
@@ -26,7 +28,7 @@ from tests.support.api_fakes import (
     response,
 )
 from watcher.models import Json, Run
-from watcher.runs_api import client as api
+from watcher.runs_api import transport
 from watcher.runs_api.decoding import LARGE
 from watcher.runs_api.errors import (
     ApiError,
@@ -69,11 +71,13 @@ class Case:
 
 
 CASES: Final = [
-    Case(ConnectionFailed, None, "connection_failed", lambda: raises(httpx.ConnectError("refused"))),
+    Case(
+        ConnectionFailed, None, "connection_failed", lambda: raises(aiohttp.ClientConnectionError("refused"))
+    ),
     Case(ConnectionFailed, None, "connection_failed", lambda: raises(ConnectionResetError("reset"))),
     Case(ConnectionFailed, None, "connection_failed", lambda: raises(ssl.SSLError("bad certificate"))),
-    Case(ConnectionFailed, None, "connection_failed", lambda: raises(httpx.InvalidURL("no host"))),
-    Case(TimedOut, None, "timeout", lambda: raises(httpx.ReadTimeout(""))),
+    Case(ConnectionFailed, None, "connection_failed", lambda: raises(aiohttp.InvalidURL("no host"))),
+    Case(TimedOut, None, "timeout", lambda: raises(aiohttp.ServerTimeoutError())),
     Case(InvalidResponse, 200, "invalid_response", lambda: response(HTML)),
     Case(InvalidResponse, 200, "invalid_response", lambda: response(b"")),
     Case(InvalidResponse, 200, "invalid_response", lambda: response(b'{"data": {"id": "r1", ')),
@@ -88,7 +92,7 @@ CASES: Final = [
         InvalidResponse,
         200,
         "invalid_response",
-        lambda: response(gzip.compress(b"{}"), Content_Encoding="gzip"),
+        lambda: response(b"{}", Content_Encoding="gzip"),
     ),
     Case(InvalidResponse, 200, "invalid_response", lambda: response(b"{}", Content_Encoding="br, gzip")),
     *(
@@ -129,7 +133,7 @@ def kinds(root: type[Exception]) -> Iterator[type[Exception]]:
 @pytest.fixture(autouse=True)
 def small_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers of more than 64 KiB are too large."""
-    monkeypatch.setattr(api, "RESPONSE_MAX", 65_536)
+    monkeypatch.setattr(transport, "RESPONSE_MAX", 65_536)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind.__name__}-{case.status}")
@@ -145,18 +149,27 @@ def test_every_error_is_produced() -> None:
     assert set(kinds(ApiError)) == {case.kind for case in CASES}
 
 
-@pytest.mark.parametrize("kind", sorted(set(kinds(httpx.HTTPError)) - {httpx.HTTPStatusError}, key=repr))
-def test_everything_httpx_raises_is_translated(kind: type[httpx.HTTPError]) -> None:
+@pytest.mark.parametrize("kind", [aiohttp.ClientError, *kinds(aiohttp.ClientError)])
+def test_everything_that_aiohttp_raises_is_translated(kind: type[Exception]) -> None:
     """Timeouts are told from other failures to connect, and no error of the library gets through."""
-    expected = TimedOut if issubclass(kind, httpx.TimeoutException) else ConnectionFailed
-    error = api_error(FakeApi(lambda: raises(kind("what happened"))))
-    assert (expected, True) == (type(error), "what happened" in error.message)
+    expected = TimedOut if issubclass(kind, TimeoutError) else ConnectionFailed
+    assert expected is type(api_error(FakeApi(lambda: raises(made_up(kind)))))
 
 
-@pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.PoolTimeout])
-def test_an_error_without_words(kind: type[httpx.HTTPError]) -> None:
-    """Where the library says nothing, the message says at least what kind of failure it was."""
-    assert kind.__name__ in api_error(FakeApi(lambda: raises(kind("")))).message
+def made_up(kind: type[Exception]) -> Exception:
+    """An error of that kind, made without what the library puts into it."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "what happened")
+    error.__dict__.update(status=500, _os_error=OSError(), _certificate_error=ssl.SSLError())
+    return error
+
+
+def test_an_error_without_words() -> None:
+    """Where the library says nothing, the message names the host and at least the kind of failure."""
+    assert (
+        "app.test: the request failed: ClientError"
+        == api_error(FakeApi(lambda: raises(aiohttp.ClientError()))).message
+    )
 
 
 def test_which_failures_concern_the_whole_app() -> None:
@@ -278,6 +291,19 @@ def test_an_answer_may_be_as_large_as_the_bound() -> None:
 def test_an_answer_that_says_it_is_not_compressed(encoding: str) -> None:
     """A header that names the encoding asked for is no reason to refuse."""
     assert Run("r1", "started") == fetch_run(FakeApi(lambda: response(RUN, Content_Encoding=encoding)))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "X-GZIP", "deflate"])
+def test_an_answer_that_is_compressed_all_the_same(encoding: str) -> None:
+    """What was not asked for is read, within the same bound, which a small answer can exceed by far."""
+    compress = zlib.compress if encoding == "deflate" else gzip.compress
+    document = b'{"data": {"id": "r1", "status": "started"}}'
+
+    def answer(body: bytes) -> FakeApi:
+        return FakeApi(lambda: response(compress(body), Content_Encoding=encoding))
+
+    assert Run("r1", "started") == fetch_run(answer(document.ljust(65_536)))
+    assert ResponseTooLarge is type(api_error(answer(document.ljust(65_537))))
 
 
 def test_one_odd_run_spoils_no_page() -> None:

@@ -1,0 +1,143 @@
+"""One GET of the Runs API: the only place that knows how a call is made, and translates what goes wrong."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from watcher import __version__
+from watcher.backoff import retry_after
+from watcher.models import Json
+from watcher.net import BodyTooLarge, UnreadableBody, as_configured, explain, read_body
+from watcher.proxies import proxy_for
+from watcher.runs_api.decoding import LARGE, parse_json
+from watcher.runs_api.errors import (
+    BadRequest,
+    ConnectionFailed,
+    Forbidden,
+    InvalidResponse,
+    KeyUnreadable,
+    NotFound,
+    RateLimited,
+    Redirected,
+    Refused,
+    ResponseTooLarge,
+    ServerError,
+    TimedOut,
+    Unauthorized,
+)
+from watcher.sanitize.limits import normalize_json
+from watcher.sanitize.secrets import Secret, SecretError
+
+RESPONSE_MAX: Final = 16 * 1024 * 1024
+"""Bytes: a larger answer is refused before it fills the memory."""
+MESSAGE_MAX: Final = 500
+"""Characters kept of a message that the API, or whatever answers instead, sends with an error."""
+
+Query = Sequence[tuple[str, str | int]]
+
+_OK: Final = 200
+_BY_STATUS: Final[dict[int, type[Refused]]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    429: RateLimited,
+}
+
+
+class Transport:
+    """The API of one app, as GETs."""
+
+    def __init__(
+        self,
+        base_url: str,
+        access_key: Secret | None,
+        *,
+        session: aiohttp.ClientSession,
+        timeout: float,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`timeout` bounds a whole call, in seconds; `wall` gives the Unix time."""
+        self._base_url = base_url.rstrip("/")
+        self._access_key = access_key
+        self._session = session
+        self._timeout = timeout
+        self._wall = wall
+
+    async def get(self, path: str, query: Query = ()) -> bytes:
+        """Returns the body of a 200.
+
+        Raises:
+            ApiError: there was no answer, or another one.
+        """
+        headers = {"Accept": "application/json", "User-Agent": f"dynamiq-watcher/{__version__}"}
+        headers |= self._authorization()
+        url = self._base_url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+        try:
+            async with self._session.get(
+                as_configured(url),
+                headers=headers,
+                proxy=proxy_for(url, os.environ),
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+            ) as response:
+                if response.status != _OK:
+                    raise await self._refusal(response)
+                return await read_body(response, RESPONSE_MAX)
+        except TimeoutError:
+            raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
+        except UnreadableBody as error:
+            kind = ResponseTooLarge if isinstance(error, BodyTooLarge) else InvalidResponse
+            raise kind(f"the answer cannot be read: {error}", status=_OK) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            host = self._base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+            raise ConnectionFailed(self._text(f"{host}: {explain(error, self._timeout)[0]}")) from None
+
+    def _authorization(self) -> dict[str, str]:
+        if self._access_key is None:
+            return {}
+        try:
+            key = self._access_key.read()
+        except SecretError as error:
+            raise KeyUnreadable(str(error)) from None
+        if not (key.isascii() and key.isprintable()):  # the error of a library that sends it would quote it
+            raise KeyUnreadable(f"{self._access_key.name}: holds characters that no HTTP header can carry")
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Redirected | Refused:
+        status = response.status
+        if 300 <= status < 400:  # noqa: PLR2004 - HTTP's own classes
+            return Redirected("a redirect, which is not followed", status=status)
+        error = await self._error_object(response)
+        kind = ServerError if status >= 500 else _BY_STATUS.get(status, Refused)  # noqa: PLR2004 - as above
+        refusal = kind(
+            self._text(error.get("message")) or self._text(response.reason) or "no reason given",
+            status=status,
+            code=self._text(error.get("code")) or None,
+            details=error.get("details"),
+            retry_after=retry_after(response.headers.get("Retry-After"), now=self._wall()),
+        )
+        refusal.is_api_error = bool(error)
+        return refusal
+
+    async def _error_object(self, response: aiohttp.ClientResponse) -> dict[str, Json]:
+        """A refusal is told by its status, whether or not its body can be read."""
+        try:
+            async with asyncio.timeout(self._timeout / 2):
+                document = parse_json(await read_body(response, LARGE))
+        except (TimeoutError, UnreadableBody, aiohttp.ClientError, OSError, ValueError):
+            return {}
+        error = document.get("error") if isinstance(document, dict) else None
+        return error if isinstance(error, dict) else {}
+
+    def _text(self, value: Json) -> str:
+        if not isinstance(value, str):
+            return ""
+        text = str(normalize_json(value))
+        # Before the cut, behind which the rest of a key would not be known as one.
+        return (self._access_key.scrub(text) if self._access_key else text)[:MESSAGE_MAX]
