@@ -37,9 +37,7 @@ def backfill_new_notifiers(
             pending.setdefault(row["app"], []).append(row)
     events = [
         NewEvent(
-            tx.new_event_id(tx.now),
             "run.input_requested",
-            tx.now,
             app,
             [replace(route, after=max(row["first_seen_at"] + route.after - tx.now, 0.0))],
             thread_key=str(row["key"]),

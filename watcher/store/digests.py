@@ -47,8 +47,8 @@ _COUNTS: Final = (
     " GROUP BY m.digest_id, r.outcome ORDER BY number DESC, r.outcome"
 )
 _FIRST_ENTRIES: Final = (
-    "SELECT * FROM (SELECT m.digest_id, r.run_id, r.type, r.prompt, r.first_seen_at, r.link, r.outcome,"
-    " r.resolved_at, row_number() OVER (PARTITION BY m.digest_id"
+    "SELECT * FROM (SELECT r.run_id, r.type, r.prompt, r.first_seen_at, r.link, r.outcome,"
+    " r.resolved_at - r.first_seen_at AS waited, m.digest_id, row_number() OVER (PARTITION BY m.digest_id"
     " ORDER BY CASE WHEN r.resolved_at IS NULL THEN 0 ELSE 1 END, r.first_seen_at,"
     f" coalesce(r.started_at, 0), r.key) AS place {_MEMBERS}) AS ranked"
     " WHERE place <= :most ORDER BY digest_id, place"
@@ -97,17 +97,9 @@ def enqueue_digest_updates(
         reached = any(was_reached(delivery, tx.claimed_ids) for delivery in deliveries)
         on_its_way = any(delivery["type"] == "run.input_resolved" for delivery in left)
         if notifier in wants and reached and not on_its_way:
-            updates.append(
-                NewEvent(
-                    tx.new_event_id(tx.now),
-                    "run.input_resolved",
-                    tx.now,
-                    apps[digest_id],
-                    [wants[notifier]],
-                    thread_key=digest_id,
-                    digest_id=digest_id,
-                )
-            )
+            app, recipients = apps[digest_id], [wants[notifier]]
+            update = NewEvent("run.input_resolved", app, recipients, digest_id, digest_id=digest_id)
+            updates.append(update)
     superseded = mark_superseded(tx, stale)
     return enqueue(tx, updates), superseded
 
@@ -120,21 +112,22 @@ def load_digests(tx: Transaction, ids: Collection[str]) -> dict[str, Digest]:
     counts: dict[str, dict[Outcome | None, int]] = {}
     for row in tx.execute(_COUNTS, parameters):
         counts.setdefault(row["digest_id"], {})[row["outcome"]] = row["number"]
-    entries: dict[str, list[Row]] = {}
+    entries: dict[str, list[DigestEntry]] = {}
     for row in tx.execute(_FIRST_ENTRIES, parameters | {"most": ENTRIES}):
-        entries.setdefault(row["digest_id"], []).append(row)
-    return {digest_id: _digest(counts[digest_id], rows) for digest_id, rows in entries.items()}
+        *entry, digest_id, _ = row
+        entries.setdefault(digest_id, []).append(DigestEntry(*entry))
+    return {digest_id: _digest(counts[digest_id], first) for digest_id, first in entries.items()}
 
 
-def _digest(counts: dict[Outcome | None, int], rows: Sequence[Row]) -> Digest:
+def _digest(counts: dict[Outcome | None, int], first: Sequence[DigestEntry]) -> Digest:
     waiting = counts.get(None, 0)
-    named = [row for row in rows if row["outcome"] is None or not waiting]
+    named = tuple(entry for entry in first if entry.outcome is None or not waiting)
     return Digest(
         total=sum(counts.values()),
         waiting=waiting,
         outcomes=tuple((outcome, count) for outcome, count in counts.items() if outcome is not None),
-        oldest=named[0]["first_seen_at"],
-        entries=tuple(_entry(row) for row in named),
+        oldest=named[0].first_seen_at,
+        entries=named,
     )
 
 
@@ -154,24 +147,8 @@ def _merge(tx: Transaction, groups: Sequence[Sequence[Row]]) -> None:
 def _digest_event(tx: Transaction, group: Sequence[Row]) -> NewEvent:
     first, digest_id = group[0], tx.new_event_id(tx.now)
     wait = max(max(row["due_at"] for row in group) - tx.now, 0.0)
-    return NewEvent(
-        digest_id,
-        "run.input_requested",
-        tx.now,
+    app, route = (
         App(first["app"], first["base_url"]),
-        [Route(first["notifier"], bool(first["for_people"]), after=wait)],
-        thread_key=digest_id,
-        digest_id=digest_id,
+        Route(first["notifier"], bool(first["for_people"]), wait),
     )
-
-
-def _entry(row: Row) -> DigestEntry:
-    return DigestEntry(
-        run_id=row["run_id"],
-        type=row["type"],
-        prompt=row["prompt"],
-        first_seen_at=row["first_seen_at"],
-        link=row["link"],
-        outcome=row["outcome"],
-        waited=None if row["resolved_at"] is None else row["resolved_at"] - row["first_seen_at"],
-    )
+    return NewEvent("run.input_requested", app, [route], digest_id, id=digest_id, digest_id=digest_id)

@@ -6,7 +6,7 @@ of the event that announced it). A notifier gets them one after the other.
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, EventType, Json, Route
@@ -17,12 +17,12 @@ PLANNED: Final = (
 )
 """Tells a reminder whose time has not come: it is no delivery yet."""
 RECORDS: Final = (
-    "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts, d.next_attempt_at, d.last_error,"
-    " nullif(e.app, '') AS app, r.run_id, r.request_id, d.due_at, d.finished_at,"
-    f" CASE WHEN {PLANNED} THEN 1 ELSE 0 END AS planned"
+    "SELECT d.id, d.event, e.type, d.notifier, d.state, d.attempts,"
+    " CASE WHEN d.state = 'pending' THEN d.next_attempt_at END AS next_attempt_at, d.last_error,"
+    " nullif(e.app, '') AS app, r.run_id, r.request_id, d.due_at, d.finished_at"
     " FROM deliveries d JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request"
 )
-"""The deliveries as `to_record` reads them."""
+"""Deliveries, with the columns in the order of the fields of `DeliveryRecord`."""
 
 _INSERT_EVENT: Final = (
     "INSERT INTO events (id, type, at, app, base_url, request, digest_id, age, detail)"
@@ -37,7 +37,11 @@ _THREADS: Final = (
     " d.possibly_delivered, e.type FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE d.thread_key IN (SELECT value FROM json_each(?)) ORDER BY d.id"
 )
-_RECORDS_BY_ID: Final = f"{RECORDS} WHERE d.id IN (SELECT value FROM json_each(:ids)) ORDER BY d.id"
+_RECORDS_BY_ID: Final = f"{RECORDS} WHERE d.id IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+_PLANNED_BY_ID: Final = (
+    "SELECT d.id, d.event FROM deliveries d JOIN events e ON e.id = d.event"
+    f" WHERE d.id IN (SELECT value FROM json_each(:ids)) AND {PLANNED}"
+)
 _FORGET_DELIVERIES: Final = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
 _FORGET_EVENTS: Final = "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?))"
 _SUPERSEDE: Final = (
@@ -48,17 +52,18 @@ _SUPERSEDE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to record, and the notifiers that get it; `at` is when it happens.
+    """An event to record, and the notifiers that get it.
 
-    A digest's events carry its id, a reminder's the age that it reminds at; `detail` is JSON.
+    A digest's events carry its id, a reminder's the age that it reminds at; `detail` is JSON. `id` is given
+    where the event begins a thread, `at` where it does not happen now.
     """
 
-    id: str
     type: EventType
-    at: float
     app: App | None
     routes: Sequence[Route]
     thread_key: str
+    id: str | None = None
+    at: float | None = None
     request: int | None = None
     digest_id: str | None = None
     age: float | None = None
@@ -70,13 +75,26 @@ def enqueue(tx: Transaction, events: Sequence[NewEvent], *, hold: bool = False) 
 
     With `hold` deliveries that may go into a digest wait to be released. Returns the notifiers of the others.
     """
-    events = [event for event in events if event.routes]
-    if not events:
-        return frozenset()
-    tx.execute_many(_INSERT_EVENT, [_event_row(event) for event in events])
-    pairs = [(event, route) for event in events for route in event.routes]
-    tx.execute_many(_INSERT_DELIVERY, [_delivery_row(event, route, hold=hold) for event, route in pairs])
-    return frozenset(route.notifier for _, route in pairs if not (hold and route.digests))
+    event_rows: list[tuple[object, ...]] = []
+    delivery_rows: list[tuple[object, ...]] = []
+    released: set[str] = set()
+    for event in events:
+        if not event.routes:
+            continue
+        event_id, at = event.id or tx.new_event_id(tx.now), tx.now if event.at is None else event.at
+        app = (event.app.name, event.app.base_url) if event.app else ("", "")
+        subject = (event.request, event.digest_id, event.age, json.dumps(event.detail or {}))
+        event_rows.append((event_id, event.type, at, *app, *subject))
+        for route in event.routes:
+            due_at, held = at + route.after, hold and route.digests
+            to_whom = (event_id, route.notifier, int(route.for_people), event.thread_key)
+            delivery_rows.append((*to_whom, due_at, due_at, int(held)))
+            if not held:
+                released.add(route.notifier)
+    if event_rows:
+        tx.execute_many(_INSERT_EVENT, event_rows)
+        tx.execute_many(_INSERT_DELIVERY, delivery_rows)
+    return frozenset(released)
 
 
 def resolution_recipients(
@@ -130,14 +148,17 @@ def mark_superseded(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecor
     """Marks deliveries as superseded and returns them; reminders that are only planned are deleted."""
     if not ids:
         return []
-    rows = tx.execute(_RECORDS_BY_ID, {"now": tx.now, "ids": Listed(ids)})
-    if planned := [row for row in rows if row["planned"]]:
-        tx.execute(_FORGET_DELIVERIES, (Listed([row["id"] for row in planned]),))
-        tx.execute(_FORGET_EVENTS, (Listed([row["event"] for row in planned]),))
-    stale = [to_record(row) for row in rows if not row["planned"]]
-    if stale:
-        tx.execute(_SUPERSEDE, (tx.now, Listed([record.id for record in stale])))
-    return [replace(record, state="superseded", next_attempt_at=None, finished_at=tx.now) for record in stale]
+    planned = {
+        row["id"]: row["event"] for row in tx.execute(_PLANNED_BY_ID, {"now": tx.now, "ids": Listed(ids)})
+    }
+    if planned:
+        tx.execute(_FORGET_DELIVERIES, (Listed(planned.keys()),))
+        tx.execute(_FORGET_EVENTS, (Listed(planned.values()),))
+    stale = set(ids) - planned.keys()
+    if not stale:
+        return []
+    tx.execute(_SUPERSEDE, (tx.now, Listed(stale)))
+    return records(tx, stale)
 
 
 def immediate(routes: Sequence[Route]) -> list[Route]:
@@ -145,46 +166,6 @@ def immediate(routes: Sequence[Route]) -> list[Route]:
     return [Route(route.notifier, route.for_people) for route in routes]
 
 
-def records(reader: Reader, ids: Collection[int], now: float) -> list[DeliveryRecord]:
+def records(reader: Reader, ids: Collection[int]) -> list[DeliveryRecord]:
     """Returns deliveries as a list shows them, the oldest first."""
-    return [to_record(row) for row in reader.execute(_RECORDS_BY_ID, {"now": now, "ids": Listed(ids)})]
-
-
-def to_record(row: Row) -> DeliveryRecord:
-    """Returns the delivery in a row of `RECORDS`."""
-    return DeliveryRecord(
-        id=row["id"],
-        event_id=row["event"],
-        type=row["type"],
-        notifier=row["notifier"],
-        state=row["state"],
-        attempts=row["attempts"],
-        next_attempt_at=row["next_attempt_at"] if row["state"] == "pending" else None,
-        last_error=row["last_error"],
-        app=row["app"],
-        run_id=row["run_id"],
-        request_id=row["request_id"],
-        due_at=row["due_at"],
-        finished_at=row["finished_at"],
-    )
-
-
-def _event_row(event: NewEvent) -> tuple[object, ...]:
-    name, base_url = (event.app.name, event.app.base_url) if event.app else ("", "")
-    detail = json.dumps(event.detail or {})
-    return (
-        event.id,
-        event.type,
-        event.at,
-        name,
-        base_url,
-        event.request,
-        event.digest_id,
-        event.age,
-        detail,
-    )
-
-
-def _delivery_row(event: NewEvent, route: Route, *, hold: bool) -> tuple[object, ...]:
-    due_at, held = event.at + route.after, int(hold and route.digests)
-    return (event.id, route.notifier, int(route.for_people), event.thread_key, due_at, due_at, held)
+    return [DeliveryRecord(*row) for row in reader.execute(_RECORDS_BY_ID, (Listed(ids),))]

@@ -73,14 +73,13 @@ def _delivery(row: Row, receipts: Collection[Row], digests: Mapping[str, Digest]
 def _event(row: Row, digests: Mapping[str, Digest]) -> Event:
     at = max(row["at"], row["due_at"])  # an escalation happens when its time comes
     head: dict[str, Any] = {"id": row["event"], "type": row["event_type"], "at": at}
-    detail = json.loads(row["detail"])
     match row["event_type"]:
         case "watcher.notifier_failing" | "watcher.notifier_recovered":
-            return NotifierEvent(**head, failure=NotifierFailure(**detail))
+            return NotifierEvent(**head, failure=NotifierFailure(**json.loads(row["detail"])))
         case "watcher.app_failing" | "watcher.app_recovered":
-            return AppEvent(**head, app=_app(row), failure=Failure(**detail))
+            return AppEvent(**head, app=_app(row), failure=Failure(**json.loads(row["detail"])))
         case "run.input_reminder":
-            head["reminder"] = Reminder(**detail)
+            head["reminder"] = Reminder(**json.loads(row["detail"]))
     if row["digest_id"] is not None:
         return DigestEvent(**head, app=_app(row), digest=digests[row["digest_id"]])
     return _request_event(head, row)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final, Generic, Literal, TypeVar
 
-from watcher.models import App, Failure, Json, NotifierFailure, Route
-from watcher.store.connection import Row, Transaction
+from watcher.models import App, EventType, Failure, Json, NotifierFailure, Route
+from watcher.store.connection import Transaction
 from watcher.store.enqueue import NewEvent, enqueue, immediate, resolution_recipients
 from watcher.store.results import Dead, IncidentChange, NotifierPolicy, Result, Retry, Sent
 
@@ -88,23 +88,10 @@ def announce_due(
     event = tx.new_event_id(tx.now)
     tx.execute(_ANNOUNCE, (event, component.scope, component.name))
     failure = component.describe(tx, incident)
-    return IncidentChange(
-        failure,
-        notifiers=enqueue(
-            tx,
-            [
-                NewEvent(
-                    event,
-                    "watcher.app_failing" if component.scope == "app" else "watcher.notifier_failing",
-                    tx.now,
-                    component.app,
-                    component.routes,
-                    thread_key=event,
-                    detail=asdict(failure),
-                )
-            ],
-        ),
-    )
+    kind: EventType = "watcher.app_failing" if component.scope == "app" else "watcher.notifier_failing"
+    detail = asdict(failure)
+    news = NewEvent(kind, component.app, component.routes, thread_key=event, id=event, detail=detail)
+    return IncidentChange(failure, notifiers=enqueue(tx, [news]))
 
 
 def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
@@ -115,25 +102,13 @@ def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
     row = tx.first(_CLOSE, (component.scope, component.name))
     if row is None or row["announced_event"] is None:
         return IncidentChange(None)
-    incident = _incident(row)
     thread_key = row["announced_event"]
-    failure = component.describe(tx, incident)
+    failure = component.describe(tx, Incident(*row))
     told, stale = resolution_recipients(tx, [thread_key], component.routes)
-    notifiers = enqueue(
-        tx,
-        [
-            NewEvent(
-                tx.new_event_id(tx.now),
-                "watcher.app_recovered" if component.scope == "app" else "watcher.notifier_recovered",
-                tx.now,
-                component.app,
-                told.get(thread_key, ()),
-                thread_key=thread_key,
-                detail=asdict(failure),
-            )
-        ],
-    )
-    return IncidentChange(failure, tuple(stale), notifiers=notifiers)
+    kind: EventType = "watcher.app_recovered" if component.scope == "app" else "watcher.notifier_recovered"
+    recipients, detail = told.get(thread_key, ()), asdict(failure)
+    news = NewEvent(kind, component.app, recipients, thread_key=thread_key, detail=detail)
+    return IncidentChange(failure, tuple(stale), notifiers=enqueue(tx, [news]))
 
 
 def record_results(
@@ -184,8 +159,4 @@ def _notifier_component(name: str, policy: NotifierPolicy) -> Component[Notifier
 
 def _find(tx: Transaction, component: Component[F]) -> Incident | None:
     row = tx.first(_FIND, (component.scope, component.name))
-    return None if row is None else _incident(row)
-
-
-def _incident(row: Row) -> Incident:
-    return Incident(row["since"], row["reason"], row["announced_event"])
+    return None if row is None else Incident(*row)

@@ -215,7 +215,7 @@ def dead_letter_removed(tx: Transaction, notifiers: Sequence[str]) -> list[Deliv
     """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
     ids = [row["id"] for row in tx.execute(_OF_REMOVED, (Listed(notifiers),))]
     tx.execute(_GIVE_UP, (tx.now, Listed(ids)))
-    return records(tx, ids, tx.now)
+    return records(tx, ids)
 
 
 def shift_timestamps(tx: Transaction, seconds: float) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
 from watcher.store.connection import Listed, Reader, Row
-from watcher.store.enqueue import PLANNED, RECORDS, to_record
+from watcher.store.enqueue import PLANNED, RECORDS
 from watcher.store.incidents import to_failure
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
@@ -96,9 +96,8 @@ def deliveries(
         ]
     )
     parameters = {"now": now, "state": state, "notifier": notifier}
-    return [to_record(row) for row in reader.execute(f"{RECORDS} WHERE NOT {PLANNED}{wanted}", parameters)][
-        ::-1
-    ]
+    rows = reader.execute(f"{RECORDS} WHERE NOT {PLANNED}{wanted}", parameters)
+    return [DeliveryRecord(*row) for row in reversed(rows)]
 
 
 def apps(reader: Reader, intervals: Mapping[str, float], *, now: float) -> list[AppStatus]:

@@ -64,7 +64,7 @@ def plan_next(tx: Transaction, deliveries: Collection[int], ages_of: AgesOf) -> 
         for number, age in enumerate(ages, start=1):
             if age > last_age and since + age > tx.now - CATCH_UP:
                 detail = {"number": number, "of": len(ages)}
-                event = _reminder(tx, row, at=since + age, age=age, detail=detail)
+                event = _reminder(row, at=since + age, age=age, detail=detail)
                 events[row["thread_key"], row["notifier"]] = event
                 break
     enqueue(tx, list(events.values()))
@@ -91,14 +91,13 @@ def replan_reminders(
     return dropped
 
 
-def _reminder(tx: Transaction, row: Row, *, at: float, age: float, detail: dict[str, int]) -> NewEvent:
+def _reminder(row: Row, *, at: float, age: float, detail: dict[str, int]) -> NewEvent:
     return NewEvent(
-        tx.new_event_id(tx.now),
         "run.input_reminder",
-        at,  # an event happens when its time comes
         App(row["app"], row["base_url"]),
         [Route(row["notifier"], bool(row["for_people"]))],
         thread_key=row["thread_key"],
+        at=at,  # an event happens when its time comes
         request=row["request"],
         digest_id=row["digest_id"],
         age=age,

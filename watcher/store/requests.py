@@ -4,7 +4,16 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from watcher.models import App, Failure, NewRequest, PendingKey, RequestEventType, ResolvedRequest, Route
+from watcher.models import (
+    App,
+    DeliveryRecord,
+    Failure,
+    NewRequest,
+    PendingKey,
+    RequestEventType,
+    ResolvedRequest,
+    Route,
+)
 from watcher.store import digests, incidents
 from watcher.store.connection import Listed, Transaction, identity_hash
 from watcher.store.enqueue import NewEvent, enqueue, resolution_recipients
@@ -95,25 +104,21 @@ def record_changes(
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
     recorded and nobody is told of them. What goes into digests is held until it is released.
     """
+    notifiers: frozenset[str] = frozenset()
+    superseded: list[DeliveryRecord] = []
     resolved = _resolve(tx, ended)
-    result = RecordResult((), tuple(resolved), ())
     if resolved:
         keys = [change.known.key for change in resolved]
-        told, stale = resolution_recipients(tx, [str(key) for key in keys], routes)
-        notifiers = enqueue(
-            tx,
-            [_event(tx, "run.input_resolved", app, told[str(key)], key) for key in keys if str(key) in told],
-        )
-        updated, stale_too = digests.enqueue_digest_updates(tx, keys, routes)
-        result = RecordResult((), tuple(resolved), (*stale, *stale_too), notifiers | updated)
+        told, superseded = resolution_recipients(tx, [str(key) for key in keys], routes)
+        ends = [_event("run.input_resolved", app, told.get(str(key), ()), key) for key in keys]
+        updated, stale = digests.enqueue_digest_updates(tx, keys, routes)
+        notifiers = enqueue(tx, ends) | updated
+        superseded += stale
     recorded = _insert(tx, app, new)
-    news = [_event(tx, "run.input_requested", app, routes, key) for key in recorded] if announce else []
-    return RecordResult(
-        tuple(recorded.values()),
-        result.ended,
-        result.superseded,
-        result.notifiers | enqueue(tx, news, hold=True),
-    )
+    if announce:
+        news = [_event("run.input_requested", app, routes, key) for key in recorded]
+        notifiers |= enqueue(tx, news, hold=True)
+    return RecordResult(tuple(recorded.values()), tuple(resolved), tuple(superseded), notifiers)
 
 
 def record_success(
@@ -185,31 +190,14 @@ def _insert(tx: Transaction, app: App, new: Iterable[NewRequest]) -> dict[int, N
 def _row(tx: Transaction, app: App, key: int, identity: str, new: NewRequest) -> tuple[object, ...]:
     """Returns the values of `_COLUMNS`."""
     run, request = new.run, new.request
-    return (
-        key,
-        identity,
-        app.name,
-        app.base_url,
-        run.id,
-        request.id,
-        request.fingerprint,
-        request.type,
-        request.prompt,
-        json.dumps(request.params),
-        json.dumps(request.editable_params),
-        run.status,
-        run.started_at,
-        run.user_id,
-        run.session_id,
-        json.dumps(run.input),
-        new.link,
-        json.dumps(new.position),
-        tx.now,
-    )
+    ids = (key, identity, app.name, app.base_url, run.id, request.id, request.fingerprint)
+    question = (json.dumps(request.params), json.dumps(request.editable_params), run.status, run.started_at)
+    context = (run.user_id, run.session_id, json.dumps(run.input), new.link, json.dumps(new.position), tx.now)
+    return (*ids, request.type, request.prompt, *question, *context)
 
 
-def _event(tx: Transaction, kind: RequestEventType, app: App, routes: Sequence[Route], key: int) -> NewEvent:
-    return NewEvent(tx.new_event_id(tx.now), kind, tx.now, app, routes, thread_key=str(key), request=key)
+def _event(kind: RequestEventType, app: App, routes: Sequence[Route], key: int) -> NewEvent:
+    return NewEvent(kind, app, routes, thread_key=str(key), request=key)
 
 
 def _replace_invisible(tx: Transaction, app: str, invisible: Collection[str]) -> None:
