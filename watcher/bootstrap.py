@@ -226,10 +226,11 @@ def _poll_context(config: Config, store: Store, dispatcher: Dispatcher, hooks: H
         baseline=config.backlog == "baseline",
         digest_above=config.digest_above,
     )
+    names = [*(app.name for app in config.apps), *(notifier.name for notifier in config.notifiers)]
     return PollContext(
         settings=settings,
         store=store,
-        masker=Masker(config.redact, config.redactor),
+        masker=Masker(config.redact, config.redactor, names),
         observer=hooks,
         wake=dispatcher.wake,
         redact=config.redactor.redact,

@@ -42,7 +42,8 @@ class InputRequest:
     """One question that a run asks a human.
 
     `fingerprint` identifies the content before masking. `id` is empty if the API gave none. `params` is None
-    if there are none or the configuration withholds them.
+    if there are none or the configuration withholds them. `masked` holds the paths of masked
+    values in it, such as `llm.options[0].api_key`, or the names of what is withheld.
     """
 
     id: str
@@ -51,6 +52,7 @@ class InputRequest:
     params: Json
     editable_params: tuple[str, ...]
     fingerprint: str
+    masked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,6 @@ from watcher.sanitize.secrets import Secret, SecretError
 
 SECRETS: Final = frozenset({"access_key", "bot_token", "webhook_url", "url", "secret", "heartbeat_url"})
 """Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""
-DEFAULT_REDACT: Final = (
-    *("*password*", "*passwd*", "*secret*", "*token*", "*api_key*", "*apikey*", "*authorization*"),
-    "*credential*",
-)
-
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 
 _DURATION: Final = "a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds"
@@ -50,6 +45,7 @@ class WrittenSecret:
     name: str
     value: Any = None
     file: Any = None
+    header: str | None = None
 
 
 def parse_duration(value: object) -> float:
@@ -214,7 +210,7 @@ def _secret(check: Callable[[str], str]) -> PlainValidator:
             allowed = "a text" if written.file is None else "the path of a file"
             raise ValueError(allowed)  # noqa: TRY004 - pydantic collects ValueErrors only
         if written.file is None:
-            return Secret(written.name, loading.redactor, value=check(written.value))
+            return Secret(written.name, loading.redactor, value=check(written.value), header=written.header)
         secret = Secret(written.name, loading.redactor, file=_path(Path(written.file)))
         try:
             check(secret.read())

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from watcher.config import fields
 from watcher.config.file import HTTP_HOST, HTTP_PORT
+from watcher.sanitize.masking import DEFAULT_REDACT
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
@@ -38,10 +39,17 @@ class Table(BaseModel):
         """Joins the two forms of each secret."""
         if not isinstance(given, dict):
             return given
-        joined = dict(given)
+        joined, table = dict(given), ".".join(filter(None, (cls.table, given.get("name"))))
+        if isinstance(headers := given.get("headers"), dict):
+            joined["headers"] = {
+                key: value
+                if isinstance(value, Secret)
+                else fields.WrittenSecret(f"{table}.headers.{key}", value, header=str(key))
+                for key, value in headers.items()
+            }
         for key in fields.SECRETS & cls.model_fields.keys():
             value, file = joined.pop(key, None), joined.pop(f"{key}_file", None)
-            name = ".".join(filter(None, (cls.table, str(given.get("name", "")), key)))
+            name = f"{table}.{key}" if table else key
             if value is not None or file is not None:
                 joined[key] = value if isinstance(value, Secret) else fields.WrittenSecret(name, value, file)
         return joined
@@ -147,7 +155,7 @@ class GlobalSettings(AppDefaults):
     retention: fields.Retention = 30 * 86400.0
     backlog: Literal["notify", "baseline"] = "notify"
     digest_above: fields.Count = 20
-    redact: tuple[str, ...] = fields.DEFAULT_REDACT
+    redact: tuple[str, ...] = DEFAULT_REDACT
     heartbeat_url: fields.SecretUrl | None = None
     http_host: fields.NotBlank = HTTP_HOST
     http_port: fields.Port = HTTP_PORT

@@ -57,7 +57,7 @@ class RequestPreparation:
                 input=masked_input,
                 requests=(),
             ),
-            masked if self._config.include_params else replace(masked, params=None),
+            masked if self._config.include_params else self._masker.withhold(masked),
             link(self._config, run.id, request.id),
             position,
         )

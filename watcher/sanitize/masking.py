@@ -1,7 +1,7 @@
-"""Pure: what of other people's data is masked before it is stored or shown, and cut where it is too much.
+"""Pure: masks what is secret in other people's data before it is stored or shown, and limits its size.
 
-Values are masked by the names of their keys, and what was masked anywhere is masked everywhere else too.
-Cutting comes last: what is left of a secret that was cut would not be known as one.
+Values are masked by the names of their keys. A masked value that looks like a secret is masked wherever other
+values and the prompt repeat it. Limiting comes last: the rest of a secret that was cut would not be found.
 """
 
 import json
@@ -16,67 +16,111 @@ from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, limit_si
 from watcher.sanitize.redactor import MASK, Redactor
 from watcher.sanitize.text import truncate
 
-_SHORTEST_IN_TEXT: Final = 4
-"""A shorter masked value is not searched for in the prompt: it would hit words that merely contain it."""
+DEFAULT_REDACT: Final = (
+    "*password*",
+    "*passwd*",
+    "*passphrase*",
+    "*secret",
+    "*secret_*",
+    "*token",
+    "*api_key*",
+    "*apikey*",
+    "*access_key*",
+    "*private_key*",
+    "*authorization*",
+    "*credential*",
+    "cookie",
+    "set-cookie",
+)
+"""Globs of the names of values that are secret; `max_tokens` and `secretary` are not."""
+MASKED_MAX: Final = 1000
+"""Paths that are listed of masked values; of the others the number is said."""
+
+_REPEATED_MIN: Final = 6
+"""Characters of the shortest masked value that is masked elsewhere too."""
+_NO_SYMBOLS: Final = frozenset("-_.'\N{RIGHT SINGLE QUOTATION MARK}")
+"""Signs that names and plain words have too; so do spaces."""
 _LOOKS: Final = 2_000_000
-"""How often it is looked whether a text holds a masked value; after that a text that may is masked whole."""
+"""How often texts are searched for masked values; after that a text that may hold one is masked whole."""
 _FEW: Final = 32
-"""Up to so many values it is quickest to search for each."""
-_LONGEST_SECRET: Final = 16 * 1024
-"""Characters that no secret of ours has."""
+"""Up to so many values it is fastest to search for each."""
+_SECRET_MAX: Final = 16 * 1024
+"""Characters that no configured secret exceeds."""
 _MARK: Final = "\0"
-"""Stands for the mask while there are values to search for: none of them is found within it."""
+"""Stands for the mask while values are searched for: none of them is found within it."""
+_NESTED: Final = frozenset({dict, list})
 
 
 class Masker:
-    """Masks by key globs, at any depth and in any case, and by the secrets that are known."""
+    """Masks by globs of keys, at any depth and in any case, and by the secrets that are known.
 
-    def __init__(self, globs: Iterable[str], redactor: Redactor) -> None:
+    `names` are words of the configuration, which are never masked because a masked value repeats them.
+    """
+
+    def __init__(self, globs: Iterable[str], redactor: Redactor, names: Iterable[str] = ()) -> None:
         patterns = [translate(glob.lower()) for glob in globs]
         self._key = re.compile("|".join(patterns)) if patterns else None
         self._redactor = redactor
+        self._names = frozenset(names)
 
     def values_to_mask(self, value: Json) -> set[str]:
-        """Returns the texts in a JSON value that are masked because of their keys."""
-        return _JsonMasker(self._key, self._redactor).hidden(value)
+        """Returns the texts in a JSON value that are masked by key and look like secrets."""
+        return _JsonMasker(self._key, self._redactor).find(value)
 
     def request(self, request: InputRequest, also: Collection[str] = ()) -> InputRequest:
         """Returns the request with params and prompt masked; its fingerprint stays that of the original.
 
         `also` are texts that are masked elsewhere, and therefore here.
         """
-        hidden = _escaped_too(self.values_to_mask(request.params).union(also))
-        walk = _JsonMasker(self._key, self._redactor, hidden)
-        editable = walk.shown(list(request.editable_params))
+        known = {request.type, *request.editable_params}
+        values = self._everywhere(request.params, also, known)
+        masker = _JsonMasker(self._key, self._redactor, values)
+        editable = masker.mask(list(request.editable_params))
+        params = masker.mask(request.params)
         return replace(
             request,
             type=self.text(request.type),
-            prompt=None if request.prompt is None else self._prompt(request.prompt, hidden),
-            params=walk.shown(request.params),
+            prompt=None if request.prompt is None else self._prompt(request.prompt, values),
+            params=params,
             editable_params=tuple(editable) if isinstance(editable, list) else (editable,),
+            masked=masker.paths(),
         )
 
+    def withhold(self, request: InputRequest) -> InputRequest:
+        """Returns a masked request without its parameters, whose names are listed as masked."""
+        names = list(request.params) if isinstance(request.params, dict) else []
+        paths = [truncate(name, STRING_MAX) for name in names[:MASKED_MAX]]
+        return replace(request, params=None, masked=_with_rest(paths, len(names)))
+
     def text(self, text: str) -> str:
-        """Returns a short text without the secrets that are known."""
+        """Returns a short text without secrets."""
         return truncate(self._redactor.redact(text), STRING_MAX)
 
     def json(self, value: Json, also: Collection[str] = ()) -> Json:
-        """Returns a copy of a JSON value in which what is secret is masked: by its key, or known as such."""
-        hidden = _escaped_too(self.values_to_mask(value).union(also))
-        return _JsonMasker(self._key, self._redactor, hidden).shown(value)
+        """Returns a copy of a JSON value without what is secret in it."""
+        return _JsonMasker(self._key, self._redactor, self._everywhere(value, also)).mask(value)
 
-    def _prompt(self, prompt: str, hidden: Collection[str]) -> str:
-        prompt = self._without_secret_keys(prompt)
+    def _everywhere(self, value: Json, also: Collection[str], known: Iterable[str] = ()) -> set[str]:
+        """Returns the texts to mask wherever they stand, also as they are written within JSON in a text."""
+        texts = self.values_to_mask(value).union(also) - self._names - _keys(value) - {*known}
+        return {
+            form
+            for text in texts
+            for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+        }
+
+    def _prompt(self, prompt: str, values: Collection[str]) -> str:
+        prompt = self._mask_json(prompt)
         start = prompt[: 2 * PROMPT_MAX]
-        shown = self._redactor.redact(_ValueMasker(hidden).mask(start))
+        shown = self._redactor.redact(_ValueMasker(values).mask(start))
         if len(start) == len(prompt):
             return truncate(shown, PROMPT_MAX)
-        # The end may be the beginning of a secret that was not looked at whole.
-        longest = max(map(len, hidden), default=0)
-        kept = shown[: -min(max(longest, _LONGEST_SECRET), PROMPT_MAX)]
+        # The end may be the beginning of a secret that is cut off here.
+        longest = max(map(len, values), default=0)
+        kept = shown[: -min(max(longest, _SECRET_MAX), PROMPT_MAX)]
         return truncate(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
 
-    def _without_secret_keys(self, prompt: str) -> str:
+    def _mask_json(self, prompt: str) -> str:
         """Masks by keys in a prompt that is JSON, as it is where an agent asks with an object."""
         if not prompt.startswith(("{", "[")):
             return prompt
@@ -84,34 +128,43 @@ class Masker:
             document = json.loads(prompt)
         except (ValueError, RecursionError):
             return prompt
-        return (
-            json.dumps(self.json(document), ensure_ascii=False) if self.values_to_mask(document) else prompt
-        )
+        masker = _JsonMasker(self._key, self._redactor, self._everywhere(document, ()))
+        masked = masker.mask(document)
+        return json.dumps(masked, ensure_ascii=False) if masker.paths() else prompt
 
 
 class _JsonMasker:
-    """Goes through JSON values; many objects in them have the same keys, which are looked at once."""
+    """Masks JSON values. Many objects in them have the same keys, each of which is matched once."""
 
     def __init__(
-        self, pattern: re.Pattern[str] | None, redactor: Redactor, hidden: Collection[str] = ()
+        self, pattern: re.Pattern[str] | None, redactor: Redactor, values: Collection[str] = ()
     ) -> None:
-        """`hidden` are the texts to be masked wherever they stand."""
+        """`values` are the texts to mask wherever they stand."""
         self._pattern = pattern
         self._redactor = redactor
-        self._hidden = _ValueMasker(hidden)
+        self._values = _ValueMasker(values)
         self._keys: dict[str, tuple[str, bool]] = {}
         self._count = 0
+        self._path: list[str] = []
+        self._paths: list[str] = []
+        self._masked_count = 0
 
-    def shown(self, value: Json) -> Json:
-        """Returns the value masked, and cut where it is too much."""
+    def mask(self, value: Json) -> Json:
+        """Returns the value masked, and limited in size."""
         self._count = 0
         try:
-            return limit_size(self._masked(value))
-        except _TooMuchError:
+            return limit_size(self._mask(value))
+        except _TooManyValuesError:
             return size_notice(value)
+        finally:
+            self._path.clear()
 
-    def hidden(self, value: Json) -> set[str]:
-        """Returns the texts that are masked because of their keys."""
+    def paths(self) -> tuple[str, ...]:
+        """Returns where values were masked so far, such as `llm.options[0].api_key`."""
+        return _with_rest(self._paths, self._masked_count)
+
+    def find(self, value: Json) -> set[str]:
+        """Returns the texts that are masked because of their keys and look like secrets."""
         found: set[str] = set()
         left = [value]
         while left:
@@ -119,79 +172,84 @@ class _JsonMasker:
                 case dict() as items:
                     for key, item in items.items():
                         if self._key(key)[1]:
-                            found.update(_texts(item))
+                            found.update(filter(_looks_secret, _texts(item)))
                         elif type(item) in _NESTED:
                             left.append(item)
                 case list() as items:
                     left += [item for item in items if type(item) in _NESTED]
         return found
 
-    def _masked(self, value: Json) -> Json:
+    def _mask(self, value: Json) -> Json:
         match value:
             case dict():
-                self._add(len(value))
-                masked: dict[str, Json] = {}
-                for key, item in value.items():
-                    shown, covered = self._key(key)
-                    name, number = shown, 1
-                    while name in masked:  # names that were masked may be alike, and none may hide another
-                        number += 1
-                        name = f"{shown} ({number})"
-                    masked[name] = MASK if covered and item is not None else self._masked(item)
-                return masked
+                return self._mask_object(value)
             case list():
                 self._add(len(value))
-                return [self._masked(item) for item in value]
+                masked = []
+                for index, item in enumerate(value):
+                    self._path.append(f"[{index}]")
+                    masked.append(self._mask(item))
+                    self._path.pop()
+                return masked
             case str():
-                return self._redactor.redact(self._hidden.mask(value))
-            case int() | float() if not isinstance(value, bool) and str(value) in self._hidden:
-                return MASK
+                shown = self._redactor.redact(self._values.mask(value))
+                if shown != value:
+                    self._note()
+                return shown
             case _:
                 return value
+
+    def _mask_object(self, value: dict[str, Json]) -> dict[str, Json]:
+        self._add(len(value))
+        masked: dict[str, Json] = {}
+        for key, item in value.items():
+            shown, is_secret = self._key(key)
+            name, number = shown, 1
+            while name in masked:  # names that were masked may be alike, and none may hide another
+                number += 1
+                name = f"{shown} ({number})"
+            self._path.append(f".{name}")
+            if is_secret and item is not None:
+                masked[name] = MASK
+                self._note()
+            else:
+                masked[name] = self._mask(item)
+            self._path.pop()
+        return masked
+
+    def _note(self) -> None:
+        self._masked_count += 1
+        if len(self._paths) < MASKED_MAX:
+            self._paths.append(truncate("".join(self._path).removeprefix("."), STRING_MAX))
 
     def _add(self, values: int) -> None:
         self._count += values
         if self._count > VALUES_MAX:
-            raise _TooMuchError
+            raise _TooManyValuesError
 
     def _key(self, key: str) -> tuple[str, bool]:
-        """Returns a key as it is shown, and whether what it names is masked."""
+        """Returns a key as it is shown, and whether its value is secret."""
         if key not in self._keys:
-            covers = self._pattern is not None and self._pattern.match(key.lower()) is not None
-            self._keys[key] = (self._redactor.redact(self._hidden.mask(key)), covers)
+            lowered = key.lower()
+            spellings = {lowered, lowered.replace("-", "_")}
+            is_secret = self._pattern is not None and any(map(self._pattern.match, spellings))
+            self._keys[key] = (self._redactor.redact(key), is_secret)
         return self._keys[key]
 
 
-class _TooMuchError(Exception):
-    """There is no need to look at the rest."""
-
-
-_NESTED: Final = frozenset({dict, list})
-
-
-def _texts(value: Json) -> Iterator[str]:
-    left = [value]
-    while left:
-        match left.pop():
-            case dict() as items:
-                left += items.values()
-            case list() as items:
-                left += items
-            case bool():
-                pass
-            case str() | int() | float() as item if len(str(item)) >= _SHORTEST_IN_TEXT:
-                yield str(item)
+class _TooManyValuesError(Exception):
+    """The value is too large, so the rest of it need not be masked."""
 
 
 class _ValueMasker:
     """Masks texts wherever they stand, the longest first; there may be very many of them."""
 
-    def __init__(self, hidden: Collection[str]) -> None:
-        self._hidden = [value[:PROMPT_MAX] for value in hidden]
+    def __init__(self, values: Collection[str]) -> None:
+        self._values = [value[:PROMPT_MAX] for value in values]
         self._by_beginning: dict[str, list[str]] = {}
         self._looks = _LOOKS
-        for value in self._hidden if len(self._hidden) > _FEW else ():
-            self._by_beginning.setdefault(value[:_SHORTEST_IN_TEXT], []).append(value)
+        for value in self._values if len(self._values) > _FEW else ():
+            self._by_beginning.setdefault(value[:_REPEATED_MIN], []).append(value)
 
     def mask(self, text: str) -> str:
         """Returns the text without them."""
@@ -207,26 +265,49 @@ class _ValueMasker:
             text = text.replace(value, _MARK)
         return text.replace(_MARK, MASK)
 
-    def __contains__(self, text: str) -> bool:
-        return (
-            text in self._hidden
-            if not self._by_beginning
-            else text in self._by_beginning.get(text[:_SHORTEST_IN_TEXT], ())
-        )
-
     def _likely(self, text: str) -> list[str]:
-        """Returns those that may be in the text: looking for each would take too long."""
+        """Returns those that may be in the text: searching for each would take too long."""
         if not self._by_beginning:
-            return self._hidden
-        size = _SHORTEST_IN_TEXT
-        beginnings = {text[index : index + size] for index in range(len(text) - size + 1)}
+            return self._values
+        beginnings = {text[index : index + _REPEATED_MIN] for index in range(len(text) - _REPEATED_MIN + 1)}
         return [value for one in beginnings & self._by_beginning.keys() for value in self._by_beginning[one]]
 
 
-def _escaped_too(texts: Collection[str]) -> set[str]:
-    """Returns the texts, and as they stand within JSON that is itself a text."""
-    return {
-        form
-        for text in texts
-        for form in (text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-    }
+def _with_rest(paths: Collection[str], count: int) -> tuple[str, ...]:
+    """Returns the paths, and in their place how many of all are missing."""
+    return (*paths, f"… ({count - len(paths)} more)") if count > len(paths) else tuple(paths)
+
+
+def _looks_secret(text: str) -> bool:
+    """Tells a secret from numbers, plain words and names, which stand elsewhere with another meaning."""
+    return (
+        len(text) >= _REPEATED_MIN
+        and any(map(str.isalpha, text))
+        and not all(char.isalpha() or char.isspace() or char in _NO_SYMBOLS for char in text)
+    )
+
+
+def _texts(value: Json) -> Iterator[str]:
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as items:
+                left += items.values()
+            case list() as items:
+                left += items
+            case str() as text:
+                yield text
+
+
+def _keys(value: Json) -> set[str]:
+    """Returns the names of all values, at any depth."""
+    found: set[str] = set()
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as items:
+                found.update(items)
+                left += [item for item in items.values() if type(item) in _NESTED]
+            case list() as items:
+                left += [item for item in items if type(item) in _NESTED]
+    return found

@@ -76,7 +76,7 @@ def test_masks_the_prompt_too() -> None:
 
 
 def test_masks_everywhere_what_is_masked_anywhere() -> None:
-    """A value under a secret key is masked in other values too, as text or number, and in what is beside."""
+    """A text under a secret key is masked in other values too, and in what is beside; a number is not."""
     params = {
         "password": "hunter22",
         "note": ["use hunter22 twice: hunter22"],
@@ -88,8 +88,9 @@ def test_masks_everywhere_what_is_masked_anywhere() -> None:
         "password": MASK,
         "note": [f"use {MASK} twice: {MASK}"],
         "card": {"token": MASK},
-        "n": MASK,
+        "n": 123456,
     } == masked.params
+    assert ("password", "note[0]", "card.token") == masked.masked
     assert f"Use {MASK}?" == masked.prompt
     assert {"text": f"a {MASK}"} == masker(*GLOBS).json({"text": "a beside99"}, {"beside99"})
     assert {"beside99"} == masker(*GLOBS).values_to_mask([{"token": "beside99"}])
@@ -101,19 +102,22 @@ def test_short_values_do_not_garble_the_prompt() -> None:
 
 
 def test_finds_what_is_masked_among_much() -> None:
-    """Of thousands of masked values those that the prompt repeats are masked there, numbers included."""
+    """Of thousands of masked values those that the prompt repeats are masked there."""
     rows = [{"token": f"value-{number}", "pin": 1_000_000 + number} for number in range(20_000)]
     masked = masker(*GLOBS).request(request("Use value-19999 and 1000007, not VALUE-1?", {"rows": rows}))
-    assert f"Use {MASK} and {MASK}, not VALUE-1?" == masked.prompt
+    assert f"Use {MASK} and 1000007, not VALUE-1?" == masked.prompt
+    assert ("rows[0].token", "rows[0].pin", "rows[1].token") == masked.masked[:3]
+    assert (masking.MASKED_MAX + 1, "… (39000 more)") == (len(masked.masked), masked.masked[-1])
 
 
 def test_a_prompt_of_nothing_but_masked_values_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where too many masked values would have to be looked for, the prompt is masked whole."""
     monkeypatch.setattr(masking, "_LOOKS", 3)
-    prompt = "Use abcd, bcde, cdef and defg?"
-    few, many = ["abcd", "bcde", "cdef"], ["abcd", "bcde", "cdef", "defg"]
+    prompt = "Use abcde1, bcdef2, cdefg3 and defgh4?"
+    few = ["abcde1", "bcdef2", "cdefg3"]
+    many = [*few, "defgh4"]
     assert (
-        f"Use {MASK}, {MASK}, {MASK} and defg?"
+        f"Use {MASK}, {MASK}, {MASK} and defgh4?"
         == masker(*GLOBS).request(request(prompt, {"token": few})).prompt
     )
     assert MASK == masker(*GLOBS).request(request(prompt, {"token": many})).prompt
@@ -158,7 +162,8 @@ def test_masking_much_takes_no_time_to_speak_of() -> None:
 
 def test_a_mask_is_not_masked_again() -> None:
     """Masked values that are words of the mask itself do not make the prompt grow."""
-    masked = masker(*GLOBS).request(request("redacted abcdef", {"token": ["abcdef", "redacted", "dact"]}))
+    hidden = ["abcde1", "[redacted]", "redacted]"]
+    masked = masker(*GLOBS).request(request("redacted] abcde1", {"token": hidden}))
     assert f"{MASK} {MASK}" == masked.prompt
 
 
@@ -240,7 +245,8 @@ def test_identity_is_that_of_the_original() -> None:
     """Masking changes neither id, type, editable keys nor fingerprint."""
     masked = masker(*GLOBS).request(request("Go?", {"token": "abcdef"}))
     assert (
-        InputRequest("q1", "approval_request", "Go?", {"token": MASK}, ("amount",), "fingerprint") == masked
+        InputRequest("q1", "approval_request", "Go?", {"token": MASK}, ("amount",), "fingerprint", ("token",))
+        == masked
     )
 
 
@@ -321,13 +327,33 @@ def test_no_known_secret_survives(secrets: list[str], before: str, after: str) -
 
 
 def test_masked_names_stay_apart() -> None:
-    """A name that is another's masked value is masked as well, and takes no other's place."""
-    params = {"auth_token": "user", "max_tokens": "amount", "user": 17, "amount": 620, f"{MASK} (2)": 1}
-    shown = masker("*token*").request(request(None, params)).params
-    assert {
-        "auth_token": MASK,
-        "max_tokens": MASK,
-        MASK: 17,
-        f"{MASK} (2)": 620,
-        f"{MASK} (2) (2)": 1,
-    } == shown
+    """A name with a secret of ours is masked and takes no other's place; paths are of the masked names."""
+    redactor = Redactor()
+    for secret in ("hunter-1", "hunter-2"):
+        redactor.add_secret(secret)
+    params = {"hunter-1": 17, "hunter-2": 620, f"{MASK} (2)": {"token": 1}}
+    shown = Masker(("token",), redactor).request(request(None, params))
+    assert {MASK: 17, f"{MASK} (2)": 620, f"{MASK} (2) (2)": {"token": MASK}} == shown.params
+    assert (f"{MASK} (2) (2).token",) == shown.masked
+
+
+def test_words_of_the_api_and_of_the_configuration_stay() -> None:
+    """A masked value that is also the name of a parameter, a type or an app hides none of these."""
+    names = Masker(GLOBS, Redactor(), names=["support-2"])
+    params = {"api_token": ["address1", "support-2", "input_2_request"], "address1": "x"}
+    asked = replace(request("address1 of support-2 by input_2_request?", params), type="input_2_request")
+    masked = names.request(asked)
+    assert ("address1 of support-2 by input_2_request?", "input_2_request") == (masked.prompt, masked.type)
+    assert {"api_token": MASK, "address1": "x"} == masked.params
+
+
+def test_withheld_parameters_are_listed_by_name() -> None:
+    """Without its parameters a request says which they were, masked or not, up to a bound."""
+    params = {"amount": 1, "token": "hunter22"} | {f"p{number}": 0 for number in range(masking.MASKED_MAX)}
+    withheld = masker(*GLOBS).withhold(masker(*GLOBS).request(request("Go?", params)))
+    assert (None, ("amount", "token", "p0"), "… (2 more)") == (
+        withheld.params,
+        withheld.masked[:3],
+        withheld.masked[-1],
+    )
+    assert () == masker(*GLOBS).withhold(request("Go?", [1])).masked
