@@ -48,12 +48,12 @@ async def run(
     reload: Callable[[], Config] | None = None,
     seconds: float | None = None,
     listening: socket.socket | None = None,
-) -> bool:
-    """Polls and delivers until SIGTERM or SIGINT, or for so many seconds.
+) -> signal.Signals | None:
+    """Polls and delivers until SIGTERM or SIGINT, or for so many seconds, and returns the signal.
 
-    Returns whether the process is to execute itself anew: SIGHUP came, and `reload`, which reads the
-    configuration or raises a ValueError with a line for each problem, found none. `listening` is a socket
-    for the HTTP endpoints, in place of the configured address.
+    The process is to execute itself anew if that is SIGHUP: then `reload`, which reads the configuration or
+    raises a ValueError with a line for each problem, found none. `listening` is a socket for the HTTP
+    endpoints, in place of the configured address.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
@@ -75,7 +75,7 @@ async def run(
         await sync_outbox_with_config(services)
         await daemon.run(seconds)
     log.info("daemon.stopped")
-    return daemon.restart
+    return daemon.ended_by
 
 
 async def once(config: Config) -> bool:
@@ -150,7 +150,7 @@ def _authority(host: str, port: int) -> str:
 
 class _Daemon:
     def __init__(self, services: Services, reload: Callable[[], Config] | None) -> None:
-        self.restart = False
+        self.ended_by: signal.Signals | None = None
         self._services = services
         self._reload = reload
         self._reload_asked = asyncio.Event()
@@ -213,7 +213,7 @@ class _Daemon:
         log.info("daemon.stopping", reason=number.name)
         for other in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(other, _abort, other)
-        self.restart = False
+        self.ended_by = number
         self._end.set()
 
     def _poll_now(self) -> None:
@@ -232,7 +232,7 @@ class _Daemon:
                 continue
             log.info("config.reloaded")
             log.info("daemon.stopping", reason=signal.SIGHUP.name)
-            self.restart = True
+            self.ended_by = signal.SIGHUP
             self._end.set()
             return
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -122,12 +123,16 @@ def test_a_database_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
-    """The demo needs nothing, shows all that can happen to a request, and an outage, and ends by itself."""
+    """The demo needs nothing, shows what can happen with a caption each, sums it up and ends by itself."""
     ended = watcher(tmp_path, "demo", "--for", "25s")
-    assert ended.returncode == 0
+    assert (0, "") == (ended.returncode, ended.stderr)
     for words in ("Approval needed", "Feedback needed", "now asks something else", "canceled", "answered"):
         assert words in ended.stdout
-    assert ended.stdout.index("App failing") < ended.stdout.index("App recovered")
+    captions = [line for line in ended.stdout.splitlines() if line.startswith("-- ")]
+    assert "-- The access key is revoked now; watch what people are told." in captions
+    revoked, valid = (ended.stdout.index(words) for words in ("is revoked now", "is valid again"))
+    assert revoked < ended.stdout.index("App failing") < valid < ended.stdout.index("App recovered")
+    assert re.match(r"-- Shown: \d+ requests, \d+ reminders?, \d+ resolutions, 1 outage, each", captions[-1])
     assert list(tmp_path.iterdir()) == []
 
 

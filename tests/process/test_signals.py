@@ -180,6 +180,19 @@ async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
             assert await daemon.end() == 0
 
 
+@pytest.mark.parametrize(("number", "status", "line"), ENDINGS)
+async def test_a_signal_ends_the_demo(tmp_path: Path, number: signal.Signals, status: int, line: str) -> None:
+    """The demo sums up what it has shown before a signal ends it, and leaves nothing behind."""
+    place = tmp_path / "place"
+    place.mkdir()
+    async with run_watcher(tmp_path, {"TMPDIR": str(place)}, "demo") as process:
+        await process.printed("Approval needed")
+        assert await process.end(number) == status
+        assert "-- Shown: " in process.out
+        assert [line] == process.lines
+    assert [] == list(place.iterdir())
+
+
 def _wait_until_open(pid: int, file: Path) -> None:
     """Waits until a process has a file open."""
     while True:

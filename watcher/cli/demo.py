@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from watcher.cli.options import Duration, config_option
-from watcher.cli.process import run_async
+from watcher.cli.process import exit_with, run_async
+from watcher.cli.signals import ENDING
 
 if TYPE_CHECKING:
+    from structlog.typing import EventDict
+
     from watcher.config.models import Config
 
 ACCESS_KEY: Final = "dynamiq_acc_demo"
@@ -35,35 +38,73 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
     It needs no configuration and no network: --config is accepted and ignored.
     """
     del config_file
-    click.echo(
-        "Watching a simulated app. Every message that people would get is shown here. Ctrl-C stops it."
-    )
-    run_async(_play(seconds))
+    number = run_async(_play(seconds))
+    if number is not None:
+        exit_with(ENDING[number], 128 + number)
 
 
-async def _play(seconds: float | None) -> None:
-    """Plays the demo until a signal, or for so many seconds."""
+async def _play(seconds: float | None) -> int | None:
+    """Plays the demo until a signal, which it returns, or for so many seconds."""
     import asyncio
+
+    import structlog
 
     from watcher import daemon, logs
     from watcher.simulator.scenarios import play
     from watcher.simulator.server import serve
     from watcher.simulator.state import Simulation
 
+    _caption("This is a simulated app and a watcher of it; every message that people get is shown here.")
     app = Simulation(time.time, keys=frozenset({ACCESS_KEY}))
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as directory:
         async with serve({APP: app}) as server:
             config = _config(server.app_url(APP), Path(directory) / "watcher.db")
             logs.configure(level="warning", format="auto", redactor=config.redactor)
-            playing = asyncio.create_task(play("demo", {APP: app}))
+            structlog.configure(processors=[_drop_outage, *structlog.get_config()["processors"]])
             with socket.create_server(("127.0.0.1", 0)) as listening:
-                click.echo(f"Status page: http://127.0.0.1:{listening.getsockname()[1]}/")
+                port = listening.getsockname()[1]
+                _caption(f"The status page is at http://127.0.0.1:{port}/ . Ctrl-C stops the demo.")
+                playing = asyncio.create_task(play("demo", {APP: app}, caption=_caption))
                 try:
-                    await daemon.run(config, seconds=seconds, listening=listening)
+                    number = await daemon.run(config, seconds=seconds, listening=listening)
                 finally:
                     playing.cancel()
                     with suppress(asyncio.CancelledError):
                         await playing
+            _caption(_summary(config.database))
+    return number
+
+
+def _drop_outage(_logger: object, _method: str, event: "EventDict") -> "EventDict":
+    """Keeps the staged outage, of which people are told, out of the log."""
+    from structlog import DropEvent
+
+    if event["event"] in {"poll.failed", "app.failing"}:
+        raise DropEvent
+    return event
+
+
+def _caption(text: str) -> None:
+    click.echo(f"\n{click.style(f'-- {text}', bold=True)}\n")
+
+
+def _summary(database: Path) -> str:
+    """Returns how often people were told of what."""
+    from collections import Counter
+
+    from watcher.messages.formatting import count
+    from watcher.store import queries
+    from watcher.store.connection import reading
+
+    with reading(database) as reader:
+        sent = Counter(delivery.type for delivery in queries.deliveries(reader, "sent", now=time.time()))
+    shown = [
+        count(sent["run.input_requested"], "request"),
+        count(sent["run.input_reminder"], "reminder"),
+        count(sent["run.input_resolved"], "resolution"),
+        count(sent["watcher.app_failing"], "outage"),
+    ]
+    return f"Shown: {', '.join(shown)}, each once. For your own app see `watcher check --help`."
 
 
 def _config(base_url: str, database: Path) -> "Config":

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
+from watcher.cli.signals import DAEMON_SIGNALS, end_by_signal, hold_back_reload
+
 if TYPE_CHECKING:
     from watcher.config.models import Config
     from watcher.store.connection import StoreError
@@ -43,8 +45,18 @@ def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
     from watcher.sanitize.secrets import SecretError
     from watcher.store.connection import StoreError, StoreUnusable
 
+    async def until_done() -> T:
+        try:
+            return await work
+        finally:  # else the event loop would restore the defaults, by which signals end the process silently
+            loop = asyncio.get_running_loop()
+            for number in DAEMON_SIGNALS:
+                loop.remove_signal_handler(number)
+            hold_back_reload()
+            end_by_signal()
+
     try:
-        return asyncio.run(work)
+        return asyncio.run(until_done())
     except StoreError as error:
         # A full disk or a lock may pass and is no fault of the settings: a supervisor should try again.
         exit_with(

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from watcher import logs
 from watcher.cli.probes import check_database
 from watcher.cli.process import exit_with
+from watcher.cli.signals import hold_back_all
 from watcher.config.errors import ConfigError
 from watcher.config.models import Config
 from watcher.config.sources import load
@@ -35,6 +36,7 @@ def read_config(config_file: Path | None, running: Config) -> Config:
 
 def execute_anew() -> NoReturn:
     """Replaces this process by a new one that has the same process id and arguments."""
+    hold_back_all()
     logs.flush(_FLUSH_SECONDS)
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself

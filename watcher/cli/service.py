@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 
 from watcher.cli.options import config_option
 from watcher.cli.process import exit_with, load_config, run_async
-from watcher.cli.signals import end_by_signal, hold_back_all, hold_back_reload
+from watcher.cli.signals import hold_back_reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,26 +29,20 @@ def run(config_file: Path | None) -> None:
     """
     hold_back_reload()
     with without_rich():
-        import watcher.daemon  # noqa: F401 - without rich once and for all
+        from watcher import daemon
 
     config = load_config(config_file)
-    if run_async(_run_until_signal(config_file, config), config.database):
+    reload = partial(_read_config_again, config_file, config)
+    if run_async(daemon.run(config, reload=reload), config.database) == signal.SIGHUP:
         from watcher.cli.reload import execute_anew
 
         execute_anew()
 
 
-async def _run_until_signal(config_file: Path | None, config: "Config") -> bool:
-    """Runs the daemon, and handles signals again when it has ended; returns whether to start it anew."""
-    from watcher import daemon
+def _read_config_again(config_file: Path | None, running: "Config") -> "Config":
     from watcher.cli.reload import read_config
 
-    anew = await daemon.run(config, reload=lambda: read_config(config_file, config))
-    if anew:
-        hold_back_all()
-    else:
-        end_by_signal()
-    return anew
+    return read_config(config_file, running)
 
 
 @click.command(short_help="Poll every app once, deliver what is due, and exit.")

@@ -11,9 +11,11 @@ import select
 import signal
 import sys
 
-ENDING = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+ENDING: dict[int, str] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 """Signals that would end the process by default. A running daemon polls at SIGUSR1."""
+DAEMON_SIGNALS = (*ENDING, signal.SIGHUP, signal.SIGUSR1)
+"""Signals that a running daemon handles."""
 _WRITE_SECONDS = 0.5
 
 
@@ -24,8 +26,8 @@ def end_by_signal() -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    for number in ENDING:
-        signal.signal(number, _leave_to_thread)
+    for ending in ENDING:
+        signal.signal(ending, _leave_to_thread)
     # The thread takes no signal, so the main thread alone decides which signals are blocked.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     _thread.start_new_thread(_end_process, (reading,))
@@ -40,7 +42,6 @@ def hold_back_reload() -> None:
 def hold_back_all() -> None:
     """Keeps signals pending for the program that this process is about to execute."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGHUP})
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _leave_to_thread(*_: object) -> None:
@@ -48,7 +49,7 @@ def _leave_to_thread(*_: object) -> None:
 
 
 def _end_process(reading: int) -> None:
-    number = signal.Signals(os.read(reading, 1)[0])
+    number = os.read(reading, 1)[0]
     if logs := sys.modules.get("watcher.logs"):
         logs.flush(_WRITE_SECONDS)
     _write(f"watcher: {ENDING[number]}\n")

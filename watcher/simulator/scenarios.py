@@ -35,43 +35,55 @@ async def play(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     speed: float = 1.0,
+    caption: Callable[[str], object] = str,
 ) -> None:
     """Plays a scenario on the first simulated app; `busy` and `demo` go on until they are cancelled.
+
+    `caption` is called with a line about what happens next, where the scenario has any.
 
     Raises:
         KeyError: there is no scenario of that name.
     """
     apps = {"default": simulations} if isinstance(simulations, Simulation) else simulations
-    await SCENARIOS[name](Context(apps=apps, sleep=sleep, speed=speed))
+    await SCENARIOS[name](Context(apps=apps, sleep=sleep, speed=speed, caption=caption))
 
 
 async def _demo(context: Context) -> None:
     app = context.app
+    context.caption("Two runs ask for input: one needs an approval, one an answer in words.")
     refund = refund_run(app)
     ask_refund(app, refund)
     await context.wait(0.5)
     clause, clause_request = ask_clause(app)
     await context.wait(4.5)
+    context.caption("The first run asks something else instead, and a third run asks too.")
     ask_goodwill(app, refund)
     access, _ = ask_access(app)
     await context.wait(3)
+    context.caption("The question about the clause is answered, and its run completes.")
     _answer(app, clause, clause_request, "Accept 12 months, they are a reference customer.")
     app.complete(clause, {"decision": "accepted 12 months"})
     await context.wait(3)
+    context.caption("One run asks two things at once.")
     release, (deploy, migrate) = ask_release(app)
     await context.wait(3)
+    context.caption("The run that asks for access is canceled while it waits.")
     app.cancel(access)
     await context.wait(2)
+    context.caption("The access key is revoked now; watch what people are told.")
     async with context.outage():
         await context.wait(4)
+    context.caption("The key is valid again. What is still pending has its reminder soon.")
     await context.wait(1)
     late = refund_run(app, "A-20533")
     ask_refund(app, late, 780, "A-20533")
     await context.wait(2)
+    context.caption("Both questions of the release are answered.")
     _answer(app, release, migrate, is_approved=True)
     _answer(app, release, deploy, is_approved=True)
     app.complete(release, {"deployed": "2.14.0"})
     await context.wait(2)
+    context.caption("From now on a new question comes every few seconds, and the oldest is answered.")
     await _churn(context, gap=8.0, waiting=2)
 
 
