@@ -125,7 +125,7 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
             if state != "dead":
                 why = f"it is {state}; only dead deliveries can be retried" if state else "no such delivery"
                 raise NotDeadError(f"delivery {number}: {why}")
-        return outbox.requeue(tx, outbox.all_dead(tx) if ids is None else ids)
+        return outbox.requeue(tx, ids)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ from watcher.store.results import (
     Result,
     Retry,
     Sent,
-    Withheld,
 )
 
 __all__ = [
@@ -188,8 +187,8 @@ class Store:
 
         With `due_by` none is claimed that becomes due later, and the claim does not say when to ask again.
         """
-        withheld = Withheld(self._left_over, self._unpolled | self._unwatched)
-        wanted = ClaimRequest(limit, pause_until, due_by, withheld)
+        withheld = self._unpolled | self._unwatched
+        wanted = ClaimRequest(limit, pause_until, due_by, self._left_over, withheld)
         return await self._run(lambda tx: outbox.settle_and_claim(tx, notifier, results, terms, wanted), now)
 
     async def undelivered(

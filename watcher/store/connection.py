@@ -105,10 +105,6 @@ class Transaction(Reader):
         self.new_event_id = new_event_id
         self.claimed_ids = claimed_ids
 
-    def change(self, statement: str, parameters: Parameters = ()) -> int:
-        """Executes one statement and returns how many rows it changed."""
-        return self._connection.execute(statement, parameters).rowcount
-
     def execute_many(self, statement: str, rows: Iterable[Parameters]) -> None:
         """Executes one statement once for each row of parameters, as a batch."""
         self._connection.executemany(statement, rows)
@@ -206,22 +202,6 @@ def open_reader(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def open_beside(path: Path) -> sqlite3.Connection:
-    """Opens an existing database for one small change beside a daemon that is running.
-
-    It never checkpoints: before SQLite 3.51.3 two connections that do so at once can lose a commit.
-
-    Raises:
-        StoreUnusable: it does not exist, is damaged, or is of another version.
-        StoreUnavailable: it cannot be opened now.
-    """
-    open_reader(path).close()
-    with _opened(path) as connection:
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-
 @contextmanager
 def reading(path: Path) -> Iterator[Reader]:
     """Opens an existing database to read it in the block; errors as of `open_reader`."""
@@ -231,9 +211,16 @@ def reading(path: Path) -> Iterator[Reader]:
 
 @contextmanager
 def changing(path: Path, now: float) -> Iterator[Transaction]:
-    """Makes the block one transaction beside a daemon that may be running; errors as of `open_beside`."""
-    with closing(open_beside(path)) as connection, committed(connection):
-        yield Transaction(connection, now=now, new_event_id=lambda at: event_id(at, os.urandom(10)))
+    """Makes the block one transaction beside a daemon that may be running; errors as of `open_reader`.
+
+    It never checkpoints: before SQLite 3.51.3 two connections that do so at once can lose a commit.
+    """
+    open_reader(path).close()
+    with _opened(path) as connection, closing(connection):
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA synchronous = FULL")
+        with committed(connection):
+            yield Transaction(connection, now=now, new_event_id=lambda at: event_id(at, os.urandom(10)))
 
 
 def find_damage(path: Path) -> str | None:

@@ -125,7 +125,7 @@ def resolution_recipients(
     return told, mark_superseded(tx, stale)
 
 
-def load_threads(tx: Transaction, thread_keys: Sequence[str]) -> dict[tuple[str, str], list[Row]]:
+def load_threads(tx: Transaction, thread_keys: Collection[str]) -> dict[tuple[str, str], list[Row]]:
     """Returns the deliveries of threads by thread and notifier, the oldest first."""
     threads: dict[tuple[str, str], list[Row]] = {}
     for row in tx.execute(_THREADS, (Listed(thread_keys),)):
@@ -159,11 +159,6 @@ def mark_superseded(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecor
         return []
     tx.execute(_SUPERSEDE, (tx.now, Listed(stale)))
     return records(tx, stale)
-
-
-def immediate(routes: Sequence[Route]) -> list[Route]:
-    """Returns the routes without what is configured for requests: other news goes to everybody at once."""
-    return [Route(route.notifier, route.for_people) for route in routes]
 
 
 def records(reader: Reader, ids: Collection[int]) -> list[DeliveryRecord]:

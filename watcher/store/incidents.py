@@ -6,14 +6,12 @@ An incident lasts as long as the failure and survives restarts. Who was told of 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal
 
 from watcher.models import App, EventType, Failure, Json, NotifierFailure, Route
 from watcher.store.connection import Transaction
-from watcher.store.enqueue import NewEvent, enqueue, immediate, resolution_recipients
-from watcher.store.results import Dead, IncidentChange, NotifierPolicy, Result, Retry, Sent
-
-F = TypeVar("F", Failure, NotifierFailure)
+from watcher.store.enqueue import NewEvent, enqueue, resolution_recipients
+from watcher.store.results import Dead, F, IncidentChange, NotifierPolicy, Result, Retry, Sent
 
 _FIND: Final = "SELECT since, reason, announced_event FROM incidents WHERE scope = ? AND name = ?"
 _OPEN: Final = (
@@ -56,9 +54,12 @@ def app_component(app: App, routes: Sequence[Route]) -> Component[Failure]:
     """Returns an app, of whose incidents its notifiers are told."""
 
     def describe(tx: Transaction, incident: Incident) -> Failure:
-        return to_failure(incident.since, incident.reason, pending_known(tx, app.name))
+        (pending,) = tx.execute(_PENDING, (app.name,))[0]
+        return to_failure(incident.since, incident.reason, pending)
 
-    return Component("app", app.name, app, immediate(routes), describe)
+    # What is configured for requests does not hold here: everybody is told at once.
+    recipients = [Route(route.notifier, route.for_people) for route in routes]
+    return Component("app", app.name, app, recipients, describe)
 
 
 def open_incident(
@@ -134,12 +135,6 @@ def record_results(
     if tx.first(_TRIED_IN_VAIN, (notifier, long_ago)) is None:
         return nothing, nothing
     return announce_due(tx, component, incident, policy.alert_after), nothing
-
-
-def pending_known(tx: Transaction, app: str) -> int:
-    """Returns how many requests of an app are known to wait."""
-    (count,) = tx.execute(_PENDING, (app,))[0]
-    return int(count)
 
 
 def to_failure(since: float, reason: str, pending: int) -> Failure:

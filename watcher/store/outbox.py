@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import DeliveryRecord
 from watcher.store import incidents, reminders
 from watcher.store.connection import Listed, Reader, Transaction
-from watcher.store.enqueue import mark_superseded, records
+from watcher.store.enqueue import load_threads, mark_superseded, records, unfinished
 from watcher.store.events import load_deliveries
 from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Result, Retry, Sent
 
@@ -44,10 +44,6 @@ _STALE: Final = (
     " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = e.id)))"
 )
 """Deliveries to people that tell of what is over, and whether an earlier one of the thread reached them."""
-_PENDING_OF_THREADS: Final = (
-    "SELECT id, thread_key, notifier FROM deliveries"
-    " WHERE thread_key IN (SELECT value FROM json_each(?)) AND state = 'pending'"
-)
 _PAUSE: Final = (
     "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused_until ="
     " CASE WHEN excluded.paused_until > notifiers.paused_until THEN excluded.paused_until"
@@ -80,12 +76,10 @@ _UNDELIVERED: Final = (
     " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
     " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?)))"
 )
-_OF_REMOVED: Final = (
-    "SELECT id FROM deliveries WHERE state = 'pending' AND NOT (notifier IN (SELECT value FROM json_each(?)))"
-)
-_GIVE_UP: Final = (
+_GIVE_UP_REMOVED: Final = (
     "UPDATE deliveries SET state = 'dead', held = 0, finished_at = ?,"
-    " last_error = 'the notifier is no longer configured' WHERE id IN (SELECT value FROM json_each(?))"
+    " last_error = 'the notifier is no longer configured'"
+    " WHERE state = 'pending' AND NOT (notifier IN (SELECT value FROM json_each(?))) RETURNING id"
 )
 _SHIFT: Final = (
     (
@@ -97,10 +91,9 @@ _SHIFT: Final = (
     "UPDATE invisible_runs SET since = since + :by",
 )
 _STATES: Final = "SELECT id, state FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
-_ALL_DEAD: Final = "SELECT id FROM deliveries WHERE state = 'dead'"
 _REQUEUE: Final = (
     "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = :now, next_attempt_at = :now,"
-    " finished_at = NULL WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'dead' RETURNING id"
+    " finished_at = NULL WHERE state = 'dead'"
 )
 
 
@@ -138,13 +131,7 @@ def _settle(tx: Transaction, results: Sequence[Result], policy: NotifierPolicy) 
     dead = [result.delivery for result in failed if isinstance(result, Dead)]
     stale: list[DeliveryRecord] = []
     if sent:
-        tx.execute_many(
-            _SENT,
-            [
-                (json.dumps(dict(each.receipt.values)) if each.receipt else None, tx.now, each.delivery)
-                for each in sent
-            ],
-        )
+        tx.execute_many(_SENT, [(_receipt(each), tx.now, each.delivery) for each in sent])
     if failed:
         tx.execute_many(_FAILED, [_failed_row(result) for result in failed])
         stale = _supersede_stale(tx, [result.delivery for result in failed])
@@ -152,12 +139,12 @@ def _settle(tx: Transaction, results: Sequence[Result], policy: NotifierPolicy) 
         tx.execute(_DEAD, (tx.now, Listed(dead)))
     done = [*(each.delivery for each in sent), *dead]
     if policy.remind_after and done:
-        reminders.plan_next(
-            tx,
-            done,
-            lambda _, app: policy.remind_after if policy.apps is None or app in policy.apps else (),
-        )
+        reminders.plan_next(tx, done, lambda _, app: policy.remind_after if policy.covers(app) else ())
     return stale
+
+
+def _receipt(result: Sent) -> str | None:
+    return json.dumps(dict(result.receipt.values)) if result.receipt else None
 
 
 def _failed_row(result: Retry | Dead) -> tuple[object, ...]:
@@ -178,15 +165,10 @@ def _claim(tx: Transaction, notifier: str, wanted: ClaimRequest) -> tuple[list[i
         return [], paused["paused_until"]
     ids: list[int] = []
     if wanted.limit > 0:
-        parameters: Mapping[str, object] = {
-            "notifier": notifier,
-            "now": now,
-            "claimed": Listed(tx.claimed_ids),
-            "leftover": wanted.withheld.until_delivery,
-            "withheld": Listed(wanted.withheld.apps),
-            "limit": wanted.limit,
-        }
-        ids = [row["id"] for row in tx.execute(_DUE, parameters)]
+        withheld = {"leftover": wanted.leftover, "withheld": Listed(wanted.withheld)}
+        parameters = {"notifier": notifier, "now": now, "limit": wanted.limit} | withheld
+        due = tx.execute(_DUE, parameters | {"claimed": Listed(tx.claimed_ids)})
+        ids = [row["id"] for row in due]
     if ids:
         # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
         # posted, so its resolution is still sent. Machines are told of everything anyway.
@@ -213,9 +195,8 @@ def undelivered(tx: Transaction, apps: Sequence[str], notifiers: Sequence[str], 
 
 def dead_letter_removed(tx: Transaction, notifiers: Sequence[str]) -> list[DeliveryRecord]:
     """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
-    ids = [row["id"] for row in tx.execute(_OF_REMOVED, (Listed(notifiers),))]
-    tx.execute(_GIVE_UP, (tx.now, Listed(ids)))
-    return records(tx, ids)
+    rows = tx.execute(_GIVE_UP_REMOVED, (tx.now, Listed(notifiers)))
+    return records(tx, [row["id"] for row in rows])
 
 
 def shift_timestamps(tx: Transaction, seconds: float) -> None:
@@ -224,22 +205,19 @@ def shift_timestamps(tx: Transaction, seconds: float) -> None:
         tx.execute(statement, {"by": seconds})
 
 
-def all_dead(reader: Reader) -> list[int]:
-    """Returns the ids of the deliveries that were given up."""
-    return [row["id"] for row in reader.execute(_ALL_DEAD)]
-
-
 def states(reader: Reader, ids: Collection[int]) -> dict[int, str]:
     """Returns the states of those of these deliveries that exist."""
     return {row["id"]: row["state"] for row in reader.execute(_STATES, (Listed(ids),))}
 
 
-def requeue(tx: Transaction, ids: Collection[int]) -> int:
-    """Makes dead deliveries due again, and returns how many were dead; giving up is counted from now.
+def requeue(tx: Transaction, ids: Collection[int] | None) -> int:
+    """Makes those of these deliveries that are dead, or all that are, due again, and returns how many.
 
-    People are spared what is over.
+    Giving up is counted from now. People are spared what is over.
     """
-    requeued = tx.execute(_REQUEUE, {"now": tx.now, "ids": Listed(ids)})
+    chosen = "" if ids is None else " AND id IN (SELECT value FROM json_each(:ids))"
+    parameters = {"now": tx.now, "ids": Listed(ids or ())}
+    requeued = tx.execute(f"{_REQUEUE}{chosen} RETURNING id", parameters)
     _supersede_stale(tx, [row["id"] for row in requeued])
     return len(requeued)
 
@@ -253,10 +231,7 @@ def _supersede_stale(tx: Transaction, ids: Collection[int]) -> list[DeliveryReco
     stale = {row["id"] for row in rows if row["reached"]}
     if unknown := {(row["thread_key"], row["notifier"]) for row in rows if not row["reached"]}:
         # Of one thread no other delivery to this notifier can be under way: the order holds.
-        threads = Listed({thread_key for thread_key, _ in unknown})
-        stale |= {
-            row["id"]
-            for row in tx.execute(_PENDING_OF_THREADS, (threads,))
-            if (row["thread_key"], row["notifier"]) in unknown
-        }
+        for thread, deliveries in load_threads(tx, {thread_key for thread_key, _ in unknown}).items():
+            if thread in unknown:
+                stale |= {delivery["id"] for delivery in unfinished(deliveries, ())}
     return mark_superseded(tx, stale)

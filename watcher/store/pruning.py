@@ -11,6 +11,7 @@ _DELIVERIES: Final = (
     " JOIN requests w ON w.key = m.request WHERE m.digest_id = e.digest_id"
     " AND (w.resolved_at IS NULL OR w.resolved_at >= :before))"
     " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = d.thread_key) LIMIT :limit)"
+    " RETURNING id"
 )
 _UNUSED: Final = (
     "e.at < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id)"
@@ -22,7 +23,7 @@ _EVENTS: Final = f"DELETE FROM events AS e WHERE {_UNUSED}"
 _REQUESTS: Final = (
     "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < :before"
     " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key)"
-    " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT :limit)"
+    " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT :limit) RETURNING key"
 )
 
 
@@ -31,7 +32,8 @@ def prune(tx: Transaction, before: float, limit: int) -> int:
 
     An incident that lasts keeps what was told of it.
     """
-    finished = tx.change(_DELIVERIES, {"before": before, "limit": limit})
-    tx.change(_MEMBERS, {"before": before})
-    tx.change(_EVENTS, {"before": before})
-    return finished + tx.change(_REQUESTS, {"before": before, "limit": limit})
+    parameters = {"before": before, "limit": limit}
+    deleted = len(tx.execute(_DELIVERIES, parameters))
+    tx.execute(_MEMBERS, parameters)
+    tx.execute(_EVENTS, parameters)
+    return deleted + len(tx.execute(_REQUESTS, parameters))

@@ -135,22 +135,12 @@ def ended_requests(reader: Reader, *, limit: int) -> list[RecentResolution]:
 
 
 def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> PendingRequest:
-    request = PendingRequest(
-        id=row["key"],
-        app=row["app"],
-        run_id=row["run_id"],
-        request_id=row["request_id"],
-        type=row["type"],
-        prompt=row["prompt"],
-        first_seen_at=row["first_seen_at"],
-        link=row["link"],
-        told=told,
-    )
+    *head, user_id, editable, size, params = row
+    request = PendingRequest(*[*head, told])
     if not details:
         return request
-    params = f"({row['size']} characters)" if row["params"] is None else json.loads(row["params"])
-    editable = tuple(json.loads(row["editable_params"]))
-    return replace(request, user_id=row["user_id"], params=params, editable_params=editable)
+    shown = f"({size} characters)" if params is None else json.loads(params)
+    return replace(request, user_id=user_id, params=shown, editable_params=tuple(json.loads(editable)))
 
 
 def _app_status(status: AppStatus, app: Row | None, pending: Row | None, now: float) -> AppStatus:

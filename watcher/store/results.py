@@ -90,6 +90,10 @@ class NotifierPolicy:
     alert_after: float = math.inf
     others: tuple[Route, ...] = ()
 
+    def covers(self, app: str) -> bool:
+        """Returns whether it reminds of an app."""
+        return self.apps is None or app in self.apps
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -125,24 +129,18 @@ Result = Sent | Retry | Dead
 
 
 @dataclass(frozen=True, slots=True)
-class Withheld:
-    """Deliveries up to an id that are about certain apps."""
-
-    until_delivery: int = 0
-    apps: Collection[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """How many deliveries to claim at most, and which.
 
-    None is claimed before `pause_until`, none that became due only after `due_by`, none that is `withheld`.
+    None is claimed before `pause_until`, none that became due only after `due_by`, and none with an id up to
+    `leftover` that is about one of the apps in `withheld`.
     """
 
     limit: int
-    pause_until: float | None = None
-    due_by: float = math.inf
-    withheld: Withheld = Withheld()
+    pause_until: float | None
+    due_by: float
+    leftover: int
+    withheld: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from tests.support.builders import (
     record_new,
 )
 from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnavailable, StoreUnusable, connection
-from watcher.store.connection import open_beside, open_reader
+from watcher.store import outbox as outbox_work
+from watcher.store.connection import changing, open_reader
 from watcher.store.migrations import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +36,12 @@ NEWS = "run.input_requested"
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a locked database fail quickly."""
     monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+
+
+def requeue(path: Path) -> None:
+    """Puts back what is dead, as another process does."""
+    with changing(path, NOW) as tx:
+        outbox_work.requeue(tx, None)
 
 
 def halve(path: Path) -> None:
@@ -130,7 +137,11 @@ async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
         pass
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    for opening in (lambda: Store(path, new_id), lambda: open_reader(path), lambda: open_beside(path)):
+    for opening in (
+        lambda: Store(path, new_id),
+        lambda: open_reader(path),
+        lambda: requeue(path),
+    ):
         with pytest.raises(
             StoreUnusable, match=f"newer watcher: it has version 99, this one knows {len(MIGRATIONS)}"
         ):
@@ -236,9 +247,9 @@ async def test_what_is_changed_beside_a_daemon_reaches_it(path: Path) -> None:
     """A change by another connection is committed without a checkpoint and is seen by the running store."""
     async with open_store(path) as store:
         await store.record_changes(APP, BOTH, new=[make_new_request()], now=NOW)
-        with closing(open_beside(path)) as beside:
-            assert 0 == beside.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
-            assert 2 == beside.execute("PRAGMA synchronous").fetchone()[0]
+        with changing(path, NOW) as beside:
+            assert [0] == [row[0] for row in beside.execute("PRAGMA wal_autocheckpoint")]
+            assert [2] == [row[0] for row in beside.execute("PRAGMA synchronous")]
             beside.execute("UPDATE deliveries SET next_attempt_at = ?", (NOW + 60,))
         assert () == await claim(store, "webhook", now=NOW + 59)
         assert 1 == len(await claim(store, "webhook", now=NOW + 60))
