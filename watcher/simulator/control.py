@@ -85,27 +85,13 @@ def _set_options(simulation: Simulation, **values: Json) -> None:
     simulation.options = TypeAdapter(Options).validate_python(changed)
 
 
-VERBS: Final[Mapping[str, Callable[..., Json]]] = {
-    "start_run": validate_call(Simulation.start_run),
-    "ask": validate_call(Simulation.ask),
-    "answer": validate_call(Simulation.answer),
-    "pause": validate_call(Simulation.pause),
-    "cancel": validate_call(Simulation.cancel),
-    "fail": validate_call(Simulation.fail),
-    "complete": validate_call(Simulation.complete),
-    "delete": validate_call(Simulation.delete),
-    "hide": validate_call(Simulation.hide),
-    "reveal": validate_call(Simulation.reveal),
-    "make_stuck": validate_call(Simulation.make_stuck),
-    "override": validate_call(Simulation.override),
-    "inject": Simulation.inject,
-    "shift_next_page": validate_call(Simulation.shift_next_page),
+_OTHERS: Final[Mapping[str, Callable[..., Json]]] = {
     "keys": validate_call(_rotate_keys),
-    "delete_app": Simulation.delete_app,
-    "restore_app": Simulation.restore_app,
-    "reset": Simulation.reset,
     "fault": _add_fault,
     "clear_faults": _clear_faults,
     "options": _set_options,
 }
-"""The verbs as functions of an app; their arguments are described in `catalog`."""
+VERBS: Final[Mapping[str, Callable[..., Json]]] = {
+    name: _OTHERS.get(name) or validate_call(getattr(Simulation, name)) for name in catalog.VERBS
+}
+"""The verbs as functions of an app: most are its methods."""
