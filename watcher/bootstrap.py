@@ -71,8 +71,8 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         hooks.subscribe(liveness)
         monitor = Monitor(
             config.database,
-            intervals={app.name: app.poll_interval for app in config.apps},
-            notifiers=[notifier.name for notifier in notifiers],
+            config.apps,
+            config.notifiers,
             liveness=liveness,
             monotonic=time.monotonic,
             wall=time.time,

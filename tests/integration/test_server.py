@@ -13,19 +13,22 @@ import pytest
 
 from watcher.monitoring.health import HealthReport, Problem
 from watcher.monitoring.server import Answers, Page, serving
-from watcher.store import StoreUnavailable
+from watcher.store import StoreError, StoreUnavailable
 
 pytestmark = pytest.mark.anyio
 
+PAGE = Page("<!doctype html><title>ok</title>", "default-src 'none'; img-src data:")
 WELL = Answers(
     alive=HealthReport,
     ready=HealthReport,
     metrics=lambda: b"watcher_build_info 1\n",
-    pending=lambda: [{"app": "support"}],
-    page=lambda _: Page("<!doctype html><title>ok</title>", "default-src 'none'; img-src data:"),
+    pending=lambda after: ([b'{"app": "support"}'], (1.0, 1)) if after is None else ([], None),
+    page=lambda query: PAGE if query.app in {None, "support"} else None,
+    request=lambda number: PAGE if number == 17 else None,
 )
 ILL = HealthReport((Problem("app", "support", "not polled yet"),))
-PATHS = ("/", "/healthz", "/readyz", "/metrics", "/api/pending")
+PAGES = ("/", "/?app=support", "/requests/17")
+PATHS = (*PAGES, "/healthz", "/readyz", "/metrics", "/api/pending")
 
 
 class Reply(NamedTuple):
@@ -60,7 +63,7 @@ async def test_answers_when_all_is_well() -> None:
     assert [{"app": "support"}] == json.loads(replies["/api/pending"].text)
     assert "watcher_build_info 1\n" == replies["/metrics"].text
     assert "text/plain; version=0.0.4; charset=utf-8" == replies["/metrics"].headers["Content-Type"]
-    assert "text/html; charset=utf-8" == replies["/"].headers["Content-Type"]
+    assert {"text/html; charset=utf-8"} == {replies[path].headers["Content-Type"] for path in PAGES}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ async def test_head_is_get_without_a_body(path: str) -> None:
     assert (200, "") == (reply.status, reply.text)
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/../etc/passwd"])
+@pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/../etc/passwd", "/requests/18"])
 async def test_every_answer_is_guarded(path: str) -> None:
     """No answer is kept, guessed at, framed, or may load anything; only the page has a policy of its own."""
     async with endpoints() as url:
@@ -103,8 +106,58 @@ async def test_every_answer_is_guarded(path: str) -> None:
         headers["Referrer-Policy"],
     )
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; ")
-    assert ("img-src" in headers["Content-Security-Policy"]) == (path == "/")
+    assert ("img-src" in headers["Content-Security-Policy"]) == (path in PAGES)
     assert "watcher" == headers["Server"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/?app=sales", "/requests/18", "/requests/", "/requests/x", "/requests/" + "9" * 19]
+)
+async def test_what_does_not_exist_is_not_found(path: str) -> None:
+    """A path, an app or a request that does not exist is a 404 in plain text."""
+    async with endpoints() as url:
+        reply = await ask(url + path)
+    assert (404, "404 Not Found\n") == (reply.status, reply.text)
+
+
+async def test_a_long_list_comes_in_parts() -> None:
+    """The list is one JSON document, however many parts it is read in; an empty one is one too."""
+    asked: list[Any] = []
+
+    def parts(after: Any) -> Any:
+        asked.append(after)
+        number = 0 if after is None else after[1]
+        items = [json.dumps({"number": number, "text": "x" * 100_000}).encode()]
+        return (items, (1.0, number + 1)) if number < 40 else ([], None)
+
+    async with endpoints(replace(WELL, pending=parts)) as url:
+        reply = await ask(f"{url}/api/pending")
+        head = await ask(f"{url}/api/pending", "HEAD")
+    assert [*range(40)] == [item["number"] for item in json.loads(reply.text)]
+    assert [None, *((1.0, number) for number in range(1, 41)), None] == asked
+    assert (200, "") == (head.status, head.text)
+    async with endpoints(replace(WELL, pending=lambda _: ([], None))) as url:
+        assert [] == json.loads((await ask(f"{url}/api/pending")).text)
+
+
+async def test_a_list_that_breaks_off_is_no_whole_one() -> None:
+    """When the database fails in the middle of the list, the client sees that it did not end."""
+
+    def broken(after: Any) -> Any:
+        if after is not None:
+            raise StoreError("database is locked")
+        return [b"{}"], (1.0, 1)
+
+    async with endpoints(replace(WELL, pending=broken)) as url:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(f"{url}/api/pending")
+
+
+async def test_a_browser_reloads_what_asks_for_it() -> None:
+    """A page that shows what changes is reloaded by the browser, by a header that no script needs."""
+    async with endpoints(replace(WELL, page=lambda _: replace(PAGE, refresh=60))) as url:
+        assert "60" == (await ask(f"{url}/")).headers["Refresh"]
+        assert "Refresh" not in (await ask(f"{url}/requests/17")).headers
 
 
 async def test_a_database_that_cannot_be_read() -> None:

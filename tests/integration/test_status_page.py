@@ -6,18 +6,19 @@ import hashlib
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from html import unescape
-from html.parser import HTMLParser
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
 
+from tests.support.pages import ShownPage
 from watcher.messages import ADVICE, INVISIBLE_QUESTION
 from watcher.models import Failure, PendingRequest
 from watcher.monitoring import status_page
 from watcher.monitoring.health import RETRY_DEAD, HealthReport, Status, readiness
+from watcher.monitoring.notifications import Notification
 from watcher.monitoring.server import Answers, serving
 from watcher.monitoring.snapshot import StatusPageData, StatusQuery
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
@@ -66,11 +67,13 @@ def a_view(
     notifiers: Sequence[NotifierStatus] = (),
     waiting: Sequence[PendingRequest] = (),
     ended: Sequence[RecentResolution] = (),
+    *,
     query: StatusQuery = StatusQuery(),  # noqa: B008 - frozen
+    told: Mapping[int, Sequence[Notification]] = MappingProxyType({}),
 ) -> StatusPageData:
     """What there is to show."""
     status = Status(tuple(apps), tuple(notifiers))
-    return StatusPageData(NOW, query, status, readiness(status), waiting, ended)
+    return StatusPageData(NOW, query, status, readiness(status), waiting, ended, told)
 
 
 HOSTILE_VIEW: Final = a_view(
@@ -87,65 +90,15 @@ HOSTILE_VIEW: Final = a_view(
         ),
         a_request(None, link=f"https://approvals.example/'\"><script>{HOSTILE}"),
     ],
-    ended=[RecentResolution("support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
+    ended=[RecentResolution(3, "support", "run-1", "approval_request", HOSTILE, "answered", NOW - 60, NOW)],
 )
 
 
-class Page(HTMLParser):
-    """A page as a browser takes it: its elements, and its words."""
+class Page(ShownPage):
+    """The status page."""
 
     def __init__(self, view: StatusPageData) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.html = status_page.render(view).html
-        self._words: list[str] = []
-        self.feed(self.html)
-
-    @property
-    def words(self) -> str:
-        """All text, in which every run of blanks is one."""
-        return " ".join(" ".join(self._words).split())
-
-    @property
-    def title(self) -> str:
-        """What a tab shows."""
-        return self._between("title")
-
-    @property
-    def headline(self) -> str:
-        """What is said in large letters."""
-        return self._between("h1")
-
-    @property
-    def mood(self) -> str | None:
-        """Whether the page looks well."""
-        return self.attributes("body")[0]["class"]
-
-    @property
-    def links(self) -> set[str | None]:
-        """Where the page leads."""
-        return {anchor["href"] for anchor in self.attributes("a")}
-
-    @property
-    def ids(self) -> set[str | None]:
-        """Which parts of the page can be reached."""
-        return {attributes["id"] for _, attributes in self.elements if "id" in attributes}
-
-    def attributes(self, element: str, style: str | None = None) -> list[dict[str, str | None]]:
-        """The attributes of each element with this name, or of those in this style."""
-        named = [attributes for name, attributes in self.elements if name == element]
-        return [each for each in named if style is None or style in (each.get("class") or "").split()]
-
-    def _between(self, tag: str) -> str:
-        return unescape(self.html.partition(f"<{tag}>")[2].partition("</")[0])
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keeps it."""
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Keeps it."""
-        self._words.append(data)
+        super().__init__(status_page.render(view))
 
 
 IDLE: Final = NotifierStatus("slack", 0, None, None, 0, None, None)
@@ -176,15 +129,24 @@ def test_what_waits() -> None:
         a_view(
             apps=[an_app(pending=2, oldest_pending=7425.0)],
             waiting=[
-                a_request("First\n  second", id=17, told=("slack", "audit"), link=link),
+                a_request("First\n  second", id=17, link=link),
                 a_request(None, id=18),
             ],
+            told={
+                17: (
+                    Notification("slack", NOW),
+                    Notification("audit", NOW),
+                    Notification("phone", reason="queued"),
+                ),
+                18: (Notification("slack", reason="1 attempt failed: HTTP 500; next attempt in 8 s"),),
+            },
         )
     )
     for expected in ("2 requests waiting", "The oldest has been waiting for 2 h 3 min.", "run-1"):
         assert expected in page.words
     assert "Approval support 2 h 3 min" in page.words
-    assert "Notified: slack, audit" in page.words
+    assert "Notified: slack, audit Not notified: phone (queued)" in page.words
+    assert "Not notified: slack (1 attempt failed: HTTP 500; next attempt in 8 s)" in page.words
     assert "First\n  second" in page.html
     assert INVISIBLE_QUESTION in page.words
     assert "Nobody notified yet" in page.words
@@ -237,7 +199,7 @@ def test_a_start_is_no_alarm() -> None:
     """Before the first poll the page knows nothing yet, says so calmly, and looks again soon."""
     view = a_view(apps=[an_app(polled_ago=None, succeeded_ago=None, took=None, worked=False)])
     page = Page(view)
-    assert "has not checked every app yet app support : not checked yet." in page.words
+    assert "has not checked every app yet App support : not checked yet." in page.words
     assert ("new", 5) == (page.mood, status_page.render(view).refresh)
 
 
@@ -254,9 +216,9 @@ def test_what_is_wrong() -> None:
     )
     banner = (
         "Watcher can't see what is waiting in failing, and messages to 2 of 2 notifiers are not being"
-        " delivered app failing : last successful check 13 min 20 s ago, expected every 15 s: HTTP 401"
-        f" unauthorized: the key is not valid. {ADVICE[401]} notifier slack : 3 messages undelivered,"
-        f" the oldest for 7 min 1 s (HTTP 429). notifier audit : 2 messages were given up (HTTP 400:"
+        " delivered App failing : last successful check 13 min 20 s ago, expected every 15 s: HTTP 401"
+        f" unauthorized: the key is not valid. {ADVICE[401]} Notifier slack : 3 messages undelivered,"
+        f" the oldest for 7 min 1 s (HTTP 429). Notifier audit : 2 messages were given up (HTTP 400:"
         f" no). {RETRY_DEAD}"
     )
     assert banner in page.words
@@ -354,7 +316,7 @@ def test_the_refresh_can_be_paused() -> None:
 def test_what_was_resolved() -> None:
     """The last answers are listed with how long they took."""
     ended = RecentResolution(
-        "support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400
+        3, "support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400
     )
     assert "support Refund? answered after 8 min 20 s 6 min 40 s ago" in Page(a_view(ended=[ended])).words
 
@@ -404,8 +366,9 @@ async def test_in_a_real_browser() -> None:
         alive=HealthReport,
         ready=HealthReport,
         metrics=lambda: b"",
-        pending=list,
+        pending=lambda _: ([], None),
         page=lambda _: status_page.render(HOSTILE_VIEW),
+        request=lambda _: None,
     )
     quiet = [f"--disable-{what}" for what in ("gpu", "background-networking", "component-update", "sync")]
     asked: list[str] = []

@@ -156,7 +156,7 @@ def views(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> StatusPageData:
             ),
         ],
         ended=[
-            RecentResolution(draw(names), draw(texts), draw(texts), draw(texts), "answered", NOW - 60, NOW)
+            RecentResolution(3, draw(names), draw(texts), draw(texts), draw(texts), "answered", NOW - 60, NOW)
         ],
     )
 

@@ -41,8 +41,11 @@ def pending(config_file: Path | None, *, as_json: bool) -> None:
     with _reading(config) as reader:
         if reader is not None:
             apps = queries.apps(reader, intervals, now=time.time())
-            waiting = queries.pending_requests(reader, list(intervals), details=True)
-            (output.show_pending_json if as_json else output.show_pending)(waiting, apps)
+            names = list(intervals)
+            if as_json:
+                output.show_pending_json(queries.all_pending(reader, names), apps)
+            else:
+                output.show_pending(queries.pending_requests(reader, names, details=True), apps)
         elif as_json:
             output.show_pending_json([], [])
 

@@ -5,11 +5,13 @@ import ipaddress
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from textwrap import indent
 from typing import Final
 
 from aiohttp import web
@@ -19,7 +21,7 @@ from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, Bounde
 from watcher.monitoring.health import HealthReport, Problem, as_json
 from watcher.monitoring.metrics import Metrics
 from watcher.monitoring.questions import Questions, TooManyQuestionsError
-from watcher.monitoring.snapshot import Monitor, StatusQuery
+from watcher.monitoring.snapshot import Monitor, StatusQuery, pending_json
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 1.0
@@ -42,7 +44,11 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 HTML_TYPE: Final = "text/html; charset=utf-8"
 JSON_TYPE: Final = "application/json; charset=utf-8"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
+_REQUEST_PATH: Final = re.compile("/requests/([0-9]{1,18})")
 _HOST: Final = re.compile(r"(\[(?P<address>[^]]*)\]|(?P<name>[^:]*))(:\d*)?")
+
+Place = tuple[float, int]
+"""A place in the list of pending requests: when the last one before it was first seen, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +64,39 @@ class Page:
 class Answers:
     """What the endpoints answer, computed for each request.
 
-    `alive` is called on the event loop, the others on a thread. `pending` and `page` may raise StoreError;
-    `page` returns None for what does not exist.
+    `alive` is called on the event loop, the others on a thread. `pending` returns the pending requests that
+    follow a place in the list, as JSON, and the next place unless that was the end; it may return only some.
+    `page` and `request` return None for what does not exist. These three may raise StoreError.
     """
 
     alive: Callable[[], HealthReport]
     ready: Callable[[], HealthReport]
     metrics: Callable[[], bytes]
-    pending: Callable[[], Json]
+    pending: Callable[[Place | None], tuple[Sequence[bytes], Place | None]]
     page: Callable[[StatusQuery], Page | None]
+    request: Callable[[int], Page | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A response that was not sent yet."""
+    """A response that was not sent yet; `more` are further pieces of its body."""
 
     body: bytes
     content_type: str = TEXT_TYPE
     status: HTTPStatus = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: AsyncIterable[bytes] | None = None
 
 
 def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
     """Returns the answers of a running daemon."""
     metrics.show(monitor.snapshot)
+
+    def pending(after: Place | None) -> tuple[Sequence[bytes], Place | None]:
+        requests = monitor.pending(after)
+        items = [json.dumps(pending_json(request, time.time()), indent=2) for request in requests]
+        following = (requests[-1].first_seen_at, requests[-1].id) if requests else None
+        return [indent(item, "  ").encode() for item in items], following
 
     def page(query: StatusQuery) -> Page | None:
         from watcher.monitoring import status_page  # noqa: PLC0415 - templates cost 3 MiB; many daemons need none
@@ -89,7 +104,13 @@ def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
         data = monitor.view(query)
         return status_page.render(data) if data is not None else None
 
-    return Answers(monitor.alive, monitor.ready, metrics.text, monitor.pending, page)
+    def request(number: int) -> Page | None:
+        from watcher.monitoring import request_page  # noqa: PLC0415 - as above
+
+        data = monitor.request(number)
+        return request_page.render(data) if data is not None else None
+
+    return Answers(monitor.alive, monitor.ready, metrics.text, pending, page, request)
 
 
 @asynccontextmanager
@@ -168,14 +189,7 @@ class _Endpoints:
         # A program that sends no Host is no browser.
         if not all(host_is_allowed(host, self._allowed_hosts) for host in request.headers.getall("Host", ())):
             return _refusal(HTTPStatus.MISDIRECTED_REQUEST)
-        handlers: dict[str, Callable[[], Awaitable[_Answer]]] = {
-            "/": partial(self._page, request),
-            "/healthz": self._healthz,
-            "/readyz": self._readyz,
-            "/metrics": self._metrics,
-            "/api/pending": self._pending,
-        }
-        handler = handlers.get(request.path)
+        handler = self._handler(request)
         if handler is None:
             return _refusal(HTTPStatus.NOT_FOUND)
         if request.method not in {"GET", "HEAD"}:
@@ -188,6 +202,18 @@ class _Endpoints:
             answer = _Answer(f"{error}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
         return answer
 
+    def _handler(self, request: web.BaseRequest) -> Callable[[], Awaitable[_Answer]] | None:
+        if number := _REQUEST_PATH.fullmatch(request.path):
+            return partial(self._request, int(number[1]))
+        handlers: dict[str, Callable[[], Awaitable[_Answer]]] = {
+            "/": partial(self._page, request),
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/api/pending": self._pending,
+        }
+        return handlers.get(request.path)
+
     async def _healthz(self) -> _Answer:
         return _report(self._answers.alive(), "healthy")
 
@@ -199,19 +225,29 @@ class _Endpoints:
 
     async def _pending(self) -> _Answer:
         try:
-            return _json(await self._pages.ask("pending", self._answers.pending))
+            items, following = await self._pages.ask(None, partial(self._answers.pending, None))
         except StoreError as error:
             return _report(HealthReport((Problem("part", "database", str(error)),)), "ready")
+        if following is None:
+            return _Answer(b"[]\n", JSON_TYPE)
+        return _Answer(b"[\n" + b",\n".join(items), JSON_TYPE, more=self._further(following))
+
+    async def _further(self, place: Place | None) -> AsyncIterator[bytes]:
+        """Yields the rest of the pending requests as JSON, from a place in the list on."""
+        while place is not None:
+            ask = partial(self._answers.pending, place)
+            items, place = await self._pages.ask(place, ask, admitted=True)
+            for item in items:
+                yield b",\n" + item
+        yield b"\n]\n"
 
     async def _page(self, request: web.BaseRequest) -> _Answer:
         query = StatusQuery.parse(request.query)
         page = await self._pages.ask(query, partial(self._answers.page, query))
-        if page is None:
-            return _refusal(HTTPStatus.NOT_FOUND)
-        refresh = {"Refresh": str(page.refresh)} if page.refresh else {}
-        return _Answer(
-            page.html.encode(), HTML_TYPE, headers={"Content-Security-Policy": page.policy, **refresh}
-        )
+        return _shown(page)
+
+    async def _request(self, number: int) -> _Answer:
+        return _shown(await self._pages.ask(number, partial(self._answers.request, number)))
 
     async def _send(
         self, request: web.BaseRequest, connection: Connection, answer: _Answer
@@ -224,10 +260,12 @@ class _Endpoints:
         try:
             connection.limit(WRITE_SECONDS)
             await response.prepare(request)
-            for start in range(0, len(answer.body) if request.method != "HEAD" else 0, PIECE):
-                connection.limit(WRITE_SECONDS)
-                await response.write(answer.body[start : start + PIECE])
+            if request.method != "HEAD":
+                await _write(response, connection, answer)
             await response.write_eof()
+        except StoreError:  # the client sees that the answer does not end as it should
+            connection.abort()
+            raise ConnectionAbortedError from None
         finally:
             self._held -= size
         return response
@@ -241,11 +279,33 @@ def _host_name(header: str) -> str:
     return name.rstrip(".")
 
 
+async def _write(response: web.StreamResponse, connection: Connection, answer: _Answer) -> None:
+    async def write(body: bytes) -> None:
+        for start in range(0, len(body), PIECE):
+            connection.limit(WRITE_SECONDS)
+            await response.write(body[start : start + PIECE])
+        connection.limit(ANSWER_SECONDS)
+
+    await write(answer.body)
+    if answer.more is not None:
+        async for piece in answer.more:
+            await write(piece)
+
+
 def _response(answer: _Answer) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers={**HEADERS, **answer.headers})
     response.headers["Content-Type"] = answer.content_type
-    response.content_length = len(answer.body)
+    if answer.more is None:
+        response.content_length = len(answer.body)
     return response
+
+
+def _shown(page: Page | None) -> _Answer:
+    if page is None:
+        return _refusal(HTTPStatus.NOT_FOUND)
+    refresh = {"Refresh": str(page.refresh)} if page.refresh else {}
+    headers = {"Content-Security-Policy": page.policy, **refresh}
+    return _Answer(page.html.encode(), HTML_TYPE, headers=headers)
 
 
 def _invalid(status: int) -> web.Response:

@@ -4,20 +4,24 @@ Everything here but `alive` reads the database, on a connection of its own, and 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlencode
 
+from watcher.config.models import AppConfig, NotifierConfig
 from watcher.messages import format_timestamp
-from watcher.models import Json, PendingRequest
+from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring import health
 from watcher.monitoring.health import HealthReport, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
+from watcher.monitoring.notifications import Notification, next_reminders, notifications
+from watcher.sanitize.redactor import MASK
 from watcher.store import StoreError, queries
 from watcher.store.connection import Reader, reading
+from watcher.store.events import load_request
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
 REQUESTS_PER_PAGE: Final = 50
@@ -71,6 +75,7 @@ class StatusPageData:
     report: HealthReport
     waiting: Sequence[PendingRequest]
     ended: Sequence[RecentResolution]
+    notifications: Mapping[int, Sequence[Notification]] = field(default_factory=dict)
 
     @property
     def apps(self) -> Sequence[AppStatus]:
@@ -103,23 +108,40 @@ class StatusPageData:
         return max(ceil(len(self.status.apps) / APPS_PER_PAGE), 1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPageData:
+    """All about one request at the Unix time `at`: its event, its app if that is watched, all deliveries.
+
+    `reminders` are the times of those to come, each with its notifier.
+    """
+
+    at: float
+    id: int
+    event: RequestEvent
+    app: AppStatus | None
+    deliveries: Sequence[DeliveryRecord]
+    notifications: Sequence[Notification]
+    reminders: Sequence[tuple[float, str]]
+
+
 class Monitor:
     """Reads the state of the configured apps and notifiers, and of no others."""
 
     def __init__(
         self,
         database: Path,
+        apps: Iterable[AppConfig],
+        notifiers: Iterable[NotifierConfig],
         *,
-        intervals: Mapping[str, float],
-        notifiers: Sequence[str],
         liveness: LivenessTracker,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """`intervals` are the seconds between polls of each app."""
+        """`liveness` and `monotonic` use the same clock; `wall` gives the Unix time."""
         self._database = database
-        self._intervals = intervals
-        self._notifiers = notifiers
+        self._apps = {app.name: app for app in apps}
+        self._intervals = {app.name: app.poll_interval for app in self._apps.values()}
+        self._notifiers = {notifier.name: notifier for notifier in notifiers}
         self._liveness = liveness
         self._monotonic = monotonic
         self._wall = wall
@@ -144,15 +166,38 @@ class Monitor:
         with reading(self._database) as database:
             return self._snapshot(database)
 
-    def pending(self) -> list[Json]:
-        """Returns the pending requests as `watcher pending --json` prints them.
+    def pending(self, after: tuple[float, int] | None = None) -> Sequence[PendingRequest]:
+        """Returns some of the pending requests, see `queries.pending_part`.
 
         Raises:
             StoreError: the database cannot be read.
         """
         with reading(self._database) as database:
-            waiting = queries.pending_requests(database, list(self._intervals))
-        return [pending_json(request, self._wall()) for request in waiting]
+            return queries.pending_part(database, list(self._apps), after)
+
+    def request(self, request: int) -> RequestPageData | None:
+        """Returns all about the request of this id, None if there is none.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with reading(self._database) as database:
+            event = load_request(database, request)
+            if event is None:
+                return None
+            at, status = self._wall(), self._snapshot(database)
+            deliveries = queries.request_deliveries(database, [request])[request]
+        app = self._apps.get(event.app.name)
+        known = [self._notifiers[name] for name in app.notify if name in self._notifiers] if app else []
+        return RequestPageData(
+            at=at,
+            id=request,
+            event=event,
+            app=next((one for one in status.apps if one.name == event.app.name), None),
+            deliveries=deliveries,
+            notifications=self._notifications(event.app.name, deliveries, status, at),
+            reminders=next_reminders(known, deliveries, first_seen_at=event.first_seen_at, now=at),
+        )
 
     def view(self, query: StatusQuery) -> StatusPageData | None:
         """Returns what the status page shows, None if there is no such app or page.
@@ -166,10 +211,19 @@ class Monitor:
             data = StatusPageData(self._wall(), query, status, health.readiness(status), (), ended)
             if not data.apps or query.page > data.pages or query.apps > data.apps_pages:
                 return None
-            names = [app.name for app in data.apps]
-            last = query.page * REQUESTS_PER_PAGE
-            waiting = queries.pending_requests(database, names, limit=last, details=True)
-            return replace(data, waiting=waiting[last - REQUESTS_PER_PAGE :])
+            waiting = queries.pending_requests(
+                database,
+                [app.name for app in data.apps],
+                limit=REQUESTS_PER_PAGE,
+                offset=(query.page - 1) * REQUESTS_PER_PAGE,
+                details=True,
+            )
+            about = queries.request_deliveries(database, [request.id for request in waiting])
+        told = {
+            request.id: self._notifications(request.app, about[request.id], status, data.at)
+            for request in waiting
+        }
+        return replace(data, waiting=waiting, notifications=told)
 
     def _snapshot(self, database: Reader) -> Status:
         at = self._wall()
@@ -179,6 +233,13 @@ class Monitor:
             tuple(self._add_polls(app) for app in apps),
             tuple(notifiers.get(name, NotifierStatus(name)) for name in self._notifiers),
         )
+
+    def _notifications(
+        self, app: str, deliveries: Sequence[DeliveryRecord], status: Status, at: float
+    ) -> tuple[Notification, ...]:
+        paused = {notifier.name: notifier.paused_for for notifier in status.notifiers}
+        names = self._apps[app].notify if app in self._apps else ()
+        return notifications(names, deliveries, now=at, paused=paused)
 
     def _add_polls(self, app: AppStatus) -> AppStatus:
         """Adds what this process knows of an app's polls."""
@@ -202,6 +263,22 @@ def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
         "prompt": request.prompt,
         "first_seen_at": format_timestamp(request.first_seen_at),
         "waiting_seconds": max(int(now - request.first_seen_at), 0),
+        "params": request.params,
+        "editable_params": list(request.editable_params),
+        "masked": list(masked_paths(request.params)),
         "told": list(request.told),
         "link": request.link,
     }
+
+
+def masked_paths(value: Json, path: str = "") -> Iterator[str]:
+    """Yields the paths of masked values in parameters, for example `llm.options[0].api_key`."""
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield from masked_paths(item, f"{path}.{name}" if path else name)
+        case list():
+            for number, item in enumerate(value):
+                yield from masked_paths(item, f"{path}[{number}]")
+        case _ if value == MASK:
+            yield path

@@ -8,6 +8,7 @@ from watcher.messages import INVISIBLE_QUESTION, Row, format_elapsed, parameters
 from watcher.models import PendingRequest
 from watcher.monitoring import html
 from watcher.monitoring.health import RETRY_DEAD, Problem, failure_line, given_up, lateness, undelivered
+from watcher.monitoring.notifications import Notification
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
 from watcher.sanitize.text import clean_lines, truncate
@@ -35,7 +36,8 @@ class _Card:
     rows: tuple[Row, ...]
     more_rows: int
     link: str | None
-    notified: tuple[str, ...]
+    notified: str
+    not_notified: tuple[Notification, ...]
     user_id: str | None
     run_id: str
     first_seen_at: float
@@ -70,7 +72,7 @@ def render(data: StatusPageData) -> Page:
         summary=_summary(data),
         title=_title(data),
         total=data.total,
-        waiting=[_card(request) for request in data.waiting],
+        waiting=[_card(request, data.notifications.get(request.id, ())) for request in data.waiting],
     )
 
 
@@ -89,7 +91,12 @@ def _banner(data: StatusPageData) -> str:
         only = _only(problems, "notifier") if deaf == 1 else f"{deaf} of {len(status.notifiers)} notifiers"
         parts.append(f"messages to {only} are not being delivered")
     text = ", and ".join(parts)
-    return f"{text[0].upper()}{text[1:]}" if text else ""
+    return _capitalize_first(text)
+
+
+def _capitalize_first(text: str) -> str:
+    """Returns a sentence as it begins; `str.capitalize` would change names in it."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _only(problems: Sequence[Problem], kind: str) -> str:
@@ -144,7 +151,7 @@ def _mood(data: StatusPageData) -> str:
     return "waits" if data.total or lateness(data.status) else "good"
 
 
-def _card(request: PendingRequest) -> _Card:
+def _card(request: PendingRequest, told: Sequence[Notification]) -> _Card:
     rows = tuple(parameters(request.params, request.editable_params))
     return _Card(
         id=request.id,
@@ -154,7 +161,8 @@ def _card(request: PendingRequest) -> _Card:
         rows=rows[:_PARAMETERS_SHOWN],
         more_rows=max(len(rows) - _PARAMETERS_SHOWN, 0),
         link=web_link(request.link),
-        notified=request.told,
+        notified=", ".join(one.notifier for one in told if one.at is not None),
+        not_notified=tuple(one for one in told if one.at is None),
         user_id=request.user_id,
         run_id=request.run_id,
         first_seen_at=request.first_seen_at,
@@ -167,6 +175,16 @@ def _app_state(app: AppStatus) -> str:
     return "good" if app.visible else "new"
 
 
+def _app_words(app: AppStatus, now: float) -> str:
+    if app.failure is not None:
+        return f"failing for {format_elapsed(now - app.failure.since)}: {failure_line(app.failure)}"
+    if app.visible:
+        return "up"
+    if app.succeeded_ago is None:
+        return "not checked yet"
+    return f"not checked for {format_elapsed(app.succeeded_ago)}"
+
+
 def _notifier_state(notifier: NotifierStatus) -> str:
     if notifier.dead:
         return "bad"
@@ -175,7 +193,8 @@ def _notifier_state(notifier: NotifierStatus) -> str:
 
 html.ENVIRONMENT.filters.update(
     app_state=_app_state,
-    failure=failure_line,
+    app_words=_app_words,
+    capitalize_first=_capitalize_first,
     given_up=given_up,
     notifier_state=_notifier_state,
     undelivered=undelivered,

@@ -21,17 +21,25 @@ from watcher.models import (
     Resolution,
     Run,
 )
-from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.connection import Listed, Reader, Row, Transaction
 from watcher.store.digests import load_digests
 
+_REQUEST: Final = (
+    " r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.run_status,"
+    " r.started_at, r.user_id, r.session_id, r.run_input, r.link, r.position, r.first_seen_at, r.resolved_at,"
+    " r.outcome, r.resolved_status"
+)
 _CLAIMED: Final = (
     "SELECT d.id, d.notifier, d.attempts, d.due_at, d.thread_key, e.id AS event, e.type AS event_type, e.at,"
-    " e.app AS event_app, e.base_url AS event_base_url, e.digest_id, e.detail, r.run_id, r.request_id,"
-    " r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.run_status, r.started_at, r.user_id,"
-    " r.session_id, r.run_input, r.link, r.position, r.first_seen_at, r.resolved_at, r.outcome,"
-    " r.resolved_status FROM deliveries d JOIN events e ON e.id = d.event"
+    f" e.app AS event_app, e.base_url AS event_base_url, e.digest_id, e.detail,{_REQUEST}"
+    " FROM deliveries d JOIN events e ON e.id = d.event"
     " LEFT JOIN requests r ON r.key = e.request WHERE d.id IN (SELECT value FROM json_each(?))"
     " ORDER BY d.next_attempt_at, d.id"
+)
+_BY_KEY: Final = (
+    "SELECT r.app AS event_app, r.base_url AS event_base_url, CASE WHEN r.resolved_at IS NULL"
+    f" THEN 'run.input_requested' ELSE 'run.input_resolved' END AS event_type,{_REQUEST} FROM requests r"
+    " WHERE r.key = ?"
 )
 _RECEIPTS: Final = (
     "SELECT d.id, d.thread_key, d.receipt, e.type FROM deliveries d JOIN events e ON e.id = d.event"
@@ -50,6 +58,15 @@ def load_deliveries(tx: Transaction, notifier: str, ids: Collection[int]) -> tup
         receipts.setdefault(row["thread_key"], []).append(row)
     digests = load_digests(tx, {row["digest_id"] for row in rows if row["digest_id"] is not None})
     return tuple(_delivery(row, receipts.get(row["thread_key"], ()), digests) for row in rows)
+
+
+def load_request(reader: Reader, key: int) -> RequestEvent | None:
+    """Returns a request as an event that was never sent: that it is pending, or how it ended."""
+    row = reader.first(_BY_KEY, (key,))
+    if row is None:
+        return None
+    at = row["first_seen_at"] if row["resolved_at"] is None else row["resolved_at"]
+    return _request_event({"id": "", "type": row["event_type"], "at": at}, row)
 
 
 def _delivery(row: Row, receipts: Collection[Row], digests: Mapping[str, Digest]) -> Delivery:

@@ -4,25 +4,41 @@ What is asked of every app or notifier is one query for all, because there may b
 """
 
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
 from watcher.store.connection import Listed, Reader, Row
-from watcher.store.enqueue import PLANNED, RECORDS
+from watcher.store.enqueue import PLANNED, RECORDS, records
 from watcher.store.incidents import to_failure
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
 _PARAMS_SHOWN: Final = 1 << 14
+_PART_ROWS: Final = 100
+_PART_SIZE: Final = 1 << 18
+"""Characters of prompts and parameters in one part of a list, unless one request alone has more."""
 
 _WATCHED: Final = "(e.app = '' OR e.app IN (SELECT value FROM json_each(:apps)))"
+_COLUMNS: Final = (
+    "r.key, r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link, r.user_id,"
+    " r.editable_params, length(r.params) AS size"
+)
+_ARE_PENDING: Final = "r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(:apps))"
+_IN_ORDER: Final = "ORDER BY r.first_seen_at, r.key"
 _PENDING: Final = (
-    "SELECT r.key, r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link, r.user_id,"
-    " r.editable_params, length(r.params) AS size,"
-    f" CASE WHEN length(r.params) <= {_PARAMS_SHOWN} THEN r.params END AS params"
-    " FROM requests r WHERE r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(:apps))"
-    " ORDER BY r.first_seen_at, r.key"
+    f"SELECT {_COLUMNS}, CASE WHEN length(r.params) <= {_PARAMS_SHOWN} THEN r.params END AS params"
+    f" FROM requests r WHERE {_ARE_PENDING} {_IN_ORDER}"
+)
+_WHOLE: Final = (
+    f"SELECT {_COLUMNS}, r.params FROM requests r"
+    f" WHERE r.key IN (SELECT value FROM json_each(:keys)) {_IN_ORDER}"
+)
+_FURTHER: Final = (
+    "SELECT r.key, length(r.params) + length(coalesce(r.prompt, '')) AS size FROM requests r"
+    f" WHERE {_ARE_PENDING} AND (r.first_seen_at > :seen_at OR (r.first_seen_at = :seen_at AND r.key > :id))"
+    f" {_IN_ORDER} LIMIT {_PART_ROWS}"
 )
 _TOLD: Final = (
     "SELECT e.request, d.notifier FROM events e JOIN deliveries d ON d.event = e.id AND d.state = 'sent'"
@@ -30,6 +46,13 @@ _TOLD: Final = (
     " UNION SELECT m.request, d.notifier FROM digest_members m"
     " JOIN deliveries d ON d.event = m.digest_id AND d.state = 'sent'"
     " WHERE m.request IN (SELECT value FROM json_each(:requests)) ORDER BY 1, 2"
+)
+_ABOUT: Final = (
+    "SELECT d.id, e.request FROM events e JOIN deliveries d ON d.event = e.id"
+    " WHERE e.request IN (SELECT value FROM json_each(:requests))"
+    " UNION ALL SELECT d.id, m.request FROM digest_members m JOIN events e ON e.digest_id = m.digest_id"
+    " JOIN deliveries d ON d.event = e.id WHERE m.request IN (SELECT value FROM json_each(:requests))"
+    " ORDER BY 1"
 )
 _APPS: Final = (
     "SELECT a.name, a.first_success_at, a.last_success_at, i.since, i.reason FROM apps a"
@@ -54,25 +77,59 @@ _DEAD: Final = (
 )
 _PAUSED: Final = "SELECT name, paused_until FROM notifiers WHERE paused_until > ?"
 _ENDED: Final = (
-    "SELECT app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
+    "SELECT key, app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
     " WHERE resolved_at IS NOT NULL ORDER BY resolved_at DESC, key DESC LIMIT ?"
 )
 
 
 def pending_requests(
-    reader: Reader, apps: Collection[str], *, limit: int | None = None, details: bool = False
+    reader: Reader, apps: Collection[str], *, limit: int | None = None, offset: int = 0, details: bool = False
 ) -> list[PendingRequest]:
-    """Returns the pending requests of these apps, or the first `limit`, the longest waiting first.
+    """Returns the pending requests of these apps, or `limit` from `offset` on, the longest waiting first.
 
     What became of the requests of an app that is no longer watched is not known. Only with `details` is there
     who asks, and with which parameters; parameters of more than 16 Ki characters are only counted.
     """
-    bound = "" if limit is None else f" LIMIT {limit:d}"
+    bound = "" if limit is None else f" LIMIT {limit:d} OFFSET {offset:d}"
     rows = reader.execute(f"{_PENDING}{bound}", {"apps": Listed(apps)})
-    told: dict[int, list[str]] = {}
-    for request, notifier in reader.execute(_TOLD, {"requests": Listed([row["key"] for row in rows])}):
-        told.setdefault(request, []).append(notifier)
-    return [_pending_request(row, tuple(told.get(row["key"], ())), details=details) for row in rows]
+    return _pending_requests(reader, rows, details=details)
+
+
+def pending_part(
+    reader: Reader, apps: Collection[str], after: tuple[float, int] | None = None
+) -> list[PendingRequest]:
+    """Returns pending requests whole, as many as are good to read at once; none if there are no more.
+
+    `after` are the `first_seen_at` and the id of the request that they follow, None for the first ones.
+    """
+    seen_at, last = after or (-math.inf, 0)
+    keys: list[int] = []
+    size = 0
+    for row in reader.execute(_FURTHER, {"apps": Listed(apps), "seen_at": seen_at, "id": last}):
+        size += row["size"]
+        if keys and size > _PART_SIZE:
+            break
+        keys.append(row["key"])
+    rows = reader.execute(_WHOLE, {"keys": Listed(keys)}) if keys else ()
+    return _pending_requests(reader, rows, details=True)
+
+
+def all_pending(reader: Reader, apps: Collection[str]) -> Iterator[PendingRequest]:
+    """Yields all pending requests of these apps whole, the longest waiting first."""
+    part = pending_part(reader, apps)
+    while part:
+        yield from part
+        part = pending_part(reader, apps, (part[-1].first_seen_at, part[-1].id))
+
+
+def request_deliveries(reader: Reader, requests: Collection[int]) -> dict[int, list[DeliveryRecord]]:
+    """Returns by the id of each request all deliveries about it, digests and planned reminders included."""
+    about = reader.execute(_ABOUT, {"requests": Listed(requests)})
+    by_id = {record.id: record for record in records(reader, {row["id"] for row in about})}
+    found: dict[int, list[DeliveryRecord]] = {request: [] for request in requests}
+    for row in about:
+        found[row["request"]].append(by_id[row["id"]])
+    return found
 
 
 def deliveries(
@@ -132,6 +189,13 @@ def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str,
 def ended_requests(reader: Reader, *, limit: int) -> list[RecentResolution]:
     """Returns the requests that ended last, the latest first."""
     return [RecentResolution(*row) for row in reader.execute(_ENDED, (limit,))]
+
+
+def _pending_requests(reader: Reader, rows: Sequence[Row], *, details: bool) -> list[PendingRequest]:
+    told: dict[int, list[str]] = {}
+    for request, notifier in reader.execute(_TOLD, {"requests": Listed([row["key"] for row in rows])}):
+        told.setdefault(request, []).append(notifier)
+    return [_pending_request(row, tuple(told.get(row["key"], ())), details=details) for row in rows]
 
 
 def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> PendingRequest:

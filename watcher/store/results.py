@@ -207,6 +207,7 @@ class NotifierStatus:
 class RecentResolution:
     """A request that no longer waits, for a list."""
 
+    id: int
     app: str
     run_id: str
     type: str

@@ -102,8 +102,8 @@ class Process:
         liveness = LivenessTracker(monotonic=elapsed, wall=wall)
         monitor = Monitor(
             self.path,
-            intervals={},
-            notifiers=(),
+            (),
+            (),
             liveness=liveness,
             monotonic=elapsed,
             wall=wall,

@@ -13,19 +13,29 @@ from tests.support.builders import (
     APP,
     BOTH,
     NOW,
+    PEOPLE,
     Clock,
     claim,
     corrupt_database,
     make_new_request,
     open_store,
-    pending,
     record_answered,
     record_new,
 )
+from watcher.config.models import AppConfig, NotifierConfig
 from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
-from watcher.monitoring.snapshot import REQUESTS_PER_PAGE, Monitor, StatusPageData, StatusQuery
-from watcher.store import AppFailure, Dead, Retry, Store, StoreError, queries
+from watcher.monitoring.notifications import Notification
+from watcher.monitoring.snapshot import (
+    REQUESTS_PER_PAGE,
+    Monitor,
+    RequestPageData,
+    StatusPageData,
+    StatusQuery,
+    pending_json,
+)
+from watcher.sanitize.redactor import MASK
+from watcher.store import AppFailure, Dead, Retry, Sent, Store, StoreError, queries
 from watcher.store.connection import reading
 
 pytestmark = pytest.mark.anyio
@@ -47,6 +57,12 @@ class Bench:
         assert data is not None
         return data
 
+    def request(self, number: int) -> RequestPageData:
+        """What the page of a request shows."""
+        data = self.monitor.request(number)
+        assert data is not None
+        return data
+
     def standing(self) -> tuple[tuple[int, float | None], Mapping[str, tuple[int, float | None, int]]]:
         """What waits of the app, and what is undelivered and dead of each notifier."""
         now = self.monitor.snapshot()
@@ -64,8 +80,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     liveness = LivenessTracker(monotonic=clock.time, wall=clock.time)
     monitor = Monitor(
         path,
-        intervals={APP.name: 15.0},
-        notifiers=["slack", "webhook"],
+        [AppConfig(name=APP.name, base_url=APP.base_url, notify=("slack", "webhook"))],
+        [NotifierConfig(name="slack"), NotifierConfig(name="webhook", after=60.0)],
         liveness=liveness,
         monotonic=clock.time,
         wall=clock.time,
@@ -215,16 +231,79 @@ async def test_what_ended_last_comes_first(bench: Bench) -> None:
     ]
 
 
+async def ask(bench: Bench, run_id: str = "run-1", **request: Any) -> None:
+    """Records a request with these contents, of a user."""
+    new = make_new_request(run_id)
+    asked = replace(
+        new, run=replace(new.run, user_id="customer-7421"), request=replace(new.request, **request)
+    )
+    await record_new(bench.store, asked)
+
+
 async def test_the_page_knows_what_requests_are_about(bench: Bench) -> None:
-    """The page has the parameters of what waits and who asks; programs get neither."""
+    """The page has the parameters of what is waiting and who asks, but nothing that would not fit on it."""
     small, huge = {"amount": 620}, {"text": "x" * 20_000}
-    for run_id, params in (("run-1", small), ("run-2", huge)):
-        sighting = make_new_request(run_id)
-        run = replace(sighting.run, user_id="customer-7421")
-        request = replace(sighting.request, params=params, editable_params=("amount",))
-        await record_new(bench.store, replace(sighting, run=run, request=request))
+    await ask(bench, "run-1", params=small, editable_params=("amount",))
+    await ask(bench, "run-2", params=huge)
     first, second = bench.view().waiting
     assert (small, ("amount",), "customer-7421") == (first.params, first.editable_params, first.user_id)
     assert f"({len(json.dumps(huge))} characters)" == second.params
-    assert [None, None] == [request.params for request in pending(bench.path)]
-    assert not {"params", "user_id"} & bench.monitor.pending()[0].keys()
+
+
+async def test_programs_get_everything(bench: Bench) -> None:
+    """As JSON a request has its id, whole parameters, which can be edited, and which are masked, by path."""
+    params = {"amount": 620, "llm": {"options": [{"api_key": MASK}, MASK]}, "text": "x" * 20_000}
+    await ask(bench, params=params, editable_params=("amount",))
+    (request,) = bench.monitor.pending()
+    shown = pending_json(request, NOW + 60)
+    assert (params, ["amount"]) == (shown["params"], shown["editable_params"])
+    assert ["llm.options[0].api_key", "llm.options[1]"] == shown["masked"]
+    assert (request.id, 60) == (shown["id"], shown["waiting_seconds"])
+    assert bench.monitor.request(request.id) is not None
+
+
+async def test_all_about_one_request(bench: Bench) -> None:
+    """A request is found by its id, pending or ended, with its deliveries and the reminders to come."""
+    await ask(bench, prompt="Refund?")
+    (request,) = bench.monitor.pending()
+    assert bench.monitor.request(request.id + 1) is None
+    (delivery,) = await claim(bench.store, "slack")
+    await bench.store.settle_and_claim("slack", [Sent(delivery.id, None)], limit=0, now=NOW + 1)
+    found = bench.request(request.id)
+    assert ("Refund?", None, 15.0) == (found.event.request.prompt, found.event.resolution, found.app and 15.0)
+    assert (Notification("slack", NOW + 1), Notification("webhook", reason="queued")) == found.notifications
+    assert [(NOW + 1800, "slack"), (NOW + 1800, "webhook"), (NOW + 7200, "slack")] == list(
+        found.reminders[:3]
+    )
+    assert ["slack", "webhook"] == [record.notifier for record in found.deliveries]
+    await record_answered(bench.store, now=NOW + 10)
+    resolution = bench.request(request.id).event.resolution
+    assert resolution is not None
+    assert ("answered", NOW + 10) == (resolution.outcome, resolution.resolved_at)
+
+
+async def test_a_request_that_was_announced_in_a_digest(bench: Bench) -> None:
+    """Who got a digest was notified of each request in it."""
+    routes = [replace(PEOPLE, digests=True)]
+    await record_new(bench.store, *map(make_new_request, ("run-1", "run-2", "run-3")), routes=routes)
+    await bench.store.release_held(APP.name, digest_above=2, now=NOW)
+    (delivery,) = await claim(bench.store, "slack")
+    await bench.store.settle_and_claim("slack", [Sent(delivery.id, None)], limit=0, now=NOW + 1)
+    view = bench.view()
+    expected = (Notification("slack", NOW + 1), Notification("webhook", reason="no message is planned"))
+    assert [expected] * 3 == [view.notifications[request.id] for request in view.waiting]
+
+
+async def test_the_list_is_read_in_parts(bench: Bench) -> None:
+    """However much is waiting, no part is larger than is good, and no request is missed or repeated."""
+    names = [f"run-{number:03}" for number in range(250)]
+    await record_new(bench.store, *map(make_new_request, names))
+    await ask(bench, "run-x", params={"text": "x" * 400_000})
+    await ask(bench, "run-y", params={"text": "x" * 400_000})
+    parts = [part := bench.monitor.pending()]
+    while part := bench.monitor.pending((part[-1].first_seen_at, part[-1].id)):
+        parts.append(part)
+    assert [100, 100, 50, 1, 1] == [len(part) for part in parts]
+    assert [*names, "run-x", "run-y"] == [request.run_id for part in parts for request in part]
+    with reading(bench.path) as database:
+        assert 252 == len(list(queries.all_pending(database, [APP.name])))

@@ -1,0 +1,118 @@
+"""One request on a page of its own: the whole question, who was notified, what follows, how it ended."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from watcher.messages import format_elapsed, parameters
+from watcher.messages.requests import request_message
+from watcher.models import DeliveryRecord, EventType, Json
+from watcher.monitoring import html
+from watcher.monitoring.health import failure_line
+from watcher.monitoring.server import Page
+from watcher.monitoring.snapshot import RequestPageData, masked_paths
+from watcher.sanitize.text import clean_lines, one_line, truncate
+
+TEXT_SHOWN: Final = 1 << 20
+"""Characters of the prompt and of each parameter that are shown: more than a person reads."""
+PARAMETERS_SHOWN: Final = 1000
+_ERROR_SHOWN: Final = 300
+
+_EVENTS: Final[dict[EventType, str]] = {
+    "run.input_requested": "announcement",
+    "run.input_reminder": "reminder",
+    "run.input_resolved": "resolution",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A parameter as the page shows it; a `block` has lines of its own."""
+
+    name: str
+    text: str
+    block: bool
+    editable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A message to a notifier, and what became of it."""
+
+    at: float
+    notifier: str
+    text: str
+
+
+def render(data: RequestPageData) -> Page:
+    """Returns the page."""
+    event, resolution = data.event, data.event.resolution
+    asked = request_message(replace(event, type="run.input_requested", resolution=None))
+    told = request_message(event)
+    rows = list(_parameters(event.request.params, event.request.editable_params))
+    return html.page(
+        "request.html",
+        blind=_blindness(data) if resolution is None else "",
+        body=truncate(asked.body, TEXT_SHOWN),
+        data=data,
+        event=event,
+        masked=list(masked_paths(event.request.params)),
+        link=asked.link,
+        mood="good" if resolution else "waits",
+        more_rows=max(len(rows) - PARAMETERS_SHOWN, 0),
+        now=data.at,
+        outcome=told.lead if resolution else "",
+        root="../",
+        rows=rows[:PARAMETERS_SHOWN],
+        steps=sorted(map(_step, filter(_happened, data.deliveries)), key=lambda step: step.at),
+        title=told.title,
+        waited=data.at - event.first_seen_at,
+    )
+
+
+def _blindness(data: RequestPageData) -> str:
+    """Returns why a pending request may have been answered unnoticed; empty if the app is visible."""
+    if data.app is None:
+        return "This app is no longer in the configuration, so what became of the request is not known."
+    if data.app.visible:
+        return ""
+    why = f" ({failure_line(data.app.failure)})" if data.app.failure else ""
+    name = data.app.name
+    return f"Watcher can't see the requests of {name} now{why}. This one may have been answered meanwhile."
+
+
+def _parameters(params: Json, editable: tuple[str, ...]) -> Iterator[_Parameter]:
+    named = params if isinstance(params, dict) else {}
+    for row in parameters(params, editable):
+        value = named.get(row.name, row.value)
+        text = clean_lines(value) if isinstance(value, str) else row.value
+        if value and isinstance(value, dict | list):
+            text = clean_lines(json.dumps(value, ensure_ascii=False, indent=2))
+        block = "\n" in text or "  " in text
+        yield _Parameter(row.name, truncate(text or row.value, TEXT_SHOWN), block, row.editable)
+
+
+def _happened(record: DeliveryRecord) -> bool:
+    """Returns whether something became of a delivery already; what is to come stands elsewhere."""
+    return record.state != "pending" or record.attempts > 0
+
+
+def _step(record: DeliveryRecord) -> _Step:
+    what = _EVENTS.get(record.type, record.type)
+    if record.app is not None and record.run_id is None:
+        what = f"{what} in a digest"
+    error = f": {truncate(one_line(record.last_error), _ERROR_SHOWN)}" if record.last_error else ""
+    match record.state:
+        case "sent":
+            became = "sent" if record.attempts <= 1 else f"sent at attempt {record.attempts}"
+        case "dead":
+            became = f"given up after {record.attempts} attempts{error}"
+        case "superseded":
+            became = "not sent, because it became unnecessary"
+        case _:
+            became = f"attempt {record.attempts} failed{error}"
+    return _Step(record.finished_at or record.due_at, record.notifier, f"{what} {became}")
+
+
+html.ENVIRONMENT.filters.update(elapsed=format_elapsed)
