@@ -14,23 +14,19 @@ from watcher.sanitize.text import one_line, truncate
 Place = tuple[str, ...]
 """Where a setting stands: its table, the name of the app or notifier, and its key."""
 
-_GIVEN_MAX: Final = 100
-"""Characters that are shown of a value: enough to recognize it."""
-_ALLOWED: Final = {
-    "bool": "true or false",
-    "dict": "a table",
-    "list": "a list",
-    "model": "a table",
-    "path": "the path of a file",
-    "string": "a text",
-    "tuple": "a list",
-}
-"""By how the types of pydantic's errors begin, https://docs.pydantic.dev/latest/errors/validation_errors/."""
-_JSON: Final = {"dict_type": '{"a": "b"}', "tuple_type": '["a", "b"]'}
-_SENTENCES: Final = frozenset({"both", "one_of", "required", "unreadable"})
-"""Types of our own errors, whose messages are whole sentences."""
 ABSENT: Final = frozenset({"missing", "one_of", "required", "union_tag_not_found"})
 """Types of errors about a setting that was not given."""
+
+_GIVEN_MAX: Final = 100
+"""Characters that are shown of a value: enough to recognize it."""
+_SENTENCES: Final = frozenset({"both", "one_of", "required", "unreadable"})
+"""Types of errors that come from `fields.sentence`."""
+_ALLOWED: Final = {
+    "bool": "true or false", "dict": "a table", "model": "a table", "path": "the path of a file",
+    "string": "a text", "tuple": "a list",
+}  # fmt: skip
+"""By how the types of pydantic's errors begin, https://docs.pydantic.dev/latest/errors/validation_errors/."""
+_JSON: Final = {"dict_type": '{"a": "b"}', "tuple_type": '["a", "b"]'}
 
 
 class ConfigError(Exception):
@@ -57,51 +53,40 @@ def place_of(item: Any) -> Place:
 def explain(item: Any, where: Place, variables: Container[Place]) -> str:
     """Returns in words what one of pydantic's errors says; `variables` holds what comes from variables."""
     kind, value = str(item["type"]), item["input"]
-    if kind in _SENTENCES:
-        return str(item["msg"])
-    if kind == "missing":
-        return "is required"
+    if kind in _SENTENCES or kind == "missing":
+        return "is required" if kind == "missing" else str(item["msg"])
     if kind.startswith("union_tag"):
-        value = value.get("type")
-        got = "is required; " if value is None else _given(where, value)
-        return f"{got}must be one of: {', '.join(NOTIFIERS)}"
-    if kind in _JSON and where in variables and isinstance(value, str):
-        return f"{_given(where, value)}must be JSON, such as {_JSON[kind]}"
-    return f"{_given(where, value)}must be {_allowed(item, where)}"
+        value, allowed = value.get("type"), f"one of: {', '.join(NOTIFIERS)}"
+        if value is None:
+            return f"is required; must be {allowed}"
+    elif kind == "value_error":
+        allowed = str(item["ctx"]["error"])
+    elif kind == "literal_error":
+        allowed = "one of: " + str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+    elif kind in _JSON and where in variables and isinstance(value, str):
+        allowed = f"JSON, such as {_JSON[kind]}"
+    elif kind == "dict_type" and len(where) == 1:
+        allowed = f"tables by name, [{where[0]}.NAME]"
+    else:
+        allowed = _ALLOWED.get(kind.partition("_")[0], "of another type")
+    return f"{_given(where, value)}must be {allowed}"
 
 
 def _given(where: Place, value: Any) -> str:
     """Says what was given, unless a secret may stand in it: by its name, or before the @ of a URL."""
     if not SECRETS.isdisjoint(step.removesuffix("_file") for step in where) or "headers" in where:
         return ""
-    match value:
-        case dict():
-            return "got a table; "
-        case list() | tuple():
-            return "got a list; "
-        case bool():
-            return f"got {str(value).lower()}; "
-        case _:
-            return "" if "@" in str(value) else f"got {truncate(repr(value), _GIVEN_MAX)}; "
+    if isinstance(value, dict | list | tuple):
+        return f"got a {'table' if isinstance(value, dict) else 'list'}; "
+    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    return "" if "@" in shown else f"got {truncate(shown, _GIVEN_MAX)}; "
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name that was probably meant, if there is one."""
-    return next(iter(get_close_matches(name, list(allowed), n=1, cutoff=0.6)), None)
+    return next(iter(get_close_matches(name, list(allowed), n=1)), None)
 
 
 def hint(meant: str | None) -> str:
     """Returns the end of a line about an unknown name."""
     return f"; did you mean {meant}?" if meant else ""
-
-
-def _allowed(item: Any, where: Place) -> str:
-    match str(item["type"]):
-        case "value_error":
-            return str(item["ctx"]["error"])
-        case "literal_error":
-            return "one of: " + str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-        case "dict_type" if len(where) == 1:
-            return f"tables by name, [{where[0]}.NAME]"
-        case kind:
-            return _ALLOWED.get(kind.partition("_")[0], "of another type")

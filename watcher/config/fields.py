@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
@@ -21,7 +21,8 @@ LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 _DURATION: Final = "a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds"
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS_MAX: Final = 1e15
-"""An integer may even be too large for a float."""
+_WHOLE_MAX: Final = 10**18
+"""More than any setting can mean; an integer may even be too large for a float."""
 _MENTIONS: Final = '"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)'
 _EXAMPLE_UUID: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 _PLACEHOLDER: Final = re.compile(r"\{(?:app|run_id|request_id)\}")
@@ -38,14 +39,17 @@ class Loading:
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenSecret:
-    """A secret as it is written: the dotted name of the setting, and its value, or a file, or both."""
+class WrittenSecret(NamedTuple):
+    """A secret as it is written: the dotted name of the setting, and its value, a file, or both."""
 
     name: str
     value: Any = None
     file: Any = None
-    header: str | None = None
+
+
+def sentence(kind: str, words: str) -> PydanticCustomError:
+    """Returns an error that is said in these words, without "must be"."""
+    return PydanticCustomError(kind, "{words}", {"words": words})
 
 
 def parse_duration(value: object) -> float:
@@ -76,28 +80,25 @@ def format_duration(seconds: float) -> str:
 
 def _between(least: str, most: str) -> AfterValidator:
     """A duration within bounds: a typing error must not silence an app for centuries."""
-    shortest, longest = parse_duration(least), parse_duration(most)
 
     def check(seconds: float) -> float:
-        if not shortest <= seconds <= longest:
+        if not parse_duration(least) <= seconds <= parse_duration(most):
             raise ValueError(f"from {least} to {most}")
         return seconds
 
     return AfterValidator(check)
 
 
-def _whole(least: int, most: float = math.inf) -> BeforeValidator:
-    """A whole number; 18 digits are more than any setting can mean."""
-    allowed = (
-        f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most}"
-    )
+def _whole(least: int, most: int = _WHOLE_MAX) -> BeforeValidator:
+    bounds = f", {least} or more" if most == _WHOLE_MAX else f" from {least} to {most}"
 
     def check(value: Any) -> int:
-        whole = int(value) if isinstance(value, float) and value.is_integer() else value
-        good = re.fullmatch(r"[+-]?\d{1,18}", str(whole).strip(), re.ASCII) and not isinstance(value, bool)
-        if not good or not least <= int(whole) <= most:
-            raise ValueError(allowed)
-        return int(whole)
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,18}", value.strip(), re.ASCII):
+            value = int(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not least <= value <= most or value != int(value):
+            raise ValueError(f"a whole number{bounds}")
+        return int(value)
 
     return BeforeValidator(check)
 
@@ -182,9 +183,7 @@ def _readable(file: Path) -> Path:
     try:
         file.read_bytes()
     except OSError as error:
-        raise PydanticCustomError(
-            "unreadable", "{why}", {"why": f"cannot read {file}: {error.strerror}"}
-        ) from None
+        raise sentence("unreadable", f"cannot read {file}: {error.strerror}") from None
     return file
 
 
@@ -199,25 +198,24 @@ def _secret(check: Callable[[str], str]) -> PlainValidator:
     """A secret as a value, or in a file that is read here once, to see whether its content is allowed."""
 
     def validate(given: Any, info: ValidationInfo) -> Secret:
-        if isinstance(given, Secret):
-            return given
         loading = info.context or Loading(Redactor())
-        written = given if isinstance(given, WrittenSecret) else WrittenSecret(str(info.field_name), given)
-        if written.file is not None and written.value is not None:
-            key = written.name.rpartition(".")[2]
-            raise PydanticCustomError("both", "give either {key} or {key}_file", {"key": key})
-        if not isinstance(written.value or written.file, str):
-            allowed = "a text" if written.file is None else "the path of a file"
+        name, value, file = given if isinstance(given, WrittenSecret) else (str(info.field_name), given, None)
+        if isinstance(value, Secret):
+            return value
+        if value is not None and file is not None:
+            raise sentence("both", "give either {0} or {0}_file".format(name.rpartition(".")[2]))
+        if not isinstance(value if file is None else file, str):
+            allowed = "a text" if file is None else "the path of a file"
             raise ValueError(allowed)  # noqa: TRY004 - pydantic collects ValueErrors only
-        if written.file is None:
-            return Secret(written.name, loading.redactor, value=check(written.value), header=written.header)
-        secret = Secret(written.name, loading.redactor, file=_path(Path(written.file)))
+        if file is None:
+            header = name.partition(".headers.")[2] or None
+            return Secret(name, loading.redactor, value=check(value), header=header)
+        secret = Secret(name, loading.redactor, file=_path(Path(file)))
         try:
             check(secret.read())
         except SecretError as error:
             if loading.need_secrets:
-                why = str(error).removeprefix(f"{written.name}: ")
-                raise PydanticCustomError("unreadable", "{why}", {"why": why}) from None
+                raise sentence("unreadable", str(error).removeprefix(f"{name}: ")) from None
         return secret
 
     return PlainValidator(validate)

@@ -3,16 +3,15 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 HTTP_HOST: Final = "127.0.0.1"
 HTTP_PORT: Final = 8080
 """Where the endpoints listen by default."""
 
 _KUBERNETES: Final = re.compile(
-    r"WATCHER_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"WATCHER_(PORT|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?))"
 )
 _KUBERNETES_VALUE: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
@@ -21,8 +20,7 @@ class ConfigFileError(Exception):
     """The file cannot be used; the message names it, and who named it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(NamedTuple):
     """A file and who named it: `--config`, `WATCHER_CONFIG`, or nobody (`config.toml`)."""
 
     path: Path
@@ -44,13 +42,13 @@ def read(file: ConfigFile) -> dict[str, Any]:
 
     Raises:
         ConfigFileError: it cannot be read, is not UTF-8 text, not TOML, nested too deeply, or holds a number
-            of more bits than TOML's 64.
+            of more bits than TOML's 64, some of which Python could not even write.
     """
     try:
-        tree = tomllib.loads(file.path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(file.path.read_text(encoding="utf-8-sig"))
         if _numbers_fit(tree):
             return tree
-        why = "a whole number has more than 64 bits"  # Python could not even write some of those
+        why = "a whole number has more than 64 bits"
     except OSError as error:
         why = str(error.strerror)
     except RecursionError:
@@ -69,14 +67,7 @@ def is_from_kubernetes(variable: str, value: str) -> bool:
     return bool(_KUBERNETES.fullmatch(variable) or _KUBERNETES_VALUE.fullmatch(value))
 
 
-def _numbers_fit(tree: dict[str, Any]) -> bool:
-    left: list[Any] = [tree]
-    while left:
-        match left.pop():
-            case dict() as table:
-                left += table.values()
-            case list() as items:
-                left += items
-            case int() as number if not -(2**63) <= number < 2**63:
-                return False
-    return True
+def _numbers_fit(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(map(_numbers_fit, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, int) or -(2**63) <= value < 2**63

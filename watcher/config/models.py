@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from watcher.config import fields
 from watcher.config.file import HTTP_HOST, HTTP_PORT
@@ -36,22 +35,18 @@ class Table(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _join_secrets(cls, given: Any) -> Any:
-        """Joins the two forms of each secret."""
+        """Joins the two forms of each secret, and gives secrets the name of their setting."""
         if not isinstance(given, dict):
             return given
-        joined, table = dict(given), ".".join(filter(None, (cls.table, given.get("name"))))
-        if isinstance(headers := given.get("headers"), dict):
-            joined["headers"] = {
-                key: value
-                if isinstance(value, Secret)
-                else fields.WrittenSecret(f"{table}.headers.{key}", value, header=str(key))
-                for key, value in headers.items()
-            }
+        joined, prefix = dict(given), f"{cls.table}.{given.get('name')}." if cls.table else ""
         for key in fields.SECRETS & cls.model_fields.keys():
             value, file = joined.pop(key, None), joined.pop(f"{key}_file", None)
-            name = f"{table}.{key}" if table else key
             if value is not None or file is not None:
-                joined[key] = value if isinstance(value, Secret) else fields.WrittenSecret(name, value, file)
+                joined[key] = fields.WrittenSecret(f"{prefix}{key}", value, file)
+        if isinstance(headers := joined.get("headers"), dict):
+            joined["headers"] = {
+                key: fields.WrittenSecret(f"{prefix}headers.{key}", value) for key, value in headers.items()
+            }
         return joined
 
 
@@ -122,7 +117,7 @@ class SlackConfig(NotifierConfig):
     @classmethod
     def _goes_with_token(cls, channel: str | None, info: ValidationInfo) -> str | None:
         if channel is None and info.data.get("bot_token") is not None:
-            raise PydanticCustomError("required", "is required with bot_token")
+            raise fields.sentence("required", "is required with bot_token")
         return channel
 
     @field_validator("webhook_url")
@@ -130,9 +125,7 @@ class SlackConfig(NotifierConfig):
     def _one_way_to_post(cls, webhook_url: Secret | None, info: ValidationInfo) -> Secret | None:
         if "bot_token" in info.data and (info.data["bot_token"] is None) == (webhook_url is None):
             both = "" if webhook_url is None else ", not both"
-            raise PydanticCustomError(
-                "one_of", "give bot_token with channel, or webhook_url{both}", {"both": both}
-            )
+            raise fields.sentence("one_of", f"give bot_token with channel, or webhook_url{both}")
         return webhook_url
 
 
@@ -173,13 +166,20 @@ class Settings(GlobalSettings):
     ] = {}
     apps: dict[fields.TableName, AppConfig] = {}
 
-    @field_validator("apps", "notifiers", mode="before")
+    @field_validator("notifiers", "apps", mode="before")
     @classmethod
-    def _name_tables(cls, tables: Any) -> Any:
+    def _fill_in(cls, tables: Any, info: ValidationInfo) -> Any:
+        """Gives each table its name, and what it takes from the top level."""
         if not isinstance(tables, dict):
             return tables
+        names = tuple(info.data.get("notifiers", ()))
+        inherited = {key: info.data[key] for key in AppDefaults.model_fields if key in info.data}
+        shared = {"notify": names, **inherited} if info.field_name == "apps" else {}
+        slack = {"api_url": info.data["slack_api_url"]} if "slack_api_url" in info.data else {}
         return {
-            name: {**table, "name": name} if isinstance(table, dict) else table
+            name: {**shared, **(slack if table.get("type") == "slack" else {}), **table, "name": name}
+            if isinstance(table, dict)
+            else table
             for name, table in tables.items()
         }
 
@@ -198,8 +198,6 @@ class Config(GlobalSettings):
 
 
 NOTIFIERS: Final[dict[str, type[NotifierConfig]]] = {
-    "slack": SlackConfig,
-    "webhook": WebhookConfig,
-    "console": ConsoleConfig,
-    "apprise": AppriseConfig,
+    model.model_fields["type"].default: model
+    for model in (SlackConfig, WebhookConfig, ConsoleConfig, AppriseConfig)
 }

@@ -3,6 +3,7 @@
 Every problem is found at once and is one line that names the setting; no line shows a secret.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +15,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from watcher.config import errors
 from watcher.config import file as config_file
-from watcher.config.errors import ABSENT, ConfigError, Place, closest, explain, hint, place_of
+from watcher.config.errors import Place
 from watcher.config.fields import LOOPBACK, Loading, format_duration
-from watcher.config.models import (
-    NOTIFIERS,
-    AppConfig,
-    AppDefaults,
-    Config,
-    GlobalSettings,
-    Settings,
-    SlackConfig,
-    Table,
-)
+from watcher.config.models import NOTIFIERS, AppConfig, AppDefaults, Config, GlobalSettings, Settings, Table
 from watcher.proxies import proxy_problems
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
@@ -46,8 +39,6 @@ COMMON_KEY: Final = "DYNAMIQ_ACCESS_KEY"
 """The access key of that app if it has no other."""
 OTHER_VARIABLES: Final = ("WATCHER_CONFIG", "WATCHER_APP_NAME")
 """Variables that are no settings."""
-
-_MASKED: Final = "********"
 
 Tree = dict[str, Any]
 
@@ -79,27 +70,16 @@ class _Sources:
     """What the sources give, and what is wrong with it apart from values."""
 
     file: Tree = field(default_factory=dict)
-    tree: Tree = field(default_factory=dict)
-    """File and environment, merged."""
     variables: dict[Place, str] = field(default_factory=dict)
     """The variable that a setting comes from."""
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    meant: set[Place] = field(default_factory=set)
-    """Settings that are absent because of another problem, a misspelling for example."""
-    incomplete: bool = False
-    """Whether the file cannot be read: what is missing may stand in it."""
+    excused: set[Place] = field(default_factory=set)
+    """Settings and tables that may be absent because of another problem, a misspelling for example."""
 
-    def explains(self, where: Place) -> bool:
+    def excuses(self, where: Place) -> bool:
         """Tells whether a setting, or all of a table, may be absent because of another problem."""
-        return self.incomplete or any(meant[: len(where)] == where for meant in self.meant)
-
-    def notifiers(self) -> list[str] | None:
-        """Returns the names of the notifiers, None if they may have others."""
-        tables = self.tree.get("notifiers")
-        if self.incomplete or not isinstance(tables, dict):
-            return None
-        return [*tables, *(meant[1] for meant in self.meant if meant[0] == "notifiers")]
+        return any(place[: len(where)] == where or not place for place in self.excused)
 
     def origin(self, where: Place) -> str:
         """Says where a setting comes from."""
@@ -130,52 +110,64 @@ def load(
     Raises:
         ConfigError: it has problems.
     """
-    sources = _read(config_file, environ, directory)
-    if sources.tree.get("notifiers", {}) == {} and not sources.explains(("notifiers",)):
-        sources.tree["notifiers"] = {"console": {"type": "console"}}
+    sources = _Sources()
+    tree = _read(config_file, environ, directory, sources)
+    if tree.get("notifiers", {}) == {} and not sources.excuses(("notifiers",)):
+        tree["notifiers"] = {"console": {"type": "console"}}
         sources.warnings.append("no notifier is configured: requests are only shown on the console")
-    loading = Loading(Redactor(), need_secrets, sources.notifiers(), sources.warnings)
+    tables = tree.get("notifiers")
+    known = [place[1] for place in sources.excused if place[:1] == ("notifiers",) != place]
+    names = None if () in sources.excused or not isinstance(tables, dict) else [*tables, *known]
+    loading = Loading(Redactor(), need_secrets, names, sources.warnings)
     try:
-        settings = Settings.model_validate(sources.tree, context=loading)
+        settings = Settings.model_validate(tree, context=loading)
     except ValidationError as error:
         sources.problems += _explained(error, sources)
-    if sources.tree.get("apps", {}) == {} and not sources.explains(("apps",)):
+    if tree.get("apps", {}) == {} and not sources.excuses(("apps",)):
         sources.problems.append("no app is configured; set WATCHER_BASE_URL, or [apps.NAME] in the file")
     sources.problems += proxy_problems(environ)
     if sources.problems:
-        raise ConfigError(sources.problems)
-    return _resolved(settings, loading, sources)
+        raise errors.ConfigError(sources.problems)
+    for app in settings.apps.values():
+        sources.warnings += _app_warnings(app)
+    values = dict(settings) | {name: tuple(dict(settings)[name].values()) for name in ("apps", "notifiers")}
+    return Config.model_construct(
+        **values,
+        warnings=tuple(sources.warnings),
+        shown=tuple(_rows(settings, sources)),
+        redactor=loading.redactor,
+    )
 
 
 def _explained(error: ValidationError, sources: _Sources) -> Iterator[str]:
     for item in error.errors(include_url=False):
-        where, absent = place_of(item), item["type"] in ABSENT
-        if not (absent and sources.explains(where)):
-            yield f"{sources.label(where, absent=absent)}: {explain(item, where, sources.variables)}"
+        where, absent = errors.place_of(item), item["type"] in errors.ABSENT
+        if not (absent and sources.excuses(where)):
+            yield f"{sources.label(where, absent=absent)}: {errors.explain(item, where, sources.variables)}"
 
 
-def _read(named: Path | None, environ: Mapping[str, str], directory: Path) -> _Sources:
-    sources = _Sources()
+def _read(named: Path | None, environ: Mapping[str, str], directory: Path, sources: _Sources) -> Tree:
+    """Returns file and environment merged, without what is unknown."""
     found = config_file.find(named, environ, directory)
-    if found is not None:
-        try:
-            sources.file = config_file.read(found)
-        except config_file.ConfigFileError as error:
-            sources.problems.append(str(error))
-            sources.incomplete = True
-    sources.tree = _merged(_read_environment(environ, sources), sources.file)
-    for where, table in _tables(sources.tree):
+    try:
+        sources.file = config_file.read(found) if found else {}
+    except config_file.ConfigFileError as error:
+        sources.problems.append(str(error))
+        sources.excused.add(())
+    tree = _merged(_read_environment(environ, sources), sources.file)
+    for where, table in _tables(tree):
         allowed = [*_keys(where, table.get("type")), *(() if where else ("apps", "notifiers"))]
         for key in [key for key in table if key not in allowed]:
-            meant = closest(key, allowed)
             if variable := sources.variables.get((*where, key)):
                 sources.warnings.append(f"{variable}: a notifier of this type has no {key}")
             else:
-                name = ".".join((*where, key))
-                sources.problems.append(f"{name}: unknown setting in {found and found.path}{hint(meant)}")
-                sources.meant.add((*where, meant or key))
+                meant, name = errors.closest(key, allowed), ".".join((*where, key))
+                sources.problems.append(
+                    f"{name}: unknown setting in {found and found.path}{errors.hint(meant)}"
+                )
+                sources.excused.add((*where, meant or key))
             del table[key]
-    return sources
+    return tree
 
 
 def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
@@ -196,29 +188,22 @@ def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
             where = ("apps", app, where[2])
         elif name in SHORT_VARIABLES:
             given.setdefault(f"notifiers__{where[1]}__type", where[1])
-        if where[-1] not in _keys(where[:-1]) or not _is_text("".join(where)):
-            sources.warnings.append(f"{name}: unknown setting{hint(closest(name, _candidates(where)))}")
-        elif not _is_text(value):
-            sources.problems.append(f"{'.'.join(where)} ({name}): must be UTF-8 text")
-            sources.meant.add(where)
-        else:
+        if re.search("[\ud800-\udfff]", f"{where}{value}"):
+            sources.problems.append(f"{name}: must be UTF-8 text")
+            sources.excused.add(where)
+        elif where[-1] in _keys(where[:-1]):
             sources.variables[where] = name
             given["__".join(where)] = value
-    key, variables = ("apps", app, "access_key"), sources.variables
-    common = environ.get(COMMON_KEY, "").strip()
-    if (
-        common
-        and (*key[:2], "base_url") in variables
-        and not {key, (*key[:2], "access_key_file")} & variables.keys()
-    ):
-        variables[key] = COMMON_KEY
+        else:
+            sources.warnings.append(
+                f"{name}: unknown setting{errors.hint(errors.closest(name, _candidates(where)))}"
+            )
+    key, common = ("apps", app, "access_key"), environ.get(COMMON_KEY, "").strip()
+    others = {key, (*key[:2], "access_key_file")} & sources.variables.keys()
+    if common and ("apps", app, "base_url") in sources.variables and not others:
+        sources.variables[key] = COMMON_KEY
         given["__".join(key)] = common
     return _Environment(given)()
-
-
-def _is_text(value: str) -> bool:
-    """Tells whether there is no lone surrogate in a value."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _candidates(where: Place) -> Iterator[str]:
@@ -236,7 +221,7 @@ def _keys(table: Place, notifier_type: object = None) -> list[str]:
         case ("apps", name) if name:
             return AppConfig.setting_names()
         case ("notifiers", name) if name:
-            model = NOTIFIERS.get(str(notifier_type))
+            model = NOTIFIERS.get(notifier_type) if isinstance(notifier_type, str) else None
             return [
                 key for each in ([model] if model else NOTIFIERS.values()) for key in each.setting_names()
             ]
@@ -248,7 +233,7 @@ def _tables(tree: Tree) -> Iterator[tuple[Place, Tree]]:
     yield (), tree
     for kind in ("apps", "notifiers"):
         entries = tree.get(kind)
-        for name, entry in list(entries.items()) if isinstance(entries, dict) else ():
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
             if isinstance(entry, dict):
                 yield (kind, name), entry
 
@@ -257,40 +242,13 @@ def _merged(stronger: Tree, weaker: Tree) -> Tree:
     """Merges tables; a secret in either form takes the place of both forms in the weaker source."""
     merged = dict(weaker)
     for key, value in stronger.items():
-        below = merged.get(key)
+        below = merged.get(key, {})
         if isinstance(value, dict):
-            merged[key] = (
-                value if below is None else _merged(value, below) if isinstance(below, dict) else below
-            )
+            merged[key] = _merged(value, below) if isinstance(below, dict) else below
         else:
             merged.pop(key.removesuffix("_file") if key.endswith("_file") else f"{key}_file", None)
             merged[key] = value
     return merged
-
-
-def _resolved(settings: Settings, loading: Loading, sources: _Sources) -> Config:
-    common = {name: getattr(settings, name) for name in AppDefaults.model_fields}
-    common["notify"] = tuple(settings.notifiers)
-    apps = {
-        name: app.model_copy(update={key: common[key] for key in common.keys() - app.model_fields_set})
-        for name, app in settings.apps.items()
-    }
-    notifiers = {
-        name: notifier.model_copy(update={"api_url": settings.slack_api_url})
-        if isinstance(notifier, SlackConfig)
-        else notifier
-        for name, notifier in settings.notifiers.items()
-    }
-    for app in apps.values():
-        loading.warnings.extend(_app_warnings(app))
-    return Config.model_construct(
-        **{name: getattr(settings, name) for name in GlobalSettings.model_fields},
-        apps=tuple(apps.values()),
-        notifiers=tuple(notifiers.values()),
-        warnings=tuple(loading.warnings),
-        shown=tuple(_rows(settings.model_copy(update={"apps": apps, "notifiers": notifiers}), sources)),
-        redactor=loading.redactor,
-    )
 
 
 def _app_warnings(app: AppConfig) -> Iterator[str]:
@@ -321,7 +279,7 @@ def _rows(settings: Settings, sources: _Sources) -> Iterator[tuple[str, str, str
 def _formatted(value: Any) -> str:
     match value:
         case Secret():
-            return _MASKED
+            return "********"
         case bool():
             return str(value).lower()
         case float():  # only durations are

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, Load, Problems
+from watcher.cli import healthcheck
 from watcher.config.errors import ConfigError
 from watcher.config.models import NOTIFIERS, AppConfig, Settings, Table
 from watcher.config.sources import load
@@ -217,18 +218,30 @@ def test_an_unknown_variable_is_a_warning_with_a_hint(loaded: Load) -> None:
     assert "did you mean WATCHER_APPS__DEFAULT__USER_ID?" in shown
 
 
-def test_what_kubernetes_sets_is_passed_over(loaded: Load) -> None:
-    """The variables that stand for a Service named `watcher` are no warnings."""
-    names = (
-        "SERVICE_HOST",
-        "SERVICE_PORT",
-        "SERVICE_PORT_HTTP",
-        "PORT",
-        "PORT_8080_TCP",
-        "PORT_8080_TCP_ADDR",
-    )
-    links = {f"WATCHER_{name}": "tcp://10.0.0.1:8080" for name in names}
-    assert loaded(CONSOLE, **APP, **links).warnings == ()
+KUBERNETES = {
+    "WATCHER_SERVICE_HOST": "10.0.0.1",
+    "WATCHER_SERVICE_PORT": "80",
+    "WATCHER_SERVICE_PORT_HTTP": "80",
+    "WATCHER_PORT": "tcp://10.0.0.1:80",
+    "WATCHER_PORT_80_TCP_ADDR": "10.0.0.1",
+    "WATCHER_HTTP_SERVICE_HOST": "10.0.0.1",
+    "WATCHER_HTTP_PORT": "tcp://10.0.0.1:80",
+    "WATCHER_DATABASE_PORT_5432_TCP_PROTO": "tcp",
+}
+"""What stands in every container beside Services named `watcher`, `watcher-http` and `watcher-database`."""
+
+
+def test_what_kubernetes_sets_is_passed_over(loaded: Load, tmp_path: Path) -> None:
+    """Variables of Services are no settings, and no warnings, for the daemon and for its probe."""
+    config = loaded(CONSOLE, **APP, **KUBERNETES)
+    assert (8080, ()) == (config.http_port, config.warnings)
+    assert ("127.0.0.1", 8080) == healthcheck.address(None, environ=KUBERNETES, directory=tmp_path)
+
+
+def test_a_mark_of_an_editor_in_the_file_is_passed_over(tmp_path: Path) -> None:
+    """A TOML file with a byte order mark is read."""
+    (tmp_path / "config.toml").write_bytes(b"\xef\xbb\xbfpage_size = 7\n")
+    assert 7 == load(None, environ=APP, directory=tmp_path).page_size
 
 
 def test_an_unknown_notifier_is_a_problem(problems: Problems) -> None:
