@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.builders import NOW
+from tests.support.builders import NOW, make_new_request, open_store, record_new
 from tests.support.process import environment
 from watcher import __version__
 from watcher.cli import output
@@ -137,7 +137,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
 
 
 def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a request there is who was told, its prompt as one harmless line, its ids whole, and its link."""
+    """A request has its number, who was notified, its prompt as a harmless line, whole ids and its link."""
     request = PendingRequest(
         1,
         "support",
@@ -154,7 +154,7 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     )
     output.show_pending([request], [SEEN])
     first, *more = capsys.readouterr().out.splitlines()
-    assert first.startswith("support · Approval · waiting ")
+    assert first.startswith(f"{request.id} · support · Approval · waiting ")
     assert first.endswith(" · notified: slack")
     assert [
         "  a b\ufffd[31m[bold]c[/]",
@@ -233,6 +233,35 @@ def test_json_of_an_app_that_cannot_be_seen(
     output.show_pending_json([], [SEEN, NEVER])
     shown = capsys.readouterr()
     assert ("[]\n", "watcher: app legal has not been polled yet\n") == (shown.out, shown.err)
+
+
+QUERY = "DELETE FROM invoices\n    WHERE paid_at < '2019-01-01'\n      AND customer_id = 7121;"
+
+
+@pytest.mark.anyio
+async def test_one_request_is_shown_whole(tmp_path: Path) -> None:
+    """By its number a request is shown with every line and parameter, as text or alone in the JSON list."""
+    long = "Which of these is meant? " * 40
+    asked = make_new_request("run-7", prompt=f"{long}\nThe second one?")
+    asked = replace(asked, request=replace(asked.request, params={"sql": QUERY, "note": "x" * 20_000}))
+    async with open_store(tmp_path / "watcher.db") as store:
+        await record_new(store, make_new_request("run-6"), asked)
+    settings = {"WATCHER_BASE_URL": "https://app.example", "WATCHER_APP_NAME": "support"}
+    listed = json.loads(watcher(tmp_path, "pending", "--json", **settings).stdout)
+    (number,) = [request["id"] for request in listed if request["run_id"] == "run-7"]
+    shown = watcher(tmp_path, "pending", str(number), **settings)
+    assert (0, "") == (shown.returncode, shown.stderr)
+    assert "WARNING: app support has not been polled yet" == shown.stdout.splitlines()[0]
+    assert [] == [
+        text
+        for text in ("Approval needed", long.strip(), "  The second one?", *QUERY.splitlines(), "x" * 20_000)
+        if text not in shown.stdout
+    ]
+    assert shown.stdout.endswith("\nNotified: nobody yet\n")
+    alone = json.loads(watcher(tmp_path, "pending", str(number), "--json", **settings).stdout)
+    assert [number] == [request["id"] for request in alone]
+    unknown = watcher(tmp_path, "pending", "4711", **settings)
+    assert (2, True) == (unknown.returncode, "there is no request 4711" in unknown.stderr)
 
 
 @pytest.mark.parametrize(("options", "out"), [([], ""), (["--json"], "[]\n")])

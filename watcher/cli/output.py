@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from textwrap import wrap
 
 from rich.cells import cell_len, set_cell_size
@@ -12,8 +12,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from watcher.messages import ADVICE, Row, format_elapsed, format_timestamp, parameters, request_label
-from watcher.models import DeliveryRecord, Json, PendingRequest
+from watcher.messages import (
+    ADVICE,
+    Row,
+    format_elapsed,
+    format_timestamp,
+    parameters,
+    plain_text,
+    render,
+    request_label,
+)
+from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring.snapshot import pending_json
 from watcher.sanitize.text import one_line, truncate
 from watcher.store.requests import SUCCESS_SECONDS
@@ -50,6 +59,16 @@ def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus]) 
     width = Console().width if sys.stdout.isatty() else NO_TERMINAL_WIDTH
     for request in requests:
         lines += _pending_lines(request, now, width)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def show_request(event: RequestEvent, told: Sequence[str], apps: Iterable[AppStatus]) -> None:
+    """Prints one request whole, after a warning if its app cannot be seen."""
+    now = time.time()
+    lines = [f"WARNING: {line}" for line in blind_spots(apps, now).values()]
+    lines.append(plain_text(render(replace(event, at=now))))
+    if event.resolution is None:
+        lines.append(f"Notified: {one_line(', '.join(told)) or 'nobody yet'}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
@@ -116,7 +135,7 @@ def _blind_spot(app: AppStatus, now: float) -> str:
 def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:
     notified = f"notified: {', '.join(request.told)}" if request.told else "nobody notified yet"
     waited = format_elapsed(max(now - request.first_seen_at, 0.0))
-    head = [request.app, request_label(request.type), f"waiting {waited}", notified]
+    head = [f"{request.id} · {request.app}", request_label(request.type), f"waiting {waited}", notified]
     yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
     yield from _wrapped(truncate(one_line(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))

@@ -11,10 +11,10 @@ from watcher.cli.options import config_option, json_option
 from watcher.cli.process import describe_store_error, load_config, usage_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from watcher.config.models import Config
-    from watcher.models import DeliveryRecord, DeliveryState
+    from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
     from watcher.store.connection import Reader
 
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
@@ -31,23 +31,43 @@ class NotDeadError(Exception):
 @click.command(short_help="List pending requests and who was notified.")
 @config_option
 @json_option
-def pending(config_file: Path | None, *, as_json: bool) -> None:
-    """List pending requests and who was notified, the longest waiting first."""
+@click.argument("number", metavar="[ID]", type=int, required=False)
+def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> None:
+    """List pending requests and who was notified, the longest waiting first.
+
+    With an ID that the list shows, show the whole of that request, also after it has ended.
+    """
     from watcher.cli import output
     from watcher.store import queries
+    from watcher.store.events import load_request
 
     config = load_config(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
     with _reading(config) as reader:
-        if reader is not None:
-            apps = queries.apps(reader, intervals, now=time.time())
-            names = list(intervals)
+        if reader is None:
             if as_json:
-                output.show_pending_json(queries.all_pending(reader, names), apps)
-            else:
-                output.show_pending(queries.pending_requests(reader, names, details=True), apps)
-        elif as_json:
-            output.show_pending_json([], [])
+                output.show_pending_json([], [])
+            return
+        apps = queries.apps(reader, intervals, now=time.time())
+        names = list(intervals)
+        waiting: Iterable[PendingRequest] = (
+            queries.all_pending(reader, names)
+            if as_json
+            else queries.pending_requests(reader, names, details=True)
+        )
+        if number is not None:
+            event = load_request(reader, number)
+            if event is None:
+                usage_error(f"there is no request {number}; `watcher pending` lists those that are pending")
+            apps = [app for app in apps if app.name == event.app.name]
+            waiting = [request for request in waiting if request.id == number]
+            if not as_json:
+                output.show_request(event, waiting[0].told if waiting else (), apps)
+                return
+        if as_json:
+            output.show_pending_json(waiting, apps)
+        else:
+            output.show_pending(list(waiting), apps)
 
 
 @click.command(short_help="List deliveries: pending, sent, superseded or dead.")
