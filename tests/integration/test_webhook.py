@@ -75,6 +75,7 @@ def test_payload_of_a_request() -> None:
                 "prompt": "Approve the refund?",
                 "params": {"amount": 620, "customer": "Ada"},
                 "editable_params": ["amount"],
+                "masked": [],
                 "first_seen_at": "2026-06-10T09:15:39Z",
                 "waiting_seconds": 1,
             },

@@ -235,6 +235,7 @@ def _request(request: InputRequest, first_seen_at: float, now: float) -> dict[st
         "prompt": request.prompt,
         **({} if request.params is None else {"params": request.params}),
         "editable_params": list(request.editable_params),
+        "masked": list(request.masked),
         "first_seen_at": format_timestamp(first_seen_at),
         "waiting_seconds": _seconds(first_seen_at, now),
     }

@@ -25,9 +25,9 @@ from watcher.store.connection import Listed, Reader, Row, Transaction
 from watcher.store.digests import load_digests
 
 _REQUEST: Final = (
-    " r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.run_status,"
-    " r.started_at, r.user_id, r.session_id, r.run_input, r.link, r.position, r.first_seen_at, r.resolved_at,"
-    " r.outcome, r.resolved_status"
+    " r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.masked,"
+    " r.run_status, r.started_at, r.user_id, r.session_id, r.run_input, r.link, r.position,"
+    " r.first_seen_at, r.resolved_at, r.outcome, r.resolved_status"
 )
 _CLAIMED: Final = (
     "SELECT d.id, d.notifier, d.attempts, d.due_at, d.thread_key, e.id AS event, e.type AS event_type, e.at,"
@@ -115,6 +115,7 @@ def _request_event(head: dict[str, Any], row: Row) -> RequestEvent:
         params=json.loads(row["params"]),
         editable_params=tuple(json.loads(row["editable_params"])),
         fingerprint=row["fingerprint"],
+        masked=tuple(json.loads(row["masked"])),
     )
     run = Run(
         id=row["run_id"],

@@ -158,5 +158,6 @@ MIGRATIONS: Final = (
     CREATE INDEX deliveries_thread ON deliveries (thread_key, notifier);
     CREATE INDEX deliveries_held ON deliveries (held) WHERE held = 1;
     """,
+    "ALTER TABLE requests ADD COLUMN masked TEXT NOT NULL DEFAULT '[]';",
 )
 """Step n brings a database from version n to n + 1. `identity_hash` is a function of the program."""

@@ -170,6 +170,7 @@ async def test_params_and_input_are_shown_as_configured(bench: PollBench) -> Non
     run["id"] = "run-2"
     other = await shown_with(bench, run, include_params=False, include_input=True)
     assert (None, {"text": "hello"}) == (other.request.params, other.run.input)
+    assert ((), ("amount",)) == (by_default.request.masked, other.request.masked)
 
 
 @pytest.mark.parametrize("shown", [True, False])
@@ -195,6 +196,7 @@ async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> 
     event = await shown_with(bench, run, redactor=redactor, redact=["*password*"], include_input=True)
     assert "Pay with [redacted]? [redacted]" == event.request.prompt
     assert {"Password": "[redacted]", "amount": 1} == event.request.params
+    assert ["Password"] == payload(event)["data"]["request"]["masked"]
     assert {"deep": [{"password": "[redacted]"}]} == event.run.input
     recorded = everything(bench.path)
     found = [word for word in (b"Pay with", b"hunter22", b"acc_secret") if word in recorded]

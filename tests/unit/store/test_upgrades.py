@@ -51,8 +51,8 @@ NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_re
 APP_FAILING, NOTIFIER_FAILING = "watcher.app_failing", "watcher.notifier_failing"
 RECEIPT = MessageRef({"channel": "C1", "ts": "1.5"})
 POLICY = NotifierPolicy(remind_after=(60.0, 120.0))
-OLDER = range(1, len(MIGRATIONS))
-WITH_DIGESTS = range(2, len(MIGRATIONS))
+OLDER = range(1, 4)
+WITH_DIGESTS = range(2, 4)
 
 
 def make_database(path: Path, version: int, *rows: tuple[str, Mapping[str, Any]]) -> None:
