@@ -1,7 +1,5 @@
 """`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
 
-import socket
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -46,6 +44,8 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
 async def _play(seconds: float | None) -> int | None:
     """Plays the demo until a signal, which it returns, or for so many seconds."""
     import asyncio
+    import socket
+    import tempfile
 
     import structlog
 
