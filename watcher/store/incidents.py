@@ -19,7 +19,7 @@ _OPEN: Final = (
     " DO UPDATE SET since = excluded.since, reason = excluded.reason"
 )
 _ANNOUNCE: Final = "UPDATE incidents SET announced_event = ? WHERE scope = ? AND name = ?"
-_CLOSE: Final = "DELETE FROM incidents WHERE scope = ? AND name = ? RETURNING since, reason, announced_event"
+_CLOSE: Final = "DELETE FROM incidents WHERE scope = ? AND name = ?"
 _PENDING: Final = "SELECT count(*) AS pending FROM requests WHERE app = ? AND resolved_at IS NULL"
 _UNDELIVERED: Final = (
     "SELECT count(*) AS undelivered FROM deliveries WHERE notifier = ? AND state = 'pending' AND due_at <= ?"
@@ -100,11 +100,14 @@ def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
 
     Those who were told of it are told of its end.
     """
-    row = tx.first(_CLOSE, (component.scope, component.name))
-    if row is None or row["announced_event"] is None:
+    incident = _find(tx, component)
+    if incident is None:
         return IncidentChange(None)
-    thread_key = row["announced_event"]
-    failure = component.describe(tx, Incident(*row))
+    tx.execute(_CLOSE, (component.scope, component.name))
+    thread_key = incident.announced_event
+    if thread_key is None:
+        return IncidentChange(None)
+    failure = component.describe(tx, incident)
     told, stale = resolution_recipients(tx, [thread_key], component.routes)
     kind: EventType = "watcher.app_recovered" if component.scope == "app" else "watcher.notifier_recovered"
     recipients, detail = told.get(thread_key, ()), asdict(failure)

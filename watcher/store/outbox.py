@@ -7,7 +7,7 @@ from typing import Final
 
 from watcher.models import DeliveryRecord
 from watcher.store import incidents, reminders
-from watcher.store.connection import Listed, Reader, Transaction
+from watcher.store.connection import Listed, Reader, Row, Transaction
 from watcher.store.enqueue import load_threads, mark_superseded, records, unfinished
 from watcher.store.events import load_deliveries
 from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Result, Retry, Sent
@@ -51,7 +51,7 @@ _PAUSE: Final = (
 )
 _PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = ? AND paused_until > ?"
 _DUE: Final = (
-    "SELECT d.id FROM deliveries d WHERE d.notifier = :notifier AND d.state = 'pending'"
+    "SELECT d.id, d.for_people FROM deliveries d WHERE d.notifier = :notifier AND d.state = 'pending'"
     " AND d.next_attempt_at <= :now AND d.held = 0"
     " AND NOT (d.id IN (SELECT value FROM json_each(:claimed)))"
     " AND NOT (d.id <= :leftover AND EXISTS (SELECT 1 FROM events v WHERE v.id = d.event"
@@ -65,7 +65,7 @@ _DUE: Final = (
 _OPEN_ATTEMPTS: Final = (
     "UPDATE deliveries SET attempt_open = 1,"
     " possibly_delivered = CASE WHEN attempt_open <> 0 OR possibly_delivered <> 0 THEN 1 ELSE 0 END"
-    " WHERE id IN (SELECT value FROM json_each(?)) AND for_people <> 0"
+    " WHERE id IN (SELECT value FROM json_each(?))"
 )
 _NEXT_DUE: Final = (
     "SELECT min(next_attempt_at) AS at FROM deliveries"
@@ -163,18 +163,17 @@ def _claim(tx: Transaction, notifier: str, wanted: ClaimRequest) -> tuple[list[i
     paused = tx.first(_PAUSED, (notifier, now))
     if paused is not None:
         return [], paused["paused_until"]
-    ids: list[int] = []
+    due: Sequence[Row] = ()
     if wanted.limit > 0:
         withheld = {"leftover": wanted.leftover, "withheld": Listed(wanted.withheld)}
         parameters = {"notifier": notifier, "now": now, "limit": wanted.limit} | withheld
         due = tx.execute(_DUE, parameters | {"claimed": Listed(tx.claimed_ids)})
-        ids = [row["id"] for row in due]
-    if ids:
+    if to_people := [row["id"] for row in due if row["for_people"]]:
         # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
         # posted, so its resolution is still sent. Machines are told of everything anyway.
-        tx.execute(_OPEN_ATTEMPTS, (Listed(ids),))
+        tx.execute(_OPEN_ATTEMPTS, (Listed(to_people),))
     (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]
-    return ids, wake_at
+    return [row["id"] for row in due], wake_at
 
 
 def leftover_deliveries(tx: Transaction) -> tuple[int, set[str]]:
