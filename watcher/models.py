@@ -279,7 +279,7 @@ class PendingRequest:
     """A pending request in a list; `told` names the notifiers that accepted it.
 
     `id` identifies it on the command line and in addresses. A list without details leaves `user_id`,
-    `params` and `editable_params` empty.
+    `params`, `editable_params` and `masked` empty.
     """
 
     id: int
@@ -294,6 +294,7 @@ class PendingRequest:
     user_id: str | None = None
     params: Json = None
     editable_params: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from watcher.models import DeliveryRecord, EventType, Json
 from watcher.monitoring import html
 from watcher.monitoring.health import failure_line
 from watcher.monitoring.server import Page
-from watcher.monitoring.snapshot import RequestPageData, masked_paths
+from watcher.monitoring.snapshot import RequestPageData
 from watcher.sanitize.text import clean_lines, one_line, truncate
 
 TEXT_SHOWN: Final = 1 << 20
@@ -57,7 +57,6 @@ def render(data: RequestPageData) -> Page:
         body=truncate(asked.body, TEXT_SHOWN),
         data=data,
         event=event,
-        masked=list(masked_paths(event.request.params)),
         link=asked.link,
         mood="good" if resolution else "waits",
         more_rows=max(len(rows) - PARAMETERS_SHOWN, 0),

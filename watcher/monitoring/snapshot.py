@@ -4,7 +4,7 @@ Everything here but `alive` reads the database, on a connection of its own, and 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -18,7 +18,6 @@ from watcher.monitoring import health
 from watcher.monitoring.health import HealthReport, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.notifications import Notification, next_reminders, notifications
-from watcher.sanitize.redactor import MASK
 from watcher.store import StoreError, queries
 from watcher.store.connection import Reader, reading
 from watcher.store.events import load_request
@@ -265,20 +264,7 @@ def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
         "waiting_seconds": max(int(now - request.first_seen_at), 0),
         "params": request.params,
         "editable_params": list(request.editable_params),
-        "masked": list(masked_paths(request.params)),
+        "masked": list(request.masked),
         "told": list(request.told),
         "link": request.link,
     }
-
-
-def masked_paths(value: Json, path: str = "") -> Iterator[str]:
-    """Yields the paths of masked values in parameters, for example `llm.options[0].api_key`."""
-    match value:
-        case dict():
-            for name, item in value.items():
-                yield from masked_paths(item, f"{path}.{name}" if path else name)
-        case list():
-            for number, item in enumerate(value):
-                yield from masked_paths(item, f"{path}[{number}]")
-        case _ if value == MASK:
-            yield path

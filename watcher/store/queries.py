@@ -23,7 +23,7 @@ _PART_SIZE: Final = 1 << 18
 _WATCHED: Final = "(e.app = '' OR e.app IN (SELECT value FROM json_each(:apps)))"
 _COLUMNS: Final = (
     "r.key, r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link, r.user_id,"
-    " r.editable_params, length(r.params) AS size"
+    " r.editable_params, r.masked, length(r.params) AS size"
 )
 _ARE_PENDING: Final = "r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(:apps))"
 _IN_ORDER: Final = "ORDER BY r.first_seen_at, r.key"
@@ -199,12 +199,18 @@ def _pending_requests(reader: Reader, rows: Sequence[Row], *, details: bool) -> 
 
 
 def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> PendingRequest:
-    *head, user_id, editable, size, params = row
+    *head, user_id, editable, masked, size, params = row
     request = PendingRequest(*[*head, told])
     if not details:
         return request
     shown = f"({size} characters)" if params is None else json.loads(params)
-    return replace(request, user_id=user_id, params=shown, editable_params=tuple(json.loads(editable)))
+    return replace(
+        request,
+        user_id=user_id,
+        params=shown,
+        editable_params=tuple(json.loads(editable)),
+        masked=tuple(json.loads(masked)),
+    )
 
 
 def _app_status(status: AppStatus, app: Row | None, pending: Row | None, now: float) -> AppStatus:

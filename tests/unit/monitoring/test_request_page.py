@@ -54,7 +54,9 @@ def data(*, resolution: Resolution | None = None, **fields: Any) -> RequestPageD
     """All about a request that has waited for two hours; fields of the request, its run and the page."""
     request = InputRequest("q1", "approval_request", "Refund?", {"amount": 620}, ("amount",), "f")
     asked = {
-        name: fields.pop(name) for name in ("id", "prompt", "params", "editable_params") if name in fields
+        name: fields.pop(name)
+        for name in ("id", "prompt", "params", "editable_params", "masked")
+        if name in fields
     }
     event = RequestEvent(
         id="",
@@ -109,9 +111,11 @@ def test_everything_is_shown() -> None:
 
 
 def test_what_is_masked_is_said() -> None:
-    """Masked values are counted and named by their paths."""
-    page = shown(params={"api_key": MASK, "llm": {"token": MASK, "name": "x"}})
+    """Masked values are counted and named by their paths, and so are parameters that are not shown at all."""
+    page = shown(params={"api_key": MASK, "llm": {"token": MASK}}, masked=("api_key", "llm.token"))
     assert "2 values are masked: api_key, llm.token" in page.words
+    page = shown(params=None, masked=("amount",))
+    assert "1 parameter is not shown here (include_params is off): amount" in page.words
 
 
 def test_who_was_notified_and_what_follows() -> None:
