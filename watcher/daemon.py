@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -128,7 +129,10 @@ async def _open_with_endpoints(config: Config, listening: socket.socket | None) 
         host, port = config.http_host, config.http_port
         try:
             answers = answers_of(services.monitor, metrics)
-            await stack.enter_async_context(serving(answers, host, port, listening=listening))
+            names = (*config.http_allowed_hosts, urlsplit(config.public_url or "").hostname or host)
+            await stack.enter_async_context(
+                serving(answers, host, port, allowed_hosts=names, listening=listening)
+            )
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
             raise CannotListenError(describe_listen_error(host, port, error)) from None
         host, port = listening.getsockname()[:2] if listening else (host, port)

@@ -25,6 +25,11 @@ _WHOLE_MAX: Final = 10**18
 """More than any setting can mean; an integer may even be too large for a float."""
 _MENTIONS: Final = '"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)'
 _EXAMPLE_UUID: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
+_OWN_HEADERS: Final = frozenset(
+    {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "te"}
+    | {"trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that describe the body or the connection."""
 _PLACEHOLDER: Final = re.compile(r"\{(?:app|run_id|request_id)\}")
 
 
@@ -138,13 +143,18 @@ def _url(value: str) -> str:
     return value.strip()
 
 
-def _app_url(value: str) -> str:
+def _plain_url(value: str) -> str:
     parts = _split_url(_not_blank(value))
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("an http:// or https:// URL without user, query and fragment")
-    if re.search(r"/v1(?:/runs)?/*$", parts.path):
-        raise ValueError("the app's URL without /v1 at its end, which is added to it")
     return value.strip().rstrip("/")
+
+
+def _app_url(value: str) -> str:
+    url = _plain_url(value)
+    if re.search(r"/v1(?:/runs)?/*$", url):
+        raise ValueError("the app's URL without /v1 at its end, which is added to it")
+    return url
 
 
 def _slack_api_url(value: str) -> str:
@@ -159,18 +169,57 @@ def _template(value: str) -> str:
 
 
 def _custom_header(name: str) -> str:
-    if name.lower() in {"content-type", "content-length", "host"} or name.lower().startswith("webhook-"):
+    if name.lower() in _OWN_HEADERS or name.lower().startswith(("webhook-", "proxy-")):
         raise ValueError(f"headers that the watcher does not set itself, which {name} is")
     return name
 
 
+def _bare(value: str) -> str:
+    return re.sub(r"^(?:bearer\s+|[\"'`\s])+|[\"'`\s]+$", "", value, flags=re.IGNORECASE)
+
+
+def _token(value: str) -> str:
+    if _header_value(value) != _bare(value):
+        raise ValueError('the token alone, without quotes and without "Bearer" before it')
+    return value.strip()
+
+
 def _access_key(value: str) -> str:
-    key = _header_value(value)
-    if key.startswith(("dyn_pat_", "uak_")):
+    if _bare(value).startswith(("dyn_pat_", "uak_")):
         raise ValueError(
             "an Access Key (dynamiq_acc_…); this is a Personal Access Token, which the Runs API refuses"
         )
-    return key
+    return _token(value)
+
+
+def _signing_secret(value: str) -> str:
+    secret = _not_blank(value)
+    if _bare(secret) != secret:
+        raise ValueError("the secret alone, without quotes around it")
+    return secret
+
+
+def _doubt_key(key: str) -> str:
+    return "" if key.startswith("dynamiq_acc_") else "does not begin with dynamiq_acc_, as Access Keys do"
+
+
+def _doubt_bot_token(token: str) -> str:
+    return "" if token.startswith("xoxb-") else "does not begin with xoxb-, as bot tokens do"
+
+
+def _doubt_slack_url(url: str) -> str:
+    usual = re.match(r"https://hooks\.slack(-gov)?\.com/services/", url) or LOOPBACK.fullmatch(
+        urlsplit(url).hostname or ""
+    )
+    return "" if usual else "is not the URL of an incoming webhook (https://hooks.slack.com/services/…)"
+
+
+def _doubt_signing_secret(secret: str) -> str:
+    if secret.startswith("v1,"):
+        return "begins with v1, as signatures do; it is used as it stands"
+    encoded = re.fullmatch(r"whsec_([\w+/-]+={0,2})", secret, re.ASCII)
+    broken = secret.startswith("whsec_") and (not encoded or len(encoded[1].rstrip("=")) % 4 == 1)
+    return "has no base64 after whsec_, so it is used as a text" if broken else ""
 
 
 def _path(value: Path) -> Path:
@@ -194,8 +243,11 @@ def _known_notifier(name: str, info: ValidationInfo) -> str:
     return name
 
 
-def _secret(check: Callable[[str], str]) -> PlainValidator:
-    """A secret as a value, or in a file that is read here once, to see whether its content is allowed."""
+def _secret(check: Callable[[str], str], doubt: Callable[[str], str] = lambda _: "") -> PlainValidator:
+    """A secret as a value, or in a file that is read here once, to see whether its content is allowed.
+
+    `doubt` returns a warning about a value that is allowed and unlikely to be meant.
+    """
 
     def validate(given: Any, info: ValidationInfo) -> Secret:
         loading = info.context or Loading(Redactor())
@@ -209,10 +261,12 @@ def _secret(check: Callable[[str], str]) -> PlainValidator:
             raise ValueError(allowed)  # noqa: TRY004 - pydantic collects ValueErrors only
         if file is None:
             header = name.partition(".headers.")[2] or None
-            return Secret(name, loading.redactor, value=check(value), header=header)
-        secret = Secret(name, loading.redactor, file=_path(Path(file)))
+            secret = Secret(name, loading.redactor, value=check(value), header=header)
+        else:
+            secret = Secret(name, loading.redactor, file=_path(Path(file)))
         try:
-            check(secret.read())
+            if words := doubt(check(secret.read())):
+                loading.warnings.append(f"{name}: {words}")
         except SecretError as error:
             if loading.need_secrets:
                 raise sentence("unreadable", str(error).removeprefix(f"{name}: ")) from None
@@ -239,6 +293,8 @@ TableName = Annotated[
 ]
 Word = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 KnownNotifier = Annotated[str, AfterValidator(_known_notifier)]
+HostName = Annotated[str, _text(r"[A-Za-z0-9._-]+", "a host name, without scheme and port")]
+PublicUrl = Annotated[str, AfterValidator(_plain_url)]
 AppUrl = Annotated[str, AfterValidator(_app_url)]
 SlackApiUrl = Annotated[str, AfterValidator(_slack_api_url)]
 Template = Annotated[str, AfterValidator(_template)]
@@ -254,7 +310,10 @@ HeaderName = Annotated[
 File = Annotated[Path, AfterValidator(_path)]
 ReadableFile = Annotated[File, AfterValidator(_readable)]
 
-AccessKey = Annotated[Secret, _secret(_access_key)]
+AccessKey = Annotated[Secret, _secret(_access_key, _doubt_key)]
+BotToken = Annotated[Secret, _secret(_token, _doubt_bot_token)]
+SlackWebhookUrl = Annotated[Secret, _secret(_url, _doubt_slack_url)]
+SigningSecret = Annotated[Secret, _secret(_signing_secret, _doubt_signing_secret)]
 SecretHeader = Annotated[Secret, _secret(_header_value)]
 SecretUrl = Annotated[Secret, _secret(_url)]
 SecretText = Annotated[Secret, _secret(_not_blank)]

@@ -3,6 +3,7 @@
 The meaning of every setting is in `deploy/settings.md` and `config.example.toml`. Durations are seconds.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -12,7 +13,7 @@ from watcher.config import fields
 from watcher.config.file import HTTP_HOST, HTTP_PORT
 from watcher.sanitize.masking import DEFAULT_REDACT
 from watcher.sanitize.redactor import Redactor
-from watcher.sanitize.secrets import Secret
+from watcher.sanitize.secrets import Secret, SecretError
 
 _FILLED_IN: Final = "filled in"
 """Marks what no source can set: it is filled in when the configuration is loaded."""
@@ -72,6 +73,8 @@ class AppConfig(AppDefaults):
     notify: tuple[fields.KnownNotifier, ...] = ()
     """Names of notifiers; when loaded, every notifier unless the app says otherwise."""
     watch_paused: bool = False
+    answer_hint: fields.NotBlank | None = None
+    """Where to answer, for messages without a link."""
 
 
 class NotifierConfig(Table):
@@ -96,18 +99,27 @@ class WebhookConfig(NotifierConfig):
 
     type: Literal["webhook"] = "webhook"
     url: fields.SecretUrl
-    secret: fields.SecretText | None = None
+    secret: fields.SigningSecret | None = None
     headers: dict[fields.HeaderName, fields.SecretHeader] = {}
     ca_file: fields.ReadableFile | None = None
+
+    @field_validator("headers")
+    @classmethod
+    def _one_authorization(cls, headers: dict[str, Secret], info: ValidationInfo) -> dict[str, Secret]:
+        with suppress(KeyError, SecretError):  # the URL is wrong, or its file is missing
+            in_url = "@" in info.data["url"].read().partition("//")[2].partition("/")[0]
+            if in_url and "authorization" in map(str.lower, headers):
+                raise ValueError("without Authorization, because the URL has credentials")
+        return headers
 
 
 class SlackConfig(NotifierConfig):
     """Posts to Slack: `bot_token` with `channel`, or `webhook_url` alone."""
 
     type: Literal["slack"] = "slack"
-    bot_token: fields.SecretHeader | None = None
+    bot_token: fields.BotToken | None = None
     channel: Annotated[fields.NotBlank | None, Field(validate_default=True)] = None
-    webhook_url: Annotated[fields.SecretUrl | None, Field(validate_default=True)] = None
+    webhook_url: Annotated[fields.SlackWebhookUrl | None, Field(validate_default=True)] = None
     mention: tuple[fields.Mention, ...] = ()
     api_url: Annotated[str, _FILLED_IN] = "https://slack.com/api/"
 
@@ -152,6 +164,8 @@ class GlobalSettings(AppDefaults):
     heartbeat_url: fields.SecretUrl | None = None
     http_host: fields.NotBlank = HTTP_HOST
     http_port: fields.Port = HTTP_PORT
+    http_allowed_hosts: tuple[fields.HostName, ...] = ()
+    public_url: fields.PublicUrl | None = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], fields.Word] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], fields.Word] = "auto"
     slack_api_url: fields.SlackApiUrl = "https://slack.com/api/"

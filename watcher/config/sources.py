@@ -130,6 +130,10 @@ def load(
         raise errors.ConfigError(sources.problems)
     for app in settings.apps.values():
         sources.warnings += _app_warnings(app)
+    used = {name for app in settings.apps.values() for name in app.notify}
+    sources.warnings += [
+        f"notifiers.{name}: no app uses it" for name in settings.notifiers if name not in used
+    ]
     values = dict(settings) | {name: tuple(dict(settings)[name].values()) for name in ("apps", "notifiers")}
     return Config.model_construct(
         **values,
@@ -162,9 +166,8 @@ def _read(named: Path | None, environ: Mapping[str, str], directory: Path, sourc
                 sources.warnings.append(f"{variable}: a notifier of this type has no {key}")
             else:
                 meant, name = errors.closest(key, allowed), ".".join((*where, key))
-                sources.problems.append(
-                    f"{name}: unknown setting in {found and found.path}{errors.hint(meant)}"
-                )
+                more = _elsewhere(key, where) or errors.hint(meant)
+                sources.problems.append(f"{name}: unknown setting in {found and found.path}{more}")
                 sources.excused.add((*where, meant or key))
             del table[key]
     return tree
@@ -226,6 +229,16 @@ def _keys(table: Place, notifier_type: object = None) -> list[str]:
                 key for each in ([model] if model else NOTIFIERS.values()) for key in each.setting_names()
             ]
     return []
+
+
+def _elsewhere(key: str, where: Place) -> str:
+    """Says where a setting belongs that stands in the wrong table."""
+    if where and key in GlobalSettings.setting_names():
+        return f"; {key} belongs above the first [table]"
+    for kind in {"apps", "notifiers"} - {*where[:1]}:
+        if key in _keys((kind, "NAME")):
+            return f"; {key} belongs in [{kind}.NAME]"
+    return ""
 
 
 def _tables(tree: Tree) -> Iterator[tuple[Place, Tree]]:

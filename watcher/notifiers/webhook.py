@@ -209,7 +209,7 @@ def signature(secret: str, event_id: str, timestamp: int, body: bytes) -> str:
 
 def _key(secret: str) -> bytes:
     if secret.startswith("whsec_"):
-        encoded = secret.removeprefix("whsec_")
+        encoded = secret.removeprefix("whsec_").translate(str.maketrans("-_", "+/"))
         # Padding is often left out; a text that is no base64 merely begins like such a secret.
         with suppress(binascii.Error, ValueError):
             return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) or secret.encode()

@@ -330,3 +330,20 @@ def test_a_variable_of_another_type_is_a_warning(loaded: Load) -> None:
     """A variable for what this type of notifier does not have is as harmless as any unknown one."""
     config = loaded(CONSOLE, **APP, WATCHER_NOTIFIERS__C__CHANNEL="c")
     assert [warning.partition(":")[0] for warning in config.warnings] == ["WATCHER_NOTIFIERS__C__CHANNEL"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "belongs"),
+    [
+        (f"{NEEDED_APP}digest_above = 5\n", "digest_above belongs above the first [table]"),
+        (f"user_id = 'x'\n{NEEDED_APP}", "user_id belongs in [apps.NAME]"),
+        (f"{NEEDED_APP}channel = 'x'\n", "channel belongs in [notifiers.NAME]"),
+        (f"{NEEDED_APP}{CONSOLE}session_id = 'x'\n", "session_id belongs in [apps.NAME]"),
+    ],
+)
+def test_a_setting_in_the_wrong_table_is_sent_to_the_right_one(
+    problems: Problems, toml: str, belongs: str
+) -> None:
+    """A known setting in a table that does not have it is a problem that says where it belongs."""
+    [problem] = problems(toml)
+    assert problem.endswith(belongs)

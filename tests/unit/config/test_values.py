@@ -222,3 +222,118 @@ def test_a_ca_file_is_looked_at(problems: Problems, loaded: Load, tmp_path: Path
         [webhook] = loaded(toml % bundle).notifiers
         assert isinstance(webhook, WebhookConfig)
         assert webhook.ca_file == Path(bundle)
+
+
+@pytest.mark.parametrize("given", ['"{}"', "'{}'", "Bearer {}", "bearer  {}", '"Bearer {}"', "`{}`"])
+@pytest.mark.parametrize(
+    ("variables", "key", "allowed"),
+    [
+        ({}, "WATCHER_ACCESS_KEY", "must be the token alone, without quotes"),
+        (
+            {"WATCHER_SLACK_CHANNEL": "c"},
+            "WATCHER_SLACK_BOT_TOKEN",
+            "must be the token alone, without quotes",
+        ),
+    ],
+)
+def test_a_token_in_quotes_is_refused(
+    problems: Problems, given: str, variables: dict[str, str], key: str, allowed: str
+) -> None:
+    """What an env file or a header leaves around a token is refused in one line that does not show it."""
+    [problem] = problems(**APP, **variables, **{key: given.format(SECRET_VALUE)})
+    assert (SECRET_VALUE in problem, key in problem, allowed in problem) == (False, True, True)
+
+
+@pytest.mark.parametrize("given", ["'dyn_pat_{}'", "Bearer dyn_pat_{}", '"uak_{}"'])
+def test_a_quoted_personal_access_token_is_named_as_one(problems: Problems, given: str) -> None:
+    """The first thing to mend about a quoted Personal Access Token is not the quotes."""
+    [problem] = problems(**APP, WATCHER_ACCESS_KEY=given.format(SECRET_VALUE))
+    assert (SECRET_VALUE in problem, "Personal Access Token" in problem) == (False, True)
+
+
+def test_a_quoted_signing_secret_is_refused(problems: Problems) -> None:
+    """Quotes around a signing secret would make every signature wrong."""
+    hook = {"WATCHER_WEBHOOK_URL": "https://h.example.com/x"}
+    [problem] = problems(**APP, **hook, WATCHER_WEBHOOK_SECRET=f'"{SECRET_VALUE}"')
+    assert (SECRET_VALUE in problem, "without quotes" in problem) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Transfer-Encoding", "expect", "Connection", "HOST", "content-length", "TE", "Proxy-Authorization"],
+)
+def test_a_header_of_the_connection_is_refused(problems: Problems, name: str) -> None:
+    """A header that is the client's own business cannot be configured."""
+    hook = f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://h.example.com/x'\n"
+    [problem] = problems(f"{hook}headers = {{ '{name}' = 'x' }}\n")
+    assert problem.startswith(f"notifiers.w.headers.{name}: ")
+
+
+def test_two_kinds_of_credentials_are_refused(problems: Problems, loaded: Load) -> None:
+    """A webhook has credentials in its URL or in a header, because a client sends one of them only."""
+    hook = f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://a:{SECRET_VALUE}@h.example.com/x'\n"
+    loaded(hook)
+    [problem] = problems(f"{hook}headers = {{ authorization = 'Bearer {SECRET_VALUE}' }}\n")
+    assert (SECRET_VALUE in problem, problem.startswith("notifiers.w.headers: ")) == (False, True)
+
+
+SLACK_URL = "https://hooks.slack.com/services/T0/B0/x"
+
+
+@pytest.mark.parametrize(
+    ("variables", "warning"),
+    [
+        ({"WATCHER_ACCESS_KEY": SECRET_VALUE}, "apps.default.access_key: does not begin with dynamiq_acc_"),
+        ({"WATCHER_ACCESS_KEY": "dynamiq_acc_1"}, ""),
+        (
+            {"WATCHER_SLACK_BOT_TOKEN": SECRET_VALUE, "WATCHER_SLACK_CHANNEL": "c"},
+            "notifiers.slack.bot_token: does not begin with xoxb-",
+        ),
+        ({"WATCHER_SLACK_BOT_TOKEN": "xoxb-1", "WATCHER_SLACK_CHANNEL": "c"}, ""),
+        (
+            {"WATCHER_SLACK_WEBHOOK_URL": f"https://app.slack.com/{SECRET_VALUE}"},
+            "notifiers.slack.webhook_url: is not the URL of an incoming webhook",
+        ),
+        ({"WATCHER_SLACK_WEBHOOK_URL": SLACK_URL}, ""),
+        (
+            {"WATCHER_SLACK_WEBHOOK_URL": SLACK_URL, "WATCHER_APPS__DEFAULT__NOTIFY": '["c"]'},
+            "notifiers.slack: no app",
+        ),
+        ({"WATCHER_WEBHOOK_SECRET": "v1,c2VjcmV0"}, "notifiers.webhook.secret: begins with v1"),
+        (
+            {"WATCHER_WEBHOOK_SECRET": f"whsec_{SECRET_VALUE}!"},
+            "notifiers.webhook.secret: has no base64 after whsec_",
+        ),
+        ({"WATCHER_WEBHOOK_SECRET": "whsec_-_-_c2VjcmV0"}, ""),
+        ({"WATCHER_WEBHOOK_SECRET": "any text"}, ""),
+    ],
+)
+def test_what_is_allowed_and_unlikely_is_a_warning(
+    loaded: Load, variables: dict[str, str], warning: str
+) -> None:
+    """A value that can hardly be meant is used, with a warning that does not show it."""
+    hook = {"WATCHER_WEBHOOK_URL": "https://h.example.com/x"} if "WATCHER_WEBHOOK_SECRET" in variables else {}
+    warnings = loaded(CONSOLE, **APP, **hook, **variables).warnings
+    assert [True] * bool(warning) == [given.startswith(warning) for given in warnings]
+    assert SECRET_VALUE not in str(warnings)
+
+
+def test_settings_of_the_pages_and_of_messages(loaded: Load) -> None:
+    """Where the pages are, under which names, and where to answer can be said."""
+    config = loaded(
+        f"public_url = 'https://watcher.example/x/'\nhttp_allowed_hosts = ['watcher.example']\n{NEEDED_APP}"
+        "answer_hint = 'Console'\n"
+    )
+    assert ("https://watcher.example/x", ("watcher.example",)) == (
+        config.public_url,
+        config.http_allowed_hosts,
+    )
+    assert "Console" == config.apps[0].answer_hint
+
+
+@pytest.mark.parametrize(
+    "setting", ["public_url = 'https://x.example?a=b'", "http_allowed_hosts = ['https://x']"]
+)
+def test_what_is_no_address_of_the_pages(problems: Problems, setting: str) -> None:
+    """An address has no query, and a host name no scheme."""
+    assert 1 == len(problems(f"{setting}\n{NEEDED_APP}"))
