@@ -1,18 +1,30 @@
 """What outgoing calls share: the TLS context, the session, and reading within bounds."""
 
+import asyncio
 import os
 import re
+import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from watcher.concurrency import run_blocking
 
 IDLE_MAX: Final = 60.0
 """Seconds after which an idle connection is not used again: something on its way may have dropped it."""
+
+DNS_TTL: Final = 60
+"""Seconds for which the addresses of a host are used again without asking for them."""
+
+LOOK_UPS_MAX: Final = 256
+"""Hosts that are looked up at a time; further ones wait, because a container has room for so many threads."""
 
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
@@ -34,6 +46,46 @@ _CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] 
     ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
 )
 """What the HTTP client raises, the special before the general, in words, and what to mend."""
+
+
+class _Resolver(AbstractResolver):
+    """Looks up each host in a thread of its own, so that a name server that hangs delays only its own hosts.
+
+    The event loop's pool has a handful of threads, and a look-up keeps its thread though the call gave up.
+    The connector asks for a host once at a time, and keeps the answer for `DNS_TTL`.
+    """
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(LOOK_UPS_MAX)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Returns the addresses of a host.
+
+        Raises:
+            OSError: the name is not known, or cannot be looked up.
+        """
+        async with self._room:
+            found = await run_blocking(
+                partial(
+                    socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                )
+            )
+        return [
+            ResolveResult(
+                hostname=host,
+                host="%".join(str(part) for part in (address[0], *address[3:]) if part),  # with IPv6's scope
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Leaves look-ups that hang to their threads, which the end of the process does not wait for."""
 
 
 class UnreadableBody(Exception):
@@ -66,7 +118,9 @@ async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aio
     leaves one that comes all the same as it is: see `read_body`.
     """
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=IDLE_MAX),
+        connector=aiohttp.TCPConnector(
+            ssl=tls, limit=0, keepalive_timeout=IDLE_MAX, resolver=_Resolver(), ttl_dns_cache=DNS_TTL
+        ),
         timeout=aiohttp.ClientTimeout(total=timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},
