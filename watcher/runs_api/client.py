@@ -3,10 +3,12 @@
 Its errors are drawn in `errors`.
 """
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -26,6 +28,8 @@ from watcher.sanitize.secrets import Secret
 KEPT_MAX: Final = 1024 * 1024
 """Bytes: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
+SMALL_FOR: Final = 3600.0
+"""Seconds for which pages stay small after one was too large."""
 SORT: Final = "started_at"
 """Oldest first: a run that starts while pages are read lands behind them and shifts none."""
 
@@ -61,6 +65,8 @@ class RunsClient:
         self._transport = Transport(base_url, access_key, session=session, timeout=timeout, wall=wall)
         self._keep_input = keep_input
         self._read_before: dict[int, tuple[bytes, _Content]] = {}
+        self._small_size, self._small_until = 1, 0.0
+        self._most_items = 0
 
     async def awaiting(
         self,
@@ -72,25 +78,52 @@ class RunsClient:
     ) -> AsyncGenerator[Page, None]:
         """Yields the pages of all runs that wait for input, oldest first (`GET /v1/runs`).
 
-        Reads on as long as either the page count or the total count says that there is more, past one page
-        that brings nothing new (runs may have shifted) and not past two, because either may be wrong; without
-        both until a page brings nothing new. That the API knows of no such page ends the list too: runs were
-        answered since its counts were taken.
+        When a page is too large, the list is read again from its beginning, in pages of half the size, which
+        stay so small for an hour; a page of one run that is too large is skipped.
 
         Raises:
             ApiError: a page could not be had; what came before it is all there is to know.
         """
         query: list[tuple[str, str | int]] = [("status", AWAITING)]
         query += [("status", PAUSED)] if paused else []
-        query += [("page_size", page_size), ("sort", SORT)]
         query += [("user_id", user_id)] if user_id else []
         query += [("session_id", session_id)] if session_id else []
+        now = asyncio.get_running_loop().time()
+        size = min(page_size, self._small_size) if now < self._small_until else page_size
+        self._most_items = 2 * page_size
+        while True:
+            pages = self._pages([*query, ("sort", SORT), ("page_size", size)], size)
+            try:
+                async with aclosing(pages):
+                    async for page in pages:
+                        yield page
+                return
+            except ResponseTooLarge:
+                size //= 2
+                self._small_size, self._small_until = size, now + SMALL_FOR
+
+    async def _pages(self, query: Query, size: int) -> AsyncGenerator[Page, None]:
+        """Yields the pages of this size.
+
+        Reads on as long as either the page count or the total count says that there is more, past one page
+        that brings nothing new (runs may have shifted) and not past two, because either may be wrong; without
+        both until a page brings nothing new. That the API knows of no such page ends the list too: runs were
+        answered since its counts were taken.
+
+        Raises:
+            ResponseTooLarge: a page is, and could be smaller.
+            ApiError: a page could not be had.
+        """
         seen: set[str] = set()
         unreadable = ""
         listed = stale = 0
         for number in range(1, PAGES_MAX + 1):
             try:
                 page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
+            except ResponseTooLarge as error:
+                if size > 1:
+                    raise
+                page = _Content((), (Skipped(None, error.message),), 1, f"page {number}", None)
             except (BadRequest, NotFound) as error:
                 if number == 1 or not error.is_api_error:
                     raise
@@ -130,7 +163,7 @@ class RunsClient:
         before = self._read_before.get(number)
         if before is not None and before[0] == digest:
             return before[1]
-        content = _read_page(body, keep_input=self._keep_input)
+        content = _read_page(body, self._most_items, keep_input=self._keep_input)
         self._read_before.pop(number, None)
         if len(body) <= KEPT_MAX:
             self._read_before[number] = (digest, content)
@@ -167,11 +200,13 @@ def _document(body: bytes, *, keep_input: bool) -> dict[str, Json]:
     return document
 
 
-def _read_page(body: bytes, *, keep_input: bool) -> _Content:
+def _read_page(body: bytes, most: int, *, keep_input: bool) -> _Content:
     document = _document(body, keep_input=keep_input)
     items = document.get("data")
     if not isinstance(items, list):
         raise InvalidResponse("the list of runs has no list in `data`")
+    if len(items) > most:
+        raise InvalidResponse(f"a page has {len(items):,} items, more than twice as many as were asked for")
     parsed = [parse_run(item) for item in items]
     skipped = tuple(item for item in parsed if isinstance(item, Skipped))
     return _Content(

@@ -317,7 +317,7 @@ def test_one_odd_run_spoils_no_page() -> None:
         b'{"id":"e","status":"awaiting_input"}',
     )
     (page,) = fetch_pages(
-        FakeApi(lambda: response(b'{"data":[' + b",".join(items) + b'],"pagination":{"page_count":1}}'))
+        FakeApi(lambda: response(b'{"data":[' + b",".join(items) + b'],"pagination":{"page_count":1}}')), 6
     )
     assert [run.id for run in page.runs] == ["a", "b", "c", "d", "e"]
     assert (Skipped(None, "it is not an object"),) == page.skipped
