@@ -131,7 +131,7 @@ def _run_state(status: str) -> str:
 
 def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
     request = event.request
-    visible = request.type != INVISIBLE
+    visible = request.type != INVISIBLE or bool(request.prompt)
     prompt = clean_lines(request.prompt or "") if visible else ""
     unseen = PAUSED_WITHOUT_QUESTION if event.run.status == PAUSED and not visible else INVISIBLE_QUESTION
     place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""

@@ -14,6 +14,12 @@ from typing import Final
 from watcher.models import INVISIBLE, InputRequest, Json, Run
 from watcher.sanitize.limits import DEPTH_MAX, normalize_json, replace_unstorable
 
+ID_MAX: Final = 1000
+"""Characters that an id may have."""
+_ID_SHOWN: Final = 100
+_NO_SEGMENT: Final = frozenset({".", ".."})
+"""As a segment of a path these name another resource, however they are quoted."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _NESTED: Final = frozenset({dict, list})
 _NOTHING: Final = (None, "")
@@ -39,6 +45,8 @@ def parse_run(item: Json) -> Run | Skipped:
     run_id = _identifier(item.get("id"))
     if not run_id:
         return Skipped(None, "it has no id")
+    if run_id in _NO_SEGMENT or len(run_id) > ID_MAX:
+        return Skipped(run_id[:_ID_SHOWN], "its id cannot stand in a URL")
     status = item.get("status")
     if not isinstance(status, str):
         return Skipped(run_id, "it has no status")
@@ -46,8 +54,8 @@ def parse_run(item: Json) -> Run | Skipped:
         id=run_id,
         status=normalize_json(status),
         started_at=parse_time(item.get("started_at")),
-        user_id=_identifier(item.get("user_id")) or None,
-        session_id=_identifier(item.get("session_id")) or None,
+        user_id=_short(_identifier(item.get("user_id"))) or None,
+        session_id=_short(_identifier(item.get("session_id"))) or None,
         input=item.get("input"),
         requests=_requests(item.get("input_requests")),
     )
@@ -100,7 +108,7 @@ def _request(item: dict[str, Json]) -> InputRequest:
     kind = content.get("type")
     params = content.get("params")
     return InputRequest(
-        id=_identifier(item.get("id")),
+        id=_short(_identifier(item.get("id"))),
         type=kind if isinstance(kind, str) and kind else INVISIBLE,
         prompt=prompt.strip() if prompt else None,
         params={} if params is None else params,
@@ -151,6 +159,13 @@ def _identifier(value: Json) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     return replace_unstorable(str(value))
+
+
+def _short(identifier: str) -> str:
+    """Returns an id that would fill logs and messages as its beginning and a digest, so that it stays one."""
+    if len(identifier) <= ID_MAX:
+        return identifier
+    return f"{identifier[:_ID_SHOWN]}…{hashlib.sha256(identifier.encode()).hexdigest()[:16]}"
 
 
 def _without_empty(value: Json) -> Json:

@@ -265,13 +265,17 @@ def test_a_digest_of_hostile_text() -> None:
     assert shown[1].text == "(question not visible)"
 
 
-@pytest.mark.parametrize(
-    "event", [request_event(None), request_event("\u200b\n"), request_event("x", type="unknown")]
-)
+@pytest.mark.parametrize("event", [request_event(None), request_event("\u200b\n")])
 def test_a_question_that_is_not_visible(event: Event) -> None:
     """A request without visible words is told as such, in words of ours."""
     message = render(event)
     assert (message.body, message.quoted) == (INVISIBLE_QUESTION, False)
+
+
+def test_a_question_without_a_type_is_shown() -> None:
+    """A request whose type the API does not say shows what it asks all the same."""
+    message = render(request_event("Pay the invoice?", type="unknown"))
+    assert (message.body, message.quoted) == ("Pay the invoice?", True)
 
 
 def test_a_parked_run() -> None:

@@ -380,6 +380,26 @@ def test_ids_and_statuses_are_tidied() -> None:
     assert Run("r\ufffd\ufffd", "s\ufffd\ufffd", user_id="u\ufffd") == run
 
 
+@pytest.mark.parametrize("run_id", [".", "..", "x" * 1001, "é" * 1_000_000])
+def test_an_id_that_names_no_run(run_id: str) -> None:
+    """An id that would lead to another resource, or fill the log, makes no run, and little of it is shown."""
+    assert Skipped(run_id[:100], "its id cannot stand in a URL") == parse_run({"id": run_id, "status": "x"})
+
+
+@pytest.mark.parametrize("name", ["user_id", "session_id"])
+def test_other_ids_are_shortened(name: str) -> None:
+    """A long id of something else is kept apart from others by a digest."""
+    one, other = (getattr(run_of(**{name: "x" * 5000 + end}), name) for end in ("a", "b"))
+    assert one != other
+    assert 117 == len(one) == len(other)
+    assert "x" * 1000 == getattr(run_of(**{name: "x" * 1000}), name)
+
+
+def test_a_long_id_of_a_request_is_shortened() -> None:
+    """The same holds for the id of a request, which stands in every message."""
+    assert 117 == len(request_of(id="x" * 1_000_000).id)
+
+
 @given(run_items)
 def test_no_item_fails(item: Json) -> None:
     """Whatever a list item is, it is a run or skipped, and all of it but the raw input can be stored."""
