@@ -175,6 +175,13 @@ def test_nothing_is_repeated_or_hidden() -> None:
     assert ("HTTP 500", 1) == (str(error), asked)
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """A message goes nowhere else, even if the URL asks for that."""
+    error, asked = failure(Reply(status, "", {"Location": "/elsewhere"}), rest="?redirect=yes")
+    assert (f"HTTP {status}", True, 1) == (str(error), error.fix is not None, asked)
+
+
 def test_no_connection() -> None:
     """A service that cannot be reached is a failure that may pass."""
     with pytest.raises(DeliveryError, match="could not be reached") as caught:

@@ -151,7 +151,7 @@ def _harmless(words: str) -> str:
 
 
 def _service(url: str, timeout: float) -> "Apprise":
-    """Builds Apprise for one URL, whose own options cannot repeat, split or hide a send."""
+    """Builds Apprise for one URL, whose own options cannot repeat, redirect, split or hide a send."""
     _prepare()
     from apprise import Apprise, AppriseAsset, NotifyFormat, OverflowMode  # noqa: PLC0415 - slow to import
 
@@ -164,6 +164,7 @@ def _service(url: str, timeout: float) -> "Apprise":
         raise DeliveryError(_NO_URL, fix=_CHECK_URL)
     plugin: Any = service[0]
     plugin.retry = 0
+    plugin.redirects = False
     plugin.optional = False
     plugin.overflow_mode = OverflowMode.TRUNCATE
     plugin.request_rate_per_sec = min(
