@@ -36,12 +36,13 @@ _CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] 
     ((TimeoutError,), "no answer within {timeout:g} s", None),
     ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
     ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
-    ((aiohttp.ClientSSLError,), "TLS: the handshake failed", None),
+    ((aiohttp.ClientSSLError,), "TLS: the handshake failed; is it http://?", None),
     ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
     ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
     ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
     ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
-    ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), "the answer is not valid HTTP", None),
+    ((aiohttp.ClientResponseError,), "the answer is not valid HTTP; is it https://?", None),
+    ((aiohttp.ClientPayloadError,), "the connection broke in the middle of the answer", None),
     ((aiohttp.ServerDisconnectedError, OSError), "the connection broke before an answer came", None),
     ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
 )
@@ -184,6 +185,6 @@ def _detail(error: Exception) -> str:
         case aiohttp.ClientResponseError():
             return str(error.status)
         case aiohttp.ClientConnectorError() if error.os_error.errno:
-            return os.strerror(error.os_error.errno)
+            return os.strerror(error.os_error.errno).lower()
         case _:
             return "it failed"

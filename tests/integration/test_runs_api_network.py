@@ -1,5 +1,6 @@
 """The client of the Runs API on real sockets: connections that break, stall, or lead through a proxy."""
 
+import re
 import socket
 import ssl
 from contextlib import closing
@@ -105,7 +106,35 @@ def test_a_port_where_nobody_listens() -> None:
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         (error,) = run_bounded(_outcomes(f"http://127.0.0.1:{taken.getsockname()[1]}", 5, 1))
-    assert type(error) is ConnectionFailed
+    assert ConnectionFailed is type(error)
+    assert re.fullmatch(r"127\.0\.0\.1:\d+: cannot connect: connection refused", str(error))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause"),
+    [
+        (hangs_up, "the connection broke before an answer came"),
+        (resets, "the connection broke before an answer came"),
+        (truncates, "the connection broke in the middle of the answer"),
+        (babbles, "the answer is not valid HTTP; is it https://?"),
+    ],
+)
+def test_the_words_name_the_cause(behaviour: Behaviour, cause: str) -> None:
+    """A failed call says which host, and what happened there."""
+    (error,), peer = exchange(behaviour)
+    assert f"{peer.url.removeprefix('http://')}: {cause}" == str(error)
+
+
+def test_a_server_without_tls() -> None:
+    """Where a server does not speak TLS, the words ask whether the scheme is right."""
+    peer = Peer(answers)
+
+    async def run() -> list[Run | ApiError]:
+        async with listening([peer]):
+            return await _outcomes(peer.url.replace("http://", "https://"), 5, 1)
+
+    (error,) = run_bounded(run())
+    assert str(error).endswith(": TLS: the handshake failed; is it http://?")
 
 
 @pytest.mark.parametrize(

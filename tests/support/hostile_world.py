@@ -24,7 +24,8 @@ WELL: Final = "well"
 
 SILENT: Final = f"no answer within {HASTY:g} s"
 BROKEN: Final = "the connection broke before an answer came"
-INVALID: Final = "the answer is not valid HTTP"
+BROKEN_OFF: Final = "the connection broke in the middle of the answer"
+INVALID: Final = "the answer is not valid HTTP; is it https://?"
 REFUSED: Final = "TLS: the certificate was refused"
 NOT_SLACK: Final = "the answer is not one of Slack's"
 LASTING: Final = (NOT_SLACK, REFUSED, "HTTP 307", "Slack: HTTP 307")
@@ -62,6 +63,7 @@ def ways(elsewhere: Peer, *, late: bool) -> dict[str, Way]:
 def _all_ways(elsewhere: Peer) -> dict[str, Way]:
     late, broken, busy = _fails("timeout"), _fails("connection_failed"), _fails("server_error", 503)
     odd, moved = _fails("invalid_response", 200), _fails("redirect", 307)
+    large = _fails("response_too_large", 200)
 
     def away(call: Call) -> Awaitable[None]:
         return redirects_to(f"{elsewhere.url}/elsewhere")(call)
@@ -74,18 +76,18 @@ def _all_ways(elsewhere: Peer) -> dict[str, Way]:
         "announcements": Way(peers.keeps_one_waiting, late, SILENT, SILENT),
         "hanging_up": Way(peers.hangs_up, broken, BROKEN, BROKEN),
         "half_a_head": Way(peers.hangs_up_in_its_head, broken, BROKEN, BROKEN),
-        "half_a_body": Way(peers.truncates, broken, None, INVALID),
+        "half_a_body": Way(peers.truncates, broken, None, BROKEN_OFF),
         "reset": Way(peers.resets, broken, BROKEN, BROKEN),
         "babble": Way(peers.babbles, broken, INVALID, INVALID),
         "another_site": Way(peers.is_another_site, odd, None, NOT_SLACK),
         "noise": Way(peers.sends_noise, odd, None, NOT_SLACK),
         "charset": Way(peers.names_no_charset, _fails("invalid_response"), None, NOT_SLACK),
-        "nesting": Way(peers.nests, odd, None, NOT_SLACK),
+        "nesting": Way(peers.nests, large, None, NOT_SLACK),
         "huge_header": Way(peers.has_a_huge_header, broken, INVALID, INVALID),
         "endless_headers": Way(peers.has_headers_without_end, broken, INVALID, INVALID),
-        "flood": Way(peers.floods, late | _fails("response_too_large", 200), None, NOT_SLACK),
+        "flood": Way(peers.floods, late | large, None, NOT_SLACK),
         "broken_chunk": Way(peers.breaks_a_chunk, broken, INVALID, INVALID),
-        "bomb": Way(peers.explodes, odd, None, NOT_SLACK),
+        "bomb": Way(peers.explodes, large, None, NOT_SLACK),
         "busy_dripping": Way(peers.is_busy_and_drips, busy, "HTTP 503", "Slack: HTTP 503"),
         "busy_half": Way(peers.is_busy_and_truncates, busy, "HTTP 503", "Slack: HTTP 503"),
         "busy_bomb": Way(peers.is_busy_and_explodes, busy, "HTTP 503", "Slack: HTTP 503"),
@@ -113,7 +115,9 @@ def _all_ways(elsewhere: Peer) -> dict[str, Way]:
             secure=True,
             tls=lambda ca: ca.self_signed,
         ),
-        "no_tls": Way(peers.is_another_site, broken, "TLS: the handshake failed", secure=True),
+        "no_tls": Way(
+            peers.is_another_site, broken, "TLS: the handshake failed; is it http://?", secure=True
+        ),
         "no_handshake": Way(peers.says_nothing, late, SILENT, secure=True),
         "unasked_tls": Way(peers.answers, broken, BROKEN, tls=lambda ca: ca.right),
     }

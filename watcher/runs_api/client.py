@@ -30,6 +30,8 @@ KEPT_MAX: Final = 1024 * 1024
 PAGES_MAX: Final = 10_000
 SMALL_FOR: Final = 3600.0
 """Seconds for which pages stay small after one was too large."""
+TOO_LARGE_MAX: Final = 20
+"""Runs of one poll that are skipped because they are too large; if there are more, the poll fails."""
 SORT: Final = "started_at"
 """Oldest first: a run that starts while pages are read lands behind them and shifts none."""
 
@@ -99,6 +101,8 @@ class RunsClient:
                         yield page
                 return
             except ResponseTooLarge:
+                if size == 1:
+                    raise
                 size //= 2
                 self._small_size, self._small_until = size, now + SMALL_FOR
 
@@ -111,17 +115,18 @@ class RunsClient:
         answered since its counts were taken.
 
         Raises:
-            ResponseTooLarge: a page is, and could be smaller.
+            ResponseTooLarge: a page is, and could be smaller; or too many single runs are.
             ApiError: a page could not be had.
         """
         seen: set[str] = set()
         unreadable = ""
-        listed = stale = 0
+        listed = stale = too_large = 0
         for number in range(1, PAGES_MAX + 1):
             try:
                 page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
             except ResponseTooLarge as error:
-                if size > 1:
+                too_large += 1
+                if size > 1 or too_large > TOO_LARGE_MAX:
                     raise
                 page = _Content((), (Skipped(None, error.message),), 1, f"page {number}", None)
             except (BadRequest, NotFound) as error:

@@ -8,7 +8,7 @@ from watcher.models import Json
 from watcher.runs_api import client as api
 from watcher.runs_api import transport
 from watcher.runs_api.client import Page, RunsClient
-from watcher.runs_api.errors import InvalidResponse
+from watcher.runs_api.errors import InvalidResponse, ResponseTooLarge
 
 
 def sizes_asked_for(fake: FakeList, client_size: int, polls: int = 1) -> tuple[list[list[Page]], list[str]]:
@@ -72,6 +72,15 @@ def test_a_run_that_nests_without_end_is_skipped_by_itself() -> None:
     assert ["the answer is too large: nested too deeply"] == [
         skipped.reason for page in found for skipped in page.skipped
     ]
+
+
+def test_an_api_whose_answers_are_all_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing but runs that are too large is listed, the poll fails after a few of them."""
+    monkeypatch.setattr(transport, "RESPONSE_MAX", 100)
+    fake = FakeApi(lambda: response(b" " * 200))
+    with pytest.raises(ResponseTooLarge):
+        fetch_pages(fake, 4)
+    assert 2 + 21 == len(fake.requests)
 
 
 @pytest.mark.parametrize(("items", "good"), [(6, True), (7, False)])
