@@ -8,7 +8,9 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -28,25 +30,6 @@ LOOK_UPS_MAX: Final = 256
 
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
-
-
-_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
-_CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
-_CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
-    ((TimeoutError,), "no answer within {timeout:g} s", None),
-    ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
-    ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
-    ((aiohttp.ClientSSLError,), "TLS: the handshake failed; is it http://?", None),
-    ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
-    ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
-    ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
-    ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
-    ((aiohttp.ClientResponseError,), "the answer is not valid HTTP; is it https://?", None),
-    ((aiohttp.ClientPayloadError,), "the connection broke in the middle of the answer", None),
-    ((aiohttp.ServerDisconnectedError, OSError), "the connection broke before an answer came", None),
-    ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
-)
-"""What the HTTP client raises, the special before the general, in words, and what to mend."""
 
 
 class _Resolver(AbstractResolver):
@@ -89,6 +72,61 @@ class _Resolver(AbstractResolver):
         """Leaves look-ups that hang to their threads, which the end of the process does not wait for."""
 
 
+class BrokenConnection(aiohttp.ClientConnectionError):
+    """The connection of a GET broke before an answer came; `Reuse` says whether it was a new one."""
+
+
+_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
+_CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
+_CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
+    ((TimeoutError,), "no answer within {timeout:g} s", None),
+    ((aiohttp.InvalidURL,), "the URL is not valid", "check the URL"),
+    ((aiohttp.ClientConnectorCertificateError,), "TLS: the certificate was refused: {detail}", _TRUST),
+    ((aiohttp.ClientSSLError,), "TLS: the handshake failed; is it http://?", None),
+    ((aiohttp.ClientConnectorDNSError,), "the host name cannot be resolved", None),
+    ((aiohttp.ClientHttpProxyError,), "the proxy answered HTTP {detail}", None),
+    ((aiohttp.ClientProxyConnectionError,), "cannot connect to the proxy", None),
+    ((aiohttp.ClientConnectorError,), "cannot connect: {detail}", None),
+    ((aiohttp.ClientResponseError,), "the answer is not valid HTTP; is it https://?", None),
+    ((aiohttp.ClientPayloadError,), "the connection broke in the middle of the answer", None),
+    (
+        (aiohttp.ServerDisconnectedError, BrokenConnection, OSError),
+        "the connection broke before an answer came",
+        None,
+    ),
+    ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
+)
+"""What the HTTP client raises, the special before the general, in words, and what to mend."""
+
+
+@dataclass(slots=True)
+class Reuse:
+    """Passed with a call as `trace_request_ctx`, says whether it used the connection of an earlier call."""
+
+    reused: bool = False
+
+
+async def _note_reuse(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    if isinstance(context.trace_request_ctx, Reuse):
+        context.trace_request_ctx.reused = True
+
+
+async def _without_repeating(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keeps the client from repeating a GET by itself, which it would do on new connections too."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method != "GET":
+            raise
+        raise BrokenConnection from error
+
+
 class UnreadableBody(Exception):
     """A body cannot be read: it is too large, or compressed in a way that is not understood."""
 
@@ -118,7 +156,11 @@ async def open_session(tls: ssl.SSLContext, timeout: float) -> AsyncIterator[aio
     It keeps no cookies. It asks for no compressed body, because a small one can inflate to gigabytes, and
     leaves one that comes all the same as it is: see `read_body`.
     """
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
     async with aiohttp.ClientSession(
+        middlewares=[_without_repeating],
+        trace_configs=[trace],
         connector=aiohttp.TCPConnector(
             ssl=tls, limit=0, keepalive_timeout=IDLE_MAX, resolver=_Resolver(), ttl_dns_cache=DNS_TTL
         ),

@@ -92,13 +92,27 @@ def test_a_refusal_whose_body_cannot_be_read(behaviour: Behaviour) -> None:
 
 def test_a_client_recovers() -> None:
     """After a connection that broke the next call makes a new one and succeeds."""
-    turns = iter([hangs_up, hangs_up, answers])  # a GET is repeated once
+    turns = iter([hangs_up, answers])
 
     async def in_turn(call: Call) -> None:
         await next(turns)(call)
 
     (failed, succeeded), _ = exchange(in_turn, calls=2)
     assert (ConnectionFailed, Run("r1", "started")) == (type(failed), succeeded)
+
+
+def test_a_connection_that_was_dropped_meanwhile() -> None:
+    """A call on a connection that breaks when it is used again is made once more, on a new one."""
+    turns = iter([answers, resets, answers, hangs_up, hangs_up])
+
+    async def in_turn(call: Call) -> None:
+        await next(turns)(call)
+
+    (*succeeded, failed), peer = exchange(in_turn, calls=3)
+    assert ([Run("r1", "started")] * 2, ConnectionFailed) == (succeeded, type(failed))
+    first, second, third, fourth, fifth = (call.writer for call in peer.calls)
+    assert (first, third) == (second, fourth)
+    assert 3 == len({first, third, fifth})
 
 
 def test_a_port_where_nobody_listens() -> None:

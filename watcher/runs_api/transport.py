@@ -12,7 +12,15 @@ import aiohttp
 from watcher import __version__
 from watcher.backoff import retry_after
 from watcher.models import Json
-from watcher.net import BodyTooLarge, UnreadableBody, as_configured, explain, read_body
+from watcher.net import (
+    BodyTooLarge,
+    BrokenConnection,
+    Reuse,
+    UnreadableBody,
+    as_configured,
+    explain,
+    read_body,
+)
 from watcher.proxies import proxy_for
 from watcher.runs_api.decoding import LARGE, parse_json
 from watcher.runs_api.errors import (
@@ -35,6 +43,8 @@ from watcher.sanitize.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 16 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
+REUSED_MAX: Final = 10
+"""Idle connections of an app that may all have been dropped; there are as many as calls at a time."""
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API, or whatever answers instead, sends with an error."""
 
@@ -72,9 +82,21 @@ class Transport:
     async def get(self, path: str, query: Query = ()) -> bytes:
         """Returns the body of a 200.
 
+        A connection that was used before may have been dropped on the way; if it breaks, another one is used.
+
         Raises:
             ApiError: there was no answer, or another one.
         """
+        for left in range(REUSED_MAX, -1, -1):
+            connection = Reuse()
+            try:
+                return await self._get(path, query, connection)
+            except BrokenConnection as error:
+                if not (connection.reused and left):
+                    raise self._failed(error) from None
+        raise AssertionError("the last try returns or raises")
+
+    async def _get(self, path: str, query: Query, connection: Reuse) -> bytes:
         headers = {"Accept": "application/json", "User-Agent": f"dynamiq-watcher/{__version__}"}
         headers |= self._authorization()
         url = self._base_url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
@@ -84,6 +106,7 @@ class Transport:
                 headers=headers,
                 proxy=proxy_for(url, os.environ),
                 allow_redirects=False,
+                trace_request_ctx=connection,
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
             ) as response:
                 if response.status != _OK:
@@ -94,9 +117,14 @@ class Transport:
         except UnreadableBody as error:
             kind = ResponseTooLarge if isinstance(error, BodyTooLarge) else InvalidResponse
             raise kind(f"the answer cannot be read: {error}", status=_OK) from None
+        except BrokenConnection:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            host = self._base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-            raise ConnectionFailed(self._text(f"{host}: {explain(error, self._timeout)[0]}")) from None
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> ConnectionFailed:
+        host = self._base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        return ConnectionFailed(self._text(f"{host}: {explain(error, self._timeout)[0]}"))
 
     def _authorization(self) -> dict[str, str]:
         if self._access_key is None:
