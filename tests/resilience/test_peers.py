@@ -71,7 +71,11 @@ async def test_apps_that_misbehave(tmp_path: Path, *, late: bool) -> None:
         or not 0 < failure["next_attempt_in"] <= 1
     ]
     assert [] == unexpected
-    calls = {name: calls_while_ill(world.apps[name]) for name, way in world.ways.items() if not way.tls}
+    # Where an answer is too large, smaller pages are asked for in the same poll.
+    counted = [
+        name for name, way in world.ways.items() if not way.tls and ("response_too_large", 200) not in way.app
+    ]
+    calls = {name: calls_while_ill(world.apps[name]) for name in counted}
     assert calls == {name: len(failed[name]) for name in calls}
 
 
@@ -146,7 +150,7 @@ async def test_a_heartbeat_that_meets_trouble(tmp_path: Path, *, late: bool) -> 
                 for way in world.ways.values():
                     if way.tls or way.secure:
                         continue
-                    words = way.posted and way.posted.partition(":")[0]
+                    words = way.posted and way.posted.partition(": ")[0]
                     before = len(daemon.logged("heartbeat.failed", error=words))
                     behaviour = way.behaviour
                     met.clear()

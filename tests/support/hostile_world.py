@@ -27,7 +27,7 @@ BROKEN: Final = "the connection broke before an answer came"
 BROKEN_OFF: Final = "the connection broke in the middle of the answer"
 INVALID: Final = "the answer is not valid HTTP; is it https://?"
 REFUSED: Final = "TLS: the certificate was refused"
-NOT_SLACK: Final = "the answer is not one of Slack's"
+NOT_SLACK: Final = "the answer is not from Slack"
 LASTING: Final = (NOT_SLACK, REFUSED, "HTTP 307", "Slack: HTTP 307")
 """How words begin with which goes what to mend."""
 
