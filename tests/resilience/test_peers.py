@@ -192,4 +192,4 @@ async def test_check_among_all_of_them(tmp_path: Path, *, late: bool) -> None:
         said = found[f"FAIL  app {name}"]
         shown = [f"HTTP {status}, {code}: " if status else f"{code}: " for code, status in way.app]
         assert [] != [beginning for beginning in shown if said.startswith(beginning)]
-    assert "answers; 1 run waits" == found[f"ok    app {WELL}"]
+    assert "reachable, 1 run waiting" == found[f"ok    app {WELL}"]

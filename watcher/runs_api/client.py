@@ -120,19 +120,21 @@ class RunsClient:
         """
         seen: set[str] = set()
         unreadable = ""
-        listed = stale = too_large = 0
+        too_large: list[Skipped] = []
+        listed = stale = reported = 0
         for number in range(1, PAGES_MAX + 1):
             try:
                 page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
             except ResponseTooLarge as error:
-                too_large += 1
-                if size > 1 or too_large > TOO_LARGE_MAX:
+                if size > 1 or len(too_large) == TOO_LARGE_MAX:
                     raise
-                page = _Content((), (Skipped(None, error.message),), 1, f"page {number}", None)
+                too_large.append(Skipped(None, error.message))
+                listed += 1
+                continue
             except (BadRequest, NotFound) as error:
                 if number == 1 or not error.is_api_error:
                     raise
-                yield Page((), (), last=True)
+                yield Page((), tuple(too_large[reported:]), last=True)
                 return
             listed += page.items
             fresh = any(run.id not in seen for run in page.runs) or page.unreadable not in {"", unreadable}
@@ -141,7 +143,8 @@ class RunsClient:
             stale = 0 if fresh else stale + 1
             patience = 1 if isinstance(page.pagination, dict) and page.items else 0
             last = stale > patience or not _more(page.pagination, number, listed)
-            yield Page(page.runs, page.skipped, last)
+            yield Page(page.runs, (*too_large[reported:], *page.skipped), last)
+            reported = len(too_large)
             if last:
                 self._forget_behind(number)
                 return
