@@ -55,7 +55,7 @@ class Metrics(Observer):
         self._polls = Counter("watcher_polls", "Polls by outcome.", ["app", "outcome"], registry=registry)
         self._poll_duration = Histogram(
             "watcher_poll_duration_seconds",
-            "Duration of polls.",
+            "Poll duration.",
             ["app"],
             buckets=POLL_BUCKETS,
             registry=registry,
