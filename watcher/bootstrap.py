@@ -27,11 +27,12 @@ from watcher.monitoring.snapshot import Monitor
 from watcher.net import open_session, tls_context
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierUnusable
+from watcher.polling.clock import boot_id, boottime
 from watcher.polling.context import PollContext, PollSettings
 from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
-from watcher.store import NotifierPolicy, Store
+from watcher.store import Boot, NotifierPolicy, Store
 
 log = structlog.get_logger()
 
@@ -132,6 +133,8 @@ def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> lis
             section.after,
             section.resolved,
             digests=by_name[section.name].digests and config.digest_above > 0,
+            grouped=by_name[section.name].for_people
+            and any(section.name in other.notify for other in config.apps if other is not app),
         )
         for section in config.notifiers
         if section.name in app.notify
@@ -143,8 +146,11 @@ def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str
 
     A notifier with `after` gets no reminder before its first message.
     """
+    by_name = {notifier.name: notifier for notifier in notifiers}
     return {
         section.name: NotifierPolicy(
+            for_people=by_name[section.name].for_people,
+            digest_above=config.digest_above if by_name[section.name].digests else 0,
             remind_after=tuple(age for age in section.remind_after if age > section.after),
             apps=frozenset(app.name for app in config.apps if section.name in app.notify),
             alert_after=config.app_alert_after,
@@ -156,10 +162,22 @@ def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str
     }
 
 
+async def check_clock(services: Services) -> None:
+    """Corrects what an earlier process recorded by a wrong clock."""
+    boot = Boot(boot_id(), time.time() - boottime())
+    longest_wait = _retry_settings(services.config).longest_wait
+    step = await services.store.check_clock(boot, longest_wait=longest_wait, now=time.time())
+    if step:
+        log.warning("clock.stepped", seconds=round(step, 1))
+
+
 async def sync_outbox_with_config(services: Services) -> None:
     """Brings the outbox in line with a configuration that may have changed since the last start."""
     config, store, notifiers = services.config, services.store, services.notifiers
-    ages = {name: policy.remind_after for name, policy in notifier_policies(config, notifiers).items()}
+    policies = notifier_policies(config, notifiers)
+    for notifier, announcements in (await store.revive_dead(policies, now=time.time())).items():
+        log.info("notifier.caught_up", notifier=notifier, announcements=announcements)
+    ages = {name: policy.remind_after for name, policy in policies.items()}
     apps = {app.name: app.notify for app in config.apps}
     log_superseded(await store.plan_reminders(ages, apps, now=time.time()))
     audiences = [(App(app.name, app.base_url), routes(config, app, notifiers)) for app in config.apps]
@@ -183,7 +201,7 @@ def _build_workers(
 ) -> list[DeliveryWorker]:
     context = WorkerContext(
         store=store,
-        settings=RetrySettings(config.backoff_max, config.give_up_after),
+        settings=_retry_settings(config),
         observer=observer,
         redact=config.redactor.redact,
         wall=time.time,
@@ -195,6 +213,10 @@ def _build_workers(
         DeliveryWorker(notifier, policies[notifier.name], limiters[notifier.rate_limit_key], context)
         for notifier in notifiers
     ]
+
+
+def _retry_settings(config: Config) -> RetrySettings:
+    return RetrySettings(config.backoff_max, config.give_up_after)
 
 
 def _build_pollers(

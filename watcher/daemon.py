@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from watcher import __version__
-from watcher.bootstrap import Services, config_problems, open_services, sync_outbox_with_config
+from watcher.bootstrap import Services, check_clock, config_problems, open_services, sync_outbox_with_config
 from watcher.config.models import Config
 from watcher.logs import flush
 from watcher.polling.batching import HOLD_SECONDS
@@ -73,6 +73,7 @@ async def run(
             notifiers=[notifier.name for notifier in services.notifiers],
         )
         _log_warnings(config)
+        await check_clock(services)
         await sync_outbox_with_config(services)
         await daemon.run(seconds)
     log.info("daemon.stopped")
@@ -88,6 +89,7 @@ async def once(config: Config) -> bool:
     _raise_descriptor_limit()
     async with open_services(config) as services:
         _log_warnings(config)
+        await check_clock(services)
         await sync_outbox_with_config(services)
         services.store.mark_polled()  # no worker claims anything before the polls have ended
         await services.store.prune(before=time.time() - config.retention)
@@ -274,10 +276,10 @@ class _Daemon:
         """Keeps every wait as long as it was if the clock was set; polls and claims at once in any case."""
         if change.slept:
             log.info("clock.slept", seconds=round(change.slept, 1))
+        for poller in self._services.pollers:
+            poller.clock_changed(change)
         if change.step:
             log.warning("clock.stepped", seconds=round(change.step, 1))
-            for poller in self._services.pollers:
-                poller.shift_clock(change.step)
             try:
                 await self._services.store.shift_timestamps(change.step)
             except StoreUnavailable as error:

@@ -200,7 +200,17 @@ class SampleEvent:
     type: SampleEventType = "watcher.test"
 
 
-Event = RequestEvent | DigestEvent | AppEvent | NotifierEvent | SampleEvent
+@dataclass(frozen=True, slots=True)
+class AppGroupEvent:
+    """Several apps cannot be polled, or can be polled again after these failures."""
+
+    id: str
+    type: AppEventType
+    at: float
+    failures: tuple[tuple[App, Failure], ...]
+
+
+Event = RequestEvent | DigestEvent | AppEvent | AppGroupEvent | NotifierEvent | SampleEvent
 """What a message reports; `id` is the same for every notifier and every attempt."""
 
 
@@ -216,8 +226,8 @@ class Delivery:
     """One event on its way to one notifier.
 
     `attempt` counts from 1. `first_message` is the message that opened the thread at this notifier (a later
-    one if the first was deleted), `reminders` are the reminders in it. `due_at` is when the first attempt was
-    due; giving up counts from then.
+    one if the first was deleted), `reminders` are the reminders in it. It was tried for `tried_for` seconds
+    up to `last_attempt_at`. `together_with` are the deliveries that the same message makes.
     """
 
     id: int
@@ -227,6 +237,9 @@ class Delivery:
     due_at: float
     first_message: MessageRef | None = None
     reminders: tuple[MessageRef, ...] = ()
+    tried_for: float = 0.0
+    last_attempt_at: float | None = None
+    together_with: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +247,8 @@ class Route:
     """How one notifier gets the messages about one app's requests.
 
     It gets a request `after` so many seconds, and with `resolved` how it ended. A notifier `for_people` gets
-    nothing that is out of date. With `digests` it gets many new requests of a poll as one message.
+    nothing that is out of date. With `digests` it gets many new requests of a poll as one message, if
+    `grouped` also alerts about several apps.
     """
 
     notifier: str
@@ -242,6 +256,7 @@ class Route:
     after: float = 0.0
     resolved: bool = True
     digests: bool = False
+    grouped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from tests.support.sending import (
 from watcher import __version__
 from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE
-from watcher.models import DigestEvent, Event
+from watcher.models import AppGroupEvent, DigestEvent, Event
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
@@ -86,7 +86,11 @@ def test_payload_of_a_request() -> None:
 
 def test_payload_of_the_other_events() -> None:
     """Reminder, resolution and failure come with their own events and with no other."""
-    data = {event.type: payload(event)["data"] for event in ALL_EVENTS if not isinstance(event, DigestEvent)}
+    data = {
+        event.type: payload(event)["data"]
+        for event in ALL_EVENTS
+        if not isinstance(event, DigestEvent | AppGroupEvent)
+    }
     common = {"app", "run", "request"}
     expected = {
         "run.input_requested": common,

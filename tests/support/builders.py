@@ -18,6 +18,7 @@ from watcher.models import (
     AWAITING,
     App,
     AppEvent,
+    AppGroupEvent,
     Delivery,
     DeliveryRecord,
     DigestEvent,
@@ -262,11 +263,12 @@ def make_worker(
     policy: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
     rate_limiter: RateLimiter | None = None,
     observer: Observer | None = None,
+    give_up_after: float = 86_400.0,
 ) -> DeliveryWorker:
     """Returns a worker without jitter that gives up after a day and waits 5 minutes at most."""
     context = WorkerContext(
         store=store,
-        settings=RetrySettings(backoff_max=300.0, give_up_after=86_400.0),
+        settings=RetrySettings(backoff_max=300.0, give_up_after=give_up_after),
         observer=observer or Observer(),
         redact=redact,
         wall=wall or clock.time,
@@ -275,7 +277,7 @@ def make_worker(
     return DeliveryWorker(notifier, policy, rate_limiter or RateLimiter(notifier.min_interval), context)
 
 
-E = TypeVar("E", RequestEvent, DigestEvent, AppEvent, NotifierEvent)
+E = TypeVar("E", RequestEvent, DigestEvent, AppEvent, AppGroupEvent, NotifierEvent)
 
 
 def event_of(delivery: Delivery, kind: type[E]) -> E:

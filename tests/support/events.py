@@ -6,6 +6,7 @@ from typing import Final
 from watcher.models import (
     App,
     AppEvent,
+    AppGroupEvent,
     Delivery,
     Digest,
     DigestEntry,
@@ -58,6 +59,12 @@ RESOLVED = replace(
     resolution=Resolution("answered", "completed", SEEN_AT + 312),
 )
 FAILURE = Failure(401, "unauthorized", "invalid key", SEEN_AT, 2)
+APPS_FAILING = AppGroupEvent(
+    "evt_10",
+    "watcher.app_failing",
+    SEEN_AT + 130,
+    tuple((replace(REQUESTED.app, name=name), FAILURE) for name in ("support", "billing", "sales")),
+)
 FAILING = AppEvent("evt_4", "watcher.app_failing", SEEN_AT + 120, REQUESTED.app, FAILURE)
 RECOVERED = replace(FAILING, id="evt_5", type="watcher.app_recovered", at=SEEN_AT + 600)
 TEST = SampleEvent("evt_6", SEEN_AT)
@@ -131,6 +138,7 @@ ALL_EVENTS: Final[tuple[Event, ...]] = (
     REMINDED,
     RESOLVED,
     INVISIBLE_REQUEST,
+    APPS_FAILING,
     FAILING,
     RECOVERED,
     NOTIFIER_FAILING,

@@ -11,6 +11,7 @@ from tests.support.events import ALL_EVENTS, FAILURE, NOTIFIER_FAILURE, REQUEST
 from watcher.models import (
     App,
     AppEvent,
+    AppGroupEvent,
     DigestEntry,
     DigestEvent,
     Event,
@@ -218,10 +219,10 @@ def events(draw: st.DrawFn) -> Event:
         case RequestEvent():
             run, request, link = draw(_RUNS), draw(_requests()), draw(_LINKS)
             changed = replace(event, app=draw(_APPS), run=run, request=request, link=link)
-            if event.resolution is None:
-                return changed
-            resolution = Resolution(draw(_OUTCOMES), draw(st.none() | words), event.at)
-            return replace(changed, resolution=resolution)
+            if event.resolution is not None:
+                resolution = Resolution(draw(_OUTCOMES), draw(st.none() | words), event.at)
+                changed = replace(changed, resolution=resolution)
+            return changed
         case DigestEvent():
             entries = tuple(draw(st.lists(_ENTRIES, min_size=1, max_size=4)) * 3)
             return replace(event, app=draw(_APPS), digest=replace(event.digest, entries=entries))
@@ -229,6 +230,9 @@ def events(draw: st.DrawFn) -> Event:
             status = draw(st.none() | st.integers(100, 999))
             failure = replace(FAILURE, status=status, code=draw(words), message=draw(words))
             return replace(event, app=draw(_APPS), failure=failure)
+        case AppGroupEvent():
+            failure = replace(FAILURE, code=draw(words), message=draw(words))
+            return replace(event, failures=((draw(_APPS), failure),) * draw(st.integers(2, 40)))
         case NotifierEvent():
             return replace(
                 event, failure=replace(NOTIFIER_FAILURE, notifier=draw(words), message=draw(words))

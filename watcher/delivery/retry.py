@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.backoff import backoff
+from watcher.backoff import RETRY_AFTER_MAX, backoff
 from watcher.models import Delivery
 from watcher.notifiers.base import DeliveryError
 from watcher.store import Dead, Retry
 
 FIRST_RETRY: Final = 1.0
 """Seconds after the first failure, before jitter."""
+_INSTANT: Final = 0.001
+"""Seconds by which sums of times may be wrong."""
 _LONGEST: Final = 64
 """A number of failures after which the backoff is at its maximum, whatever that is."""
 
@@ -20,6 +22,11 @@ class RetrySettings:
 
     backoff_max: float
     give_up_after: float
+
+    @property
+    def longest_wait(self) -> float:
+        """The longest time between two attempts, which no clock and no destination can extend."""
+        return max(self.backoff_max, RETRY_AFTER_MAX)
 
 
 def after_failure(
@@ -33,11 +40,15 @@ def after_failure(
 ) -> Retry | Dead:
     """Returns the time of the next attempt, or that the delivery is given up.
 
-    The last attempt is made exactly when giving up is due: a long wait never skips it. `message` is the error
-    without secrets, `jitter` a random number in [0, 1).
+    A delivery is given up when it was tried for `give_up_after`. Between two attempts at most the longest
+    wait counts, so neither a process that did not run nor a clock that was set can end it. The last attempt
+    is made exactly when giving up is due. `message` is the error without secrets, `jitter` a random number
+    in [0, 1).
     """
-    give_up_at = delivery.due_at + settings.give_up_after
-    if now >= give_up_at:
+    since_last = now - delivery.last_attempt_at if delivery.last_attempt_at is not None else 0.0
+    tried_for = delivery.tried_for + min(max(since_last, 0.0), settings.longest_wait)
+    left = settings.give_up_after - tried_for
+    if left < _INSTANT:
         return Dead(delivery.id, message, error.doubtful)
     wait = error.retry_after or backoff(
         _LONGEST if error.fix else delivery.attempt,
@@ -45,4 +56,4 @@ def after_failure(
         maximum=settings.backoff_max,
         jitter=jitter,
     )
-    return Retry(delivery.id, message, min(now + wait, give_up_at), error.doubtful)
+    return Retry(delivery.id, message, now + min(wait, left), error.doubtful, tried_for)

@@ -7,7 +7,7 @@ results of its sends in the transaction that claims more, so a crash repeats at 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -40,9 +40,9 @@ class WorkerContext:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """The result of a send, and until when it pauses the notifier."""
+    """The results of a send, one for each delivery that it makes, and until when it pauses the notifier."""
 
-    result: Result
+    results: tuple[Result, ...]
     pause_until: float | None = None
 
 
@@ -106,7 +106,7 @@ class DeliveryWorker:
         try:
             claim = await self._context.store.settle_and_claim(
                 self.name,
-                [outcome.result for outcome in done],
+                [result for outcome in done for result in outcome.results],
                 limit=limit,
                 now=self._context.wall(),
                 pause_until=max(pauses, default=None),
@@ -126,6 +126,8 @@ class DeliveryWorker:
             )
         if claim.recovered is not None:
             self._log.info("notifier.recovered", since=format_timestamp(claim.recovered.since))
+        if claim.revived:
+            self._log.info("notifier.caught_up", announcements=claim.revived)
         self._context.observer.superseded(claim.superseded)
         return claim
 
@@ -156,44 +158,50 @@ class DeliveryWorker:
         return [send.result() for send in ended]
 
     async def _send(self, delivery: Delivery) -> _Outcome:
-        log = self._log.bind(delivery=delivery.id, event_type=delivery.event.type, attempt=delivery.attempt)
         try:
             try:
                 ref = await self._notifier.send(delivery)
             finally:
                 self._rate_limiter.give_back()
         except DeliveryError as error:
-            return self._failure(delivery, error, log)
+            return self._failure(delivery, error)
         except SecretError as error:
-            return self._failure(delivery, DeliveryError(str(error), fix="make the file readable"), log)
-        except Exception as error:
-            log.exception("delivery.unexpected_error")
-            return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"), log)
-        log.info("delivery.sent")
-        self._report(delivery, "sent")
-        if not ref:
-            return _Outcome(Sent(delivery.id, None))
-        redacted = {name: self._context.redact(value) for name, value in ref.values.items()}
-        return _Outcome(Sent(delivery.id, MessageRef(redacted)))
+            return self._failure(delivery, DeliveryError(str(error), fix="make the file readable"))
+        except Exception as error:  # noqa: BLE001 - a bug in a notifier must not lose the alert
+            self._log.exception("delivery.unexpected_error", delivery=delivery.id)
+            return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"))
+        redacted = {name: self._context.redact(value) for name, value in ref.values.items()} if ref else {}
+        receipt = MessageRef(redacted) if redacted else None
+        for number in (delivery.id, *delivery.together_with):
+            self._bound(delivery, number).info("delivery.sent")
+            self._report(delivery, "sent")
+        return _Outcome(tuple(Sent(number, receipt) for number in (delivery.id, *delivery.together_with)))
 
-    def _failure(
-        self, delivery: Delivery, error: DeliveryError, log: structlog.typing.FilteringBoundLogger
-    ) -> _Outcome:
+    def _failure(self, delivery: Delivery, error: DeliveryError) -> _Outcome:
         now = self._context.wall()
         message = self._context.redact(str(error))
         fix = {"fix": error.fix} if error.fix else {}
         settings, jitter = self._context.settings, self._context.jitter()
         result = after_failure(delivery, error, settings, message=message, now=now, jitter=jitter)
-        if isinstance(result, Dead):
-            log.error("delivery.dead", error=message, **fix)
-            self._report(delivery, "dead")
-        else:
-            log.warning("delivery.retry", error=message, next_attempt_in=round(result.at - now, 3), **fix)
-            self._report(delivery, "retry")
+        results = tuple(replace(result, delivery=number) for number in (delivery.id, *delivery.together_with))
+        for each in results:
+            log = self._bound(delivery, each.delivery)
+            if isinstance(each, Dead):
+                log.error("delivery.dead", error=message, **fix)
+                self._report(delivery, "dead")
+            else:
+                log.warning("delivery.retry", error=message, next_attempt_in=round(each.at - now, 3), **fix)
+                self._report(delivery, "retry")
         if error.retry_after is None or not error.pauses:
-            return _Outcome(result)
+            return _Outcome(results)
         self._log.warning("notifier.paused", seconds=round(error.retry_after, 3))
-        return _Outcome(result, now + error.retry_after)
+        return _Outcome(results, now + error.retry_after)
+
+    def _bound(self, delivery: Delivery, number: int) -> structlog.typing.FilteringBoundLogger:
+        bound: structlog.typing.FilteringBoundLogger = self._log.bind(
+            delivery=number, event_type=delivery.event.type, attempt=delivery.attempt
+        )
+        return bound
 
     def _report(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
         event = delivery.event

@@ -7,7 +7,7 @@ text, "yes" included, rejects, so every short instruction would be wrong.
 
 from watcher.messages.digests import digest_message
 from watcher.messages.formatting import format_elapsed, format_timestamp
-from watcher.messages.incidents import ADVICE, app_message, notifier_message
+from watcher.messages.incidents import ADVICE, app_group_message, app_message, notifier_message
 from watcher.messages.message import (
     Fact,
     Item,
@@ -31,7 +31,15 @@ from watcher.messages.requests import (
     request_message,
     web_link,
 )
-from watcher.models import AppEvent, DigestEvent, Event, NotifierEvent, RequestEvent, SampleEvent
+from watcher.models import (
+    AppEvent,
+    AppGroupEvent,
+    DigestEvent,
+    Event,
+    NotifierEvent,
+    RequestEvent,
+    SampleEvent,
+)
 from watcher.sanitize.redactor import MASK
 
 __all__ = [
@@ -82,6 +90,8 @@ def render(event: Event) -> Message:
             return digest_message(event)
         case AppEvent():
             return app_message(event)
+        case AppGroupEvent():
+            return app_group_message(event)
         case NotifierEvent():
             return notifier_message(event)
         case SampleEvent():

@@ -5,10 +5,11 @@ from typing import Final
 
 from watcher.messages.formatting import count, format_elapsed
 from watcher.messages.message import Fact, Message, titled
-from watcher.models import AppEvent, Failure, NotifierEvent
+from watcher.models import App, AppEvent, AppGroupEvent, Failure, NotifierEvent
 from watcher.sanitize.text import one_line, truncate
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
+_APPS_NAMED, _NAMED_SHOWN = 20, 120
 ADVICE: Final[Mapping[int | None, str]] = {
     401: "The access key is missing, wrong, expired or was rotated: set a valid one.",
     403: (
@@ -22,6 +23,35 @@ ADVICE: Final[Mapping[int | None, str]] = {
 def app_message(event: AppEvent) -> Message:
     """Returns the message about an app that cannot be polled, or can be again."""
     return _app_failing(event) if event.type == "watcher.app_failing" else _app_recovered(event)
+
+
+def app_group_message(event: AppGroupEvent) -> Message:
+    """Returns the message about several apps that cannot be polled, or can be again."""
+    number, since = len(event.failures), min(failure.since for _, failure in event.failures)
+    named = "\n".join(_named(app, failure) for app, failure in event.failures[:_APPS_NAMED])
+    more = f"\n… and {count(number - _APPS_NAMED, 'more app')}" if number > _APPS_NAMED else ""
+    if event.type == "watcher.app_recovered":
+        return Message(
+            tone="good",
+            title=f"{number} apps recovered",
+            lead="Watcher can see new requests from these apps again.",
+            body=named + more,
+            quoted=True,
+            facts=(Fact("Down from", since),),
+        )
+    return Message(
+        tone="trouble",
+        title=f"{number} apps failing",
+        lead="Watcher can't see new requests from these apps. "
+        + _known_before(sum(failure.pending_known for _, failure in event.failures)),
+        body=named + more,
+        quoted=True,
+        facts=(Fact("Down since", since),),
+    )
+
+
+def _named(app: App, failure: Failure) -> str:
+    return truncate(f"{one_line(app.name)} - {_what_failed(failure)}", _NAMED_SHOWN)
 
 
 def notifier_message(event: NotifierEvent) -> Message:

@@ -7,6 +7,7 @@ wall clock leaves both others alone.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 TOLERANCE: Final = 2.0
@@ -17,6 +18,14 @@ def boottime() -> float:
     """Returns the seconds since the machine started, time asleep included, by a clock that cannot be set."""
     clock: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS counts sleep in the latter
     return time.clock_gettime(clock)
+
+
+def boot_id() -> str:
+    """Returns what tells this start of the machine from others, an empty text if nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class FailureTimer:
         if self._due_at is not None:
             self._due_at += seconds
 
+    def slept(self, seconds: float) -> None:
+        """Leaves out the time for which the machine slept: nothing could be polled, and nothing failed."""
+        if self._failure is None:
+            self._since += seconds
+
     async def cancel(self) -> None:
         """Stops the timer, and waits for an announcement that is being recorded."""
         await self._alarm.cancel()

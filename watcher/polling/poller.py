@@ -12,6 +12,7 @@ from watcher.config.models import AppConfig
 from watcher.hooks import SUCCESS
 from watcher.messages import format_timestamp
 from watcher.models import App, Route
+from watcher.polling.clock import ClockChange
 from watcher.polling.context import PollContext
 from watcher.polling.failure_timer import FailureTimer
 from watcher.polling.recorder import ChangeRecorder
@@ -94,9 +95,10 @@ class Poller:
             return result
         return replace(result, wait=await self._failed(result.error))
 
-    def shift_clock(self, seconds: float) -> None:
-        """Follows the wall clock, which was set by so many seconds."""
-        self._failure_timer.shift_clock(seconds)
+    def clock_changed(self, change: ClockChange) -> None:
+        """Follows the wall clock, and leaves out the time for which the machine slept."""
+        self._failure_timer.shift_clock(change.step)
+        self._failure_timer.slept(change.slept)
 
     async def close(self) -> None:
         """Cancels what is still to come."""

@@ -11,8 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from watcher.models import App, DeliveryRecord, Failure, NewRequest, ResolvedRequest, Route
-from watcher.store import backfill, digests, outbox, pruning, reminders, requests
+from watcher.models import (
+    App,
+    AppEvent,
+    AppGroupEvent,
+    DeliveryRecord,
+    DigestEvent,
+    Event,
+    Failure,
+    NewRequest,
+    RequestEvent,
+    ResolvedRequest,
+    Route,
+)
+from watcher.store import backfill, clock, digests, outbox, pruning, reminders, requests, revival
+from watcher.store.clock import Boot
 from watcher.store.connection import (
     DatabaseLock,
     StoreError,
@@ -40,6 +53,7 @@ from watcher.store.results import (
 __all__ = [
     "AppFailure",
     "AppState",
+    "Boot",
     "Claim",
     "Dead",
     "IncidentChange",
@@ -83,6 +97,8 @@ class Store:
         self._unpolled: set[str] = set()
         self._unwatched: set[str] = set()
         self._left_over = 0
+        self._recorded_before = clock.ALL
+        self._served: dict[str, dict[str, None]] = {}  # by notifier the apps, the one served last is last
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     async def close(self) -> None:
@@ -188,8 +204,13 @@ class Store:
         With `due_by` none is claimed that becomes due later, and the claim does not say when to ask again.
         """
         withheld = self._unpolled | self._unwatched
-        wanted = ClaimRequest(limit, pause_until, due_by, self._left_over, withheld)
-        return await self._run(lambda tx: outbox.settle_and_claim(tx, notifier, results, terms, wanted), now)
+        served = self._served.setdefault(notifier, {})
+        wanted = ClaimRequest(limit, pause_until, due_by, self._left_over, withheld, tuple(served))
+        claim = await self._run(lambda tx: outbox.settle_and_claim(tx, notifier, results, terms, wanted), now)
+        for app in (app for delivery in claim.deliveries for app in _apps_of(delivery.event)):
+            served.pop(app, None)
+            served[app] = None
+        return claim
 
     async def undelivered(
         self, apps: Sequence[str], notifiers: Sequence[str], *, now: float, untried: bool = False
@@ -204,9 +225,27 @@ class Store:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""
         return await self._run(lambda tx: outbox.dead_letter_removed(tx, notifiers), now)
 
+    async def check_clock(self, boot: Boot, *, longest_wait: float, now: float) -> float:
+        """Corrects what an earlier process recorded by a wrong clock; returns by how much it was set."""
+        step, self._recorded_before = await self._run(lambda tx: clock.check(tx, boot, longest_wait), now)
+        return step
+
     async def shift_timestamps(self, seconds: float) -> None:
-        """Moves everything that is to be sent, and every pause, by as much as the clock was set."""
-        await self._run(lambda tx: outbox.shift_timestamps(tx, seconds))
+        """Moves everything that waits by as much as the clock was set, so that each wait stays as long.
+
+        The first time after the machine started that corrects a clock that was wrong from the start: what an
+        earlier boot recorded stays.
+        """
+        await self._run(lambda tx: clock.shift(tx, seconds, self._recorded_before))
+        self._recorded_before = clock.ALL
+
+    async def revive_dead(self, policies: Mapping[str, NotifierPolicy], *, now: float) -> dict[str, int]:
+        """Announces to people what was given up and is still pending; returns how many, by notifier."""
+
+        def work(tx: Transaction) -> dict[str, int]:
+            return {name: revival.revive_dead(tx, name, policy) for name, policy in policies.items()}
+
+        return {name: number for name, number in (await self._run(work, now)).items() if number}
 
     async def prune(self, *, before: float) -> int:
         """Deletes what ended before a time, in batches; returns how many rows."""
@@ -226,3 +265,14 @@ class Store:
             result = work(tx)
         self._claimed_ids = tx.claimed_ids
         return result
+
+
+def _apps_of(event: Event) -> list[str]:
+    """Returns the apps that an event is about."""
+    match event:
+        case RequestEvent() | DigestEvent() | AppEvent():
+            return [event.app.name]
+        case AppGroupEvent():
+            return [app.name for app, _ in event.failures]
+        case _:
+            return []

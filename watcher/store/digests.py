@@ -21,16 +21,31 @@ from watcher.store.enqueue import (
 ENTRIES: Final = 12
 """How many requests a digest names."""
 
-_HELD: Final = (
-    "SELECT d.id, d.notifier, d.for_people, d.due_at, e.app, e.base_url, e.request"
+ANNOUNCED: Final = (
+    "d.id, d.notifier, d.for_people, d.thread_key, d.due_at, d.attempts, d.tried_for,"
+    " d.last_attempt_at, d.last_error, e.id AS event, e.app, e.base_url, e.request, e.digest_id"
     " FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.held = 1 AND d.state = 'pending' AND e.app = ? ORDER BY d.id"
 )
+"""The announcements of requests as they are merged; to be put between `SELECT` and `WHERE`."""
+_HELD: Final = f"SELECT {ANNOUNCED} WHERE d.held = 1 AND d.state = 'pending' AND e.app = ? ORDER BY d.id"
 _RELEASE: Final = "UPDATE deliveries SET held = 0 WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_DELIVERIES: Final = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_UNUSED_EVENTS: Final = (
     "DELETE FROM events WHERE request IN (SELECT value FROM json_each(?))"
     " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = events.id)"
+)
+_DELETE_EVENTS: Final = "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?))"
+_MOVE_MEMBERS: Final = (
+    "UPDATE digest_members SET digest_id = ? WHERE digest_id IN (SELECT value FROM json_each(?))"
+)
+_RESUME: Final = (
+    "UPDATE deliveries SET due_at = ?, attempts = ?, tried_for = ?, last_attempt_at = ?, last_error = ?"
+    " WHERE event = ?"
+)
+_FOLLOWING: Final = (
+    "SELECT id FROM deliveries WHERE thread_key IN (SELECT value FROM json_each(:threads))"
+    " AND notifier = :notifier AND state = 'pending'"
+    " AND NOT (id IN (SELECT value FROM json_each(:ids)))"
 )
 _INSERT_MEMBER: Final = "INSERT INTO digest_members (digest_id, request) VALUES (?, ?)"
 _DIGESTS_OF: Final = (
@@ -67,10 +82,35 @@ def release_held(tx: Transaction, app: str, *, above: int) -> frozenset[str]:
         groups.setdefault((row["notifier"], row["due_at"] <= tx.now), []).append(row)
     merged = [group for group in groups.values() if above and len(group) > above]
     if merged:
-        _merge(tx, merged)
+        merge(tx, merged)
     if rows:
         tx.execute(_RELEASE, (Listed([row["id"] for row in rows]),))
     return frozenset(row["notifier"] for row in rows)
+
+
+def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> None:
+    """Merges announcements that were not accepted yet, if there are more than `above`.
+
+    Another request joins a digest that waits. The digest keeps the times and attempts of its oldest part.
+    """
+    only_requests = all(row["digest_id"] is None for row in rows)
+    if len(rows) < 2 or (only_requests and len(rows) <= above):  # noqa: PLR2004 - one cannot be merged
+        return
+    supersede_following(tx, rows)
+    ((digest_id, group),) = merge(tx, [rows]).items()
+    oldest = min(group, key=lambda row: row["due_at"])
+    most = max(group, key=lambda row: row["attempts"])
+    tx.execute(
+        _RESUME,
+        (
+            oldest["due_at"],
+            most["attempts"],
+            most["tried_for"],
+            most["last_attempt_at"],
+            most["last_error"],
+            digest_id,
+        ),
+    )
 
 
 def enqueue_digest_updates(
@@ -131,17 +171,42 @@ def _digest(counts: dict[Outcome | None, int], first: Sequence[DigestEntry]) -> 
     )
 
 
-def _merge(tx: Transaction, groups: Sequence[Sequence[Row]]) -> None:
-    """Puts one delivery of a digest in the place of each group; none of them was given out yet."""
+def merge(tx: Transaction, groups: Sequence[Sequence[Row]]) -> dict[str, Sequence[Row]]:
+    """Puts one delivery of a digest in the place of each group; returns the groups by the ids of the digests.
+
+    The rows of a group are `ANNOUNCED`, of one notifier and app, and none of them is under way. Digests
+    among them are dissolved.
+    """
     rows = [row for group in groups for row in group]
-    tx.execute(_DELETE_DELIVERIES, (Listed([row["id"] for row in rows]),))
-    tx.execute(_DELETE_UNUSED_EVENTS, (Listed([row["request"] for row in rows]),))
+    ids = Listed([row["id"] for row in rows])
     events = [_digest_event(tx, group) for group in groups]
     enqueue(tx, events)
-    members = [
-        (event.id, row["request"]) for event, group in zip(events, groups, strict=True) for row in group
-    ]
-    tx.execute_many(_INSERT_MEMBER, members)
+    digests = {event.thread_key: group for event, group in zip(events, groups, strict=True)}
+    for digest_id, group in digests.items():
+        if old := [row["digest_id"] for row in group if row["digest_id"] is not None]:
+            tx.execute(_MOVE_MEMBERS, (digest_id, Listed(old)))
+    tx.execute_many(
+        _INSERT_MEMBER,
+        [
+            (digest_id, row["request"])
+            for digest_id, group in digests.items()
+            for row in group
+            if row["digest_id"] is None
+        ],
+    )
+    tx.execute(_DELETE_DELIVERIES, (ids,))
+    tx.execute(_DELETE_UNUSED_EVENTS, (Listed([row["request"] for row in rows if row["request"]]),))
+    if old := [row["event"] for row in rows if row["digest_id"] is not None]:
+        tx.execute(_DELETE_EVENTS, (Listed(old),))
+    return digests
+
+
+def supersede_following(tx: Transaction, rows: Sequence[Row]) -> None:
+    """Supersedes the reminders that follow announcements of one notifier, which a digest replaces."""
+    threads = Listed({row["thread_key"] for row in rows})
+    ids = Listed([row["id"] for row in rows])
+    following = {"threads": threads, "notifier": rows[0]["notifier"], "ids": ids}
+    mark_superseded(tx, [row["id"] for row in tx.execute(_FOLLOWING, following)])
 
 
 def _digest_event(tx: Transaction, group: Sequence[Row]) -> NewEvent:

@@ -6,7 +6,7 @@ of the event that announced it). A notifier gets them one after the other.
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, EventType, Json, Route
@@ -24,13 +24,18 @@ RECORDS: Final = (
 )
 """Deliveries, with the columns in the order of the fields of `DeliveryRecord`."""
 
+REQUESTS, REMINDERS, OPERATIONS = PRIORITIES = (0, 1, 2)
+"""What is sent first; the end of a request counts with requests."""
+GROUP_SECONDS: Final = 10.0
+"""How long the alerts about apps wait for others that can be sent with them."""
+
 _INSERT_EVENT: Final = (
     "INSERT INTO events (id, type, at, app, base_url, request, digest_id, age, detail)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_DELIVERY: Final = (
-    "INSERT INTO deliveries (event, notifier, for_people, thread_key, due_at, next_attempt_at, held)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO deliveries (event, notifier, for_people, thread_key, app, priority, due_at, next_attempt_at,"
+    " held) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _THREADS: Final = (
     "SELECT d.id, d.thread_key, d.notifier, d.for_people, d.state, d.attempts, d.due_at, d.attempt_open,"
@@ -88,13 +93,22 @@ def enqueue(tx: Transaction, events: Sequence[NewEvent], *, hold: bool = False) 
         for route in event.routes:
             due_at, held = at + route.after, hold and route.digests
             to_whom = (event_id, route.notifier, int(route.for_people), event.thread_key)
-            delivery_rows.append((*to_whom, due_at, due_at, int(held)))
+            grouped = route.grouped and event.type in {"watcher.app_failing", "watcher.app_recovered"}
+            first_attempt_at = due_at + GROUP_SECONDS if grouped else due_at
+            place = (app[0], _priority(event.type))
+            delivery_rows.append((*to_whom, *place, due_at, first_attempt_at, int(held)))
             if not held:
                 released.add(route.notifier)
     if event_rows:
         tx.execute_many(_INSERT_EVENT, event_rows)
         tx.execute_many(_INSERT_DELIVERY, delivery_rows)
     return frozenset(released)
+
+
+def _priority(kind: EventType) -> int:
+    if kind == "run.input_reminder":
+        return REMINDERS
+    return REQUESTS if kind in {"run.input_requested", "run.input_resolved"} else OPERATIONS
 
 
 def resolution_recipients(
@@ -106,7 +120,7 @@ def resolution_recipients(
     of the end too. A webhook is told of everything but what ended before its turn came. Nobody is reminded of
     what is over.
     """
-    wants = {route.notifier: Route(route.notifier, route.for_people) for route in routes if route.resolved}
+    wants = {route.notifier: replace(route, after=0.0) for route in routes if route.resolved}
     told: dict[str, list[Route]] = {}
     stale: list[int] = []
     for (thread_key, notifier), deliveries in load_threads(tx, thread_keys).items():

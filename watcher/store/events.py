@@ -1,12 +1,14 @@
 """What is sent: claimed deliveries, each with its event, read back from the database."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from watcher.models import (
     App,
     AppEvent,
+    AppGroupEvent,
     Delivery,
     Digest,
     DigestEvent,
@@ -30,11 +32,11 @@ _REQUEST: Final = (
     " r.first_seen_at, r.resolved_at, r.outcome, r.resolved_status"
 )
 _CLAIMED: Final = (
-    "SELECT d.id, d.notifier, d.attempts, d.due_at, d.thread_key, e.id AS event, e.type AS event_type, e.at,"
+    "SELECT d.id, d.notifier, d.attempts, d.due_at, d.tried_for, d.last_attempt_at, d.thread_key,"
+    " e.id AS event, e.type AS event_type, e.at,"
     f" e.app AS event_app, e.base_url AS event_base_url, e.digest_id, e.detail,{_REQUEST}"
     " FROM deliveries d JOIN events e ON e.id = d.event"
     " LEFT JOIN requests r ON r.key = e.request WHERE d.id IN (SELECT value FROM json_each(?))"
-    " ORDER BY d.next_attempt_at, d.id"
 )
 _BY_KEY: Final = (
     "SELECT r.app AS event_app, r.base_url AS event_base_url, CASE WHEN r.resolved_at IS NULL"
@@ -48,16 +50,35 @@ _RECEIPTS: Final = (
 )
 
 
-def load_deliveries(tx: Transaction, notifier: str, ids: Collection[int]) -> tuple[Delivery, ...]:
-    """Returns deliveries of a notifier as they are to be sent, the longest due first."""
-    if not ids:
+def load_messages(tx: Transaction, notifier: str, messages: Sequence[Sequence[int]]) -> tuple[Delivery, ...]:
+    """Returns what a notifier is to send: one delivery, or several in one, for each message."""
+    if not messages:
         return ()
+    ids = [delivery for message in messages for delivery in message]
     rows = tx.execute(_CLAIMED, (Listed(ids),))
     receipts: dict[str, list[Row]] = {}
     for row in tx.execute(_RECEIPTS, (Listed({row["thread_key"] for row in rows}), notifier)):
         receipts.setdefault(row["thread_key"], []).append(row)
     digests = load_digests(tx, {row["digest_id"] for row in rows if row["digest_id"] is not None})
-    return tuple(_delivery(row, receipts.get(row["thread_key"], ()), digests) for row in rows)
+    loaded = {row["id"]: _delivery(row, receipts.get(row["thread_key"], ()), digests) for row in rows}
+    return tuple(_together([loaded[delivery] for delivery in message]) for message in messages)
+
+
+def _together(deliveries: Sequence[Delivery]) -> Delivery:
+    first = deliveries[0]
+    events = [each.event for each in deliveries if isinstance(each.event, AppEvent)]
+    if len(events) < 2:  # noqa: PLR2004 - one makes no group
+        return first
+    group = AppGroupEvent(
+        first.event.id, events[0].type, first.event.at, tuple((event.app, event.failure) for event in events)
+    )
+    same_thread = all(each.first_message == first.first_message for each in deliveries)
+    return replace(
+        first,
+        event=group,
+        first_message=first.first_message if same_thread else None,
+        together_with=tuple(each.id for each in deliveries[1:]),
+    )
 
 
 def load_request(reader: Reader, key: int) -> RequestEvent | None:
@@ -84,6 +105,8 @@ def _delivery(row: Row, receipts: Collection[Row], digests: Mapping[str, Digest]
         due_at=row["due_at"],
         first_message=messages[-1] if messages else None,
         reminders=tuple(receipt for receipt, is_reminder in sent if is_reminder),
+        tried_for=row["tried_for"],
+        last_attempt_at=row["last_attempt_at"],
     )
 
 

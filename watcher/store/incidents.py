@@ -58,7 +58,7 @@ def app_component(app: App, routes: Sequence[Route]) -> Component[Failure]:
         return to_failure(incident.since, incident.reason, pending)
 
     # What is configured for requests does not hold here: everybody is told at once.
-    recipients = [Route(route.notifier, route.for_people) for route in routes]
+    recipients = [Route(route.notifier, route.for_people, grouped=route.grouped) for route in routes]
     return Component("app", app.name, app, recipients, describe)
 
 
@@ -106,13 +106,13 @@ def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
     tx.execute(_CLOSE, (component.scope, component.name))
     thread_key = incident.announced_event
     if thread_key is None:
-        return IncidentChange(None)
+        return IncidentChange(None, closed=True)
     failure = component.describe(tx, incident)
     told, stale = resolution_recipients(tx, [thread_key], component.routes)
     kind: EventType = "watcher.app_recovered" if component.scope == "app" else "watcher.notifier_recovered"
     recipients, detail = told.get(thread_key, ()), asdict(failure)
     news = NewEvent(kind, component.app, recipients, thread_key=thread_key, detail=detail)
-    return IncidentChange(failure, tuple(stale), notifiers=enqueue(tx, [news]))
+    return IncidentChange(failure, tuple(stale), notifiers=enqueue(tx, [news]), closed=True)
 
 
 def record_results(

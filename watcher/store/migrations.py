@@ -159,5 +159,24 @@ MIGRATIONS: Final = (
     CREATE INDEX deliveries_held ON deliveries (held) WHERE held = 1;
     """,
     "ALTER TABLE requests ADD COLUMN masked TEXT NOT NULL DEFAULT '[]';",
+    # Apps take turns at a notifier; a delivery is given up after it was really tried for long; what was given
+    # up is revived; and a clock that was set between two runs is noticed.
+    """
+    ALTER TABLE deliveries ADD COLUMN app TEXT NOT NULL DEFAULT '';
+    ALTER TABLE deliveries ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN tried_for REAL NOT NULL DEFAULT 0;
+    ALTER TABLE deliveries ADD COLUMN last_attempt_at REAL;
+    UPDATE deliveries SET app = (SELECT e.app FROM events e WHERE e.id = deliveries.event),
+        priority = (SELECT CASE e.type WHEN 'run.input_requested' THEN 0 WHEN 'run.input_resolved' THEN 0
+            WHEN 'run.input_reminder' THEN 1 ELSE 2 END FROM events e WHERE e.id = deliveries.event);
+    CREATE INDEX deliveries_turn ON deliveries (notifier, priority, app, due_at, id) WHERE state = 'pending';
+    ALTER TABLE notifiers ADD COLUMN revived_at REAL;
+    ALTER TABLE notifiers ADD COLUMN revived INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE clock (
+        id INTEGER PRIMARY KEY,
+        boot TEXT NOT NULL,
+        booted_at REAL NOT NULL
+    );
+    """,
 )
 """Step n brings a database from version n to n + 1. `identity_hash` is a function of the program."""

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import DeliveryRecord
-from watcher.store import incidents, reminders
-from watcher.store.connection import Listed, Reader, Row, Transaction
+from watcher.store import claiming, incidents, reminders, revival
+from watcher.store.connection import Listed, Reader, Transaction
 from watcher.store.enqueue import load_threads, mark_superseded, records, unfinished
-from watcher.store.events import load_deliveries
+from watcher.store.events import load_messages
 from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Result, Retry, Sent
 
 _NEWEST: Final = "SELECT coalesce(max(id), 0) AS newest FROM deliveries"
@@ -24,7 +24,7 @@ _SENT: Final = (
 _FAILED: Final = (
     "UPDATE deliveries SET attempts = attempts + 1, attempt_open = 0, last_error = ?,"
     " possibly_delivered = CASE WHEN possibly_delivered <> 0 THEN 1 ELSE ? END,"
-    " next_attempt_at = coalesce(?, next_attempt_at) WHERE id = ?"
+    " next_attempt_at = coalesce(?, next_attempt_at), tried_for = ?, last_attempt_at = ? WHERE id = ?"
 )
 _DEAD: Final = (
     "UPDATE deliveries SET state = 'dead', finished_at = ?"
@@ -44,33 +44,6 @@ _STALE: Final = (
     " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = e.id)))"
 )
 """Deliveries to people that tell of what is over, and whether an earlier one of the thread reached them."""
-_PAUSE: Final = (
-    "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused_until ="
-    " CASE WHEN excluded.paused_until > notifiers.paused_until THEN excluded.paused_until"
-    " ELSE notifiers.paused_until END"
-)
-_PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = ? AND paused_until > ?"
-_DUE: Final = (
-    "SELECT d.id, d.for_people FROM deliveries d WHERE d.notifier = :notifier AND d.state = 'pending'"
-    " AND d.next_attempt_at <= :now AND d.held = 0"
-    " AND NOT (d.id IN (SELECT value FROM json_each(:claimed)))"
-    " AND NOT (d.id <= :leftover AND EXISTS (SELECT 1 FROM events v WHERE v.id = d.event"
-    " AND v.app IN (SELECT value FROM json_each(:withheld))))"
-    # OFFSET keeps PostgreSQL from making a join of this, which reads all that is pending
-    " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.thread_key = d.thread_key"
-    " AND e.notifier = d.notifier AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= :now"
-    " OR e.attempts > 0 OR e.id IN (SELECT value FROM json_each(:claimed))) LIMIT 1 OFFSET 0)"
-    " ORDER BY d.next_attempt_at, d.id LIMIT :limit"
-)
-_OPEN_ATTEMPTS: Final = (
-    "UPDATE deliveries SET attempt_open = 1,"
-    " possibly_delivered = CASE WHEN attempt_open <> 0 OR possibly_delivered <> 0 THEN 1 ELSE 0 END"
-    " WHERE id IN (SELECT value FROM json_each(?))"
-)
-_NEXT_DUE: Final = (
-    "SELECT min(next_attempt_at) AS at FROM deliveries"
-    " WHERE notifier = ? AND state = 'pending' AND next_attempt_at > ?"
-)
 _UNDELIVERED: Final = (
     "SELECT count(*) AS number FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
@@ -81,19 +54,10 @@ _GIVE_UP_REMOVED: Final = (
     " last_error = 'the notifier is no longer configured'"
     " WHERE state = 'pending' AND NOT (notifier IN (SELECT value FROM json_each(?))) RETURNING id"
 )
-_SHIFT: Final = (
-    (
-        "UPDATE deliveries SET due_at = due_at + :by, next_attempt_at = next_attempt_at + :by"
-        " WHERE state = 'pending'"
-    ),
-    "UPDATE notifiers SET paused_until = paused_until + :by",
-    "UPDATE incidents SET since = since + :by",
-    "UPDATE invisible_runs SET since = since + :by",
-)
 _STATES: Final = "SELECT id, state FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
 _REQUEUE: Final = (
     "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = :now, next_attempt_at = :now,"
-    " finished_at = NULL WHERE state = 'dead'"
+    " tried_for = 0, last_attempt_at = NULL, finished_at = NULL WHERE state = 'dead'"
 )
 
 
@@ -108,16 +72,16 @@ def settle_and_claim(
     tx.claimed_ids -= {result.delivery for result in results}
     stale = _settle(tx, results, policy) if results else []
     failing, recovered = incidents.record_results(tx, notifier, results, policy)
-    if wanted.pause_until is not None:
-        tx.execute(_PAUSE, (notifier, wanted.pause_until))
-    ids, wake_at = _claim(tx, notifier, wanted)
-    tx.claimed_ids |= set(ids)
+    revived = revival.revive_dead(tx, notifier, policy) if recovered.closed else 0
+    messages, wake_at = claiming.claim(tx, notifier, policy, wanted)
+    tx.claimed_ids |= {delivery for message in messages for delivery in message}
     return Claim(
-        load_deliveries(tx, notifier, ids),
+        load_messages(tx, notifier, messages),
         wake_at if math.isinf(wanted.due_by) else None,
         superseded=(*stale, *recovered.superseded),
         failing=failing.failure,
         recovered=recovered.failure,
+        revived=revived,
     )
 
 
@@ -133,7 +97,7 @@ def _settle(tx: Transaction, results: Sequence[Result], policy: NotifierPolicy) 
     if sent:
         tx.execute_many(_SENT, [(_receipt(each), tx.now, each.delivery) for each in sent])
     if failed:
-        tx.execute_many(_FAILED, [_failed_row(result) for result in failed])
+        tx.execute_many(_FAILED, [_failed_row(result, tx.now) for result in failed])
         stale = _supersede_stale(tx, [result.delivery for result in failed])
     if dead:
         tx.execute(_DEAD, (tx.now, Listed(dead)))
@@ -147,33 +111,11 @@ def _receipt(result: Sent) -> str | None:
     return json.dumps(dict(result.receipt.values)) if result.receipt else None
 
 
-def _failed_row(result: Retry | Dead) -> tuple[object, ...]:
+def _failed_row(result: Retry | Dead, now: float) -> tuple[object, ...]:
     error = result.error.replace("\0", "\ufffd")  # PostgreSQL refuses it in a text
     next_attempt_at = result.at if isinstance(result, Retry) else None
-    return (error, int(result.possibly_delivered), next_attempt_at, result.delivery)
-
-
-def _claim(tx: Transaction, notifier: str, wanted: ClaimRequest) -> tuple[list[int], float | None]:
-    """Claims up to `limit` deliveries that are due and not under way, the longest due first.
-
-    Only the oldest due delivery of a thread is claimed, which keeps them in order, also where the clock was
-    set back meanwhile. Returns their ids, and when to ask again.
-    """
-    now = min(tx.now, wanted.due_by)
-    paused = tx.first(_PAUSED, (notifier, now))
-    if paused is not None:
-        return [], paused["paused_until"]
-    due: Sequence[Row] = ()
-    if wanted.limit > 0:
-        withheld = {"leftover": wanted.leftover, "withheld": Listed(wanted.withheld)}
-        parameters = {"notifier": notifier, "now": now, "limit": wanted.limit} | withheld
-        due = tx.execute(_DUE, parameters | {"claimed": Listed(tx.claimed_ids)})
-    if to_people := [row["id"] for row in due if row["for_people"]]:
-        # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
-        # posted, so its resolution is still sent. Machines are told of everything anyway.
-        tx.execute(_OPEN_ATTEMPTS, (Listed(to_people),))
-    (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]
-    return [row["id"] for row in due], wake_at
+    tried_for = result.tried_for if isinstance(result, Retry) else 0.0
+    return (error, int(result.possibly_delivered), next_attempt_at, tried_for, now, result.delivery)
 
 
 def leftover_deliveries(tx: Transaction) -> tuple[int, set[str]]:
@@ -196,12 +138,6 @@ def dead_letter_removed(tx: Transaction, notifiers: Sequence[str]) -> list[Deliv
     """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
     rows = tx.execute(_GIVE_UP_REMOVED, (tx.now, Listed(notifiers)))
     return records(tx, [row["id"] for row in rows])
-
-
-def shift_timestamps(tx: Transaction, seconds: float) -> None:
-    """Moves what is measured from by as much as the clock was set; waits stay as long as they were."""
-    for statement in _SHIFT:
-        tx.execute(statement, {"by": seconds})
 
 
 def states(reader: Reader, ids: Collection[int]) -> dict[int, str]:

@@ -1,7 +1,7 @@
 """What the units of work take and give back; nothing here knows which database is behind."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -68,13 +68,14 @@ class IncidentChange(Generic[F]):
     """The failure that is told of now, or has passed, and the deliveries that became stale by that.
 
     `alert_at` is when a failure that is not told of yet has lasted long enough; `notifiers` have something
-    new to claim.
+    new to claim. `closed` says that there was a failure, told of or not, and that it has passed.
     """
 
     failure: F | None
     superseded: tuple[DeliveryRecord, ...] = ()
     alert_at: float | None = None
     notifiers: frozenset[str] = frozenset()
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,12 @@ class NotifierPolicy:
     """What holds for a notifier whatever the app: ages at which it reminds, ascending, and who watches it.
 
     It reminds of `apps` only (None: of all). When it has accepted nothing for `alert_after` seconds, `others`
-    are told.
+    are told. More than `digest_above` undelivered requests of an app become one message (0: never). A
+    notifier `for_people` gets late what was given up and is still pending.
     """
 
+    for_people: bool = False
+    digest_above: int = 0
     remind_after: tuple[float, ...] = ()
     apps: frozenset[str] | None = None
     alert_after: float = math.inf
@@ -107,13 +111,15 @@ class Sent:
 class Retry:
     """The destination did not accept a delivery; the next attempt is at `at`.
 
-    `possibly_delivered` says that it may have been accepted all the same.
+    `possibly_delivered` says that it may have been accepted all the same. So far it was tried for `tried_for`
+    seconds.
     """
 
     delivery: int
     error: str
     at: float
     possibly_delivered: bool = False
+    tried_for: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,8 @@ class ClaimRequest:
     """How many deliveries to claim at most, and which.
 
     None is claimed before `pause_until`, none that became due only after `due_by`, and none with an id up to
-    `leftover` that is about one of the apps in `withheld`.
+    `leftover` that is about one of the apps in `withheld`. `served` are the apps whose deliveries were
+    claimed before, the last one last.
     """
 
     limit: int
@@ -141,13 +148,15 @@ class ClaimRequest:
     due_by: float
     leftover: int
     withheld: Collection[str]
+    served: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Deliveries to send now, when to ask again at the latest (None: never), and what became stale.
 
-    `failing` and `recovered` say that the other notifiers are told of this one.
+    `failing` and `recovered` say that the other notifiers are told of this one. `revived` counts the
+    announcements that had been given up and are made after all.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -155,6 +164,7 @@ class Claim:
     superseded: tuple[DeliveryRecord, ...] = ()
     failing: NotifierFailure | None = None
     recovered: NotifierFailure | None = None
+    revived: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from watcher.hooks import Hooks
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.polling.batching import HOLD_SECONDS
+from watcher.polling.clock import ClockChange
 from watcher.polling.poller import Poller, PollResult
 from watcher.store import StoreError
 
@@ -173,7 +174,7 @@ class Process:
         assert self.store is not None
         await self.store.shift_timestamps(seconds)
         for poller in self._pollers.values():
-            poller.shift_clock(seconds)
+            poller.clock_changed(ClockChange(step=seconds, slept=0.0))
 
     async def kill(self) -> None:
         """Ends the process at once."""

@@ -64,9 +64,10 @@ def clock() -> Clock:
 # When it is tried again
 
 
-def failed(attempt: int) -> Delivery:
-    """Returns a delivery that was due at `NOW`."""
-    return Delivery(id=7, notifier="slack", event=SampleEvent("evt", NOW), attempt=attempt, due_at=NOW)
+def failed(attempt: int, tried_for: float = 0.0, last_attempt_at: float | None = None) -> Delivery:
+    """Returns a delivery that was tried for so long."""
+    event = SampleEvent("evt", NOW)
+    return Delivery(7, "slack", event, attempt, NOW, tried_for=tried_for, last_attempt_at=last_attempt_at)
 
 
 @pytest.mark.parametrize(
@@ -97,27 +98,41 @@ def test_how_long_a_failed_delivery_waits(
 
 
 @pytest.mark.parametrize(
-    ("later", "expected"),
+    ("tried_for", "expected"),
     [
-        (DAY - 200, Retry(7, "no", NOW + DAY)),
-        (DAY - 0.1, Retry(7, "no", NOW + DAY)),
+        (DAY - 200, Retry(7, "no", NOW + 200, tried_for=DAY - 200)),
+        (DAY - 0.5, Retry(7, "no", NOW + 0.5, tried_for=DAY - 0.5)),
         (DAY, Dead(7, "no")),
         (10 * DAY, Dead(7, "no")),
     ],
 )
-def test_giving_up_comes_with_a_last_attempt(later: float, expected: Retry | Dead) -> None:
+def test_giving_up_comes_with_a_last_attempt(tried_for: float, expected: Retry | Dead) -> None:
     """The wait is cut to end when giving up is due, and only a failure from then on is final."""
     error = DeliveryError("x", retry_after=3600.0)
-    assert expected == after_failure(failed(3), error, SETTINGS, message="no", now=NOW + later, jitter=0.0)
+    delivery = failed(3, tried_for=tried_for)
+    result = after_failure(delivery, error, SETTINGS, message="no", now=NOW, jitter=0.0)
+    assert expected == result
+
+
+@pytest.mark.parametrize(
+    ("backoff_max", "ago", "counted"),
+    [(300.0, 90.0, 90.0), (300.0, 30 * DAY, 3600.0), (7200.0, 30 * DAY, 7200.0), (300.0, -DAY, 0.0)],
+)
+def test_only_time_in_which_it_was_tried_counts(backoff_max: float, ago: float, counted: float) -> None:
+    """Neither a month without a daemon nor a clock that was set makes a delivery older than a long wait."""
+    delivery = failed(3, tried_for=1000.0, last_attempt_at=NOW - ago)
+    settings = RetrySettings(backoff_max, DAY)
+    result = after_failure(delivery, DeliveryError("x"), settings, message="no", now=NOW, jitter=0.0)
+    assert Retry(7, "no", NOW + 4, tried_for=1000.0 + counted) == result
 
 
 @pytest.mark.parametrize("doubtful", [True, False])
-@pytest.mark.parametrize("later", [0.0, DAY])
-def test_what_may_have_been_accepted_stays_so(later: float, *, doubtful: bool) -> None:
+@pytest.mark.parametrize("tried_for", [0.0, DAY])
+def test_what_may_have_been_accepted_stays_so(tried_for: float, *, doubtful: bool) -> None:
     """That a destination may have taken it all the same is kept, also with the last attempt."""
     error = DeliveryError("x", doubtful=doubtful)
-    result = after_failure(failed(3), error, SETTINGS, message="no", now=NOW + later, jitter=0.0)
-    assert (later > 0, doubtful) == (isinstance(result, Dead), result.possibly_delivered)
+    result = after_failure(failed(3, tried_for), error, SETTINGS, message="no", now=NOW, jitter=0.0)
+    assert (tried_for > 0, doubtful) == (isinstance(result, Dead), result.possibly_delivered)
 
 
 # One delivery
@@ -229,7 +244,7 @@ async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: Watche
     """That a delivery is given up does not mean that the destination takes the next one at once."""
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     notifier = ScriptedNotifier(script=[DeliveryError("429", retry_after=30.0, pauses=True)])
-    worker = make_worker(notifier, store, clock)
+    worker = make_worker(notifier, store, clock, give_up_after=0.0)
     clock.now = NOW + DAY
     await worker.run(until_idle=True)
     assert (["run-1"], ["dead", "pending"]) == (
@@ -244,18 +259,18 @@ async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: Watche
 async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock: Clock) -> None:
     """After `give_up_after`, and a last attempt then, a delivery is dead and logged as an error."""
     await record_new(store, routes=[PEOPLE])
-    notifier = ScriptedNotifier(script=[DeliveryError("no", fix="mend it")] * 3)
-    worker = make_worker(notifier, store, clock)
-    await worker.run(until_idle=True)
-    clock.now = NOW + DAY - 100
-    await worker.run(until_idle=True)
-    assert [("pending", NOW + DAY)] == [
+    notifier = ScriptedNotifier(script=[DeliveryError("no", fix="mend it")] * 4)
+    worker = make_worker(notifier, store, clock, give_up_after=4000.0)
+    for later in (0, 3600, 3900):
+        clock.now = NOW + later
+        await worker.run(until_idle=True)
+    assert [("pending", NOW + 4000)] == [
         (record.state, record.next_attempt_at) for record in records(store.path)
     ]
-    clock.now = NOW + DAY
+    clock.now = NOW + 4000
     with capture_logs() as logs:
         await worker.run(until_idle=True)
-    assert [("dead", 3, "no")] == [
+    assert [("dead", 4, "no")] == [
         (record.state, record.attempts, record.last_error) for record in records(store.path)
     ]
     assert [
@@ -265,19 +280,20 @@ async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock
             "notifier": "slack",
             "delivery": 1,
             "event_type": NEWS,
-            "attempt": 3,
+            "attempt": 4,
             "error": "no",
             "fix": "mend it",
         }
     ] == logs
 
 
-async def test_nothing_is_given_up_untried(store: WatchedStore, clock: Clock) -> None:
-    """A delivery that is older than `give_up_after` when the daemon starts is attempted all the same."""
+async def test_nothing_is_given_up_before_it_was_tried_for_long(store: WatchedStore, clock: Clock) -> None:
+    """A delivery that is older than `give_up_after` when the daemon starts is tried for as long as any."""
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     clock.now = NOW + 2 * DAY
     await make_worker(ScriptedNotifier(script=[DeliveryError("no")]), store, clock).run(until_idle=True)
-    assert [("dead", 1), ("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
+    states = [(record.state, record.attempts, record.next_attempt_at) for record in records(store.path)]
+    assert [("pending", 1, clock.now + 1), ("sent", 1, None)] == states
 
 
 async def test_the_dead_come_back_when_they_are_put_back(
@@ -287,7 +303,7 @@ async def test_the_dead_come_back_when_they_are_put_back(
     await record_new(store, routes=[PEOPLE])
     clock.now = NOW + DAY
     notifier = ScriptedNotifier(script=[DeliveryError("no")])
-    worker = make_worker(notifier, store, clock)
+    worker = make_worker(notifier, store, clock, give_up_after=0.0)
     await worker.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 0.01)

@@ -33,9 +33,9 @@ from tests.support.builders import (
 from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
-from watcher.models import RequestEvent, Route
+from watcher.models import App, DigestEvent, RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
-from watcher.store import Claim, NotifierPolicy, Result, StoreUnusable, connection
+from watcher.store import AppFailure, Claim, NotifierPolicy, Result, StoreUnusable, connection
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +128,7 @@ async def test_sends_are_spaced(store: WatchedStore, clock: Clock, monkeypatch: 
     assert ["run-1", "run-2"] == run_ids(notifier.accepted)
 
 
-async def test_a_spacing_that_ends_while_the_lane_looks_is_not_overslept(
+async def test_a_spacing_that_ends_while_the_worker_looks_is_not_overslept(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the spacing runs out while a claim is made, the next send follows at once."""
@@ -227,7 +227,7 @@ async def test_a_hanging_destination_delays_no_other(store: WatchedStore, clock:
 # Going on, and ending
 
 
-async def test_a_lane_wakes_when_something_was_recorded(store: WatchedStore, clock: Clock) -> None:
+async def test_a_worker_wakes_when_something_was_recorded(store: WatchedStore, clock: Clock) -> None:
     """Waking all workers is enough for news to go out, without any wait."""
     notifier = ScriptedNotifier()
     dispatcher = Dispatcher([make_worker(notifier, store, clock)])
@@ -253,7 +253,7 @@ async def test_only_the_workers_that_have_something_to_claim_are_woken(
     assert [[], ["webhook"], ["slack", "webhook"]] == woken
 
 
-async def test_a_lane_wakes_when_the_next_attempt_is_due(
+async def test_a_worker_wakes_when_the_next_attempt_is_due(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retry goes out at its time with nobody waking the worker."""
@@ -285,7 +285,7 @@ async def test_stopping_finishes_what_is_under_way_and_begins_nothing(
     assert ["sent", "pending"] == [state for _, _, state in outbox(store.path)]
 
 
-async def test_a_lane_that_is_cancelled_cancels_its_sends(store: WatchedStore, clock: Clock) -> None:
+async def test_a_worker_that_is_cancelled_cancels_its_sends(store: WatchedStore, clock: Clock) -> None:
     """Who does not wait any longer leaves no send behind, and the delivery is still in the outbox."""
     await record_new(store, routes=[PEOPLE])
     notifier = ScriptedNotifier()
@@ -339,7 +339,7 @@ async def test_what_cannot_be_claimed_now_is_claimed_later(
     assert ["sent"] == [state for _, _, state in outbox(store.path)]
 
 
-async def test_a_damaged_database_ends_all_lanes(store: WatchedStore, clock: Clock) -> None:
+async def test_a_damaged_database_ends_all_workers(store: WatchedStore, clock: Clock) -> None:
     """A database that cannot be used any more is raised, and no send is left under way."""
     await record_new(store, routes=BOTH)
     slack, webhook = ScriptedNotifier(), ScriptedNotifier("webhook", for_people=False)
@@ -355,3 +355,39 @@ async def test_a_damaged_database_ends_all_lanes(store: WatchedStore, clock: Clo
         await soon(running)
     await asyncio.sleep(0)
     assert ([StoreUnusable], 0) == ([type(error) for error in caught.value.exceptions], slack.in_flight)
+
+
+async def test_an_alert_about_several_apps_is_one_message(store: WatchedStore, clock: Clock) -> None:
+    """One send settles the deliveries of all the apps that it names, whether it fails or is accepted."""
+    apps = [App(f"app-{number}", "https://x.example") for number in range(3)]
+    for app in apps:
+        failure = AppFailure(503, "unavailable", "no", NOW - 120)
+        await store.record_failure(app, [PEOPLE], failure, alert_after=120.0, now=NOW)
+    notifier = ScriptedNotifier(script=[DeliveryError("no")])
+    worker = make_worker(notifier, store, clock, policy=NotifierPolicy(for_people=True))
+    with capture_logs() as logs:
+        await worker.run(until_idle=True)
+        clock.now = NOW + 1
+        await worker.run(until_idle=True)
+    assert (2, 1) == (len(notifier.attempts), len(notifier.accepted))
+    assert [(f"delivery.{event}", number) for event in ("retry", "sent") for number in (1, 2, 3)] == [
+        (entry["event"], entry["delivery"]) for entry in logs
+    ]
+    assert [("sent", 2)] * 3 == [(record.state, record.attempts) for record in records(store.path)]
+
+
+async def test_what_was_given_up_is_logged_when_it_comes_back(store: WatchedStore, clock: Clock) -> None:
+    """Once a notifier accepts again, what it never got is sent after all, and the log says how much."""
+    policy = NotifierPolicy(for_people=True, digest_above=20)
+    await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
+    notifier = ScriptedNotifier(script=[DeliveryError("no")] * 2)
+    await make_worker(notifier, store, clock, policy=policy, give_up_after=0.0).run(until_idle=True)
+    await record_new(store, make_new_request("run-3"), routes=[PEOPLE])
+    with capture_logs() as logs:
+        await make_worker(notifier, store, clock, policy=policy).run(until_idle=True)
+    assert [("slack", 2)] == [
+        (entry["notifier"], entry["announcements"])
+        for entry in logs
+        if entry["event"] == "notifier.caught_up"
+    ]
+    assert [RequestEvent, DigestEvent] == [type(delivery.event) for delivery in notifier.accepted]

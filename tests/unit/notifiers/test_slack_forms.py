@@ -34,6 +34,7 @@ from watcher.messages import (
 from watcher.models import (
     App,
     AppEvent,
+    AppGroupEvent,
     DigestEntry,
     DigestEvent,
     Event,
@@ -100,6 +101,9 @@ def events(draw: st.DrawFn) -> Event:
             return replace(kind, app=app, digest=replace(kind.digest, entries=draw(_ENTRIES)))
         case AppEvent():
             return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
+        case AppGroupEvent():
+            failure = replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS))
+            return replace(kind, failures=((app, failure),) * draw(st.integers(2, 40)))
         case NotifierEvent():
             return replace(
                 kind, failure=replace(NOTIFIER_FAILURE, notifier=draw(_TEXTS), message=draw(_TEXTS))

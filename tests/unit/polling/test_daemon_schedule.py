@@ -83,3 +83,18 @@ async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) 
     assert [("clock.stepped", None), ("clock.shift_failed", "locked, -3600")] == [
         (entry["event"], entry.get("error")) for entry in logs
     ]
+
+
+@pytest.mark.anyio
+async def test_a_machine_that_woke_moves_nothing(tmp_path: Path) -> None:
+    """Time asleep has really passed: waits are not made longer, and polls and claims come at once."""
+    config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
+    async with open_services(config) as services:
+        locked = LockedStore(tmp_path / "other.db", new_id)
+        daemon = _Daemon(replace(services, store=locked), None)
+        daemon._scheduler.start()
+        with capture_logs() as logs:
+            await daemon._follow_clock(ClockChange(step=0.0, slept=28_800.0))
+        await daemon._scheduler.stop()
+        await locked.close()
+    assert [("clock.slept", 28_800.0)] == [(entry["event"], entry["seconds"]) for entry in logs]

@@ -22,6 +22,7 @@ from tests.support.builders import (
 )
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
+from watcher.polling.clock import ClockChange
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 from watcher.store import Sent, StoreUnusable, connection
@@ -226,6 +227,32 @@ async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: Po
     with capture_logs() as logs:
         await poller.poll()
     assert [("unavailable", "2027-01-15T08:00:00Z")] == entries(logs, "app.failing", "code", "since")
+
+
+async def test_a_machine_that_slept_is_no_outage(bench: PollBench) -> None:
+    """When a laptop wakes the network is not there yet: its hours of sleep are no time of failing."""
+    poller = bench.poller()
+    await poller.poll()
+    bench.clock.now = NOW + 28_800
+    poller.clock_changed(ClockChange(step=0.0, slept=28_800.0))
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    assert [] == outbox(bench.path)
+    bench.clock.now += 120
+    await poller.poll()
+    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.path)]
+
+
+async def test_a_clock_that_is_set_makes_no_outage(bench: PollBench) -> None:
+    """An hour that was not there is none in which polls failed."""
+    poller = bench.poller()
+    await poller.poll()
+    bench.clock.now = NOW + 3600
+    await bench.store.shift_timestamps(3600.0)
+    poller.clock_changed(ClockChange(step=3600.0, slept=0.0))
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    assert [] == outbox(bench.path)
 
 
 async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench) -> None:

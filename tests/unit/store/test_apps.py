@@ -127,7 +127,7 @@ async def test_a_short_failure_is_nobodys_business(path: Path) -> None:
     """An app that recovers before it was told of is not told of at all, and its time starts anew."""
     async with open_store(path) as store:
         await fail(store, since=NOW, now=NOW + 100)
-        assert IncidentChange(None) == await succeed(store, now=NOW + 110)
+        assert IncidentChange(None, closed=True) == await succeed(store, now=NOW + 110)
         assert IncidentChange(None, alert_at=NOW + 230) == await fail(store, since=NOW + 110, now=NOW + 200)
     assert [] == outbox(path)
 

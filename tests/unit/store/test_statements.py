@@ -36,7 +36,13 @@ pytestmark = pytest.mark.anyio
 GROUPS: Final = (2, 100)
 TABLES: Final = ("requests", "events", "deliveries", "digest_members")
 """Those that hold a month of what is over."""
-OF_WHAT_IS_OPEN: Final = ("deliveries_due", "deliveries_dead", "deliveries_held", "requests_app")
+OF_WHAT_IS_OPEN: Final = (
+    "deliveries_due",
+    "deliveries_turn",
+    "deliveries_dead",
+    "deliveries_held",
+    "requests_app",
+)
 """Indexes that hold only what is pending, held or dead: they may be read from end to end."""
 POLICY = NotifierPolicy(remind_after=(60.0,))
 DIGESTS = replace(PEOPLE, digests=True)

@@ -1,0 +1,162 @@
+"""What a worker sends next: requests before reminders before operations, and the apps take turns.
+
+Within an app the oldest delivery comes first. Only the oldest due delivery of a thread is claimed, which
+keeps them in order.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Final
+
+from watcher.store import digests
+from watcher.store.connection import Listed, Transaction
+from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, PRIORITIES, REQUESTS
+from watcher.store.results import ClaimRequest, NotifierPolicy
+
+_PAUSE: Final = (
+    "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused_until ="
+    " CASE WHEN excluded.paused_until > notifiers.paused_until THEN excluded.paused_until"
+    " ELSE notifiers.paused_until END"
+)
+_PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = ? AND paused_until > ?"
+_FREE: Final = (
+    "d.notifier = :notifier AND d.state = 'pending' AND d.held = 0"
+    " AND NOT (d.id IN (SELECT value FROM json_each(:claimed)))"
+    " AND NOT (d.id <= :leftover AND d.app IN (SELECT value FROM json_each(:withheld)))"
+)
+"""Tells a delivery that is not under way, not held for the end of a poll and not withheld."""
+_IN_TURN: Final = (
+    f"{_FREE} AND d.priority = :priority"
+    # A delivery that was only delayed, to be sent in a group, does not wait for a later run.
+    " AND (d.next_attempt_at <= :now OR (:last_run = 1 AND d.attempts = 0 AND d.due_at <= :now))"
+    # OFFSET keeps PostgreSQL from making a join of this, which reads all that is pending
+    " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.thread_key = d.thread_key"
+    " AND e.notifier = d.notifier AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= :now"
+    " OR e.attempts > 0 OR e.id IN (SELECT value FROM json_each(:claimed))) LIMIT 1 OFFSET 0)"
+)
+_APPS_IN_TURN: Final = (
+    # Jumps from app to app by the index, however many deliveries each has.
+    "WITH RECURSIVE known (app) AS (SELECT min(n.app) FROM deliveries n"
+    " WHERE n.notifier = :notifier AND n.state = 'pending' AND n.priority = :priority"
+    " UNION ALL SELECT (SELECT min(n.app) FROM deliveries n WHERE n.notifier = :notifier"
+    " AND n.state = 'pending' AND n.priority = :priority AND n.app > known.app)"
+    " FROM known WHERE known.app IS NOT NULL)"
+    " SELECT o.app, o.due_at, o.id FROM (SELECT (SELECT d.id FROM deliveries d"
+    f" WHERE {_IN_TURN} AND d.app = known.app ORDER BY d.due_at, d.id LIMIT 1) AS id"
+    " FROM known WHERE known.app IS NOT NULL) AS first JOIN deliveries o ON o.id = first.id"
+)
+_OLDEST_OF_APP: Final = (
+    f"SELECT * FROM (SELECT d.id, d.app FROM deliveries d WHERE {_IN_TURN} AND d.app = :app_0"
+    " ORDER BY d.due_at, d.id LIMIT :limit) AS app_0"
+)
+_BACKLOG: Final = (
+    f"SELECT {digests.ANNOUNCED} WHERE {_FREE} AND d.priority = :priority AND d.app = :app"
+    " AND d.due_at <= :now AND e.type = 'run.input_requested'"
+    " AND d.attempt_open = 0 AND d.possibly_delivered = 0 ORDER BY d.due_at, d.id"
+)
+"""The announcements of an app that are due and that no person can have seen."""
+_SAME_KIND: Final = (
+    f"SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event WHERE {_FREE} AND d.priority = :priority"
+    " AND d.due_at <= :now AND d.next_attempt_at <= :soon AND e.type ="
+    " (SELECT x.type FROM deliveries o JOIN events x ON x.id = o.event WHERE o.id = :id"
+    " AND o.for_people <> 0 AND x.type IN ('watcher.app_failing', 'watcher.app_recovered'))"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.thread_key = d.thread_key"
+    " AND o.notifier = d.notifier AND o.id < d.id AND o.state = 'pending') ORDER BY d.due_at, d.id"
+)
+_OPEN_ATTEMPTS: Final = (
+    "UPDATE deliveries SET attempt_open = 1,"
+    " possibly_delivered = CASE WHEN attempt_open <> 0 OR possibly_delivered <> 0 THEN 1 ELSE 0 END"
+    " WHERE id IN (SELECT value FROM json_each(?)) AND for_people <> 0"
+)
+_NEXT_DUE: Final = (
+    "SELECT min(next_attempt_at) AS at FROM deliveries"
+    " WHERE notifier = ? AND state = 'pending' AND next_attempt_at > ?"
+)
+
+
+def claim(
+    tx: Transaction, notifier: str, policy: NotifierPolicy, wanted: ClaimRequest
+) -> tuple[list[list[int]], float | None]:
+    """Claims up to `limit` messages; returns the deliveries of each, and when to ask again.
+
+    A message is one delivery, or several that tell people of apps that fail, or recover, at the same time.
+    """
+    now = min(tx.now, wanted.due_by)
+    if wanted.pause_until is not None:
+        tx.execute(_PAUSE, (notifier, wanted.pause_until))
+    paused = tx.first(_PAUSED, (notifier, now))
+    if paused is not None:
+        return [], paused["paused_until"]
+    messages = _choose(tx, notifier, policy, wanted) if wanted.limit > 0 else []
+    if messages:
+        # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
+        # posted, so its resolution is still sent. Machines are told of everything anyway.
+        ids = [delivery for message in messages for delivery in message]
+        tx.execute(_OPEN_ATTEMPTS, (Listed(ids),))
+    (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]
+    return messages, wake_at
+
+
+def _choose(tx: Transaction, notifier: str, policy: NotifierPolicy, wanted: ClaimRequest) -> list[list[int]]:
+    messages: list[list[int]] = []
+    for priority in PRIORITIES:
+        free = wanted.limit - len(messages)
+        parameters = _parameters(tx, notifier, wanted) | {"priority": priority, "limit": free}
+        apps = _apps_in_turn(tx, parameters, wanted)[:free]
+        if priority == REQUESTS and policy.digest_above:
+            for app in apps:
+                rows = tx.execute(_BACKLOG, parameters | {"app": app})
+                digests.merge_backlog(tx, rows, above=policy.digest_above)
+        chosen = _oldest_by_app(tx, parameters, apps)[:free]
+        if priority == OPERATIONS and chosen and policy.for_people:
+            messages += _grouped(tx, parameters, chosen)
+        else:
+            messages += [[delivery] for delivery in chosen]
+        if len(messages) >= wanted.limit:
+            break
+    return messages
+
+
+def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[str, object]:
+    return {
+        "notifier": notifier,
+        "now": min(tx.now, wanted.due_by),
+        "last_run": int(not math.isinf(wanted.due_by)),
+        "claimed": Listed(tx.claimed_ids),
+        "leftover": wanted.leftover,
+        "withheld": Listed(wanted.withheld),
+    }
+
+
+def _apps_in_turn(tx: Transaction, parameters: dict[str, object], wanted: ClaimRequest) -> list[str]:
+    """Returns the apps that have something to send, the one that was served longest ago first."""
+    turns = {app: turn for turn, app in enumerate(wanted.served)}
+    rows = tx.execute(_APPS_IN_TURN, parameters)
+    rows = sorted(rows, key=lambda row: (turns.get(row["app"], -1), row["due_at"], row["id"]))
+    return [row["app"] for row in rows]
+
+
+def _oldest_by_app(tx: Transaction, parameters: dict[str, object], apps: Sequence[str]) -> list[int]:
+    """Returns what these apps have to send: the oldest delivery of each app, then the second of each."""
+    if not apps:
+        return []
+    names = {f"app_{number}": app for number, app in enumerate(apps)}
+    statement = " UNION ALL ".join(_OLDEST_OF_APP.replace("app_0", name) for name in names)
+    rows = tx.execute(statement, parameters | names)
+    queues = [[row["id"] for row in rows if row["app"] == app] for app in apps]
+    return [delivery for turn in zip_longest(*queues) for delivery in turn if delivery is not None]
+
+
+def _grouped(tx: Transaction, parameters: dict[str, object], chosen: Sequence[int]) -> list[list[int]]:
+    """Returns messages of all that is to be told with the chosen deliveries, each delivery once."""
+    soon = {"soon": tx.now + GROUP_SECONDS}
+    messages: list[list[int]] = []
+    taken: set[int] = set()
+    for delivery in chosen:
+        if delivery not in taken:
+            rows = tx.execute(_SAME_KIND, parameters | soon | {"id": delivery})
+            message = [delivery, *(row["id"] for row in rows if row["id"] not in {delivery, *taken})]
+            taken.update(message)
+            messages.append(message)
+    return messages

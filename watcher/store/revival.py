@@ -1,0 +1,59 @@
+"""Dead is not final: what was given up and is still pending is announced when a notifier accepts again.
+
+Only people need that. What a machine did not accept stays dead until `watcher retry`.
+"""
+
+from typing import Final
+
+from watcher.store import digests
+from watcher.store.connection import Listed, Row, Transaction
+from watcher.store.results import NotifierPolicy
+
+_UNKNOWN_REQUESTS: Final = (
+    f"SELECT {digests.ANNOUNCED} WHERE d.notifier = :notifier AND d.state = 'dead'"
+    " AND e.type = 'run.input_requested'"
+    " AND (EXISTS (SELECT 1 FROM requests r WHERE r.key = e.request AND r.resolved_at IS NULL)"
+    " OR EXISTS (SELECT 1 FROM digest_members m JOIN requests r ON r.key = m.request"
+    " WHERE m.digest_id = e.digest_id AND r.resolved_at IS NULL))"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.thread_key = d.thread_key"
+    " AND o.notifier = d.notifier AND o.state = 'sent') ORDER BY d.id"
+)
+"""Announcements that were given up, of which something is pending and that no later message replaced."""
+_UNKNOWN_INCIDENTS: Final = (
+    "SELECT d.id FROM deliveries d JOIN incidents i ON i.announced_event = d.event"
+    " WHERE d.notifier = :notifier AND d.state = 'dead'"
+)
+_REVIVE: Final = (
+    "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = :now, next_attempt_at = :now,"
+    " tried_for = 0, last_attempt_at = NULL, finished_at = NULL"
+    " WHERE id IN (SELECT value FROM json_each(:ids))"
+)
+_REMEMBER: Final = (
+    "INSERT INTO notifiers (name, paused_until, revived_at, revived) VALUES (:name, 0, :now, :number)"
+    " ON CONFLICT (name) DO UPDATE SET revived_at = excluded.revived_at, revived = excluded.revived"
+)
+
+
+def revive_dead(tx: Transaction, notifier: str, policy: NotifierPolicy) -> int:
+    """Makes what was given up and is still pending due again, several requests of an app as one digest.
+
+    Returns how many announcements.
+    """
+    if not policy.for_people:
+        return 0
+    apps: dict[str, list[Row]] = {}
+    for row in tx.execute(_UNKNOWN_REQUESTS, {"notifier": notifier}):
+        apps.setdefault(row["app"], []).append(row)
+    merged = [rows for rows in apps.values() if policy.digest_above and len(rows) > 1]
+    for rows in merged:
+        digests.supersede_following(tx, rows)
+    if merged:
+        digests.merge(tx, merged)
+    alone = [row["id"] for rows in apps.values() if rows not in merged for row in rows]
+    incidents = [row["id"] for row in tx.execute(_UNKNOWN_INCIDENTS, {"notifier": notifier})]
+    if alone or incidents:
+        tx.execute(_REVIVE, {"now": tx.now, "ids": Listed([*alone, *incidents])})
+    number = sum(len(rows) for rows in apps.values())
+    if number:
+        tx.execute(_REMEMBER, {"name": notifier, "now": tx.now, "number": number})
+    return number
