@@ -24,8 +24,8 @@ from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.polling.scheduler import Scheduler
 from watcher.store import StoreUnavailable
 
-DRAIN_SECONDS: Final = 10.0
-"""How long the sends under way may take after a signal."""
+DRAIN_SECONDS: Final = 8.0
+"""How long the sends under way may take after a signal: less than the 10 s of `docker stop`."""
 
 ABORT_SECONDS: Final = 0.5
 """How long the last log line may take after a second signal."""

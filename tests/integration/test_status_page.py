@@ -211,11 +211,12 @@ def test_what_is_wrong() -> None:
             notifiers=[
                 NotifierStatus("slack", 3, 421.0, "HTTP 429", 0, None, 12.0),
                 NotifierStatus("audit", 0, None, None, 2, "HTTP 400: no", None),
+                NotifierStatus("phone", revived=3, revived_ago=240.0),
             ],
         )
     )
     banner = (
-        "Watcher can't see what is waiting in failing, and messages to 2 of 2 notifiers are not being"
+        "Watcher can't see what is waiting in failing, and messages to 2 of 3 notifiers are not being"
         " delivered App failing : last successful check 13 min 20 s ago, expected every 15 s: HTTP 401"
         f" unauthorized: the key is not valid. {ADVICE[401]} Notifier slack : 3 messages undelivered,"
         f" the oldest for 7 min 1 s (HTTP 429). Notifier audit : 2 messages were given up (HTTP 400:"
@@ -224,6 +225,7 @@ def test_what_is_wrong() -> None:
     assert banner in page.words
     assert "failing for 13 min 20 s: HTTP 401 unauthorized: the key is not valid last attempt" in page.words
     assert "slack 3 messages undelivered, the oldest for 7 min 1 s (HTTP 429) paused for 12 s" in page.words
+    assert "phone nothing queued caught up 4 min ago with 3 dead deliveries of pending requests" in page.words
     apps = page.words.partition("Apps")[2]
     assert apps.index("failing") < apps.index("a-good-one")
     assert "bad" == page.mood

@@ -15,6 +15,8 @@ from watcher.store.enqueue import PLANNED, RECORDS, records
 from watcher.store.incidents import to_failure
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
 
+REVIVED_SHOWN: Final = 86_400.0
+"""For how many seconds it is shown that dead deliveries were made after all."""
 _PARAMS_SHOWN: Final = 1 << 14
 _PART_ROWS: Final = 100
 _PART_SIZE: Final = 1 << 18
@@ -75,6 +77,7 @@ _DEAD: Final = (
     "SELECT d.notifier, d.last_error, g.number FROM (SELECT count(*) AS number, max(id) AS newest"
     " FROM deliveries WHERE state = 'dead' GROUP BY notifier) AS g JOIN deliveries d ON d.id = g.newest"
 )
+_REVIVED: Final = "SELECT name, revived, revived_at FROM notifiers WHERE revived_at > ?"
 _PAUSED: Final = "SELECT name, paused_until FROM notifiers WHERE paused_until > ?"
 _ENDED: Final = (
     "SELECT key, app, run_id, type, prompt, outcome, first_seen_at, resolved_at FROM requests"
@@ -168,7 +171,7 @@ def apps(reader: Reader, intervals: Mapping[str, float], *, now: float) -> list[
 
 
 def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str, NotifierStatus]:
-    """Returns by name how each notifier is that has something undelivered or dead, or is paused.
+    """Returns by name how each notifier is that has something undelivered or dead, is paused, or caught up.
 
     What is kept for apps that are not among these, which are not watched now, is not undelivered.
     """
@@ -178,11 +181,19 @@ def notifiers(reader: Reader, apps: Collection[str], *, now: float) -> dict[str,
     }
     dead = {row["notifier"]: (row["number"], row["last_error"]) for row in reader.execute(_DEAD)}
     paused = {row["name"]: row["paused_until"] - now for row in reader.execute(_PAUSED, (now,))}
+    revived = {
+        row["name"]: (row["revived"], now - row["revived_at"])
+        for row in reader.execute(_REVIVED, (now - REVIVED_SHOWN,))
+    }
     return {
         name: NotifierStatus(
-            name, *undelivered.get(name, (0, None, None)), *dead.get(name, (0, None)), paused.get(name)
+            name,
+            *undelivered.get(name, (0, None, None)),
+            *dead.get(name, (0, None)),
+            paused.get(name),
+            *revived.get(name, (0, None)),
         )
-        for name in {*undelivered, *dead, *paused}
+        for name in {*undelivered, *dead, *paused, *revived}
     }
 
 

@@ -201,7 +201,8 @@ class AppStatus:
 class NotifierStatus:
     """The state of a notifier. `undelivered` counts what is due, `oldest_undelivered` is its age in seconds.
 
-    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's.
+    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's. So many
+    announcements were `revived` when the notifier accepted again, if that was today.
     """
 
     name: str
@@ -211,6 +212,8 @@ class NotifierStatus:
     dead: int = 0
     dead_error: str | None = None
     paused_for: float | None = None
+    revived: int = 0
+    revived_ago: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

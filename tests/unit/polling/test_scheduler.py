@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -45,16 +46,24 @@ class ScriptedPoller:
         return self.answer()
 
 
+def poller_of(name: str, polls: asyncio.Queue[float]) -> ScriptedPoller:
+    """Returns a poller of another app, which counts its polls with those of others."""
+    poller = ScriptedPoller()
+    poller.config = AppConfig(name=name, base_url="http://app.test", poll_interval=3600.0)
+    poller.polls = polls
+    return poller
+
+
 class Bench:
     """A scheduler with one app, a wall clock that can be set, and the errors that ended it."""
 
-    def __init__(self, poller: ScriptedPoller) -> None:
+    def __init__(self, *pollers: ScriptedPoller) -> None:
         self.set_by = 0.0
         self.prunes: asyncio.Queue[None] = asyncio.Queue()
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
         self.liveness = WatchedLiveness(self.wall)
         self.scheduler = Scheduler(
-            [cast("Any", poller)],
+            cast("Any", pollers),
             poll_limit=300.0,
             prune=self.prune,
             observer=self.liveness,
@@ -157,3 +166,27 @@ async def test_an_error_in_pruning_is_the_end(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Bench, "prune", broken)
     async with scheduling(ScriptedPoller()) as bench:
         assert "broken" == str(await bench.deaths.get())
+
+
+async def test_a_few_apps_are_polled_at_once() -> None:
+    """Up to ten apps need not be spread: all of them are polled at the start."""
+    polls: asyncio.Queue[float] = asyncio.Queue()
+    bench = Bench(*(poller_of(f"app-{number}", polls) for number in range(10)))
+    bench.scheduler.start()
+    async with asyncio.timeout(BOUND):
+        for _ in range(10):
+            await polls.get()
+    await bench.scheduler.stop()
+
+
+async def test_many_apps_are_spread_over_the_interval() -> None:
+    """Eleven and more begin at random phases, so that a thousand apps are not polled in one instant."""
+    polls: asyncio.Queue[float] = asyncio.Queue()
+    names = [f"app-{number}" for number in range(200)]
+    bench = Bench(*(poller_of(name, polls) for name in names))
+    bench.scheduler.start()
+    jobs = [bench.scheduler._scheduler.get_job(name) for name in names]
+    quarters = Counter(int((job.next_run_time.timestamp() - time.time()) / 900) for job in jobs if job)
+    await bench.scheduler.stop()
+    assert {0, 1, 2, 3} == quarters.keys()
+    assert min(quarters.values()) > 10

@@ -17,7 +17,8 @@ from tests.support.builders import (
     record_new,
 )
 from watcher.models import App, AppEvent, DigestEvent, RequestEvent, Route
-from watcher.store import AppFailure, Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store
+from watcher.store import AppFailure, Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, queries
+from watcher.store.connection import reading
 
 pytestmark = pytest.mark.anyio
 
@@ -131,9 +132,13 @@ async def test_the_dead_of_a_machine_stay(path: Path) -> None:
 
 
 async def test_the_dead_come_back_at_the_start(path: Path) -> None:
-    """A start with a new token tells what was given up before, without waiting for something new."""
+    """A start with a new token tells at once what was given up; the status shows that for a day."""
     async with open_store(path) as store:
         await give_up(store, "run-1", "run-2")
         assert {"slack": 2} == await store.revive_dead({"slack": SLACK, "other": SLACK}, now=LATER)
+        with reading(path) as database:
+            shown = queries.notifiers(database, [APP.name], now=LATER + 60)["slack"]
+            later = queries.notifiers(database, [APP.name], now=LATER + 90_000)["slack"]
+        assert [(2, 60.0), (0, None)] == [(each.revived, each.revived_ago) for each in (shown, later)]
         (digest,) = (await settle(store, limit=9, now=LATER)).deliveries
     assert 2 == event_of(digest, DigestEvent).digest.total
