@@ -5,14 +5,17 @@ keeps them in order.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Final
 
 from watcher.store import digests
-from watcher.store.connection import Listed, Transaction
+from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, PRIORITIES, REQUESTS
 from watcher.store.results import ClaimRequest, NotifierPolicy
+
+APPS_TRIED: Final = 8
+"""How many apps are looked at before all are: mostly the first ones have something that can be sent."""
 
 _PAUSE: Final = (
     "INSERT INTO notifiers (name, paused_until) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET paused_until ="
@@ -35,17 +38,27 @@ _IN_TURN: Final = (
     " AND e.notifier = d.notifier AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= :now"
     " OR e.attempts > 0 OR e.id IN (SELECT value FROM json_each(:claimed))) LIMIT 1 OFFSET 0)"
 )
-_APPS_IN_TURN: Final = (
+_APPS: Final = (
     # Jumps from app to app by the index, however many deliveries each has.
     "WITH RECURSIVE known (app) AS (SELECT min(n.app) FROM deliveries n"
     " WHERE n.notifier = :notifier AND n.state = 'pending' AND n.priority = :priority"
     " UNION ALL SELECT (SELECT min(n.app) FROM deliveries n WHERE n.notifier = :notifier"
     " AND n.state = 'pending' AND n.priority = :priority AND n.app > known.app)"
     " FROM known WHERE known.app IS NOT NULL)"
-    " SELECT o.app, o.due_at, o.id FROM (SELECT (SELECT d.id FROM deliveries d"
-    f" WHERE {_IN_TURN} AND d.app = known.app ORDER BY d.due_at, d.id LIMIT 1) AS id"
-    " FROM known WHERE known.app IS NOT NULL) AS first JOIN deliveries o ON o.id = first.id"
 )
+_APPS_DUE: Final = (
+    f"{_APPS} SELECT o.app, o.due_at, o.id FROM (SELECT (SELECT d.id FROM deliveries d"
+    " WHERE d.notifier = :notifier AND d.state = 'pending' AND d.priority = :priority AND d.app = known.app"
+    " ORDER BY d.due_at, d.id LIMIT 1) AS id FROM known WHERE known.app IS NOT NULL) AS oldest"
+    " JOIN deliveries o ON o.id = oldest.id WHERE o.due_at <= :now"
+)
+"""The apps of which something is due; whether that can be sent now is not asked, which is quick."""
+_APPS_IN_TURN: Final = (
+    f"{_APPS} SELECT o.app, o.due_at, o.id FROM (SELECT (SELECT d.id FROM deliveries d"
+    f" WHERE {_IN_TURN} AND d.app = known.app ORDER BY d.due_at, d.id LIMIT 1) AS id"
+    " FROM known WHERE known.app IS NOT NULL) AS oldest JOIN deliveries o ON o.id = oldest.id"
+)
+"""The apps of which something can be sent now."""
 _OLDEST_OF_APP: Final = (
     f"SELECT * FROM (SELECT d.id, d.app FROM deliveries d WHERE {_IN_TURN} AND d.app = :app_0"
     " ORDER BY d.due_at, d.id LIMIT :limit) AS app_0"
@@ -103,12 +116,11 @@ def _choose(tx: Transaction, notifier: str, policy: NotifierPolicy, wanted: Clai
     for priority in PRIORITIES:
         free = wanted.limit - len(messages)
         parameters = _parameters(tx, notifier, wanted) | {"priority": priority, "limit": free}
-        apps = _apps_in_turn(tx, parameters, wanted)[:free]
+        queues = _queues(tx, parameters, wanted)
         if priority == REQUESTS and policy.digest_above:
-            for app in apps:
-                rows = tx.execute(_BACKLOG, parameters | {"app": app})
-                digests.merge_backlog(tx, rows, above=policy.digest_above)
-        chosen = _oldest_by_app(tx, parameters, apps)[:free]
+            queues = _merge_backlogs(tx, parameters, queues, policy.digest_above)
+        turns = zip_longest(*queues.values())
+        chosen = [delivery for turn in turns for delivery in turn if delivery is not None][:free]
         if priority == OPERATIONS and chosen and policy.for_people:
             messages += _grouped(tx, parameters, chosen)
         else:
@@ -129,33 +141,55 @@ def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[st
     }
 
 
-def _apps_in_turn(tx: Transaction, parameters: dict[str, object], wanted: ClaimRequest) -> list[str]:
-    """Returns the apps that have something to send, the one that was served longest ago first."""
+def _queues(tx: Transaction, parameters: Mapping[str, object], wanted: ClaimRequest) -> dict[str, list[int]]:
+    """Returns by app what can be sent, the app that was served longest ago first; of as many as needed."""
+    due = _in_order(tx.execute(_APPS_DUE, parameters), wanted)
+    first = due[: max(wanted.limit, APPS_TRIED)]
+    queues = _oldest(tx, parameters, first)
+    if len(first) < len(due) and sum(map(len, queues.values())) < wanted.limit:
+        ready = _in_order(tx.execute(_APPS_IN_TURN, parameters), wanted)
+        queues = _oldest(tx, parameters, ready[: wanted.limit])
+    return queues
+
+
+def _in_order(apps: Sequence[Row], wanted: ClaimRequest) -> list[str]:
     turns = {app: turn for turn, app in enumerate(wanted.served)}
-    rows = tx.execute(_APPS_IN_TURN, parameters)
-    rows = sorted(rows, key=lambda row: (turns.get(row["app"], -1), row["due_at"], row["id"]))
-    return [row["app"] for row in rows]
+    ordered = sorted(apps, key=lambda row: (turns.get(row["app"], -1), row["due_at"], row["id"]))
+    return [row["app"] for row in ordered]
 
 
-def _oldest_by_app(tx: Transaction, parameters: dict[str, object], apps: Sequence[str]) -> list[int]:
-    """Returns what these apps have to send: the oldest delivery of each app, then the second of each."""
+def _oldest(tx: Transaction, parameters: Mapping[str, object], apps: Sequence[str]) -> dict[str, list[int]]:
+    """Returns what these apps have to send now, the oldest first; apps without anything are left out."""
     if not apps:
-        return []
+        return {}
     names = {f"app_{number}": app for number, app in enumerate(apps)}
     statement = " UNION ALL ".join(_OLDEST_OF_APP.replace("app_0", name) for name in names)
-    rows = tx.execute(statement, parameters | names)
-    queues = [[row["id"] for row in rows if row["app"] == app] for app in apps]
-    return [delivery for turn in zip_longest(*queues) for delivery in turn if delivery is not None]
+    queues: dict[str, list[int]] = {app: [] for app in apps}
+    for row in tx.execute(statement, {**parameters, **names}):
+        queues[row["app"]].append(row["id"])
+    return {app: queue for app, queue in queues.items() if queue}
 
 
-def _grouped(tx: Transaction, parameters: dict[str, object], chosen: Sequence[int]) -> list[list[int]]:
+def _merge_backlogs(
+    tx: Transaction, parameters: Mapping[str, object], queues: dict[str, list[int]], above: int
+) -> dict[str, list[int]]:
+    """Makes digests of what piled up of the apps whose turn it is; returns the queues as they are then."""
+    turns = list(queues)[: int(str(parameters["limit"]))]
+    merged = False
+    for app in turns:
+        rows = tx.execute(_BACKLOG, {**parameters, "app": app})
+        merged |= digests.merge_backlog(tx, rows, above=above)
+    return _oldest(tx, parameters, turns) if merged else queues
+
+
+def _grouped(tx: Transaction, parameters: Mapping[str, object], chosen: Sequence[int]) -> list[list[int]]:
     """Returns messages of all that is to be told with the chosen deliveries, each delivery once."""
     soon = {"soon": tx.now + GROUP_SECONDS}
     messages: list[list[int]] = []
     taken: set[int] = set()
     for delivery in chosen:
         if delivery not in taken:
-            rows = tx.execute(_SAME_KIND, parameters | soon | {"id": delivery})
+            rows = tx.execute(_SAME_KIND, {**parameters, **soon, "id": delivery})
             message = [delivery, *(row["id"] for row in rows if row["id"] not in {delivery, *taken})]
             taken.update(message)
             messages.append(message)

@@ -88,14 +88,14 @@ def release_held(tx: Transaction, app: str, *, above: int) -> frozenset[str]:
     return frozenset(row["notifier"] for row in rows)
 
 
-def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> None:
-    """Merges announcements that were not accepted yet, if there are more than `above`.
+def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
+    """Merges announcements that were not accepted yet, if there are more than `above`; returns whether.
 
     Another request joins a digest that waits. The digest keeps the times and attempts of its oldest part.
     """
     only_requests = all(row["digest_id"] is None for row in rows)
     if len(rows) < 2 or (only_requests and len(rows) <= above):  # noqa: PLR2004 - one cannot be merged
-        return
+        return False
     supersede_following(tx, rows)
     ((digest_id, group),) = merge(tx, [rows]).items()
     oldest = min(group, key=lambda row: row["due_at"])
@@ -111,6 +111,7 @@ def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> None:
             digest_id,
         ),
     )
+    return True
 
 
 def enqueue_digest_updates(

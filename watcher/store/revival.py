@@ -24,7 +24,10 @@ _UNKNOWN_INCIDENTS: Final = (
     " WHERE d.notifier = :notifier AND d.state = 'dead'"
 )
 _REVIVE: Final = (
-    "UPDATE deliveries SET state = 'pending', attempts = 0, due_at = :now, next_attempt_at = :now,"
+    "UPDATE deliveries SET state = 'pending', attempts = 0,"
+    # What was given up before its time, because its notifier was taken out, still has to wait.
+    " due_at = CASE WHEN due_at > :now THEN due_at ELSE :now END,"
+    " next_attempt_at = CASE WHEN due_at > :now THEN due_at ELSE :now END,"
     " tried_for = 0, last_attempt_at = NULL, finished_at = NULL"
     " WHERE id IN (SELECT value FROM json_each(:ids))"
 )

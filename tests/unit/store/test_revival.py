@@ -142,3 +142,13 @@ async def test_the_dead_come_back_at_the_start(path: Path) -> None:
         assert [(2, 60.0), (0, None)] == [(each.revived, each.revived_ago) for each in (shown, later)]
         (digest,) = (await settle(store, limit=9, now=LATER)).deliveries
     assert 2 == event_of(digest, DigestEvent).digest.total
+
+
+async def test_what_is_not_due_yet_is_not_told_early(path: Path) -> None:
+    """An escalation whose notifier was taken out and put back comes when it would have come."""
+    async with open_store(path) as store:
+        await record_new(store, routes=[replace(PEOPLE, after=900.0)])
+        await store.dead_letter_removed(["other"], now=NOW + 60)
+        assert {"slack": 1} == await store.revive_dead({"slack": SLACK}, now=NOW + 120)
+        assert () == (await settle(store, limit=9, now=NOW + 899)).deliveries
+        assert 1 == len((await settle(store, limit=9, now=NOW + 900)).deliveries)
