@@ -259,5 +259,6 @@ async def test_a_lane_reports_the_dead(tmp_path: Path) -> None:
         opened.clock.now += 100_000
         listener = Listener()
         notifier = ScriptedNotifier(script=[DeliveryError("no")])
-        await make_worker(notifier, opened.store, opened.clock, observer=listener).run(until_idle=True)
+        worker = make_worker(notifier, opened.store, opened.clock, observer=listener, give_up_after=0.0)
+        await worker.run(until_idle=True)
     assert [("delivery", "slack", "run.input_requested", "dead", 100_000.0)] == listener.heard
