@@ -72,6 +72,8 @@ class _Sources:
     file: Tree = field(default_factory=dict)
     variables: dict[Place, str] = field(default_factory=dict)
     """The variable that a setting comes from."""
+    app: str = "default"
+    """The app of the short variables."""
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     excused: set[Place] = field(default_factory=set)
@@ -95,7 +97,8 @@ class _Sources:
             where = twin
         variable = self.variables.get(where) or self.variables.get(where[:-1])
         if absent and variable is None and len(where) > 1:
-            short = (name for name, place in SHORT_VARIABLES.items() if place == where)
+            usual = ("apps", "default", *where[2:]) if where[:2] == ("apps", self.app) else where
+            short = (name for name, place in SHORT_VARIABLES.items() if place == usual)
             variable = next(short, PREFIX + "__".join(where).upper())
         return ".".join(where) + (f" ({variable})" if variable else "")
 
@@ -179,6 +182,7 @@ def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
     if "__" in f"_{app}_":
         sources.problems.append("WATCHER_APP_NAME: must be a name without __, and without _ at either end")
         app = "default"
+    sources.app = app
     given: dict[str, str] = {}
     for name in sorted(environ):
         value = environ[name].strip()

@@ -185,6 +185,8 @@ def test_a_key_without_a_url_is_a_problem(problems: Problems) -> None:
     """An access key alone makes no app, and the problem names what is missing."""
     [problem] = problems(WATCHER_ACCESS_KEY="dynamiq_acc_0")
     assert problem == "apps.default.base_url (WATCHER_BASE_URL): is required"
+    [problem] = problems(WATCHER_ACCESS_KEY="dynamiq_acc_0", WATCHER_APP_NAME="support")
+    assert problem == "apps.support.base_url (WATCHER_BASE_URL): is required"
 
 
 @pytest.mark.parametrize(
