@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tests.support.builders import BOUND
+from tests.support.process import read_until
 from watcher import logs
 from watcher.logs import write_whole
 from watcher.sanitize.redactor import Redactor
@@ -78,18 +79,15 @@ class TestLinesIntoAPipe:
         monkeypatch.setattr(logs, "UNWRITTEN_MAX", 200_000)
         with a_pipe() as (reading, writing), logs_into(writing):
             say_all()
-            written = ""
-            while '"log.dropped"' not in written or not written.endswith("\n"):
-                written += read(reading, 1)
+            *kept, last = read_until(reading, b'"log.dropped"')
             logs.say("after")
             assert "after\n" == read(reading, 6)
-        *kept, last = written.splitlines(keepends=True)
-        assert LINES[: len(kept)] == kept
+        assert [line.rstrip("\n").encode() for line in LINES[: len(kept)]] == kept
         assert ("log.dropped", len(LINES) - len(kept)) == (
             json.loads(last)["event"],
             json.loads(last)["lines"],
         )
-        assert 200_000 - 1000 < len("".join(kept)) <= 200_000 + 65_536
+        assert 200_000 - 1000 < sum(len(line) + 1 for line in kept) <= 200_000 + 65_536
 
     def test_a_line_longer_than_the_bound_is_written(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One line may be of any length."""
