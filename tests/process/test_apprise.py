@@ -43,12 +43,12 @@ async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
     async with served(receiver) as url:
         settings = settings_for(service(url, rest="token-0123456789/in?+X-Key=header-of-ours"))
         async with run_watcher(tmp_path, {**settings, "NETRC": str(netrc)}) as daemon:
-            await daemon.log("delivery.retry", notifier="phone", count=2)
-            await daemon.log("delivery.sent", notifier="phone")
+            await daemon.wait_for_log("delivery.retry", notifier="phone", count=2)
+            await daemon.wait_for_log("delivery.sent", notifier="phone")
             shown = [
                 await run_command(tmp_path, settings, name) for name in ("config", "deliveries", "check")
             ]
-            assert await daemon.end() == 0
+            assert await daemon.stop() == 0
     assert [0, 0, 1] == [ended.status for ended in shown]
     assert "notifier phone: configured; use --send to test it" in shown[-1].out
     texts = "".join([*daemon.lines, daemon.out, *(ended.out + ended.err for ended in shown)])

@@ -3,107 +3,28 @@
 import json
 import signal
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
-from tests.support.process import Process, run_command, run_watcher
+from tests.support.fakes import Reply
+from tests.support.world import KEY, SECRET, World, open_world, wait_for_polls, wait_for_sent
 from watcher.simulator.faults import Fault
-from watcher.simulator.options import Options
-from watcher.simulator.server import SimulatorServer, serve
-from watcher.simulator.state import Simulation
 
 pytestmark = pytest.mark.anyio
-
-KEY = "dynamiq_acc_0123456789abcdef"
-SECRET = "whsec_bWFkZS11cC1zZWNyZXQtb2YtdGhlLXRlc3Rz"
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """An app, two destinations, and the settings of a watcher between them."""
-
-    directory: Path
-    app: Simulation
-    api: SimulatorServer
-    hook: WebhookReceiver
-    slack: FakeSlack
-    settings: dict[str, str]
-
-    def running(self, **settings: str) -> Any:
-        """Runs the daemon with the settings of this world and these."""
-        return run_watcher(self.directory, {**self.settings, **settings})
-
-    async def command(self, *arguments: str, **settings: str) -> Any:
-        """Runs one command to its end."""
-        return await run_command(self.directory, {**self.settings, **settings}, *arguments)
-
-    async def deliveries(self, **fields: Any) -> list[dict[str, Any]]:
-        """Returns what `watcher deliveries --json` prints of deliveries with these fields."""
-        listed = json.loads((await self.command("deliveries", "--json")).out)
-        return [item for item in listed if fields.items() <= item.items()]
-
-    def events(self) -> list[dict[str, Any]]:
-        """Returns the events that reached the webhook."""
-        return [received.json() for received in self.hook.received]
-
-    def ask(self, prompt: str = "Approve refund?", **fields: Any) -> str:
-        """Starts a run that asks something and returns its id."""
-        run_id = self.app.start_run()
-        self.app.ask(run_id, prompt=prompt, **fields)
-        return run_id
-
-
-@asynccontextmanager
-async def a_world(directory: Path, options: Options | None = None) -> AsyncIterator[World]:
-    """Serves everything that a watcher talks to."""
-    app = Simulation(time.time, options, frozenset({KEY}))
-    hook, slack = WebhookReceiver(), FakeSlack()
-    async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(serve({"support": app}))
-        hook_url = await stack.enter_async_context(served(hook))
-        slack_url = await stack.enter_async_context(served(slack))
-        settings = {
-            "WATCHER_APP_NAME": "support",
-            "WATCHER_BASE_URL": api.url,
-            "WATCHER_ACCESS_KEY": KEY,
-            "WATCHER_POLL_INTERVAL": "200ms",
-            "WATCHER_BACKOFF_MAX": "400ms",
-            "WATCHER_HTTP_PORT": "0",
-            "WATCHER_WEBHOOK_URL": f"{hook_url}/hook/0123456789abcdef",
-            "WATCHER_WEBHOOK_SECRET": SECRET,
-            "WATCHER_SLACK_BOT_TOKEN": slack.token,
-            "WATCHER_SLACK_CHANNEL": "C0123456789",
-            "WATCHER_SLACK_API_URL": f"{slack_url}/api/",
-        }
-        yield World(directory, app, api, hook, slack, settings)
-
-
-async def sent(daemon: Process, notifier: str, event: str, count: int = 1) -> None:
-    """Waits until so many events of a type were accepted by a notifier."""
-    await daemon.log("delivery.sent", notifier=notifier, event_type=event, count=count)
-
-
-async def some_polls(world: World, count: int = 3) -> None:
-    """Waits for so many more polls."""
-    await world.api.wait_for_calls(world.api.finished() + count, within=20)
 
 
 async def test_each_request_reaches_every_notifier_once(tmp_path: Path) -> None:
     """A waiting request is told of once to each notifier, however often it is polled."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask(params={"amount": 620}, editable_params=["amount"])
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            await sent(daemon, "slack", "run.input_requested")
-            await some_polls(world)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            await wait_for_polls(world)
+            assert await daemon.stop() == 0
     (event,) = world.events()
     assert (event["type"], event["version"]) == ("run.input_requested", 1)
     assert event["data"]["app"] == {"name": "support", "base_url": world.api.url}
@@ -114,26 +35,26 @@ async def test_each_request_reaches_every_notifier_once(tmp_path: Path) -> None:
 
 async def test_a_restart_tells_nobody_twice(tmp_path: Path) -> None:
     """What was told before a restart is not told after it, and what came between is."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask("first?")
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            assert await daemon.stop() == 0
         world.ask("second?")
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            await some_polls(world)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            await wait_for_polls(world)
+            assert await daemon.stop() == 0
     assert [event["data"]["request"]["prompt"] for event in world.events()] == ["first?", "second?"]
 
 
 async def test_what_is_asked_of_the_api(tmp_path: Path) -> None:
     """Every page of the awaiting runs is asked for, oldest first, with the key and our name."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         for number in range(5):
             world.ask(f"number {number}?")
         async with world.running(WATCHER_PAGE_SIZE="2", WATCHER_USER_ID="") as daemon:
-            await sent(daemon, "webhook", "run.input_requested", count=5)
+            await wait_for_sent(daemon, "webhook", "run.input_requested", count=5)
     lists = [served.query for served in world.api.requests if served.path.endswith("/v1/runs")]
     asked = [dict(query) for query in lists[:3]]
     assert asked == [
@@ -147,35 +68,35 @@ async def test_what_is_asked_of_the_api(tmp_path: Path) -> None:
 
 async def test_a_failing_second_page(tmp_path: Path) -> None:
     """What the first page brought is told although the second fails, and nothing is called gone."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         for number in range(4):
             world.ask(f"number {number}?")
         world.app.faults.add(Fault(kind="status", match="list", page=2, times=None))
         async with world.running(WATCHER_PAGE_SIZE="2") as daemon:
-            await sent(daemon, "webhook", "run.input_requested", count=2)
-            (failed, *_) = await daemon.log("poll.failed", count=2)
+            await wait_for_sent(daemon, "webhook", "run.input_requested", count=2)
+            (failed, *_) = await daemon.wait_for_log("poll.failed", count=2)
             assert (failed["app"], failed["status"], failed["code"]) == (
                 "support",
                 500,
                 "internal_server_error",
             )
             world.app.faults.clear()
-            await sent(daemon, "webhook", "run.input_requested", count=4)
+            await wait_for_sent(daemon, "webhook", "run.input_requested", count=4)
     assert {event["type"] for event in world.events()} == {"run.input_requested"}
 
 
 async def test_absence_from_the_list_is_no_answer(tmp_path: Path) -> None:
     """A run that vanishes from the list and still waits stays pending, and is not told of again."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             nothing = {
                 "data": [],
                 "pagination": {"page": 1, "page_size": 100, "page_count": 0, "total_count": 0},
             }
             world.app.faults.add(Fault(kind="shape", match="list", body=nothing, times=2))
-            await some_polls(world, 4)
+            await wait_for_polls(world, 4)
             listed = json.loads((await world.command("pending", "--json")).out)
             assert [item["prompt"] for item in listed] == ["Approve refund?"]
     assert [event["type"] for event in world.events()] == ["run.input_requested"]
@@ -202,29 +123,29 @@ async def end_run(world: World, how: str, run_id: str) -> None:
 @pytest.mark.parametrize("outcome", ["answered", "canceled", "failed", "gone", "replaced"])
 async def test_how_a_request_ended(tmp_path: Path, outcome: str) -> None:
     """Every way in which a request can end is told with its outcome; a question asked anew is told too."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            await sent(daemon, "slack", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
             await end_run(world, outcome, run_id)
-            await sent(daemon, "webhook", "run.input_resolved")
-            await sent(daemon, "slack", "run.input_resolved")
+            await wait_for_sent(daemon, "webhook", "run.input_resolved")
+            await wait_for_sent(daemon, "slack", "run.input_resolved")
             if outcome == "replaced":
-                await sent(daemon, "webhook", "run.input_requested", count=2)
+                await wait_for_sent(daemon, "webhook", "run.input_requested", count=2)
     resolved = [event for event in world.events() if event["type"] == "run.input_resolved"]
     assert [event["data"]["resolution"]["outcome"] for event in resolved] == [outcome]
 
 
 async def test_a_question_that_cannot_be_seen(tmp_path: Path) -> None:
     """A run that waits in two polls without showing a question is told of as such, then with its question."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         world.app.hide(run_id)
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             world.app.reveal(run_id)
-            await sent(daemon, "webhook", "run.input_requested", count=2)
+            await wait_for_sent(daemon, "webhook", "run.input_requested", count=2)
     asked = [event["data"]["request"] for event in world.events() if event["type"] == "run.input_requested"]
     assert [(request["type"], request["prompt"]) for request in asked] == [
         ("unknown", None),
@@ -234,30 +155,30 @@ async def test_a_question_that_cannot_be_seen(tmp_path: Path) -> None:
 
 async def test_one_malformed_run(tmp_path: Path) -> None:
     """A list item that is no run is logged and skipped; the others count."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.app.inject({"status": "awaiting_input"})
         world.app.inject("nonsense")
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            assert (await daemon.log("run.skipped"))[0]["count"] == 2
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            assert (await daemon.wait_for_log("run.skipped"))[0]["count"] == 2
 
 
 async def test_an_outage_is_told_once(tmp_path: Path) -> None:
     """A lasting 401 is told of once, with the same beginning after a restart, and so is the recovery."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running(WATCHER_APP_ALERT_AFTER="300ms") as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             world.app.rotate_keys({"dynamiq_acc_another"})
-            await sent(daemon, "webhook", "watcher.app_failing")
-            await sent(daemon, "slack", "watcher.app_failing")
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "watcher.app_failing")
+            await wait_for_sent(daemon, "slack", "watcher.app_failing")
+            assert await daemon.stop() == 0
         async with world.running(WATCHER_APP_ALERT_AFTER="300ms") as daemon:
-            await daemon.log("poll.failed", count=3, status=401, code="unauthorized")
+            await daemon.wait_for_log("poll.failed", count=3, status=401, code="unauthorized")
             world.app.rotate_keys({KEY})
-            await sent(daemon, "webhook", "watcher.app_recovered")
-            await some_polls(world)
+            await wait_for_sent(daemon, "webhook", "watcher.app_recovered")
+            await wait_for_polls(world)
     failing, recovered = (event["data"]["failure"] for event in world.events()[1:])
     assert [event["type"] for event in world.events()[1:]] == [
         "watcher.app_failing",
@@ -269,110 +190,110 @@ async def test_an_outage_is_told_once(tmp_path: Path) -> None:
 
 async def test_nothing_is_resolved_while_the_api_fails(tmp_path: Path) -> None:
     """A deleted app's 404 is a failing app, not an answer to its requests."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             world.app.delete_app()
-            await daemon.log("poll.failed", count=3, status=404)
+            await daemon.wait_for_log("poll.failed", count=3, status=404)
             world.app.restore_app()
-            await some_polls(world)
+            await wait_for_polls(world)
     assert [event["type"] for event in world.events()] == ["run.input_requested"]
 
 
 async def test_a_rotated_key_needs_no_restart(tmp_path: Path) -> None:
     """The access key's file is read at every attempt; while it is missing the poll fails, no more."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         file = tmp_path / "key"
         file.write_text("dynamiq_acc_old_and_wrong\n")
         settings = {"WATCHER_ACCESS_KEY": "", "WATCHER_ACCESS_KEY_FILE": str(file)}
         world.ask()
         async with world.running(**settings) as daemon:
-            await daemon.log("poll.failed", status=401)
+            await daemon.wait_for_log("poll.failed", status=401)
             file.unlink()
-            await daemon.log("poll.failed", code="access_key_unreadable")
+            await daemon.wait_for_log("poll.failed", code="access_key_unreadable")
             file.write_text(f"{KEY}\n")
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
 
 
 async def test_a_failed_delivery_is_repeated_with_the_same_id(tmp_path: Path) -> None:
     """A refused webhook is tried again after what it asked for, under the same id, and pauses nobody else."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.append(Reply(503, "busy", {"Retry-After": "1"}))
         world.ask()
         async with world.running() as daemon:
-            (paused,) = await daemon.log("notifier.paused")
+            (paused,) = await daemon.wait_for_log("notifier.paused")
             assert (paused["notifier"], paused["seconds"]) == ("webhook", 1.0)
-            await sent(daemon, "slack", "run.input_requested")
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
     ids = [received.headers["webhook-id"] for received in world.hook.received]
     assert ids == [world.events()[0]["id"]] * 2
 
 
 async def test_a_wrong_channel_is_said_and_delays_nobody(tmp_path: Path) -> None:
     """A configuration error of Slack is logged as what to fix, and the webhook gets its event anyway."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running(WATCHER_SLACK_CHANNEL="C0000000000") as daemon:
-            (retry, *_) = await daemon.log("delivery.retry", notifier="slack")
+            (retry, *_) = await daemon.wait_for_log("delivery.retry", notifier="slack")
             assert "channel_not_found" in retry["error"]
             assert retry["fix"]
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
 
 
 async def test_stale_news_is_for_machines_only(tmp_path: Path) -> None:
     """A request that ends before people were told is dropped for them; a webhook gets both events."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.slack.replies.extend([Reply(500, "broken")] * 100)
         world.hook.replies.extend([Reply(500, "broken")] * 2)
         run_id = world.ask()
         async with world.running() as daemon:
-            await daemon.log("delivery.retry", notifier="slack")
-            await daemon.log("delivery.retry", notifier="webhook")
+            await daemon.wait_for_log("delivery.retry", notifier="slack")
+            await daemon.wait_for_log("delivery.retry", notifier="webhook")
             world.app.cancel(run_id)
-            await daemon.log("delivery.superseded", notifier="slack")
-            await sent(daemon, "webhook", "run.input_resolved")
-            assert [item["state"] for item in await world.deliveries(notifier="slack")] == ["superseded"]
+            await daemon.wait_for_log("delivery.superseded", notifier="slack")
+            await wait_for_sent(daemon, "webhook", "run.input_resolved")
+            assert [item["state"] for item in world.deliveries(notifier="slack")] == ["superseded"]
     accepted = [event["type"] for event in world.events()]
     assert accepted[-2:] == ["run.input_requested", "run.input_resolved"]
 
 
 async def test_a_send_under_way_is_finished_at_the_end(tmp_path: Path) -> None:
     """SIGTERM during a send that never ends: the exit is clean, and the event is sent after the restart."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.append(Reply(silent=True))
         world.ask()
         async with world.running(WATCHER_REQUEST_TIMEOUT="1s") as daemon:
-            await sent(daemon, "slack", "run.input_requested")
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            assert await daemon.stop() == 0
             assert daemon.logged("daemon.stopped")
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
     assert len({event["id"] for event in world.events()}) == 1
 
 
 async def test_stopping_during_a_poll_is_no_error(tmp_path: Path) -> None:
     """A signal while a poll is under way ends the daemon cleanly, without a word above info."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
         async with world.running() as daemon:
             await world.api.wait_for(lambda: bool(world.api.requests), within=20)
-            assert await daemon.end() == 0
+            assert await daemon.stop() == 0
             assert [line for line in daemon.lines if '"level": "info"' not in line] == []
 
 
 async def test_ctrl_c_ends_it_too(tmp_path: Path) -> None:
     """SIGINT ends the daemon with 0."""
-    async with a_world(tmp_path) as world, world.running() as daemon:
-        await daemon.log("daemon.started")
-        await some_polls(world, 1)
-        assert await daemon.end(signal.SIGINT) == 0
+    async with open_world(tmp_path) as world, world.running() as daemon:
+        await daemon.wait_for_log("daemon.started")
+        await wait_for_polls(world, 1)
+        assert await daemon.stop(signal.SIGINT) == 0
 
 
 async def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
     """Two daemons on one database: the second exits with 2 and names the process of the first."""
-    async with a_world(tmp_path) as world, world.running() as daemon:
-        await daemon.log("daemon.started")
+    async with open_world(tmp_path) as world, world.running() as daemon:
+        await daemon.wait_for_log("daemon.started")
         second = await world.command("run")
         assert second.status == 2
         assert f"process {daemon.pid}" in second.err
@@ -381,23 +302,23 @@ async def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
 
 async def test_dead_deliveries_are_put_back_beside_the_daemon(tmp_path: Path) -> None:
     """What was given up is listed as dead, and `retry` makes the running daemon send it."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.extend([Reply(404, "no such hook")] * 20)
         world.ask()
         async with world.running(WATCHER_GIVE_UP_AFTER="300ms") as daemon:
-            await daemon.log("delivery.dead", notifier="webhook")
-            (dead,) = await world.deliveries(state="dead")
+            await daemon.wait_for_log("delivery.dead", notifier="webhook")
+            (dead,) = world.deliveries(state="dead")
             assert (dead["notifier"], dead["type"]) == ("webhook", "run.input_requested")
             world.hook.replies.clear()
             assert (await world.command("retry", str(dead["id"]))).status == 0
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             unknown = await world.command("retry", "4711")
             assert (unknown.status, "4711" in unknown.err) == (2, True)
 
 
 async def test_once_for_cron(tmp_path: Path) -> None:
     """`once` exits with 0 after telling everybody, with 1 if an app or a destination failed."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         assert (await world.command("once")).status == 0
         assert len(world.hook.received) == len(world.slack.messages) == 1
@@ -411,7 +332,7 @@ async def test_once_for_cron(tmp_path: Path) -> None:
 
 async def test_check_says_what_works(tmp_path: Path) -> None:
     """`check` has a line for each thing and exits with 1 if one is not good; `--send` sends a test event."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         good = await world.command("check", "--send")
         assert good.status == 0
         assert [event["type"] for event in world.events()] == ["watcher.test"]
@@ -435,7 +356,7 @@ BAD_INPUT: list[tuple[Mapping[str, str], str]] = [
 @pytest.mark.parametrize(("settings", "named"), BAD_INPUT)
 async def test_bad_input(tmp_path: Path, settings: Mapping[str, str], named: str) -> None:
     """A wrong setting is one line that names it, with exit status 2, no traceback and no secret."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         ended = await world.command("run", **settings)
     problems = [line for line in ended.err.splitlines() if line.startswith("watcher: ")]
     assert (ended.status, len(problems)) == (2, 1)
@@ -447,7 +368,7 @@ async def test_bad_input(tmp_path: Path, settings: Mapping[str, str], named: str
 async def test_an_unknown_toml_key(tmp_path: Path) -> None:
     """A key that does not exist in the file is an error that suggests the right one."""
     (tmp_path / "config.toml").write_text('pol_interval = "5s"\n')
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         ended = await world.command("run")
     assert ended.status == 2
     assert "pol_interval" in ended.err
@@ -456,17 +377,17 @@ async def test_an_unknown_toml_key(tmp_path: Path) -> None:
 
 async def test_an_api_that_is_down_at_the_start_is_no_error(tmp_path: Path) -> None:
     """The daemon starts without the API, says so, and tells of what waits when it comes."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="reset", match="list", times=3))
         world.ask()
         async with world.running() as daemon:
-            await daemon.log("poll.failed", code="connection_failed", count=3)
-            await sent(daemon, "webhook", "run.input_requested")
+            await daemon.wait_for_log("poll.failed", code="connection_failed", count=3)
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
 
 
 async def test_no_secret_is_anywhere(tmp_path: Path) -> None:
     """No secret is in a log line, an error, `config`, a table or the database, in success or failure."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         secrets = [KEY, world.slack.token, SECRET, SECRET.removeprefix("whsec_"), "0123456789abcdef"]
         world.ask()
         world.ask(f"please use {KEY}", params={"note": world.slack.token})
@@ -474,11 +395,11 @@ async def test_no_secret_is_anywhere(tmp_path: Path) -> None:
         world.hook.replies.extend([Reply(500, SECRET), Reply(404, KEY), Reply(drop=True)])
         world.slack.failures.extend(["invalid_auth", world.slack.token])
         async with world.running(WATCHER_LOG_LEVEL="debug") as daemon:
-            await daemon.log("poll.failed", count=2)
-            await sent(daemon, "webhook", "run.input_requested", count=2)
-            await sent(daemon, "slack", "run.input_requested", count=2)
+            await daemon.wait_for_log("poll.failed", count=2)
+            await wait_for_sent(daemon, "webhook", "run.input_requested", count=2)
+            await wait_for_sent(daemon, "slack", "run.input_requested", count=2)
             shown = [await world.command(name) for name in ("config", "pending", "deliveries", "check")]
-            await daemon.end()
+            await daemon.stop()
         texts = "".join([*daemon.lines, daemon.out, *(ended.out + ended.err for ended in shown)])
         stored = everything_in(tmp_path)
         told = b"".join(received.body for received in world.hook.received).decode()
@@ -494,16 +415,16 @@ def everything_in(directory: Path) -> bytes:
 
 async def test_a_crash_between_sending_and_recording_repeats_at_most_that(tmp_path: Path) -> None:
     """The database holds a request and its deliveries, or neither, at the moment a process is killed."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.append(Reply(silent=True))
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "slack", "run.input_requested")
-            await daemon.end(signal.SIGKILL)
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            await daemon.stop(signal.SIGKILL)
         with closing(sqlite3.connect(tmp_path / "watcher.db")) as connection:
             waiting = connection.execute("SELECT notifier FROM deliveries WHERE state = 'pending'").fetchall()
         assert ("webhook",) in waiting
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
     assert len({event["id"] for event in world.events()}) == 1
     assert len(world.slack.messages) <= 2

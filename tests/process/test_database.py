@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.process.test_daemon import World, a_world, sent, some_polls
 from tests.support.builders import corrupt_database, lock_database, open_store, outbox, record_new
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import Finished, Process, run_command
+from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ async def test_a_disk_that_is_full_at_the_start(
     place = {"WATCHER_DATABASE": str(disk / "watcher.db")}
     for _ in exists:
         await make_database(disk / "watcher.db")
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         ballast = fill(disk)
         assert refused(await world.command("run", **place), reason, may_pass=True)
@@ -124,18 +124,18 @@ async def test_a_disk_that_is_full_at_the_start(
 async def test_a_disk_that_fills_up_in_a_burst(tmp_path: Path, disk: Path) -> None:
     """A full disk is said again and again; with room again nothing was lost, and nothing is repeated."""
     async with (
-        a_world(tmp_path) as world,
+        open_world(tmp_path) as world,
         a_burst(world, disk) as (hook, settings),
         world.running(**settings) as daemon,
     ):
-        await daemon.log("delivery.record_failed", notifier="webhook", count=2)
+        await daemon.wait_for_log("delivery.record_failed", notifier="webhook", count=2)
         world.ask("late?")
-        (failed, *_) = await daemon.log("poll.failed", code="database_error", count=2)
+        (failed, *_) = await daemon.wait_for_log("poll.failed", code="database_error", count=2)
         assert "disk is full" in failed["error"]
         (disk / "ballast").unlink()
-        await sent(daemon, "webhook", ASKED, count=MANY + 1)
-        await some_polls(world)
-        assert (0, []) == (await daemon.end(), words(daemon))
+        await wait_for_sent(daemon, "webhook", ASKED, count=MANY + 1)
+        await wait_for_polls(world)
+        assert (0, []) == (await daemon.stop(), words(daemon))
     assert dict.fromkeys([*BURST, "late?"], 1) == Counter(asked(hook))
     assert MANY + 1 == recorded(disk / "watcher.db")
 
@@ -143,11 +143,11 @@ async def test_a_disk_that_fills_up_in_a_burst(tmp_path: Path, disk: Path) -> No
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 async def test_an_end_while_the_disk_is_full(tmp_path: Path, disk: Path, number: signal.Signals) -> None:
     """What could not be recorded before the end is sent again, under the same id, and nothing else is."""
-    async with a_world(tmp_path) as world, a_burst(world, disk) as (hook, settings):
+    async with open_world(tmp_path) as world, a_burst(world, disk) as (hook, settings):
         async with world.running(**settings) as daemon:
-            await daemon.log("delivery.record_failed", notifier="webhook")
+            await daemon.wait_for_log("delivery.record_failed", notifier="webhook")
             assert (0 if number is signal.SIGTERM else -number, []) == (
-                await daemon.end(number),
+                await daemon.stop(number),
                 words(daemon),
             )
         (disk / "ballast").unlink()
@@ -185,7 +185,7 @@ def asked(hook: WebhookReceiver) -> list[str]:
 async def test_a_database_that_stays_locked_at_the_start(tmp_path: Path) -> None:
     """A start waits for a while for another process's lock, and is then refused in one line."""
     await make_database(tmp_path / "watcher.db")
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         with closing(lock_database(tmp_path / "watcher.db")):
             assert refused(await world.command("run"), "database is locked", may_pass=True)
 
@@ -193,32 +193,32 @@ async def test_a_database_that_stays_locked_at_the_start(tmp_path: Path) -> None
 async def test_a_database_that_is_locked_for_a_moment_at_the_start(tmp_path: Path) -> None:
     """A lock that lasts for half a second only delays the start."""
     await make_database(tmp_path / "watcher.db")
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         with closing(lock_database(tmp_path / "watcher.db")) as holder:
             async with world.running() as daemon:
-                await daemon.log("daemon.started")
+                await daemon.wait_for_log("daemon.started")
                 asyncio.get_running_loop().call_later(0.5, holder.rollback)
-                await sent(daemon, "webhook", ASKED)
-                assert (0, []) == (await daemon.end(), words(daemon))
+                await wait_for_sent(daemon, "webhook", ASKED)
+                assert (0, []) == (await daemon.stop(), words(daemon))
 
 
 async def test_a_database_that_is_locked_in_a_burst(tmp_path: Path) -> None:
     """While it is locked that is said; afterwards all goes on, nothing is lost and nothing repeated."""
     holders: list[sqlite3.Connection] = []
     hook = Watched(5, lambda: holders.append(lock_database(tmp_path / "watcher.db")))
-    async with a_world(tmp_path) as world, served(hook) as url:
+    async with open_world(tmp_path) as world, served(hook) as url:
         for prompt in BURST:
             world.ask(prompt)
         # One notifier alone: whoever finds the lock waits 5 s for it, one after the other.
         alone = {"WATCHER_SLACK_BOT_TOKEN": "", "WATCHER_SLACK_CHANNEL": "", "WATCHER_WEBHOOK_URL": url}
         async with world.running(**alone) as daemon:
-            (trouble, *_) = await daemon.log("delivery.record_failed", notifier="webhook")
+            (trouble, *_) = await daemon.wait_for_log("delivery.record_failed", notifier="webhook")
             world.ask("late?")
             holders.pop().close()
-            await sent(daemon, "webhook", ASKED, count=MANY + 1)
-            await some_polls(world)
-            assert (0, []) == (await daemon.end(), words(daemon))
+            await wait_for_sent(daemon, "webhook", ASKED, count=MANY + 1)
+            await wait_for_polls(world)
+            assert (0, []) == (await daemon.stop(), words(daemon))
     assert "database is locked" in trouble["error"]
     assert dict.fromkeys([*BURST, "late?"], 1) == Counter(asked(hook))
     assert MANY + 1 == recorded(tmp_path / "watcher.db")
@@ -271,20 +271,20 @@ async def test_a_damaged_database_at_the_start(
         await record_new(store)
     spoil(database)
     spoilt = database.read_bytes()
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         assert refused(await world.command("run"), reason)
     assert spoilt == database.read_bytes()
 
 
 async def test_a_database_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
     """Damage ends a daemon that runs, with status 1 and one line that says why."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", ASKED)
+            await wait_for_sent(daemon, "webhook", ASKED)
             corrupt_database(tmp_path / "watcher.db")
             world.ask("another?")
-            assert 1 == await daemon.ended()
+            assert 1 == await daemon.wait()
             (line,) = words(daemon)
             stopping = daemon.logged("daemon.stopping")  # of each part that ran into it
     assert "malformed" in line
@@ -312,16 +312,16 @@ async def test_a_database_that_is_cut_short_by_a_crash(tmp_path: Path) -> None:
     """What it forgot is seen again: nothing is lost, and only what was forgotten is told once more."""
     killed = tmp_path / "killed"
     killed.mkdir()
-    async with a_world(killed) as world:
+    async with open_world(killed) as world:
         world.ask("in the database?")
         assert 0 == (await world.command("once")).status
         world.ask("in the log?")
         async with world.running() as daemon:
-            await sent(daemon, "webhook", ASKED)
+            await wait_for_sent(daemon, "webhook", ASKED)
             world.hook.replies.append(Reply(silent=True))
             world.ask("in the outbox?")
-            await sent(daemon, "slack", ASKED, count=2)
-            await daemon.end(signal.SIGKILL)
+            await wait_for_sent(daemon, "slack", ASKED, count=2)
+            await daemon.stop(signal.SIGKILL)
         size = (killed / "watcher.db-wal").stat().st_size
         told = {}
         for name, spoil in SPOILS.items():
@@ -345,7 +345,7 @@ async def test_a_directory_that_is_read_only(tmp_path: Path, disk: Path, exists:
     for _ in exists:
         await make_database(disk / "watcher.db")
     mount(disk, "-o", "remount,ro")
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         ended = await world.command("run", WATCHER_DATABASE=str(disk / "watcher.db"))
     assert refused(ended, "Read-only file system")
 
@@ -356,7 +356,7 @@ async def test_a_database_file_that_is_read_only(tmp_path: Path) -> None:
     await make_database(database)
     mount(database, "--bind", "-o", "ro", database)
     try:
-        async with a_world(tmp_path) as world:
+        async with open_world(tmp_path) as world:
             assert refused(await world.command("run"), "it is read-only")
     finally:
         unmount(database)

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.process.test_daemon import KEY, SECRET, World, a_world, sent
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import WITHIN
+from tests.support.world import KEY, SECRET, World, open_world, wait_for_sent
 from watcher.simulator.faults import Fault
 
 pytestmark = pytest.mark.anyio
@@ -86,26 +86,26 @@ async def endpoints() -> AsyncIterator[Endpoints]:
 async def watching(world: World, endpoints: Endpoints, **settings: str) -> AsyncIterator[Any]:
     """Runs a daemon with endpoints until it has started."""
     async with world.running(**endpoints.settings, **settings) as daemon:
-        await daemon.log("daemon.started")
+        await daemon.wait_for_log("daemon.started")
         yield daemon
 
 
 async def test_a_fresh_start(tmp_path: Path, endpoints: Endpoints) -> None:
     """Until its first poll has succeeded a daemon is alive and not ready; then it is both."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=1, times=1))
         async with watching(world, endpoints, WATCHER_POLL_INTERVAL="5s") as daemon:
             assert (503, [{"app": "support", "reason": "not checked yet"}]) == await endpoints.ready()
             assert 200 == (await endpoints.get("/healthz"))[0]
-            await daemon.log("poll.succeeded")
+            await daemon.wait_for_log("poll.succeeded")
             assert (200, []) == await endpoints.ready()
-            assert 0 == await daemon.end()
+            assert 0 == await daemon.stop()
 
 
 async def test_an_api_that_goes_down(tmp_path: Path, endpoints: Endpoints) -> None:
     """Three missed intervals make the daemon not ready, with the reason; a success makes it ready again."""
-    async with a_world(tmp_path) as world, watching(world, endpoints) as daemon:
-        await daemon.log("poll.succeeded")
+    async with open_world(tmp_path) as world, watching(world, endpoints) as daemon:
+        await daemon.wait_for_log("poll.succeeded")
         world.app.faults.add(Fault(kind="status", match="list", times=None))
         (problem,) = await endpoints.until(503)
         assert "support" == problem["app"]
@@ -124,11 +124,11 @@ async def test_an_api_that_goes_down(tmp_path: Path, endpoints: Endpoints) -> No
 async def test_one_of_two_apps_is_down(tmp_path: Path, endpoints: Endpoints) -> None:
     """Only the app that cannot be polled is named."""
     async with (
-        a_world(tmp_path) as world,
+        open_world(tmp_path) as world,
         watching(world, endpoints, WATCHER_APPS__BILLING__BASE_URL="http://127.0.0.1:1") as daemon,
     ):
-        await daemon.log("poll.succeeded", app="support")
-        await daemon.log("poll.failed", app="billing", count=2)
+        await daemon.wait_for_log("poll.succeeded", app="support")
+        await daemon.wait_for_log("poll.failed", app="billing", count=2)
         status, problems = await endpoints.ready()
         assert (503, ["billing"]) == (status, [problem["app"] for problem in problems])
         assert problems[0]["reason"].startswith("no successful check yet: connection_failed: ")
@@ -136,12 +136,12 @@ async def test_one_of_two_apps_is_down(tmp_path: Path, endpoints: Endpoints) -> 
 
 async def test_a_dead_delivery(tmp_path: Path, endpoints: Endpoints) -> None:
     """What was given up makes the daemon not ready until it has been put back and sent."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.extend([Reply(404, "no such hook")] * 20)
         world.ask()
         async with watching(world, endpoints, WATCHER_GIVE_UP_AFTER="300ms") as daemon:
-            await sent(daemon, "slack", "run.input_requested")
-            await daemon.log("delivery.dead", notifier="webhook")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            await daemon.wait_for_log("delivery.dead", notifier="webhook")
             (problem,) = await endpoints.until(503)
             assert {
                 "notifier": "webhook",
@@ -157,13 +157,13 @@ async def test_a_dead_delivery(tmp_path: Path, endpoints: Endpoints) -> None:
             )
             world.hook.replies.clear()
             assert 0 == (await world.command("retry", "--all-dead")).status
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             assert [] == await endpoints.until(200)
 
 
 async def test_a_port_that_is_taken(tmp_path: Path, endpoints: Endpoints) -> None:
     """The start fails with 2 and one line that names port and setting, before anything was polled."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         with closing(socket.create_server(("127.0.0.1", endpoints.port))):
             ended = await world.command("run", **endpoints.settings)
         assert () == world.api.requests
@@ -175,7 +175,7 @@ async def test_a_port_that_is_taken(tmp_path: Path, endpoints: Endpoints) -> Non
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70])
 async def test_a_host_that_is_not_ours(tmp_path: Path, endpoints: Endpoints, host: str) -> None:
     """An address of another machine, and a name that is none, are an error of one line, too."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         ended = await world.command("run", WATCHER_HTTP_HOST=host, **endpoints.settings)
     (line,) = ended.err.splitlines()
     expected = f"http_host (WATCHER_HTTP_HOST): cannot listen on {host}:{endpoints.port}: "
@@ -184,7 +184,7 @@ async def test_a_host_that_is_not_ours(tmp_path: Path, endpoints: Endpoints, hos
 
 async def test_a_second_daemon_hears_of_the_first(tmp_path: Path, endpoints: Endpoints) -> None:
     """On one database and one port the error names the process that has the database, not the port."""
-    async with a_world(tmp_path) as world, watching(world, endpoints) as daemon:
+    async with open_world(tmp_path) as world, watching(world, endpoints) as daemon:
         second = await world.command("run", **endpoints.settings)
         (listening,) = daemon.logged("http.listening")
     assert f"http://127.0.0.1:{endpoints.port}/" == listening["url"]
@@ -193,9 +193,9 @@ async def test_a_second_daemon_hears_of_the_first(tmp_path: Path, endpoints: End
 
 async def test_no_port_no_endpoints(tmp_path: Path, endpoints: Endpoints) -> None:
     """Port 0 turns them off, which the healthcheck says."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         async with world.running(WATCHER_HTTP_PORT="0") as daemon:
-            await daemon.log("poll.succeeded")
+            await daemon.wait_for_log("poll.succeeded")
             assert [] == daemon.logged("http.listening")
             with pytest.raises(aiohttp.ClientConnectorError):
                 await endpoints.get("/healthz")
@@ -208,9 +208,9 @@ async def test_no_port_no_endpoints(tmp_path: Path, endpoints: Endpoints) -> Non
 
 async def test_the_healthcheck(tmp_path: Path, endpoints: Endpoints) -> None:
     """It exits with 0 if the daemon is ready, else with 1 and the reasons in a line."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         async with watching(world, endpoints, WATCHER_POLL_INTERVAL="1s") as daemon:
-            await daemon.log("poll.succeeded")
+            await daemon.wait_for_log("poll.succeeded")
             ready = await world.command("healthcheck", **endpoints.settings)
             assert (0, "ready\n", "") == (ready.status, ready.out, ready.err)
             world.app.faults.add(Fault(kind="status", match="list", times=None))
@@ -229,11 +229,11 @@ async def test_the_healthcheck(tmp_path: Path, endpoints: Endpoints) -> None:
 
 async def test_the_list_is_the_command_lines(tmp_path: Path, endpoints: Endpoints) -> None:
     """/api/pending is what `watcher pending --json` prints, and the page shows it."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask("Refund <b>620</b>?")
         async with watching(world, endpoints) as daemon:
-            await sent(daemon, "slack", "run.input_requested")
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             await endpoints.until(200)
             served_list: list[dict[str, Any]] = [{"told": []}]
             async with asyncio.timeout(WITHIN):
@@ -250,14 +250,14 @@ async def test_the_list_is_the_command_lines(tmp_path: Path, endpoints: Endpoint
 
 async def test_metrics_right_after_a_restart(tmp_path: Path, endpoints: Endpoints) -> None:
     """What is in the database shows before anything was polled; what is counted starts at zero."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with watching(world, endpoints) as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
             found = await endpoints.samples()
             assert 1 == found["watcher_requests_total", "approval_request", "support"]
             assert 1 == found["watcher_notify_latency_seconds_count", "webhook"]
-            assert 0 == await daemon.end()
+            assert 0 == await daemon.stop()
         world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
         async with watching(world, endpoints):
             found = await endpoints.samples()
@@ -271,7 +271,7 @@ async def test_metrics_right_after_a_restart(tmp_path: Path, endpoints: Endpoint
 async def test_the_heartbeat(tmp_path: Path, endpoints: Endpoints) -> None:
     """The URL is pinged while all is well, and not while a delivery is dead."""
     pinged = Pinged()
-    async with a_world(tmp_path) as world, served(pinged) as url:
+    async with open_world(tmp_path) as world, served(pinged) as url:
         settings = {"WATCHER_HEARTBEAT_URL": f"{url}/ping/fedcba9876543210", "WATCHER_GIVE_UP_AFTER": "300ms"}
         async with watching(world, endpoints, **settings) as daemon:
             async with asyncio.timeout(WITHIN):
@@ -279,7 +279,7 @@ async def test_the_heartbeat(tmp_path: Path, endpoints: Endpoints) -> None:
                     await pinged.news.get()
             world.hook.replies.extend([Reply(404)] * 20)
             world.ask()
-            await daemon.log("delivery.dead", notifier="webhook")
+            await daemon.wait_for_log("delivery.dead", notifier="webhook")
             await endpoints.until(503)
             count = len(pinged.received)
             await world.api.wait_for_calls(world.api.finished() + 5, within=WITHIN)
@@ -291,7 +291,7 @@ async def test_the_heartbeat(tmp_path: Path, endpoints: Endpoints) -> None:
 async def test_the_heartbeat_of_cron(tmp_path: Path) -> None:
     """`once` pings when all went well, and only then."""
     pinged = WebhookReceiver()
-    async with a_world(tmp_path) as world, served(pinged) as url:
+    async with open_world(tmp_path) as world, served(pinged) as url:
         settings = {"WATCHER_HEARTBEAT_URL": f"{url}/ping"}
         assert 0 == (await world.command("once", **settings)).status
         assert 1 == len(pinged.received)
@@ -302,14 +302,14 @@ async def test_the_heartbeat_of_cron(tmp_path: Path) -> None:
 
 async def test_no_secret_is_on_any_page(tmp_path: Path, endpoints: Endpoints) -> None:
     """Whatever failed and whatever echoed them, no endpoint shows a secret."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         secrets = [KEY, world.slack.token, SECRET, SECRET.removeprefix("whsec_"), "0123456789abcdef"]
         world.ask(f"please use {KEY}")
         world.hook.replies.extend([Reply(404, f"{SECRET} 0123456789abcdef")] * 50)
         world.slack.failures.extend([world.slack.token] * 50)
         async with watching(world, endpoints) as daemon:
-            await daemon.log("delivery.retry", notifier="webhook")
-            await daemon.log("delivery.retry", notifier="slack")
+            await daemon.wait_for_log("delivery.retry", notifier="webhook")
+            await daemon.wait_for_log("delivery.retry", notifier="slack")
             world.app.faults.add(Fault(kind="echo_secret", match="list", times=None))
             await endpoints.until(503)
             pages = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.process.test_daemon import World, a_world, sent, some_polls
 from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
+from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +46,9 @@ async def told_by_restarts(world: World, steps: Sequence[tuple[str, int]], **set
     """Starts a daemon anew for each step, waits until people got that many of a kind more, and ends it."""
     for kind, count in steps:
         async with world.running(**settings) as daemon:
-            await sent(daemon, "slack", kind, count=count)
-            await some_polls(world)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "slack", kind, count=count)
+            await wait_for_polls(world)
+            assert await daemon.stop() == 0
 
 
 def finish(world: World, run_id: str) -> None:
@@ -60,7 +60,7 @@ def finish(world: World, run_id: str) -> None:
 
 async def test_reminders_and_the_end_across_restarts(tmp_path: Path) -> None:
     """Each reminder comes once, in thread and channel, whichever process sends it; all show the end."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         await told_by_restarts(world, [(NEWS, 1), (REMINDER, 1), (REMINDER, 1)], **FAST)
         finish(world, run_id)
@@ -78,12 +78,12 @@ async def test_reminders_and_the_end_across_restarts(tmp_path: Path) -> None:
 async def test_reminders_reach_a_webhook_in_order(tmp_path: Path) -> None:
     """A program gets news, reminders with their numbers, and the end, each once and in that order."""
     settings = {"WATCHER_NOTIFIERS__WEBHOOK__REMIND_AFTER": '["500ms", "1s"]'}
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         async with world.running(**settings) as daemon:
-            await sent(daemon, "webhook", REMINDER, count=2)
+            await wait_for_sent(daemon, "webhook", REMINDER, count=2)
             finish(world, run_id)
-            await sent(daemon, "webhook", END)
+            await wait_for_sent(daemon, "webhook", END)
     events = world.events()
     assert [NEWS, REMINDER, REMINDER, END] == [event["type"] for event in events]
     numbers = [event["data"]["reminder"] for event in events[1:3]]
@@ -95,30 +95,30 @@ async def test_reminders_reach_a_webhook_in_order(tmp_path: Path) -> None:
 async def test_escalation_is_for_what_still_waits(tmp_path: Path) -> None:
     """A notifier with `after` hears once of what waits that long, and nothing of what was answered before."""
     settings = {"WATCHER_NOTIFIERS__SLACK__AFTER": "3s"}
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         answered, waiting = world.ask("soon answered?"), world.ask("waiting?")
         async with world.running(**settings) as daemon:
-            await sent(daemon, "webhook", NEWS, count=2)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", NEWS, count=2)
+            assert await daemon.stop() == 0
         assert [] == world.slack.received
         finish(world, answered)
         await told_by_restarts(world, [(NEWS, 1)], **settings)
         finish(world, waiting)
         async with world.running(**settings) as daemon:
-            await sent(daemon, "slack", END)
+            await wait_for_sent(daemon, "slack", END)
     assert ["chat.postMessage", "chat.update"] == [method for method, _ in calls(world.slack)]
     assert "waiting?" in json.dumps(next(iter(world.slack.messages.values())))
 
 
 async def test_a_backlog_is_one_digest_for_people(tmp_path: Path) -> None:
     """Thirty requests at the first start are one message in Slack, edited as they end, across restarts."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         runs = [world.ask(f"number {number}?") for number in range(30)]
         async with world.running() as daemon:
-            await sent(daemon, "webhook", NEWS, count=30)
-            await sent(daemon, "slack", NEWS)
-            await some_polls(world)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", NEWS, count=30)
+            await wait_for_sent(daemon, "slack", NEWS)
+            await wait_for_polls(world)
+            assert await daemon.stop() == 0
         assert [("chat.postMessage", "30 requests need input · support")] == calls(world.slack)
         for run_id in runs[:10]:
             finish(world, run_id)
@@ -129,25 +129,25 @@ async def test_a_backlog_is_one_digest_for_people(tmp_path: Path) -> None:
         for run_id in runs[10:]:
             finish(world, run_id)
         async with world.running() as daemon:
-            await daemon.log("request.resolved", count=20)
-            await sent(daemon, "slack", END)
-            await some_polls(world)
-            assert await daemon.end() == 0
+            await daemon.wait_for_log("request.resolved", count=20)
+            await wait_for_sent(daemon, "slack", END)
+            await wait_for_polls(world)
+            assert await daemon.stop() == 0
     assert ["All 30 requests are closed · support"] == shown(world.slack)
     assert {"chat.update"} == {method for method, _ in calls(world.slack)[1:]}
 
 
 async def test_a_baseline_announces_nothing(tmp_path: Path) -> None:
     """With `backlog = baseline` what waits at first is listed and told to nobody; what comes later is."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         for number in range(30):
             world.ask(f"old {number}?")
         async with world.running(WATCHER_BACKLOG="baseline") as daemon:
-            await daemon.log("poll.succeeded")
+            await daemon.wait_for_log("poll.succeeded")
             world.ask("new?")
-            await sent(daemon, "webhook", NEWS)
-            await sent(daemon, "slack", NEWS)
-            await some_polls(world)
+            await wait_for_sent(daemon, "webhook", NEWS)
+            await wait_for_sent(daemon, "slack", NEWS)
+            await wait_for_polls(world)
         listed = json.loads((await world.command("pending", "--json")).out)
     assert ["new?"] == [event["data"]["request"]["prompt"] for event in world.events()]
     assert (31, 1) == (len(listed), len(world.slack.messages))
@@ -155,15 +155,15 @@ async def test_a_baseline_announces_nothing(tmp_path: Path) -> None:
 
 async def test_a_deleted_message_is_posted_afresh(tmp_path: Path) -> None:
     """Where the first message is gone, the end of its request is told in a new one, without a mention."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         async with world.running(WATCHER_NOTIFIERS__SLACK__MENTION='["here"]') as daemon:
-            await sent(daemon, "slack", NEWS)
+            await wait_for_sent(daemon, "slack", NEWS)
             ((channel, ts),) = world.slack.messages
             world.slack.delete(channel, ts)
             finish(world, run_id)
-            await sent(daemon, "slack", END)
-            await some_polls(world)
+            await wait_for_sent(daemon, "slack", END)
+            await wait_for_polls(world)
     assert ["chat.postMessage", "chat.update", "chat.postMessage"] == [
         method for method, _ in calls(world.slack)
     ]
@@ -174,7 +174,7 @@ async def test_a_deleted_message_is_posted_afresh(tmp_path: Path) -> None:
 
 async def test_an_incoming_webhook_gets_follow_ups(tmp_path: Path) -> None:
     """Through an incoming webhook, which can edit nothing, the end is a message of its own."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         address = world.settings["WATCHER_SLACK_API_URL"].removesuffix("/api/")
         settings = {
             "WATCHER_SLACK_BOT_TOKEN": "",
@@ -183,27 +183,27 @@ async def test_an_incoming_webhook_gets_follow_ups(tmp_path: Path) -> None:
         }
         run_id = world.ask()
         async with world.running(**settings) as daemon:
-            await sent(daemon, "slack", NEWS)
+            await wait_for_sent(daemon, "slack", NEWS)
             finish(world, run_id)
-            await sent(daemon, "slack", END)
+            await wait_for_sent(daemon, "slack", END)
     assert ["Approval needed · support", "Approval answered · support"] == shown(world.slack)
 
 
 async def test_a_silent_notifier_is_said_through_the_others(tmp_path: Path) -> None:
     """When Slack takes nothing for long the webhook hears of it once, across restarts, and of the end."""
     alert = {"WATCHER_APP_ALERT_AFTER": "500ms"}
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         world.slack.replies.extend([Reply(503, "broken")] * 1000)
         async with world.running(**alert) as daemon:
-            await daemon.log("notifier.failing", notifier="slack")
-            await sent(daemon, "webhook", "watcher.notifier_failing")
-            assert await daemon.end() == 0
+            await daemon.wait_for_log("notifier.failing", notifier="slack")
+            await wait_for_sent(daemon, "webhook", "watcher.notifier_failing")
+            assert await daemon.stop() == 0
         async with world.running(**alert) as daemon:
-            await daemon.log("delivery.retry", notifier="slack", count=2)
+            await daemon.wait_for_log("delivery.retry", notifier="slack", count=2)
             world.slack.replies.clear()
-            await sent(daemon, "webhook", "watcher.notifier_recovered")
-            await sent(daemon, "slack", NEWS)
+            await wait_for_sent(daemon, "webhook", "watcher.notifier_recovered")
+            await wait_for_sent(daemon, "slack", NEWS)
     failing, recovered = world.events()[1:]
     assert ["watcher.notifier_failing", "watcher.notifier_recovered"] == [failing["type"], recovered["type"]]
     assert {"notifier", "failure"} == set(failing["data"])
@@ -217,7 +217,7 @@ async def test_a_silent_notifier_is_said_through_the_others(tmp_path: Path) -> N
 
 async def test_a_hanging_notifier_holds_up_no_other(tmp_path: Path) -> None:
     """While one webhook does not answer at all everything reaches Slack and the other webhook."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         hanging = HangingReceiver()
         async with served(hanging) as url:
             settings = {
@@ -228,22 +228,22 @@ async def test_a_hanging_notifier_holds_up_no_other(tmp_path: Path) -> None:
             async with world.running(**settings) as daemon:
                 for number in range(3):
                     world.ask(f"number {number}?")
-                    await sent(daemon, "webhook", NEWS, count=number + 1)
-                    await sent(daemon, "slack", NEWS, count=number + 1)
+                    await wait_for_sent(daemon, "webhook", NEWS, count=number + 1)
+                    await wait_for_sent(daemon, "slack", NEWS, count=number + 1)
                 assert [] == daemon.logged("delivery.sent", notifier="slow")
                 assert 3 == len(hanging.received)
                 hanging.answer.set()
-                await sent(daemon, "slow", NEWS, count=3)
+                await wait_for_sent(daemon, "slow", NEWS, count=3)
 
 
 async def test_the_list_of_what_waits_says_when_it_may_be_old(tmp_path: Path) -> None:
     """`pending` names on standard error each app that cannot be polled and since when; the list is JSON."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running() as daemon:
-            await sent(daemon, "webhook", NEWS)
+            await wait_for_sent(daemon, "webhook", NEWS)
             world.app.rotate_keys({"dynamiq_acc_another"})
-            await daemon.log("poll.failed", status=401)
+            await daemon.wait_for_log("poll.failed", status=401)
             listed = await world.command("pending", "--json")
     assert (0, 1) == (listed.status, len(json.loads(listed.out)))
     assert "app support has been unreachable since 20" in listed.err
@@ -252,13 +252,13 @@ async def test_the_list_of_what_waits_says_when_it_may_be_old(tmp_path: Path) ->
 
 async def test_requests_of_an_app_that_is_gone_from_the_configuration(tmp_path: Path) -> None:
     """What nobody watches any more is not listed and nobody is reminded of it; nothing is called resolved."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         async with world.running(**FAST) as daemon:
-            await sent(daemon, "slack", NEWS)
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "slack", NEWS)
+            assert await daemon.stop() == 0
         async with world.running(WATCHER_APP_NAME="other", **FAST) as daemon:
-            await sent(daemon, "slack", REMINDER)
+            await wait_for_sent(daemon, "slack", REMINDER)
         listed = json.loads((await world.command("pending", "--json", WATCHER_APP_NAME="other")).out)
     assert ["other"] == [request["app"] for request in listed]
     told = ["Approval needed · support", "Approval needed · other", "Reminder: approval needed · other"]
@@ -268,27 +268,27 @@ async def test_requests_of_an_app_that_is_gone_from_the_configuration(tmp_path: 
 
 async def test_what_was_answered_while_nothing_ran_is_told_to_nobody(tmp_path: Path) -> None:
     """News that a process could not deliver is dropped by the next if its first poll says that it is over."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         run_id = world.ask()
         world.slack.replies.extend([Reply(503, "broken")] * 1000)
         async with world.running() as daemon:
-            await daemon.log("delivery.retry", notifier="slack")
-            await sent(daemon, "webhook", NEWS)
-            assert await daemon.end() == 0
+            await daemon.wait_for_log("delivery.retry", notifier="slack")
+            await wait_for_sent(daemon, "webhook", NEWS)
+            assert await daemon.stop() == 0
         finish(world, run_id)
         world.slack.replies.clear()
         world.slack.received.clear()
         async with world.running() as daemon:
-            await daemon.log("delivery.superseded", notifier="slack")
-            await sent(daemon, "webhook", END)
-            await some_polls(world)
+            await daemon.wait_for_log("delivery.superseded", notifier="slack")
+            await wait_for_sent(daemon, "webhook", END)
+            await wait_for_polls(world)
     assert [] == world.slack.received
 
 
 async def test_once_tells_one_notifier_of_another(tmp_path: Path) -> None:
     """From cron, too, a webhook hears that Slack is silent and that it is well again, before `once` exits."""
     alert = {"WATCHER_APP_ALERT_AFTER": "1ms"}
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         world.slack.replies.extend([Reply(503, "broken")] * 1000)
         silent = [(await world.command("once", **alert)).status for _ in range(2)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.test_daemon import a_world, sent
 from tests.support.builders import lock_database, open_store
 from tests.support.fakes import Reply
 from tests.support.process import WITHIN, run_watcher
+from tests.support.world import open_world, wait_for_sent
 from watcher.simulator.faults import Fault
 
 pytestmark = pytest.mark.anyio
@@ -29,26 +29,26 @@ async def test_a_second_signal_is_the_end(
     tmp_path: Path, first: signal.Signals, second: signal.Signals, status: int
 ) -> None:
     """A second signal while sends are under way ends the daemon with one more line, and loses nothing."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.hook.replies.append(Reply(silent=True))
         world.ask()
         async with world.running(WATCHER_REQUEST_TIMEOUT="1h") as daemon:
-            await sent(daemon, "slack", "run.input_requested")
+            await wait_for_sent(daemon, "slack", "run.input_requested")
             async with asyncio.timeout(WITHIN):  # it is said before it is recorded
-                while await world.deliveries(state="pending", notifier="slack"):
-                    pass
+                while world.deliveries(state="pending", notifier="slack"):
+                    await asyncio.sleep(0.01)
             await world.api.wait_for(lambda: bool(world.hook.received), within=20)
             daemon.send(first)
-            await daemon.log("daemon.stopping", reason=first.name)
-            assert await daemon.end(second) == status
+            await daemon.wait_for_log("daemon.stopping", reason=first.name)
+            assert await daemon.stop(second) == status
             assert "daemon.stopping" in daemon.lines[-2]
             assert [daemon.lines[-1]] == [line for line in daemon.lines if "daemon.aborted" in line]
             assert daemon.out == ""
-        (left,) = await world.deliveries(state="pending", type="run.input_requested")
+        (left,) = world.deliveries(state="pending", type="run.input_requested")
         assert left["notifier"] == "webhook"
         async with world.running() as daemon:
-            await sent(daemon, "webhook", "run.input_requested")
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            assert await daemon.stop() == 0
     assert len({event["id"] for event in world.events()}) == 1
 
 
@@ -61,11 +61,11 @@ async def test_a_signal_ends_a_command_that_waits_for_an_app(
     tmp_path: Path, command: str, number: signal.Signals, status: int, line: str
 ) -> None:
     """A command that waits for an answer ends at a signal with one word and the status that shells report."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.app.faults.add(Fault(kind="delay", match="list", seconds=30, times=None))
         async with run_watcher(tmp_path, world.settings, command) as process:
             await world.api.wait_for(lambda: bool(world.api.requests), within=WITHIN)
-            assert await process.end(number) == status
+            assert await process.stop(number) == status
             assert [line] == [line for line in process.lines if not line.startswith("{")]
 
 
@@ -82,7 +82,7 @@ async def test_a_signal_ends_a_command_that_reads_its_settings(
     async with run_watcher(tmp_path, {}, command, "--config", str(settings)) as process:
         writer = await asyncio.to_thread(os.open, settings, os.O_WRONLY)  # waits for a reader
         try:
-            assert await process.end(number) == status
+            assert await process.stop(number) == status
         finally:
             os.close(writer)
         assert [line] == process.lines
@@ -100,7 +100,7 @@ async def test_a_signal_ends_a_command_that_waits_for_the_database(
     with closing(lock_database(database)):
         async with run_watcher(tmp_path, settings, "retry", "--all-dead") as process:
             await asyncio.wait_for(asyncio.to_thread(_wait_until_open, process.pid, database), WITHIN)
-            assert await process.end(number) == status
+            assert await process.stop(number) == status
             assert [line] == process.lines
 
 
@@ -113,7 +113,7 @@ async def test_a_signal_ends_the_simulator(
         await process.printed("is the base URL")
         for ignored in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
             process.send(ignored)
-        assert await process.end(number) == status
+        assert await process.stop(number) == status
         assert [line] == process.lines
 
 
@@ -130,20 +130,20 @@ TAKEN = "http_port (WATCHER_HTTP_PORT): cannot listen on 127.0.0.1:{taken}: "
 )
 async def test_sighup_finds_why_a_start_would_fail(tmp_path: Path, settings: str, problem: str) -> None:
     """A missing directory, a taken port or a missing secret is a problem of the reload, and not the end."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         del world.settings["WATCHER_HTTP_PORT"]
         file = tmp_path / "config.toml"
         file.write_text("http_port = 0\n")
         taken = world.api.url.rpartition(":")[2]
         async with world.running() as daemon:
-            await daemon.log("daemon.started")
+            await daemon.wait_for_log("daemon.started")
             rest = "" if "http_port" in settings else "http_port = 0\n"
             file.write_text(rest + settings.format(taken=taken))
             daemon.send(signal.SIGHUP)
-            (failed,) = await daemon.log("config.reload_failed")
+            (failed,) = await daemon.wait_for_log("config.reload_failed")
             (found,) = failed["problems"]
             assert problem.format(taken=taken) == found[: len(problem.format(taken=taken))]
-            assert await daemon.end() == 0
+            assert await daemon.stop() == 0
         assert 1 == len(daemon.logged("daemon.started"))
 
 
@@ -167,7 +167,7 @@ async def test_a_poll_is_asked_for(tmp_path: Path) -> None:
 
 async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
     """A SIGHUP during the start is kept until the daemon can reload."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         fifo = tmp_path / "config.toml"
         os.mkfifo(fifo)
         async with world.running() as daemon:
@@ -175,9 +175,9 @@ async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
             fifo.unlink()
             daemon.send(signal.SIGHUP)
             os.close(writer)
-            await daemon.log("config.reloaded")
-            await daemon.log("daemon.started", count=2)
-            assert await daemon.end() == 0
+            await daemon.wait_for_log("config.reloaded")
+            await daemon.wait_for_log("daemon.started", count=2)
+            assert await daemon.stop() == 0
 
 
 @pytest.mark.parametrize(("number", "status", "line"), ENDINGS)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.test_daemon import a_world, some_polls
 from tests.support.fakes import WebhookReceiver, served
 from tests.support.process import WITHIN, environment, read_until, run_command
+from tests.support.world import open_world, wait_for_polls
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def a_daemon(
 
 async def test_a_pipe_that_nobody_reads_keeps_nothing_from_ending(tmp_path: Path) -> None:
     """A console that takes nothing is waited for 10 s at most, and its delivery stays in the outbox."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         console = {"WATCHER_NOTIFIERS__CONSOLE__TYPE": "console"}
         world.ask()
         with a_full_pipe() as (_, pipe):
@@ -69,29 +69,29 @@ async def test_a_pipe_that_nobody_reads_keeps_nothing_from_ending(tmp_path: Path
                 await world.api.wait_for_calls(5, within=WITHIN)
                 daemon.send_signal(signal.SIGTERM)
                 status = await daemon.wait()
-        (left,) = await world.deliveries(notifier="console")
+        (left,) = world.deliveries(notifier="console")
         assert (0, "pending") == (status, left["state"])
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_a_log_that_nobody_reads_holds_up_nothing(tmp_path: Path, form: str) -> None:
     """With a standard error that is full, polls and deliveries go on, and a signal is a clean end."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         settings = {**world.settings, "WATCHER_LOG_LEVEL": "debug", "WATCHER_LOG_FORMAT": form}
         with a_full_pipe() as (_, pipe):
             async with a_daemon(tmp_path, settings, stderr=pipe) as daemon:
-                await some_polls(world)
+                await wait_for_polls(world)
                 world.ask()
                 await world.api.wait_for(lambda: bool(world.events()), within=WITHIN)
-                await some_polls(world)
+                await wait_for_polls(world)
                 daemon.send_signal(signal.SIGTERM)
                 assert await daemon.wait() == 0
-        assert {"sent"} == {item["state"] for item in await world.deliveries(type="run.input_requested")}
+        assert {"sent"} == {item["state"] for item in world.deliveries(type="run.input_requested")}
 
 
 async def test_last_words_that_nobody_reads(tmp_path: Path) -> None:
     """A daemon that cannot go on ends with its status, though its reason finds no reader."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         taken = world.api.url.rpartition(":")[2].partition("/")[0]
         with a_full_pipe() as (_, pipe):
             async with a_daemon(
@@ -102,11 +102,11 @@ async def test_last_words_that_nobody_reads(tmp_path: Path) -> None:
 
 async def test_a_log_that_is_read_late_is_whole(tmp_path: Path) -> None:
     """What was logged while nobody read comes, in order and up to the end, when somebody does."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         settings = {**world.settings, "WATCHER_LOG_LEVEL": "debug", "WATCHER_LOG_FORMAT": "json"}
         with a_full_pipe() as (reading, pipe):
             async with a_daemon(tmp_path, settings, stderr=pipe) as daemon:
-                await some_polls(world, 5)
+                await wait_for_polls(world, 5)
                 reader = asyncio.create_task(asyncio.to_thread(read_until, reading, b"daemon.stopped"))
                 daemon.send_signal(signal.SIGTERM)
                 lines = await reader
@@ -126,7 +126,7 @@ async def test_a_netrc_is_not_used(tmp_path: Path, variable: str) -> None:
     (home / ".netrc").write_text(NETRC)
     (home / ".netrc").chmod(0o600)
     place = {variable: str(home if variable == "HOME" else home / ".netrc")}
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         headers = {
             "WATCHER_NOTIFIERS__WEBHOOK__HEADERS": '{"Authorization": "Bearer of-ours"}',
             "WATCHER_NOTIFIERS__PLAIN__TYPE": "webhook",
@@ -181,7 +181,7 @@ async def test_a_proxy_that_cannot_be_used(tmp_path: Path, variable: str, argume
 @pytest.mark.parametrize(("closed", "status"), [("2", 0), ("1", 1)])
 async def test_a_process_without_standard_streams(tmp_path: Path, closed: str, status: int) -> None:
     """Without standard error all is done in silence; without standard output the console accepts nothing."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         world.ask()
         alone = {
             name: value

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.process.test_daemon import a_world
 from tests.support.bursts import Bursts, Telling, a_scene, ids, repeats
 from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
 from tests.support.process import WITHIN
+from tests.support.world import open_world
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
@@ -63,7 +63,7 @@ async def test_destinations_that_hang_are_not_waited_for_long(tmp_path: Path) ->
     hook.replies.append(Reply(silent=True))
     slack.replies.append(Reply(silent=True))
     async with (
-        a_world(tmp_path) as world,
+        open_world(tmp_path) as world,
         served(Telling(hook, heard)) as hook_url,
         served(Telling(slack, heard)) as slack_url,
     ):
@@ -75,8 +75,8 @@ async def test_destinations_that_hang_are_not_waited_for_long(tmp_path: Path) ->
         }
         async with world.running(**settings) as daemon:
             called = {await asyncio.wait_for(calls.get(), WITHIN) for _ in range(2)}
-            assert 0 == await daemon.end()
-        kept = {(item["notifier"], item["state"]) for item in await world.deliveries()}
+            assert 0 == await daemon.stop()
+        kept = {(item["notifier"], item["state"]) for item in world.deliveries()}
         assert 0 == (await world.command("once", **settings)).status
     assert {"/hook", "/api/chat.postMessage"} == called
     assert {("slack", "pending"), ("webhook", "pending")} == kept

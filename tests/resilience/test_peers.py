@@ -21,7 +21,9 @@ async def all_of(daemon: Process, event: str, count: int, field: str, names: lis
     """Waits until an event was logged so many times for each of these apps or notifiers."""
     try:
         # There are thirty of them in one process.
-        waits = (daemon.log(event, count=count, within=3 * WITHIN, **{field: name}) for name in names)
+        waits = (
+            daemon.wait_for_log(event, count=count, within=3 * WITHIN, **{field: name}) for name in names
+        )
         await asyncio.gather(*waits)
     except TimeoutError:
         lacking = [name for name in names if len(daemon.logged(event, **{field: name})) < count]
@@ -37,7 +39,7 @@ def told(said: str, world: World) -> list[str]:
 async def ends_well(daemon: Process, world: World) -> None:
     """The daemon has stayed small, ends with 0, and has told nothing that it must not."""
     peak = daemon.memory_peak()
-    assert 0 == await daemon.end()
+    assert 0 == await daemon.stop()
     assert [] == told("".join(daemon.lines) + daemon.out, world)
     assert peak < MEMORY_MAX
 
@@ -57,7 +59,7 @@ async def test_apps_that_misbehave(tmp_path: Path, *, late: bool) -> None:
             world.become(ill=True)
             await all_of(daemon, "poll.failed", 2, "app", hostile)
             world.asked.append("second?")
-            await daemon.log("request.new", app=WELL, count=2)
+            await daemon.wait_for_log("request.new", app=WELL, count=2)
             assert len(hostile) + 2 == len(daemon.logged("request.new"))
             world.become(ill=False)
             await all_of(daemon, "request.new", 2, "app", hostile)
@@ -156,7 +158,7 @@ async def test_a_heartbeat_that_meets_trouble(tmp_path: Path, *, late: bool) -> 
                     met.clear()
                     await asyncio.wait_for(met.wait(), WITHIN)
                     if words:
-                        await daemon.log("heartbeat.failed", error=words, count=before + 1)
+                        await daemon.wait_for_log("heartbeat.failed", error=words, count=before + 1)
                 await ends_well(daemon, world)
 
 

@@ -95,7 +95,7 @@ class Bursts:
         """
         self.life += 1
         async with self._settings() as settings, run_watcher(self._directory, settings) as daemon:
-            await daemon.log("daemon.started")
+            await daemon.wait_for_log("daemon.started")
             yield daemon
 
     async def live(self, number: signal.Signals) -> int:
@@ -105,7 +105,7 @@ class Bursts:
             await self._moment(daemon)
             self._change()
             await self._moment(daemon)
-            return await daemon.end(number)
+            return await daemon.stop(number)
 
     async def finish(self) -> int:
         """Lets the watcher live until all is told, and then look once more; returns the status of that."""
@@ -113,7 +113,7 @@ class Bursts:
             # One message a second is what Slack gets.
             await self._until(lambda: not self.lost(), within=PATIENCE + 2 * len(self.questions))
             await self._some_polls(2)
-            assert 0 == await daemon.end()
+            assert 0 == await daemon.stop()
         self.life += 1
         async with self._settings() as settings:
             return (await run_command(self._directory, settings, "once")).status
@@ -186,7 +186,9 @@ class Bursts:
             await self._some_polls(self._chance.randint(1, 3))
         elif choice < 0.4:
             # Some may have ended before they were seen; then it is some polls later.
-            seen = asyncio.create_task(daemon.log("request.new", count=self._chance.randint(1, BURST)))
+            seen = asyncio.create_task(
+                daemon.wait_for_log("request.new", count=self._chance.randint(1, BURST))
+            )
             polls = asyncio.create_task(self._some_polls(3))
             await asyncio.wait({seen, polls}, return_when=asyncio.FIRST_COMPLETED)
             for task in (seen, polls):

@@ -55,7 +55,7 @@ class Process:
             if record["event"] == event and fields.items() <= record.items()
         ]
 
-    async def log(
+    async def wait_for_log(
         self, event: str, *, count: int = 1, within: float = WITHIN, **fields: Any
     ) -> list[dict[str, Any]]:
         """Waits until an event was logged so many times and returns those records."""
@@ -72,13 +72,13 @@ class Process:
         """Sends a signal."""
         self._process.send_signal(number)
 
-    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends a signal and returns the exit status."""
         if self._process.returncode is None:
             self._process.send_signal(number)
-        return await self.ended()
+        return await self.wait()
 
-    async def ended(self) -> int:
+    async def wait(self) -> int:
         """Waits for the end and returns the exit status."""
         async with asyncio.timeout(WITHIN):
             status = await self._process.wait()
@@ -137,7 +137,7 @@ async def run_watcher(
     try:
         yield process
     finally:
-        await process.end(signal.SIGKILL)
+        await process.stop(signal.SIGKILL)
 
 
 async def run_command(directory: Path, settings: Mapping[str, str], *arguments: str) -> Finished:
