@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.builders import corrupt_database, lock_database, open_store, outbox, record_new
+from tests.support.builders import corrupt_database, lock_database, open_store, outbox, pending, record_new
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import Finished, Process, run_command
 from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
@@ -309,7 +309,7 @@ SPOILS: dict[str, Callable[[Path, int], None]] = {
 
 
 async def test_a_database_that_is_cut_short_by_a_crash(tmp_path: Path) -> None:
-    """What it forgot is seen again: nothing is lost, and only what was forgotten is told once more."""
+    """What the database forgot is seen again: nothing is lost, and only what it forgot is announced again."""
     killed = tmp_path / "killed"
     killed.mkdir()
     async with open_world(killed) as world:
@@ -323,17 +323,27 @@ async def test_a_database_that_is_cut_short_by_a_crash(tmp_path: Path) -> None:
             await wait_for_sent(daemon, "slack", ASKED, count=2)
             await daemon.stop(signal.SIGKILL)
         size = (killed / "watcher.db-wal").stat().st_size
-        told = {}
+        known, told = {}, {}
         for name, spoil in SPOILS.items():
             here = shutil.copytree(killed, tmp_path / name)
             spoil(here / "watcher.db-wal", size)
+            async with open_store(here / "watcher.db"):
+                known[name] = sorted(
+                    request.prompt or "" for request in pending(here / "watcher.db", "support")
+                )
+        for name in ("rubbish at the end", "no log", "no database"):
             before = len(world.hook.received)
-            ended = await run_command(here, world.settings, "once")
+            ended = await run_command(tmp_path / name, world.settings, "once")
             told[name] = (ended.status, *sorted(asked(world.hook)[before:]))
-    assert (0, "in the outbox?") == told["rubbish at the end"]
-    assert (0, "in the log?", "in the outbox?") == told["no log"]
-    assert (0, "in the database?", "in the log?", "in the outbox?") == told.pop("no database")
-    assert {told["rubbish at the end"], told["no log"]} == set(told.values())
+    assert ["in the database?", "in the log?", "in the outbox?"] == known["rubbish at the end"]
+    assert ["in the database?"] == known["no log"]
+    assert [] == known.pop("no database")
+    assert {tuple(known["rubbish at the end"]), tuple(known["no log"])} == set(map(tuple, known.values()))
+    assert {
+        "rubbish at the end": (0, "in the outbox?"),
+        "no log": (0, "in the log?", "in the outbox?"),
+        "no database": (0, "in the database?", "in the log?", "in the outbox?"),
+    } == told
 
 
 # Read-only

@@ -34,9 +34,7 @@ async def test_a_second_signal_is_the_end(
         world.ask()
         async with world.running(WATCHER_REQUEST_TIMEOUT="1h") as daemon:
             await wait_for_sent(daemon, "slack", "run.input_requested")
-            async with asyncio.timeout(WITHIN):  # it is said before it is recorded
-                while world.deliveries(state="pending", notifier="slack"):
-                    await asyncio.sleep(0.01)
+            await world.wait_for_delivery(state="sent", notifier="slack")
             await world.api.wait_for(lambda: bool(world.hook.received), within=20)
             daemon.send(first)
             await daemon.wait_for_log("daemon.stopping", reason=first.name)
@@ -149,14 +147,14 @@ async def test_sighup_finds_why_a_start_would_fail(tmp_path: Path, settings: str
 
 async def test_a_poll_is_asked_for(tmp_path: Path) -> None:
     """`watcher poll` makes the daemon of the same database poll now; without one it says so and fails."""
-    async with a_world(tmp_path) as world:
+    async with open_world(tmp_path) as world:
         nobody = await world.command("poll")
         async with world.running(WATCHER_POLL_INTERVAL="1h") as daemon:
-            await daemon.log("poll.succeeded")
+            await daemon.wait_for_log("poll.succeeded")
             world.ask()
             asked = await world.command("poll")
-            await sent(daemon, "webhook", "run.input_requested")
-            assert await daemon.end() == 0
+            await wait_for_sent(daemon, "webhook", "run.input_requested")
+            assert await daemon.stop() == 0
         gone = await world.command("poll")
     message = "watcher: no daemon is running here with the database watcher.db\n"
     assert [(1, message), (0, ""), (1, message)] == [

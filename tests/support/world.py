@@ -1,5 +1,6 @@
 """A simulated app, a webhook and a fake Slack on loopback, with the settings of a watcher between them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -7,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.builders import records
 from tests.support.fakes import FakeSlack, WebhookReceiver, served
-from tests.support.process import Finished, Process, run_command, run_watcher
+from tests.support.process import WITHIN, Finished, Process, run_command, run_watcher
 from watcher.simulator.options import Options
 from watcher.simulator.server import SimulatorServer, serve
 from watcher.simulator.state import Simulation
+from watcher.store import queries
+from watcher.store.connection import reading
 
 KEY = "dynamiq_acc_0123456789abcdef"
 SECRET = "whsec_bWFkZS11cC1zZWNyZXQtb2YtdGhlLXRlc3Rz"
@@ -38,9 +40,18 @@ class World:
         return await run_command(self.directory, {**self.settings, **settings}, *arguments)
 
     def deliveries(self, **fields: Any) -> list[dict[str, Any]]:
-        """Returns the deliveries of the database with these fields, the oldest first."""
-        found = [asdict(record) for record in records(self.directory / "watcher.db")]
+        """Returns the deliveries that `watcher deliveries` would list with these fields, the oldest first."""
+        with reading(self.directory / "watcher.db") as database:
+            found = [asdict(record) for record in queries.deliveries(database, now=time.time())]
         return [each for each in found if fields.items() <= each.items()]
+
+    async def wait_for_delivery(self, **fields: Any) -> dict[str, Any]:
+        """Waits for a delivery with these fields: the daemon logs an outcome before it records it."""
+        async with asyncio.timeout(WITHIN):
+            while not (found := self.deliveries(**fields)):  # noqa: ASYNC110 - the state of another process
+                await asyncio.sleep(0.01)
+        (delivery,) = found
+        return delivery
 
     def events(self) -> list[dict[str, Any]]:
         """Returns the events that reached the webhook."""
