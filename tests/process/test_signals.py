@@ -185,7 +185,7 @@ async def test_a_signal_ends_the_demo(tmp_path: Path, number: signal.Signals, st
     place.mkdir()
     async with run_watcher(tmp_path, {"TMPDIR": str(place)}, "demo") as process:
         await process.printed("Approval needed")
-        assert await process.end(number) == status
+        assert await process.stop(number) == status
         assert "-- Shown: " in process.out
         assert [line] == process.lines
     assert [] == list(place.iterdir())
