@@ -358,7 +358,7 @@ BAD_INPUT: list[tuple[Mapping[str, str], list[str]]] = [
         ["WATCHER_ACCESS_KEY", "WATCHER_BASE_URL", "WATCHER_POLL_INTERVAL", "notify"],
     ),
     ({"WATCHER_ACCESS_KEY": "", "WATCHER_ACCESS_KEY_FILE": "/nowhere/key"}, ["WATCHER_ACCESS_KEY_FILE"]),
-    ({"WATCHER_BASE_URL": ""}, ["base_url"]),
+    ({"WATCHER_BASE_URL": ""}, ["WATCHER_BASE_URL"]),
     ({"WATCHER_DATABASE": "/dev/null/watcher.db"}, ["/dev/null/watcher.db"]),
     ({"WATCHER_CONFIG": "missing.toml"}, ["missing.toml"]),
 ]
