@@ -184,7 +184,7 @@ requests: Final = st.builds(
     link=st.none() | words,
     told=st.lists(words, max_size=2).map(tuple),
     user_id=st.none() | words,
-    params=anything,
+    params=anything.map(normalize_json),
     editable_params=st.lists(words, max_size=2).map(tuple),
 )
 records: Final = st.builds(

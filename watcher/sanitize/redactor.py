@@ -17,6 +17,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 MASK: Final = "[redacted]"
 _SECRET_MIN: Final = 6
 """Characters of the shortest value that is taken out: a shorter one stands in too many words by chance."""
+_SLUG_MIN: Final = 12
+"""Characters of the shortest text of words that counts as random for one short random piece in it."""
+_MIXED: Final = re.compile(
+    r"(?=.*\d.*[A-Za-z].*\d)[0-9A-Za-z]{4,}|(?=.*[A-Za-z].*\d.*[A-Za-z])[0-9A-Za-z]{4,}"
+)
+"""A piece in which letters and digits alternate, as in hexadecimal, and not `v2` or `q3`."""
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
 _BASIC: Final = re.compile(r"(?i:\b(basic\s{1,4}))([A-Za-z0-9+/_-]{6,}={0,2})")
 _SHAPES: Final = {
@@ -96,7 +102,8 @@ def mask_credentials(text: str) -> str:
 
 def looks_random(text: str) -> bool:
     """Tells whether a part of a text looks as if a machine had made it, unlike words, names and dates."""
-    return any(_is_random(part) for part in re.split(r"[^0-9A-Za-z]+", text))
+    parts = re.split(r"[^0-9A-Za-z]+", text)
+    return any(map(_is_random, parts)) or (len(text) >= _SLUG_MIN and any(map(_MIXED.fullmatch, parts)))
 
 
 def _is_random(part: str) -> bool:

@@ -77,11 +77,12 @@ PLAIN_TEXTS: Final = [
 RANDOM: Final = [
     "x7Yq2LmN", "s3cretS3cret", "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d", "T0123456", "aBcDeFgHiJkL",
     "0123456789", "abc123def", "abcdefghijklmnopqrstuvwxyz", "prefix_9f8e7d6c5b",
+    "alerts-of-ops-7f3a", "deploy-hook-b2c9-eu",
 ]  # fmt: skip
 NOT_RANDOM: Final = [
     "", "services", "notifications-production", "hooks", "v1", "2026-06-10", "20260610",
     "handleSlackWebhookEvent", "GitHub", "internationalization", "ops", "eu-west-1", "application/json",
-    "text/html; charset=utf-8", "team-42",
+    "text/html; charset=utf-8", "team-42", "notifications-2024", "webhooks-of-q3-team", "a1-b2",
 ]  # fmt: skip
 
 
