@@ -26,7 +26,7 @@ from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
 from watcher.net import open_session, tls_context
 from watcher.notifiers import build
-from watcher.notifiers.base import Notifier, NotifierUnusable
+from watcher.notifiers.base import Notifier, NotifierContext, NotifierUnusable
 from watcher.polling.clock import boot_id, boottime
 from watcher.polling.context import PollContext, PollSettings
 from watcher.polling.poller import Poller
@@ -90,16 +90,11 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
     Raises:
         NotifierUnusable: some cannot be used as they are configured; a line for each.
     """
+    context = NotifierContext(session, config.request_timeout, time.time, sys.stdout)
     built, unusable = [], []
     for section in config.notifiers:
         try:
-            notifier = build(
-                section,
-                session=session,
-                request_timeout=config.request_timeout,
-                clock=time.time,
-                stream=sys.stdout,
-            )
+            notifier = build(section, context)
         except NotifierUnusable as error:
             unusable.append(str(error))
         else:

@@ -42,8 +42,9 @@ class InputRequest:
     """One question that a run asks a human.
 
     `fingerprint` identifies the content before masking. `id` is empty if the API gave none. `params` is None
-    if there are none or the configuration withholds them. `masked` holds the paths of masked
-    values in it, such as `llm.options[0].api_key`, or the names of what is withheld.
+    if the configuration withholds them. `masked` holds the paths of masked values in it, such as
+    `llm.options[0].api_key`, or the names of what is withheld. `questions` and `is_browser_takeover` are None
+    if the API gave none.
     """
 
     id: str
@@ -53,6 +54,8 @@ class InputRequest:
     editable_params: tuple[str, ...]
     fingerprint: str
     masked: tuple[str, ...] = ()
+    questions: Json = None
+    is_browser_takeover: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class DigestEntry:
     link: str | None
     outcome: Outcome | None
     waited: float | None
+    params: Json = None
+    key: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,8 @@ class Digest:
 class RequestEvent:
     """A request is pending, is still pending (`reminder`), or ended (`resolution`).
 
-    `position` is (2, 3) for the second of three requests that are pending in one run.
+    `position` is (2, 3) for the second of three requests that are pending in one run, `key` the request's
+    number in the store. `asked_before` is when the run asked the same before, if that was answered.
     """
 
     id: str
@@ -156,6 +162,9 @@ class RequestEvent:
     position: tuple[int, int] | None = None
     reminder: Reminder | None = None
     resolution: Resolution | None = None
+    key: int | None = None
+    asked_before: float | None = None
+    next_reminder_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tests.support.events import (
     request_event,
 )
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.sending import make_secret
+from tests.support.sending import make_secret, notifier_context
 from watcher.config.models import AppriseConfig
 from watcher.messages import render
 from watcher.models import Digest, DigestEntry, Event
@@ -44,7 +44,7 @@ def _environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def notifier(url: str | Secret, within: float = 5.0) -> AppriseNotifier:
     """Returns a notifier for an Apprise URL."""
     config = AppriseConfig(name="phone", url=make_secret(url) if isinstance(url, str) else url)
-    return AppriseNotifier(config, request_timeout=within)
+    return AppriseNotifier(config, notifier_context(within=within))
 
 
 def service(url: str, *, kind: str = "json", rest: str = "") -> str:
@@ -85,9 +85,11 @@ def test_what_arrives() -> None:
     body = told()
     assert ("Approval needed · support", "warning") == (body["title"], body["type"])
     assert body["message"].splitlines() == [
-        "  Approve the refund?",
+        "> Approve the refund?",
         "  amount (editable): 620",
         "  customer: Ada",
+        "Answer in the Dynamiq console: app support → History → the run with the id below.",
+        "The run stays blocked until it is answered.",
         "Waiting since: 2026-06-10T09:15:39Z",
         "User: customer-7421",
         "Run: 8c2c",
@@ -105,7 +107,7 @@ def test_by_another_service() -> None:
 @pytest.mark.parametrize(
     ("event", "kind"),
     [
-        *((REQUESTED, "warning"), (REMINDED, "warning"), (RESOLVED, "success")),
+        *((REQUESTED, "warning"), (REMINDED, "warning"), (RESOLVED, "info")),
         *((FAILING, "failure"), (RECOVERED, "success"), (TEST, "info")),
     ],
 )
@@ -142,8 +144,8 @@ def test_what_is_harmless_stays_as_it_is() -> None:
     """Addresses, comparisons and names are not changed, nor is the link of our own."""
     event = replace(request_event("ada@x.example 1 < 2 (a_b) [c]"), link="https://console.example/@me/_x_/*")
     message = told(event)["message"]
-    assert "  ada@x.example 1 < 2 (a_b) [c]\n" in message
-    assert "\nhttps://console.example/@me/_x_/*\n" in message
+    assert "> ada@x.example 1 < 2 (a_b) [c]\n" in message
+    assert "\nOpen the request: https://console.example/@me/_x_/*\n" in message
 
 
 @pytest.mark.parametrize("room", [32768, 2000, 1000, 160])
@@ -152,7 +154,7 @@ def test_long_content_fits(room: int, words: str) -> None:
     """However long a request is, it fits into what a service takes in one piece, and says that it was cut."""
     message = render(request_event(words * 5000, {f"key{number}": words * 5000 for number in range(50)}))
     shown = text(message, room=room)
-    assert len(shown) + len(message.title) < min(room, 3001)
+    assert len(shown) + len(message.title) < min(room, 16_001)
     assert ("more characters)" in shown, words[0] in shown) == (True, True)
 
 

@@ -31,6 +31,7 @@ from tests.support.sending import (
     NOW,
     last_message,
     make_secret,
+    notifier_context,
     open_test_session,
     send_event,
     slack_config,
@@ -38,7 +39,7 @@ from tests.support.sending import (
     use_notifier,
     with_slack,
 )
-from tests.support.slack_markup import acting, mentions_fired, shown
+from tests.support.slack_markup import acting, mentions_fired, seen, shown
 from watcher.config.models import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.messages import render
 from watcher.models import Event, MessageRef, Resolution
@@ -79,16 +80,21 @@ def test_an_approval_in_blocks() -> None:
         link="https://console.example/r/8c2c?a=1&b=2",
     )
     receipt = with_slack(slack, send_event(event), mention=MENTION)
-    waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z> ·"
+    waiting = "Waiting since: <!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
     link = {
         "type": "link",
         "url": "https://console.example/r/8c2c?a=1&b=2",
         "text": "Open the request",
         "style": {"bold": True},
     }
-    amount = [text("amount", bold=True), text(": "), text("620"), text(" ✎ editable", italic=True)]
+    amount = [text("amount", bold=True), text(": "), text("620", code=True), text(" ✎ editable", italic=True)]
     token = [text("token", bold=True), text(": "), text(MASK, italic=True)]
     rows = [{"type": "rich_text_section", "elements": row} for row in (amount, token)]
+    ids = [
+        *(text("User: "), text("customer-7421", code=True)),
+        *(text(" · Run: "), text("8c2c", code=True)),
+        *(text(" · Session: "), text("3d3e", code=True)),
+    ]
     expected = [
         {"type": "header", "text": plain_text("🔔 Approval needed · support")},
         {"type": "section", "text": {"type": "mrkdwn", "text": "<!here> <@U0123> <!subteam^S0456>"}},
@@ -98,25 +104,26 @@ def test_an_approval_in_blocks() -> None:
             "elements": [{"type": "rich_text_list", "style": "bullet", "elements": rows}],
         },
         {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [link]}]},
+        {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": ids}]},
         {
             "type": "context",
             "elements": [
+                {"type": "mrkdwn", "text": "The run stays blocked until it is answered. ·"},
                 {"type": "mrkdwn", "text": waiting},
-                plain_text("User: customer-7421 ·"),
-                plain_text("Run: 8c2c ·"),
-                plain_text("Session: 3d3e"),
             ],
         },
     ]
     message = last_message(slack)
     assert expected == message["blocks"]
-    assert message["text"].startswith("Approval needed · support: Approve?\n  amount (editable): 620\n")
+    assert message["text"].startswith(
+        "Approval needed · support: Approve? · amount: 620\n  amount (editable): 620\n"
+    )
     assert message["metadata"] == {
         "event_type": "watcher_delivery",
         "event_payload": {"delivery_id": "17", "event_id": "evt_1"},
     }
     assert [message[name] for name in ("mrkdwn", "unfurl_links", "unfurl_media", "link_names")] == [False] * 4
-    assert receipt == MessageRef({"channel": CHANNEL, "ts": "1781082940.000001"})
+    assert receipt == MessageRef({"channel": CHANNEL, "ts": "1781082940.000001", "configured": CHANNEL})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,14 +154,81 @@ def test_a_webhook_gets_what_it_knows() -> None:
 
 @pytest.mark.parametrize("event", [REMINDED, DIGEST_REMINDED])
 def test_reminders_go_to_the_thread(event: Event) -> None:
-    """A reminder goes below the first message, wherever that was posted, and shows in the channel too."""
+    """A reminder goes below the first message, and shows in the channel too."""
     slack = FakeSlack()
     first = with_slack(slack, send_event())
-    with_slack(slack, send_event(event, first), channel="elsewhere")
+    with_slack(slack, send_event(event, first))
     message = last_message(slack)
     assert (CHANNEL, first.values["ts"], True) == tuple(
         message[key] for key in ("channel", "thread_ts", "reply_broadcast")
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stays"),
+    [
+        (CHANNEL, "C0000000002", False),
+        (CHANNEL, "general", False),
+        ("general", "general", True),
+        ("general", CHANNEL, True),
+        ("general", "random", False),
+    ],
+)
+def test_another_channel_gets_what_follows(before: str, after: str, *, stays: bool) -> None:
+    """After a change of channel reminders and ends go to the new one, and nothing is left open in the old."""
+    slack = FakeSlack(channels=(CHANNEL, "C0000000002"), names={"general": CHANNEL, "random": "C0000000002"})
+    if after == "general" and before == CHANNEL:
+        slack.names["general"] = "C0000000002"
+    first = with_slack(slack, send_event(), channel=before)
+    reminder = with_slack(slack, send_event(REMINDED, first), channel=after)
+    where = CHANNEL if stays else "C0000000002"
+    assert (where, stays) == (reminder.values["channel"], "thread_ts" in last_message(slack))
+    ended = with_slack(slack, send_event(RESOLVED, first, (reminder,)), channel=after)
+    assert ended.values["channel"] == where
+    assert [] == [text for text in map(seen, slack.messages.values()) if not text.startswith("💬")]
+
+
+@pytest.mark.parametrize("code", ["is_archived", "channel_not_found", "not_in_channel"])
+def test_a_channel_that_was_left(code: str) -> None:
+    """When a thread's channel can no longer be used, the reminder goes to the configured one."""
+    slack = FakeSlack(channels=("x",))
+    slack.failures.append(code)
+    with_slack(slack, send_event(REMINDED, MessageRef({"channel": "C0000000009", "ts": "1.5"})), channel="x")
+    assert ("x", False) == (slack.received[-1].json()["channel"], "thread_ts" in slack.received[-1].json())
+
+
+def test_a_channel_is_mentioned_at_most_once_in_30_seconds() -> None:
+    """Messages that follow soon call nobody, whatever notifier sends them, and later ones do."""
+    slack = FakeSlack()
+    clock = [NOW]
+
+    async def scenario() -> None:
+        async with served(slack) as url, open_test_session() as session:
+            context = notifier_context(session, clock=lambda: clock[0])
+            notifiers = [SlackNotifier(slack_config(url, mention=MENTION), context) for _ in range(2)]
+            for at, notifier in ((0, 0), (0, 1), (29.9, 0), (30, 1), (31, 0), (10, 0)):
+                clock[0] = NOW + at
+                await notifiers[notifier].send(make_delivery())
+
+    asyncio.run(scenario())
+    called = [len(mentions_fired(message)) for message in slack.messages.values()]
+    assert called == [3, 0, 0, 3, 0, 0]
+
+
+def test_a_mention_that_was_refused_does_not_count() -> None:
+    """A message that Slack did not take called nobody, so that the next attempt does."""
+    slack = FakeSlack()
+    slack.failures.append("internal_error")
+
+    async def scenario() -> None:
+        async with served(slack) as url, open_test_session() as session:
+            notifier = SlackNotifier(slack_config(url, mention=MENTION), notifier_context(session))
+            with pytest.raises(DeliveryError):
+                await notifier.send(make_delivery())
+            await notifier.send(make_delivery())
+
+    asyncio.run(scenario())
+    assert len(mentions_fired(last_message(slack))) == 3
 
 
 def test_only_reminders_go_to_a_thread() -> None:
@@ -166,21 +240,27 @@ def test_only_reminders_go_to_a_thread() -> None:
 
 
 def test_json_values_in_code_style() -> None:
-    """A parameter that is a list or a map looks like code, and only that."""
+    """A parameter of one line stands in code, one of several lines or of parts is preformatted."""
     slack = FakeSlack()
-    with_slack(slack, send_event(request_event(params={"lines": [1, 2], "note": "[1, 2]"})))
-    assert text("[1, 2]", code=True) in _elements(last_message(slack))
-    assert text("[1, 2]") in _elements(last_message(slack))
+    with_slack(slack, send_event(request_event(params={"lines": [1], "note": "[1]", "code": "a\n  b"})))
+    assert text("[1]", code=True) in _elements(last_message(slack))
+    blocks = [
+        part["elements"]
+        for block in last_message(slack)["blocks"]
+        for part in block.get("elements", [])
+        if part["type"] == "rich_text_preformatted"
+    ]
+    assert blocks == [[text("[\n  1\n]")], [text("a\n  b")]]
 
 
 def test_a_digest_in_blocks() -> None:
     """Each request of a digest is a link or names its run, with its kind; the rest is counted."""
     slack = FakeSlack()
     with_slack(slack, send_event(DIGEST))
-    link = {"type": "link", "url": "https://console.example/r/8c2c", "text": "Approve the refund?"}
+    link = {"type": "link", "url": "https://console.example/r/8c2c", "text": "“Approve the refund?”"}
     items = [
         [link, text(" — Approval", italic=True)],
-        [text("Which clause?"), text(" — Feedback, run ", italic=True), text("9d3d", code=True)],
+        [text("“Which clause?”"), text(" — Feedback, run ", italic=True), text("9d3d", code=True)],
         [text("… 23 more requests", italic=True)],
     ]
     _, lead, listed, context = last_message(slack)["blocks"]
@@ -197,11 +277,11 @@ def test_signs() -> None:
     for event in (REQUESTED, REMINDED, RESOLVED, gone, FAILING, RECOVERED, TEST):
         slack = FakeSlack()
         with_slack(slack, send_event(event))
-        shown[render(event).tone] = last_message(slack)["blocks"][0]["text"]["text"][0]
+        shown[render(event).tone] = seen(last_message(slack))[0]
     assert shown == {
         "urgent": "🔔",
         "reminder": "⏰",
-        "done": "✅",
+        "answered": "💬",
         "closed": "⚪",
         "trouble": "🔴",
         "good": "🟢",
@@ -264,7 +344,7 @@ def test_blocks_that_are_refused(kind: str, code: str) -> None:
     assert "blocks" not in message
     assert acting(message) == ["!here", "@U0123", "!subteam^S0456"]
     assert (
-        "\n  &lt;!channel&gt; \u2217bold\u2217\n  \u203a quote https\ua789//evil\u2024example\n"
+        "\n\u203a &lt;!channel&gt; \u2217bold\u2217\n\u203a &gt; quote https\ua789//evil\u2024example\n"
         in message["text"]
     )
     assert len(slack.received) == 2
@@ -306,7 +386,7 @@ def test_a_rotated_token(tmp_path: Path) -> None:
         async with served(slack) as url, open_test_session() as session:
             token = Secret("notifiers.approvals.bot_token", Redactor(), file=file)
             config = slack_config(url).model_copy(update={"bot_token": token})
-            notifier = SlackNotifier(config, session=session, request_timeout=5, clock=lambda: NOW)
+            notifier = SlackNotifier(config, notifier_context(session))
             for slack.token in ("xoxb-first", "xoxb-second"):
                 file.write_text(slack.token)
                 await notifier.send(make_delivery())

@@ -53,22 +53,16 @@ def paths(slack: FakeSlack) -> list[str]:
 
 
 def test_the_first_message_is_edited() -> None:
-    """The question and its parameters stay, how it ended and how long it waited come in, the urgency goes."""
+    """Question and first parameters stay in a line, how it ended and how long it took in one before it."""
     slack = FakeSlack()
     first = with_slack(slack, send_event(ASKED), mention=MENTION)
     called = list(slack.notified)
     assert with_slack(slack, send_event(ENDED, first), mention=MENTION) == first
     message = now(slack, first)
-    shown = seen(message)
-    assert message["blocks"][0]["text"]["text"] == "✅ Approval answered · support"
-    for words in (
-        "Answered after 5 min 12 s; the run has completed.",
-        "Approve the refund?",
-        "amount: 620",
-    ):
-        assert words in shown
-    assert "editable" not in shown
-    assert "Waiting since" not in shown
+    assert seen(message) == (
+        "💬 Approval answered · support — after 5 min 12 s; the run has completed.\n"
+        "Approve the refund? · amount: 620, note: twice"
+    )
     assert mentions_fired(message) == []
     assert called == slack.notified
     assert paths(slack) == [POSTED, UPDATED]
@@ -81,14 +75,10 @@ def test_reminders_are_edited_too() -> None:
     first, reminder = told(slack)
     with_slack(slack, send_event(ENDED, first, (reminder,)), mention=MENTION)
     message = now(slack, reminder)
-    assert seen(message) == (
-        "✅ Approval answered · support\n"
-        "Answered after 5 min 12 s; the run has completed.\n"
-        "Approve the refund?"
-    )
+    assert seen(message) == ("💬 Approval answered · support — after 5 min 12 s; the run has completed.")
     assert (message["thread_ts"], message["reply_broadcast"]) == (first.values["ts"], True)
     assert mentions_fired(message) == []
-    assert seen(now(slack, first)).startswith("✅ Approval answered · support")
+    assert seen(now(slack, first)).startswith("💬 Approval answered · support")
     assert paths(slack) == [POSTED, POSTED, UPDATED, UPDATED]
 
 
@@ -117,9 +107,9 @@ def test_what_cannot_be_edited_is_told_afresh(code: str) -> None:
     assert receipt.values["ts"] not in {first.values["ts"], reminder.values["ts"]}
     message = now(slack, receipt)
     assert "thread_ts" not in message
-    assert seen(message).startswith("✅ Approval answered · support\nAnswered after 5 min 12 s")
+    assert seen(message).startswith("💬 Approval answered · support — after 5 min 12 s")
     assert called == slack.notified
-    assert seen(now(slack, reminder)).startswith("✅")
+    assert seen(now(slack, reminder)).startswith("💬")
 
 
 def test_a_first_message_that_was_deleted() -> None:
@@ -129,7 +119,7 @@ def test_a_first_message_that_was_deleted() -> None:
     slack.delete(CHANNEL, first.values["ts"])
     receipt = with_slack(slack, send_event(ENDED, first), mention=MENTION)
     assert receipt != first
-    assert seen(now(slack, receipt)).startswith("✅ Approval answered · support")
+    assert seen(now(slack, receipt)).startswith("💬 Approval answered · support")
     assert mentions_fired(now(slack, receipt)) == []
 
 
@@ -158,7 +148,7 @@ def test_a_first_message_that_is_not_known(first: MessageRef | None) -> None:
     _, reminder = told(slack)
     receipt = with_slack(slack, send_event(ENDED, first, (reminder,)))
     assert "thread_ts" not in now(slack, receipt)
-    assert seen(now(slack, reminder)).startswith("✅")
+    assert seen(now(slack, reminder)).startswith("💬")
 
 
 @pytest.mark.parametrize("code", ["internal_error", "fatal_error", "invalid_auth", "ratelimited"])
@@ -174,7 +164,7 @@ def test_an_edit_that_fails_for_now(code: str, number: int) -> None:
     assert len(slack.messages) == 2
     with_slack(slack, use)
     assert len(slack.messages) == 2
-    assert all(seen(message).startswith("✅") for message in slack.messages.values())
+    assert all(seen(message).startswith("💬") for message in slack.messages.values())
 
 
 def test_too_many_edits() -> None:
@@ -209,7 +199,7 @@ def test_an_edit_of_which_the_blocks_are_refused(code: str) -> None:
     message = now(slack, first)
     assert message["blocks"] == []
     assert acting(message) == []
-    assert seen(message).startswith("Approval answered · support\nAnswered after 5 min 12 s")
+    assert seen(message).startswith("Approval answered · support\nAfter 5 min 12 s")
     assert "<!channel> \u2217bold\u2217" in seen(message)
     assert len(slack.messages) == 1
 
@@ -220,7 +210,7 @@ def test_an_edit_of_which_the_metadata_is_refused() -> None:
     slack.metadata_allowed = False
     first = with_slack(slack, send_event(ASKED))
     assert with_slack(slack, send_event(ENDED, first)) == first
-    assert seen(now(slack, first)).startswith("✅ Approval answered")
+    assert seen(now(slack, first)).startswith("💬 Approval answered")
 
 
 def test_an_edit_that_is_refused_in_every_form() -> None:
@@ -259,7 +249,7 @@ def test_a_webhook_follows_up(event: Event) -> None:
             DIGEST_PARTLY_ENDED,
             "🔵 1 of 25 requests still waiting · support\nSo far: 20 answered, 4 canceled.",
         ),
-        (DIGEST_ENDED, "✅ All 25 requests are closed · support\n21 answered, 4 canceled."),
+        (DIGEST_ENDED, "⚪ All 25 requests are closed · support\n21 answered, 4 canceled."),
     ],
 )
 def test_a_digest_is_edited(event: Event, title: str) -> None:
@@ -271,7 +261,8 @@ def test_a_digest_is_edited(event: Event, title: str) -> None:
     whole = seen(now(slack, first))
     assert whole.startswith(title)
     assert "Approval" in whole
-    assert seen(now(slack, reminder)) == title
+    head, _, rest = title.partition("\n")
+    assert seen(now(slack, reminder)) == f"{head} — {rest[0].lower()}{rest[1:]}"
     assert called == slack.notified
     assert mentions_fired(now(slack, first)) == []
 
@@ -284,7 +275,7 @@ def test_a_deleted_digest_is_told_afresh_and_then_edited() -> None:
     afresh = with_slack(slack, send_event(DIGEST_PARTLY_ENDED, first))
     assert with_slack(slack, send_event(DIGEST_ENDED, afresh)) == afresh
     (message,) = slack.messages.values()
-    assert seen(message).startswith("✅ All 25 requests are closed")
+    assert seen(message).startswith("⚪ All 25 requests are closed")
 
 
 @pytest.mark.parametrize("outcome", ["canceled", "failed", "gone", "replaced"])

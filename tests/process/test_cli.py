@@ -154,11 +154,12 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
     )
     output.show_pending([request], [SEEN])
     first, *more = capsys.readouterr().out.splitlines()
+    marked = "n\ufffd"
     assert first.startswith(f"{request.id} · support · Approval · waiting ")
     assert first.endswith(" · notified: slack")
     assert [
-        "  a b\ufffd[31m[bold]c[/]",
-        f"  amount (editable): 620; api_token: [redacted]; notes: {'n' * 18}… (42 more characters)",
+        "  a b\ufffd[31m\ufffd[bold]c[/]",
+        f"  amount (editable): 620; api_token: [redacted]; notes: {marked * 8}n… (103 more characters)",
         "  user customer-7421  run run-1  request req-1",
         "  https://x.example",
     ] == more
@@ -254,7 +255,7 @@ async def test_one_request_is_shown_whole(tmp_path: Path) -> None:
     assert "WARNING: app support has not been polled yet" == shown.stdout.splitlines()[0]
     assert [] == [
         text
-        for text in ("Approval needed", long.strip(), "  The second one?", *QUERY.splitlines(), "x" * 20_000)
+        for text in ("Approval needed", long.strip(), "> The second one?", *QUERY.splitlines(), "x" * 20_000)
         if text not in shown.stdout
     ]
     assert shown.stdout.endswith("\nNotified: nobody yet\n")

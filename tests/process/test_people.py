@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.support.fakes import FakeSlack, Reply, WebhookReceiver, served
+from tests.support.slack_markup import seen
 from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
 
 pytestmark = pytest.mark.anyio
@@ -18,14 +21,19 @@ FAST = {"WATCHER_NOTIFIERS__SLACK__REMIND_AFTER": '["1500ms", "4s"]'}
 
 
 def calls(slack: FakeSlack) -> list[tuple[str, str]]:
-    """Returns method and header of everything that was asked of Slack, in order."""
+    """Returns method and title of everything that was asked of Slack, in order."""
     asked = [(received.path.rpartition("/")[2], received.json()) for received in slack.received]
-    return [(method, body["blocks"][0]["text"]["text"].split(" ", 1)[1]) for method, body in asked]
+    return [(method, title(body)) for method, body in asked]
 
 
 def shown(slack: FakeSlack) -> list[str]:
-    """Returns the headers of the messages that stand in the channel now."""
-    return [message["blocks"][0]["text"]["text"].split(" ", 1)[1] for message in slack.messages.values()]
+    """Returns the titles of the messages that stand in the channel now."""
+    return [title(message) for message in slack.messages.values()]
+
+
+def title(message: dict[str, Any]) -> str:
+    """Returns what a message is titled, without its sign and what follows."""
+    return re.split(" — |\n", seen(message))[0].split(" ", 1)[1]
 
 
 class HangingReceiver(WebhookReceiver):

@@ -2,25 +2,19 @@
 
 import json
 import re
-import unicodedata
 from dataclasses import replace
 from typing import Any, Final
 
+from tests.support.characters import acting_in
 from tests.support.slack_markup import acting, mentions_fired
 from tests.support.slack_rules import refused
 from watcher.messages import render
 from watcher.messages.message import Message
 from watcher.models import Event
-from watcher.notifiers.slack.blocks import TEXT_MAX, blocks, fallback, plain
+from watcher.notifiers.slack.blocks import TEXT_MAX, blocks
+from watcher.notifiers.slack.markup import fallback, plain
 
-ACTING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what acts on a display: controls, formats, lone surrogates, separators of lines."""
 OURS: Final = re.compile(r"!date\^\d+\^\{date_short_pretty\} \{time\}\|[\dT:Z-]+")
-
-
-def acting_in(text: str) -> set[str]:
-    """Returns the characters of a text that would act on what surrounds it."""
-    return {character for character in text if unicodedata.category(character) in ACTING}
 
 
 def assert_one_line(text: str) -> None:

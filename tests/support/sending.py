@@ -20,7 +20,7 @@ from watcher.config.models import NotifierConfig, SlackConfig, WebhookConfig
 from watcher.models import Event, MessageRef
 from watcher.net import open_session
 from watcher.notifiers import build
-from watcher.notifiers.base import DeliveryError, Notifier
+from watcher.notifiers.base import DeliveryError, Notifier, NotifierContext
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
@@ -68,12 +68,15 @@ def open_test_session(within: float = 5.0) -> AbstractAsyncContextManager[aiohtt
     return open_session(_TLS, within)
 
 
+def notifier_context(session: Any = None, within: float = 5.0, **shared: Any) -> NotifierContext:
+    """Returns what notifiers of one process share, at a moment that stays."""
+    return NotifierContext(session, within, **{"clock": lambda: NOW, "stream": sys.stdout, **shared})
+
+
 async def use_notifier(config: NotifierConfig, use: Use, within: float = 5.0) -> Any:
     """Builds the notifier and uses it once."""
     async with open_test_session(within) as session:
-        notifier = build(
-            config, session=session, request_timeout=within, clock=lambda: NOW, stream=sys.stdout
-        )
+        notifier = build(config, notifier_context(session, within))
         return await use(notifier)
 
 

@@ -6,12 +6,13 @@ in angle brackets, then formatting in the rest. In doubt this reader takes somet
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any, Final, Literal
+
+from tests.support.characters import acting_in
 
 Kind = Literal[
     "text",
@@ -47,8 +48,6 @@ _AUTOMATIC: Final = (
     re.compile(r"\b[\w-]+\.(?:com|org|net|io|ai|example)\b", re.IGNORECASE),
     re.compile(r"(?<!\w)@(?:here|channel|everyone)\b"),
 )
-_CONTROLLING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what controls a display: control and format characters, surrogates, separators."""
 _EMOJI: Final = re.compile(r":[a-z0-9_+'-]+:")
 
 _FENCE: Final = re.compile(r"```\n?(.+?)\n?```", re.DOTALL)
@@ -161,7 +160,7 @@ def acting(payload: Mapping[str, Any]) -> list[str]:
         elif text["type"] == "link":
             found.append(text["url"])
     everything = json.dumps(payload, ensure_ascii=False)
-    found += [character for character in everything if unicodedata.category(character) in _CONTROLLING]
+    found += sorted(acting_in(everything))
     return found + [markup for markup in unclear if markup not in found]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from tests.support.events import make_delivery
 from tests.support.fakes import FakeSlack, served
-from tests.support.sending import open_test_session, slack_config
+from tests.support.sending import notifier_context, open_test_session, slack_config
 from tests.support.slack_html import Post
 from watcher.models import (
     App,
@@ -276,10 +276,7 @@ async def said(sample: Sample) -> FakeSlack:
     slack = FakeSlack()
     async with served(slack) as url, open_test_session() as session:
         notifier = SlackNotifier(
-            slack_config(url, mention=sample.mention),
-            session=session,
-            request_timeout=5,
-            clock=lambda: slack.now,
+            slack_config(url, mention=sample.mention), notifier_context(session, clock=lambda: slack.now)
         )
         first: MessageRef | None = None
         reminders: tuple[MessageRef, ...] = ()

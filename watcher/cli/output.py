@@ -21,6 +21,8 @@ from watcher.messages import (
     plain_text,
     render,
     request_label,
+    show_name,
+    show_prompt,
 )
 from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring.snapshot import pending_json
@@ -137,7 +139,8 @@ def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[
     waited = format_elapsed(max(now - request.first_seen_at, 0.0))
     head = [f"{request.id} · {request.app}", request_label(request.type), f"waiting {waited}", notified]
     yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
-    yield from _wrapped(truncate(one_line(request.prompt or "(question not visible)"), PROMPT_SHOWN), width)
+    prompt = truncate(one_line(show_prompt(request.prompt)), PROMPT_SHOWN)
+    yield from _wrapped(prompt or "(question not visible)", width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
     yield from _wrapped(truncate(params, PARAMS_SHOWN), width)
     ids = {"user": request.user_id, "run": request.run_id, "request": request.request_id}
@@ -148,8 +151,8 @@ def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[
 
 
 def _param(row: Row) -> str:
-    value = truncate(one_line(row.value), VALUE_SHOWN)
-    return f"{truncate(row.name, VALUE_SHOWN)}{' (editable)' * row.editable}: {value}"
+    value = truncate(one_line(row.shown.text), VALUE_SHOWN)
+    return f"{truncate(show_name(row.name), VALUE_SHOWN)}{' (editable)' * row.editable}: {value}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

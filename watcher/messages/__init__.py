@@ -6,31 +6,36 @@ text, "yes" included, rejects, so every short instruction would be wrong.
 """
 
 from watcher.messages.digests import digest_message
+from watcher.messages.fitting import fit
 from watcher.messages.formatting import format_elapsed, format_timestamp
 from watcher.messages.incidents import ADVICE, app_group_message, app_message, notifier_message
 from watcher.messages.message import (
     Fact,
     Item,
     Message,
+    Note,
+    Question,
     Row,
     Tone,
+    answer_lines,
     facts,
-    map_text,
+    lost_reply,
     more_items,
     more_rows,
     notification_line,
     plain_text,
-    truncated,
-    without_details,
 )
 from watcher.messages.requests import (
     INVISIBLE_QUESTION,
     PAUSED_WITHOUT_QUESTION,
+    MessageSettings,
+    outcome_sentence,
     parameters,
     request_label,
     request_message,
     web_link,
 )
+from watcher.messages.values import ShownValue, brief_parameters, show_name, show_prompt, show_value
 from watcher.models import (
     AppEvent,
     AppGroupEvent,
@@ -49,45 +54,55 @@ __all__ = [
     "Fact",
     "Item",
     "Message",
+    "MessageSettings",
+    "Note",
+    "Question",
     "Row",
+    "ShownValue",
     "Tone",
+    "answer_lines",
+    "brief_parameters",
     "facts",
+    "fit",
     "format_elapsed",
     "format_timestamp",
-    "map_text",
+    "lost_reply",
     "more_items",
     "more_rows",
     "notification_line",
+    "outcome_sentence",
     "parameters",
     "plain_text",
     "render",
     "request_label",
-    "truncated",
+    "request_message",
+    "show_name",
+    "show_prompt",
+    "show_value",
     "web_link",
-    "without_details",
 ]
 
 _SAMPLE = Message(
     tone="info",
     title="Test message, no action needed",
+    lead="If you can read this, watcher can reach you. A request looks like this:",
     body="Approve a refund of 620 USD for order A-20417? It is above the 500 USD limit.",
     quoted=True,
     rows=(
-        Row("amount", "620", editable=True),
+        Row("amount", 620, editable=True),
         Row("customer", "Marta Lindqvist"),
-        Row("payment_api_token", MASK, masked=True),
+        Row("payment_api_token", MASK),
     ),
-    lead="If you can read this, watcher can reach you. A request looks like this:",
 )
 
 
-def render(event: Event) -> Message:
+def render(event: Event, settings: MessageSettings = MessageSettings()) -> Message:  # noqa: B008 - frozen
     """Returns the message for an event; that of a test looks like a request and says that it is none."""
     match event:
         case RequestEvent():
-            return request_message(event)
+            return request_message(event, settings)
         case DigestEvent():
-            return digest_message(event)
+            return digest_message(event, settings)
         case AppEvent():
             return app_message(event)
         case AppGroupEvent():

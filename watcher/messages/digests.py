@@ -4,15 +4,23 @@ from collections.abc import Iterator
 
 from watcher.messages.formatting import format_elapsed
 from watcher.messages.message import Fact, Item, Message, Tone, titled
-from watcher.messages.requests import ended, reminder_number, request_label, web_link
+from watcher.messages.requests import (
+    MessageSettings,
+    ended,
+    first_details,
+    reminder_number,
+    request_label,
+    web_link,
+)
+from watcher.messages.values import show_prompt
 from watcher.models import DigestEntry, DigestEvent
-from watcher.sanitize.text import one_line, truncate
+from watcher.sanitize.text import one_line, truncate, truncate_middle
 
 _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 """Characters, few enough to be never cut again."""
 
 
-def digest_message(event: DigestEvent) -> Message:
+def digest_message(event: DigestEvent, settings: MessageSettings) -> Message:
     """Returns the message about many requests that are new, are still waiting, or have all ended."""
     digest = event.digest
     tone, title = _headline(event)
@@ -21,7 +29,7 @@ def digest_message(event: DigestEvent) -> Message:
         title=titled(title, event.app.name),
         lead=" ".join(_sentences(event)) or None,
         body="",
-        items=tuple(_item(entry) for entry in digest.entries),
+        items=tuple(_item(entry, settings) for entry in digest.entries),
         dropped_items=(digest.waiting or digest.total) - len(digest.entries),
         facts=(Fact("Oldest waiting since", digest.oldest),) if digest.waiting else (),
     )
@@ -38,8 +46,7 @@ def _headline(event: DigestEvent) -> tuple[Tone, str]:
             return "reminder", f"Reminder: {still}"
         case _ if digest.waiting:
             return "info", still
-    answered = any(outcome == "answered" for outcome, _ in digest.outcomes)
-    return "done" if answered else "closed", f"All {digest.total} requests are closed"
+    return "closed", f"All {digest.total} requests are closed"
 
 
 def _sentences(event: DigestEvent) -> Iterator[str]:
@@ -54,13 +61,14 @@ def _sentences(event: DigestEvent) -> Iterator[str]:
         yield "Waiting longest:"
 
 
-def _item(entry: DigestEntry) -> Item:
+def _item(entry: DigestEntry, settings: MessageSettings) -> Item:
     note = request_label(entry.type)
     if entry.outcome is not None:
         note += f", {ended(entry.outcome, entry.waited)}"
     return Item(
-        text=truncate(one_line(entry.prompt or ""), _PROMPT_SHOWN) or "(question not visible)",
+        text=truncate_middle(one_line(show_prompt(entry.prompt)), _PROMPT_SHOWN) or "(question not visible)",
         note=note,
         run=truncate(one_line(entry.run_id), _RUN_SHOWN) or "(no id)",
-        link=web_link(entry.link),
+        link=web_link(entry.link) or settings.page(entry.key),
+        details=first_details(entry.params),
     )

@@ -1,39 +1,60 @@
 """Pure: a message, independent of its subject and of where it is shown, and its form as plain text."""
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from textwrap import indent
 from typing import Final, Literal
 
 from watcher.messages.formatting import count, format_timestamp
-from watcher.sanitize.text import one_line, truncate
+from watcher.messages.values import ShownValue, show_name, show_value
+from watcher.models import Json
+from watcher.sanitize.text import one_line, truncate_middle
 
 _HEADLINED: Final = 3
 """How many requests of a digest a notification names."""
+_NOTIFIED: Final = 160
+"""Characters of the question in a notification: a phone shows little more, parameters included."""
+_HOW_TO_REPLY: Final = re.compile(r"(?<=\S) send nothing for approval.*", re.IGNORECASE)
+"""What the platform's default template ends in; in a notification it would stand before the parameters."""
 
-Tone = Literal["urgent", "reminder", "done", "closed", "trouble", "good", "info"]
-"""`done` is for what was answered, `closed` for what ended otherwise."""
+Tone = Literal["urgent", "reminder", "answered", "closed", "trouble", "good", "info"]
+"""`answered` is neutral: the Runs API does not tell an approval from a rejection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One parameter of a request. `masked` says that its value is hidden, `code` that it is JSON."""
+    """One parameter of a request; `given` is False for an editable one that the API left out."""
 
     name: str
-    value: str
+    value: Json = None
     editable: bool = False
-    masked: bool = False
-    code: bool = False
+    given: bool = True
+
+    @property
+    def shown(self) -> ShownValue:
+        """The value as text."""
+        return show_value(self.value) if self.given else ShownValue("(not given)", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of several in a request. `rule` says, in our words, how it can be answered."""
+
+    text: str
+    options: tuple[str, ...]
+    rule: str
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One request of a digest: its question in one short line, a note, its run and its link."""
+    """One request of a digest: its question and first parameters in short lines, a note and its run."""
 
     text: str
     note: str
     run: str
     link: str | None = None
+    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +66,23 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence of ours about parameters, and their names."""
+
+    words: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """What is shown.
 
-    `lead` is the first sentence, always ours; `quoted` says that the body is other people's text.
-    `dropped_rows` counts the parameters, `dropped_items` the requests that are not shown.
+    `lead`, `advice`, `hint` and `outlook` are our own sentences: what happened, what to fix, where to answer,
+    what happens next. `quoted` says that the body is other people's text; `details` are the first parameters
+    in a line, shown where there are no `rows`. `link` leads to where a request is answered, `page` to the
+    whole of it. `dropped_rows` counts the parameters, `dropped_items` the requests that are not shown. A
+    `brief` message stands where its question was shown before, in as little room as possible. With
+    `reply_is_lost` the question asks for a reply that this message cannot carry.
     """
 
     tone: Tone
@@ -57,13 +90,21 @@ class Message:
     body: str
     quoted: bool = False
     lead: str | None = None
+    advice: str | None = None
+    questions: tuple[Question, ...] = ()
+    details: str = ""
     rows: tuple[Row, ...] = ()
     dropped_rows: int = 0
+    notes: tuple[Note, ...] = ()
     items: tuple[Item, ...] = ()
     dropped_items: int = 0
-    advice: str | None = None
-    facts: tuple[Fact, ...] = ()
     link: str | None = None
+    page: str | None = None
+    hint: str | None = None
+    reply_is_lost: bool = False
+    outlook: str | None = None
+    facts: tuple[Fact, ...] = ()
+    brief: bool = False
 
 
 def titled(title: str, name: str) -> str:
@@ -72,75 +113,12 @@ def titled(title: str, name: str) -> str:
 
 
 def notification_line(message: Message) -> str:
-    """Returns title and question in one line, as notifications show them; of a digest the first questions."""
-    question = one_line(message.body) or " · ".join(item.text for item in message.items[:_HEADLINED])
-    return f"{message.title}: {question}" if question else message.title
-
-
-def map_text(message: Message, change: Callable[[str], str]) -> Message:
-    """Returns the message with every text changed but its title, which is ours, and its links."""
-    return replace(
-        message,
-        body=change(message.body),
-        lead=change(message.lead) if message.lead else None,
-        rows=tuple(replace(row, name=change(row.name), value=change(row.value)) for row in message.rows),
-        items=tuple(
-            replace(item, text=change(item.text), note=change(item.note), run=change(item.run))
-            for item in message.items
-        ),
-        facts=tuple(
-            replace(fact, value=change(fact.value)) if isinstance(fact.value, str) else fact
-            for fact in message.facts
-        ),
-    )
-
-
-def plain_text(message: Message) -> str:
-    """Returns the whole message as lines of plain text without markup.
-
-    Other people's text is indented, so that no line of theirs can pass for one of ours.
-    """
-    return "\n".join(_lines(message))
-
-
-def without_details(message: Message, body: int) -> Message:
-    """Returns the message without lists and facts, its body cut, for where the question was shown before."""
-    return replace(
-        message,
-        body=truncate(message.body, body),
-        rows=(),
-        dropped_rows=0,
-        items=(),
-        dropped_items=0,
-        facts=(),
-    )
-
-
-def truncated(
-    message: Message, *, body: int, value: int, rows: int, size: Callable[[str], int] = len
-) -> Message:
-    """Returns the message with its body and values cut to these sizes, and with at most `rows` of each list.
-
-    `size` measures a text, see `truncate`.
-    """
-    kept = tuple(
-        replace(row, name=truncate(row.name, value, size=size), value=truncate(row.value, value, size=size))
-        for row in message.rows[:rows]
-    )
-    shown = tuple(
-        replace(fact, value=truncate(fact.value, value, size=size)) if isinstance(fact.value, str) else fact
-        for fact in message.facts
-    )
-    named = message.items[:rows]
-    return replace(
-        message,
-        body=truncate(message.body, body, size=size),
-        rows=kept,
-        dropped_rows=message.dropped_rows + len(message.rows) - len(kept),
-        items=named,
-        dropped_items=message.dropped_items + len(message.items) - len(named),
-        facts=shown,
-    )
+    """Returns title, question and first parameters in a line, or the first questions of a digest."""
+    asked = message.body or (message.questions[0].text if message.questions else "")
+    question = truncate_middle(_HOW_TO_REPLY.sub("", one_line(asked)), _NOTIFIED)
+    parts = [question, message.details] if question else [_entry(item) for item in message.items[:_HEADLINED]]
+    told = " · ".join(part for part in parts if part)
+    return f"{message.title}: {told}" if told else message.title
 
 
 def facts(message: Message) -> Iterator[tuple[str, str]]:
@@ -159,32 +137,78 @@ def more_items(message: Message) -> str:
     return f"… {count(message.dropped_items, 'more request')}"
 
 
-def _lines(message: Message) -> Iterator[str]:
+def lost_reply(place: str) -> str:
+    """Returns the warning for a question that asks for a reply where none can be given."""
+    return f"A reply {place} does not reach the run."
+
+
+def plain_text(message: Message, quote: Callable[[str], str] = str) -> str:
+    """Returns the whole message as lines of plain text without markup.
+
+    The question is quoted by `> ` and all other text of other people is indented, so that no line of theirs
+    can pass for one of ours. `quote` makes their text harmless to the markup of a destination.
+    """
+    return "\n".join(_lines(message, quote))
+
+
+def _lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:
     yield message.title
     if message.lead:
         yield message.lead
     if message.advice:
         yield f"What to do: {message.advice}"
     if message.body:
-        yield indent(message.body, "  ") if message.quoted else message.body
+        yield indent(quote(message.body), "> ", lambda _: True) if message.quoted else message.body
+    for number, question in enumerate(message.questions, start=1):
+        yield f"Question {number} of {len(message.questions)}. {question.rule}"
+        yield indent(quote(question.text), "> ", lambda _: True)
+        yield from (f">   - {quote(option)}" for option in question.options)
+    if message.details and not message.rows:
+        yield f"  {quote(message.details)}"
     for row in message.rows:
-        note = " (editable)" if row.editable else ""
-        yield f"  {row.name}{note}: {indent(row.value, '    ').lstrip()}"
+        yield from _row_lines(row, quote)
     if message.dropped_rows:
         yield f"  {more_rows(message)}"
-    yield from _item_lines(message)
-    if message.link:
-        yield message.link
+    for note in message.notes:
+        yield f"{note.words}: {quote(', '.join(note.names))}"
+    yield from _item_lines(message, quote)
+    yield from answer_lines(message)
     for label, value in facts(message):
-        yield f"{label}: {value}"
+        yield f"{label}: {quote(value)}"
 
 
-def _item_lines(message: Message) -> Iterator[str]:
+def _row_lines(row: Row, quote: Callable[[str], str]) -> Iterator[str]:
+    name = f"  {quote(show_name(row.name))}{' (editable)' if row.editable else ''}:"
+    shown = row.shown
+    if shown.kind == "block":
+        yield name
+        yield indent(quote(shown.text), "    ", lambda _: True)
+    else:
+        yield f"{name} {quote(shown.text)}"
+
+
+def _item_lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:
     for item in message.items:
+        run = "" if item.link else f", run {quote(item.run)}"
+        yield f"  - {quote(_entry(item))} ({item.note}{run})"
         if item.link:
-            yield f"  - {item.text} ({item.note})"
             yield f"    {item.link}"
-        else:
-            yield f"  - {item.text} ({item.note}, run {item.run})"
     if message.dropped_items:
         yield f"  {more_items(message)}"
+
+
+def answer_lines(message: Message) -> Iterator[str]:
+    """Yields where to answer, what does not answer, and what happens next."""
+    if message.link:
+        yield f"Open the request: {message.link}"
+    if message.page:
+        yield f"Show everything: {message.page}"
+    if message.reply_is_lost:
+        yield lost_reply("to this message")
+    for words in (message.hint, message.outlook):
+        if words:
+            yield words
+
+
+def _entry(item: Item) -> str:
+    return f"{item.text} · {item.details}" if item.details else item.text

@@ -1,26 +1,27 @@
 """Pure: one request that is waiting, a reminder of it, and how it ended."""
 
-import json
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from watcher.messages.formatting import format_elapsed
-from watcher.messages.message import Fact, Message, Row, Tone, titled, without_details
+from watcher.messages.formatting import count, format_elapsed
+from watcher.messages.message import Fact, Message, Note, Row, titled
+from watcher.messages.questions import read_questions, without_questions
+from watcher.messages.values import brief_parameters, show_name, show_prompt
 from watcher.models import (
     APPROVAL,
     AWAITING,
     FEEDBACK,
-    INVISIBLE,
     PAUSED,
+    InputRequest,
     Json,
     Outcome,
     Reminder,
     RequestEvent,
     Resolution,
 )
-from watcher.sanitize.redactor import MASK
-from watcher.sanitize.text import clean_lines, one_line, truncate
+from watcher.sanitize.text import is_blank, one_line, truncate, truncate_middle
 
 INVISIBLE_QUESTION: Final = (
     "This run is waiting for input, but its question isn't visible here. Open the run to see it."
@@ -28,6 +29,11 @@ INVISIBLE_QUESTION: Final = (
 PAUSED_WITHOUT_QUESTION: Final = (
     "This run is paused and shows no question. It may be waiting for an answer, or for a set time."
 )
+_NO_PROMPT: Final = "This request has no prompt."
+_BLANK_PROMPT: Final = "The prompt of this request holds nothing but invisible characters."
+_QUESTION_NOT_SEEN: Final = "Its question was not visible."
+_TAKEOVER: Final = "The run asks a person to take over its browser. A text answer alone may not be enough."
+_BLOCKED: Final = "The run stays blocked until it is answered."
 
 _STATES: Final[dict[Outcome, str]] = {
     "answered": "answered",
@@ -48,28 +54,58 @@ _RUN_STATES: Final = {
     "completed": "has completed",
     "failed": "has failed",
     "canceled": "was canceled",
-    AWAITING: "is waiting for more input",
+    AWAITING: "asks for more input",
 }
 _STATUS_SHOWN: Final = 60
-_REMINDED: Final = 500
-"""Characters of a question that a reminder repeats."""
+_REMINDED, _RESOLVED, _DETAILS = 500, 300, 150
+"""Characters of the question in a reminder and after its end, and of the parameters in one line."""
+
+_NAMES_SHOWN, _NAME_SHOWN, _ID_SHOWN = 10, 80, 200
+"""How many names of parameters a note has, and characters of such a name and of an id."""
 
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
+_APPROVED_BY_SILENCE: Final = re.compile(r"send\s+nothing\s+for\s+approval", re.IGNORECASE)
+"""The platform's default template asks for it; a reply to a message would reach nobody."""
 
 
-def request_message(event: RequestEvent) -> Message:
+@dataclass(frozen=True, slots=True)
+class MessageSettings:
+    """What the configuration says in messages.
+
+    `answer_hints` tell by app where to answer what has no link; `public_url` is where the daemon's own pages
+    are reached.
+    """
+
+    answer_hints: Mapping[str, str] = field(default_factory=dict)
+    public_url: str | None = None
+
+    def page(self, key: int | None) -> str | None:
+        """Returns the address of a request's own page, if there is one."""
+        return (
+            f"{self.public_url.rstrip('/')}/requests/{key}" if self.public_url and key is not None else None
+        )
+
+
+def request_message(event: RequestEvent, settings: MessageSettings) -> Message:
     """Returns the message about a request that is new, is still waiting, or has ended."""
     if event.resolution is not None:
         return _resolved(event, event.resolution)
     if event.reminder is not None:
-        return _reminder(event, event.reminder)
-    return _message(event, "urgent", "needed")
+        return _reminder(event, event.reminder, settings)
+    return _asked(event, settings)
 
 
 def ended(outcome: Outcome, waited: float | None) -> str:
     """Returns how a request ended and after how many seconds, as a part of a sentence."""
     state = _STATES[outcome] if waited is None else f"{_STATES[outcome]} after {format_elapsed(waited)}"
     return f"{state}: {_REASONS[outcome]}" if outcome in _REASONS else state
+
+
+def outcome_sentence(event: RequestEvent) -> str:
+    """Returns how the request of an event ended, empty while it is pending."""
+    if event.resolution is None:
+        return ""
+    return f"{_STATES[event.resolution.outcome].capitalize()} {_after(event, event.resolution)}."
 
 
 def reminder_number(reminder: Reminder) -> str:
@@ -91,86 +127,153 @@ def web_link(link: str | None) -> str | None:
 
 
 def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
-    """Yields a row for each parameter of a request, and one for parameters that are no object."""
+    """Yields a row for each parameter of a request, the editable ones that are absent last.
+
+    Parameters that are no object are one row.
+    """
     if isinstance(params, dict):
-        for name, value in params.items():
-            yield _row(one_line(name) or "(no name)", value, editable=name in editable)
+        names = frozenset(editable)
+        yield from (Row(name, value, editable=name in names) for name, value in params.items())
+        yield from (Row(name, editable=True, given=False) for name in editable if name not in params)
     elif params:
-        yield _row("params", params)
+        yield Row("params", params)
 
 
-def _reminder(event: RequestEvent, reminder: Reminder) -> Message:
-    """Returns a short message, for the question was shown before."""
-    whole = _message(event, "reminder", "needed")
+def first_details(params: Json) -> str:
+    """Returns the first parameters in a line, which tell requests with the same prompt apart."""
+    return brief_parameters(params, _DETAILS)
+
+
+def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
+    request = event.request
+    text = show_prompt(without_questions(request.prompt or "", request.questions))
+    place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
+    link, page = web_link(event.link), settings.page(event.key)
+    return Message(
+        tone="urgent",
+        title=titled(f"{request_label(request.type)} needed{place}", event.app.name),
+        lead=" ".join(_leads(event)) or None,
+        body=text or _unseen(request, event.run.status),
+        quoted=bool(text),
+        questions=read_questions(request.questions),
+        details=first_details(request.params),
+        rows=tuple(parameters(request.params, request.editable_params)),
+        notes=tuple(_notes(request)),
+        link=link or page,
+        page=page if link else None,
+        hint=None if link or page else _hint(event, settings),
+        reply_is_lost=_APPROVED_BY_SILENCE.search(text) is not None,
+        outlook=_BLOCKED,
+        facts=tuple(_facts(event)),
+    )
+
+
+def _reminder(event: RequestEvent, reminder: Reminder, settings: MessageSettings) -> Message:
+    """Returns a short message: the question was shown before, and may stand far above."""
+    whole = _asked(event, settings)
     return replace(
-        without_details(whole, _REMINDED),
+        whole,
+        tone="reminder",
         title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
         lead=f"Waiting for {format_elapsed(event.at - event.first_seen_at)}. {reminder_number(reminder)}",
-        facts=whole.facts,
+        body=truncate_middle(whole.body, _REMINDED),
+        questions=(),
+        rows=(),
+        notes=(),
     )
 
 
 def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
-    """Returns the question with how it ended."""
+    """Returns a brief message: how the request ended, its question in a line, and its first parameters."""
     outcome = resolution.outcome
-    tone: Tone = "done" if outcome == "answered" else "closed"
-    message = _message(event, tone, _STATES[outcome])
-    words = ended(outcome, resolution.resolved_at - event.first_seen_at)
-    if outcome == "answered" and resolution.run_status:
-        words += f"; {_run_state(resolution.run_status)}"
-    lead = f"{words[0].upper()}{words[1:]}."
-    return replace(message, lead=lead, rows=tuple(replace(row, editable=False) for row in message.rows))
+    words = _after(event, resolution)
+    text = one_line(show_prompt(event.request.prompt))
+    return Message(
+        tone="answered" if outcome == "answered" else "closed",
+        title=titled(f"{request_label(event.request.type)} {_STATES[outcome]}", event.app.name),
+        lead=f"{words[0].upper()}{words[1:]}.",
+        body=truncate_middle(text, _RESOLVED) or _QUESTION_NOT_SEEN,
+        quoted=bool(text),
+        details=first_details(event.request.params),
+        facts=tuple(_facts(event)),
+        brief=True,
+    )
+
+
+def _after(event: RequestEvent, resolution: Resolution) -> str:
+    words = f"after {format_elapsed(resolution.resolved_at - event.first_seen_at)}"
+    if resolution.outcome in _REASONS:
+        return f"{words}: {_REASONS[resolution.outcome]}"
+    return f"{words}; {_run_state(resolution.run_status)}" if resolution.run_status else words
 
 
 def _run_state(status: str) -> str:
     """Returns what became of a run whose request was answered."""
     if status in _RUN_STATES:
         return f"the run {_RUN_STATES[status]}"
-    return f"the run is now {truncate(one_line(status).replace('_', ' '), _STATUS_SHOWN)}"
+    return f"the run is now “{truncate(one_line(status).replace('_', ' '), _STATUS_SHOWN)}”"
 
 
-def _message(event: RequestEvent, tone: Tone, state: str) -> Message:
-    request = event.request
-    visible = request.type != INVISIBLE or bool(request.prompt)
-    prompt = clean_lines(request.prompt or "") if visible else ""
-    unseen = PAUSED_WITHOUT_QUESTION if event.run.status == PAUSED and not visible else INVISIBLE_QUESTION
-    place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
-    return Message(
-        tone=tone,
-        title=titled(f"{request_label(request.type)} {state}{place}", event.app.name),
-        body=prompt or unseen,
-        quoted=bool(prompt),
-        rows=tuple(parameters(request.params, request.editable_params)),
-        facts=tuple(_facts(event)),
-        link=web_link(event.link),
-    )
+def _leads(event: RequestEvent) -> Iterator[str]:
+    if event.asked_before is not None:
+        yield f"Asked before, {format_elapsed(event.at - event.asked_before)} ago, and answered then."
+    if event.request.is_browser_takeover:
+        yield _TAKEOVER
 
 
-def _row(name: str, value: Json, *, editable: bool = False) -> Row:
-    return Row(
-        name, _shown(value), editable, value == MASK, code=bool(value) and isinstance(value, dict | list)
-    )
+def _unseen(request: InputRequest, run_status: str) -> str:
+    """Returns what to say where there is no prompt to show."""
+    prompt = request.prompt or ""
+    if not is_blank(prompt):
+        return ""  # the questions say all of it
+    if prompt.strip():
+        return _BLANK_PROMPT
+    if request.params or request.questions:
+        return _NO_PROMPT
+    return PAUSED_WITHOUT_QUESTION if run_status == PAUSED else INVISIBLE_QUESTION
 
 
-def _shown(value: Json) -> str:
-    if value in (None, ""):
-        return "none" if value is None else "(empty)"
-    if isinstance(value, str):
-        return clean_lines(value) or "(nothing visible)"
-    try:
-        return one_line(json.dumps(value, ensure_ascii=False))
-    except (RecursionError, ValueError):
-        return "(cannot be shown)"
+def _notes(request: InputRequest) -> Iterator[Note]:
+    """Yields what is masked or withheld: how many parameters, and their names."""
+    verb = "is" if len(request.masked) == 1 else "are"
+    if request.params is not None:
+        if request.masked:
+            words = f"{count(len(request.masked), 'value')} {verb} masked"
+            yield Note(words, _few(map(one_line, request.masked)))
+        return
+    if request.masked:
+        words = f"{count(len(request.masked), 'parameter')} {verb} not shown here (include_params is off)"
+        yield Note(words, _few(map(show_name, request.masked)))
+    if request.editable_params:
+        yield Note("Editable", _few(map(show_name, request.editable_params)))
+
+
+def _few(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names, each cut where it is long, and of very many the first ones and how many more."""
+    shown = [truncate(name, _NAME_SHOWN) for name in names]
+    more = len(shown) - _NAMES_SHOWN
+    return (*shown[:_NAMES_SHOWN], f"{more} more") if more > 0 else tuple(shown)
+
+
+def _hint(event: RequestEvent, settings: MessageSettings) -> str:
+    """Returns where to answer a request that has no link."""
+    app = truncate(one_line(event.app.name), _NAME_SHOWN)
+    default = f"Answer in the Dynamiq console: app {app} → History → the run with the id below."
+    return settings.answer_hints.get(event.app.name) or default
 
 
 def _facts(event: RequestEvent) -> Iterator[Fact]:
-    run, request = event.run, event.request
+    run = event.run
     if event.resolution is None:
+        if event.next_reminder_at is not None:
+            yield Fact("Next reminder", event.next_reminder_at)
         yield Fact("Waiting since", event.first_seen_at)
-    if request.params is None and request.editable_params:
-        yield Fact("Editable", one_line(", ".join(request.editable_params)))
     if run.user_id:
-        yield Fact("User", one_line(run.user_id))
-    yield Fact("Run", one_line(run.id))
+        yield Fact("User", _short_id(run.user_id))
+    yield Fact("Run", _short_id(run.id))
     if run.session_id:
-        yield Fact("Session", one_line(run.session_id))
+        yield Fact("Session", _short_id(run.session_id))
+
+
+def _short_id(text: str) -> str:
+    return truncate_middle(one_line(text), _ID_SHOWN)

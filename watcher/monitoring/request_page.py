@@ -1,18 +1,23 @@
 """One request on a page of its own: the whole question, who was notified, what follows, how it ended."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from watcher.messages import format_elapsed, parameters
-from watcher.messages.requests import request_message
+from watcher.messages import (
+    MessageSettings,
+    format_elapsed,
+    outcome_sentence,
+    parameters,
+    request_message,
+    show_name,
+)
 from watcher.models import DeliveryRecord, EventType, Json
 from watcher.monitoring import html
 from watcher.monitoring.health import failure_line
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import RequestPageData
-from watcher.sanitize.text import clean_lines, one_line, truncate
+from watcher.sanitize.text import one_line, truncate
 
 TEXT_SHOWN: Final = 1 << 20
 """Characters of the prompt and of each parameter that are shown: more than a person reads."""
@@ -48,8 +53,8 @@ class _Step:
 def render(data: RequestPageData) -> Page:
     """Returns the page."""
     event, resolution = data.event, data.event.resolution
-    asked = request_message(replace(event, type="run.input_requested", resolution=None))
-    told = request_message(event)
+    asked = request_message(replace(event, type="run.input_requested", resolution=None), MessageSettings())
+    told = request_message(event, MessageSettings())
     rows = list(_parameters(event.request.params, event.request.editable_params))
     return html.page(
         "request.html",
@@ -57,11 +62,13 @@ def render(data: RequestPageData) -> Page:
         body=truncate(asked.body, TEXT_SHOWN),
         data=data,
         event=event,
+        lead=asked.lead,
         link=asked.link,
         mood="good" if resolution else "waits",
         more_rows=max(len(rows) - PARAMETERS_SHOWN, 0),
         now=data.at,
-        outcome=told.lead if resolution else "",
+        outcome=outcome_sentence(event),
+        questions=asked.questions,
         root="../",
         rows=rows[:PARAMETERS_SHOWN],
         steps=sorted(map(_step, filter(_happened, data.deliveries)), key=lambda step: step.at),
@@ -82,14 +89,10 @@ def _blindness(data: RequestPageData) -> str:
 
 
 def _parameters(params: Json, editable: tuple[str, ...]) -> Iterator[_Parameter]:
-    named = params if isinstance(params, dict) else {}
     for row in parameters(params, editable):
-        value = named.get(row.name, row.value)
-        text = clean_lines(value) if isinstance(value, str) else row.value
-        if value and isinstance(value, dict | list):
-            text = clean_lines(json.dumps(value, ensure_ascii=False, indent=2))
-        block = "\n" in text or "  " in text
-        yield _Parameter(row.name, truncate(text or row.value, TEXT_SHOWN), block, row.editable)
+        shown = row.shown
+        name, text = show_name(row.name), truncate(shown.text, TEXT_SHOWN)
+        yield _Parameter(name, text, shown.kind == "block", row.editable)
 
 
 def _happened(record: DeliveryRecord) -> bool:

@@ -4,14 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.messages import INVISIBLE_QUESTION, Row, format_elapsed, parameters, request_label, web_link
+from watcher.messages import (
+    INVISIBLE_QUESTION,
+    Row,
+    format_elapsed,
+    parameters,
+    request_label,
+    show_prompt,
+    web_link,
+)
 from watcher.models import PendingRequest
 from watcher.monitoring import html
 from watcher.monitoring.health import RETRY_DEAD, Problem, failure_line, given_up, lateness, undelivered
 from watcher.monitoring.notifications import Notification
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
-from watcher.sanitize.text import clean_lines, truncate
+from watcher.sanitize.text import truncate
 from watcher.store.results import AppStatus, NotifierStatus
 
 REFRESH_SECONDS: Final = 60
@@ -157,7 +165,7 @@ def _card(request: PendingRequest, told: Sequence[Notification]) -> _Card:
         id=request.id,
         app=request.app,
         label=request_label(request.type),
-        prompt=truncate(clean_lines(request.prompt or ""), _PROMPT_SHOWN) or INVISIBLE_QUESTION,
+        prompt=truncate(show_prompt(request.prompt), _PROMPT_SHOWN) or INVISIBLE_QUESTION,
         rows=rows[:_PARAMETERS_SHOWN],
         more_rows=max(len(rows) - _PARAMETERS_SHOWN, 0),
         link=web_link(request.link),

@@ -10,15 +10,16 @@ import logging
 import os
 import re
 import ssl
+import string
 from collections.abc import Mapping
-from html import escape
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from watcher.concurrency import run_blocking
 from watcher.config.models import AppriseConfig
-from watcher.messages import Message, Tone, map_text, plain_text, render, truncated
+from watcher.messages import Message, Tone, fit, plain_text, render
 from watcher.models import Delivery, MessageRef
-from watcher.notifiers.base import DeliveryError, NotifierUnusable
+from watcher.notifiers.base import DeliveryError, NotifierContext, NotifierUnusable
 from watcher.notifiers.http_post import TRANSIENT_STATUSES
 from watcher.sanitize.text import truncate
 
@@ -29,9 +30,10 @@ _EXTRA: Final = "needs Apprise: pip install 'dynamiq-watcher[apprise]'"
 _NO_URL: Final = "must be one URL that Apprise supports, with everything its service needs"
 _CHECK_URL: Final = "check the credentials and the target in the Apprise URL"
 
-_TEXT_MAX: Final = 3000
-_BODY_MAX, _VALUE_MAX, _ROWS_MAX = 1000, 100, 10
-"""What people read on a phone; services with less room get less."""
+_TEXT_MAX: Final = 16_000
+"""Characters that no service with more room gets: no phone shows them well."""
+_TIGHT: Final = 500
+"""Characters of a service, such as SMS, where only question and parameters have room."""
 
 _PACE_MAX: Final = 1.0
 """Seconds between two messages, and at most between the targets of one URL."""
@@ -39,7 +41,7 @@ _PACE_MAX: Final = 1.0
 _TYPES: Final[Mapping[Tone, str]] = {
     "urgent": "warning",
     "reminder": "warning",
-    "done": "success",
+    "answered": "info",
     "closed": "info",
     "trouble": "failure",
     "good": "success",
@@ -53,6 +55,14 @@ _FORMATTING: Final = str.maketrans({
     "~": "\N{TILDE OPERATOR}",
     "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
 })  # fmt: skip
+_FORMS: Final[Mapping[str, dict[int, str]]] = {
+    "html": str.maketrans({
+        "&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;",
+        " ": "&nbsp;", "\t": "&emsp;", "\n": "<br/>",
+    }),
+    "markdown": str.maketrans({character: f"\\{character}" for character in string.punctuation}),
+}  # fmt: skip
+"""What Apprise makes of characters of a plain text for services that take no such text."""
 _MENTION: Final = re.compile(r"(?<!\w)@(?=\w)|@(?=everyone|here|channel|all|room)", re.IGNORECASE)
 _TAG: Final = re.compile(r"<(?=[@#!:/\w])")
 _LINK: Final = re.compile(r"(?<=\])\(")
@@ -68,7 +78,7 @@ class AppriseNotifier:
     for_people = True
     digests = True
 
-    def __init__(self, config: AppriseConfig, *, request_timeout: float) -> None:
+    def __init__(self, config: AppriseConfig, context: NotifierContext) -> None:
         """Checks that Apprise is installed and accepts the URL.
 
         Raises:
@@ -77,7 +87,8 @@ class AppriseNotifier:
         """
         self.name = self.rate_limit_key = config.name
         self._config = config
-        self._timeout = request_timeout
+        self._timeout = context.request_timeout
+        self._messages = context.messages
         self._url: str | None = None
         self._service: Apprise | None = None
         try:
@@ -89,7 +100,7 @@ class AppriseNotifier:
 
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Hands the message to Apprise; see `Notifier.send`."""
-        message = render(delivery.event)
+        message = render(delivery.event, self._messages)
         try:
             async with asyncio.timeout(self._timeout):
                 await run_blocking(lambda: self._notify(message))
@@ -104,7 +115,8 @@ class AppriseNotifier:
 
     def _notify(self, message: Message) -> None:
         service = self._current()
-        body = text(message, room=service[0].body_maxlen)
+        plugin: Any = service[0]
+        body = text(message, room=plugin.body_maxlen, form=plugin.notify_format)
         result = service.notify(
             body, title=message.title, notify_type=_TYPES[message.tone], body_format="text"
         )
@@ -124,18 +136,24 @@ class AppriseNotifier:
         return self._service
 
 
-def text(message: Message, *, room: int) -> str:
+def text(message: Message, *, room: int, form: str = "text") -> str:
     """Returns the text below the title, cut so that both fit into `room` characters.
 
-    Characters are counted as in HTML, into which Apprise turns the text for some services.
+    `form` is what Apprise turns the text into for a service, and characters are counted as they are then.
     """
-    room = min(room, _TEXT_MAX) - len(message.title) - 2
-    neutralize_markup = map_text(message, _harmless)
-    short = truncated(
-        neutralize_markup, body=min(_BODY_MAX, room // 2), value=_VALUE_MAX, rows=min(_ROWS_MAX, room // 300)
+    room = max(min(room, _TEXT_MAX) - len(message.title) - 2, 1)
+    if room < _TIGHT:
+        message = replace(message, facts=(), notes=(), hint=None, outlook=None, reply_is_lost=False)
+
+    def below_title(shorter: Message) -> str:
+        return plain_text(shorter, _harmless).partition("\n")[2]
+
+    def size(shown: str) -> int:
+        return len(shown.translate(_FORMS.get(form, {})).encode("utf-16-le")) // 2
+
+    return truncate(
+        below_title(fit(message, room, lambda shorter: size(below_title(shorter)))), room, size=size
     )
-    whole = plain_text(short).partition("\n")[2]
-    return truncate(whole, max(room, 1), size=lambda shown: len(escape(shown).encode("utf-16-le")) // 2)
 
 
 def _harmless(words: str) -> str:

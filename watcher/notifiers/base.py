@@ -1,11 +1,34 @@
 """What every kind of notifier offers to its delivery worker, and how it reports a failure."""
 
-from typing import Final, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TextIO
 
+import aiohttp
+
+from watcher.messages import MessageSettings
 from watcher.models import Delivery, MessageRef
 
 PAUSING_STATUSES: Final = frozenset({429, 503})
 """With these HTTP statuses a destination takes nothing at all for a while; others are about one message."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotifierContext:
+    """What all notifiers of a process share.
+
+    `session` carries everything that goes out and is closed by its owner, `request_timeout` is seconds for
+    one send, `clock` gives the Unix time, and `stream` is what the console writes to: as `json_lines` if no
+    person reads it. `mentioned_at` is when each Slack channel was last mentioned.
+    """
+
+    session: aiohttp.ClientSession
+    request_timeout: float
+    clock: Callable[[], float]
+    stream: TextIO | None = None
+    json_lines: bool = False
+    messages: MessageSettings = field(default_factory=MessageSettings)
+    mentioned_at: dict[str, float] = field(default_factory=dict)
 
 
 class NotifierUnusable(Exception):

@@ -5,59 +5,65 @@ from typing import Final, TextIO
 from watcher.concurrency import run_blocking
 from watcher.config.models import ConsoleConfig
 from watcher.logs import write_whole
-from watcher.messages import Message, Tone, facts, more_rows, plain_text, render, truncated
-from watcher.models import Delivery, MessageRef
-from watcher.notifiers.base import DeliveryError
+from watcher.messages import fit, plain_text, render
+from watcher.models import Delivery, Event, MessageRef
+from watcher.notifiers.base import DeliveryError, NotifierContext
+from watcher.notifiers.webhook import encode, payload
 
-_BODY, _VALUE, _ROWS = 3000, 500, 40
-"""What fits a screen."""
-
-_COLORS: Final[dict[Tone, str]] = {
-    "urgent": "yellow",
-    "reminder": "magenta",
-    "done": "green",
-    "closed": "white",
-    "trouble": "red",
-    "good": "green",
-    "info": "cyan",
-}
+_TEXT_MAX: Final = 20_000
+"""Characters that fit ten screens or so."""
 
 
 class ConsoleNotifier:
-    """Writes each event as a panel to a terminal, or as a few plain lines to anything else."""
+    """Writes each event as a panel to a terminal, and as plain lines or a line of JSON to anything else."""
 
     max_concurrency = 1
     min_interval = 0.0
     for_people = True
     digests = False
 
-    def __init__(self, config: ConsoleConfig, *, stream: TextIO | None) -> None:
+    def __init__(self, config: ConsoleConfig, context: NotifierContext) -> None:
         self.name = self.rate_limit_key = config.name
-        self._stream = stream
+        self._context = context
 
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Writes at once. See `Notifier.send`."""
-        message = truncated(render(delivery.event), body=_BODY, value=_VALUE, rows=_ROWS)
         # A reader that stops reading must delay neither polling nor shutdown.
-        await run_blocking(lambda: self._write(message))
+        await run_blocking(lambda: self._write(delivery.event))
         return None
 
     async def check(self) -> str:
         """Returns what it writes to. See `Notifier.check`."""
-        if self._stream is None or self._stream.closed:
+        stream = self._context.stream
+        if stream is None or stream.closed:
             raise _closed("it is closed")
         return "writes to standard output"
 
-    def _write(self, message: Message) -> None:
-        if self._stream is None:
+    def _write(self, event: Event) -> None:
+        stream = self._context.stream
+        if stream is None:
             raise _closed("there is none")
         try:
-            text = _panel(message, self._stream) if self._stream.isatty() else f"{plain_text(message)}\n\n"
-            encoding = self._stream.encoding or "utf-8"
+            text = self._text(event, stream)
+            encoding = stream.encoding or "utf-8"
             # Not through the stream: a write that hangs holds its lock, for which Python waits at exit.
-            write_whole(self._stream.fileno(), text.encode(encoding, "backslashreplace"))
+            write_whole(stream.fileno(), text.encode(encoding, "backslashreplace"))
         except (OSError, ValueError) as error:
             raise _closed(str(error)) from None
+
+    def _text(self, event: Event, stream: TextIO) -> str:
+        is_terminal = stream.isatty()
+        message = render(event, self._context.messages)
+        if self._context.json_lines and not is_terminal:
+            # Programs know no digests, so that one is told in words.
+            body = payload(event) | ({"text": plain_text(message)} if message.items else {})
+            return f"{encode(body).decode()}\n"
+        message = fit(message, _TEXT_MAX, lambda shorter: len(plain_text(shorter)))
+        if not is_terminal:
+            return f"{plain_text(message)}\n\n"
+        from watcher.notifiers.terminal import panel  # noqa: PLC0415 - rich is slow to import
+
+        return panel(message, stream)
 
 
 def _closed(reason: str) -> DeliveryError:
@@ -65,37 +71,3 @@ def _closed(reason: str) -> DeliveryError:
         f"cannot write to standard output: {reason}",
         fix="connect standard output to a reader, or remove the console notifier",
     )
-
-
-def _panel(message: Message, stream: TextIO) -> str:
-    """Returns the message as a panel; every text is a `Text`, in which no markup of rich's is parsed."""
-    from rich.console import Console, Group, RenderableType  # noqa: PLC0415 - only a terminal needs it
-    from rich.panel import Panel  # noqa: PLC0415 - only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
-    from rich.text import Text  # noqa: PLC0415 - only a terminal needs it
-
-    color = _COLORS[message.tone]
-    parts: list[RenderableType] = [Text(message.lead)] if message.lead else []
-    if message.advice:
-        parts.append(Text(f"What to do: {message.advice}", style="bold"))
-    if message.body:
-        parts.append(Text(message.body, style="bold" if message.quoted else ""))
-    if message.rows:
-        rows = Table.grid(padding=(0, 2), pad_edge=False)
-        for row in message.rows:
-            value = Text(row.value, style="dim" if row.masked else "")
-            rows.add_row(Text(row.name, style="cyan"), value, Text("✎ editable" if row.editable else ""))
-        parts += [Text(), rows]
-    if message.dropped_rows:
-        parts.append(Text(more_rows(message), style="dim"))
-    if message.link:
-        parts.append(Text(message.link, style="underline"))
-    if message.facts:
-        shown = "  ·  ".join(f"{label} {value}" for label, value in facts(message))
-        parts += [Text(), Text(shown, style="dim")]
-    title = Text(f" {message.title} ", style=f"bold {color}")
-    panel = Panel(Group(*parts), title=title, title_align="left", border_style=color, padding=(1, 2))
-    console = Console(file=stream)
-    with console.capture() as capture:
-        console.print(panel)
-    return capture.get()

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import replace
-from unicodedata import category
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.characters import acting_in
 from tests.support.events import (
     ALL_EVENTS,
     DIGEST,
@@ -37,20 +37,16 @@ from watcher.messages import (
     Fact,
     Item,
     Message,
+    MessageSettings,
+    Note,
     Row,
     format_elapsed,
     format_timestamp,
-    map_text,
     notification_line,
     plain_text,
     render,
-    truncated,
-    without_details,
 )
 from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
-from watcher.sanitize.redactor import MASK
-
-ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def test_a_whole_request() -> None:
@@ -61,7 +57,9 @@ def test_a_whole_request() -> None:
         title="Approval needed (2 of 3) · support",
         body="Approve the refund?",
         quoted=True,
-        rows=(Row("amount", "620", editable=True), Row("customer", "Ada")),
+        details="amount: 620, customer: Ada",
+        rows=(Row("amount", 620, editable=True), Row("customer", "Ada")),
+        outlook="The run stays blocked until it is answered.",
         facts=(
             Fact("Waiting since", 1781082939.7),
             Fact("User", "customer-7421"),
@@ -103,7 +101,7 @@ def test_titles(event: Event, expected: str) -> None:
     [
         (REQUESTED, "urgent"),
         (REMINDED, "reminder"),
-        (RESOLVED, "done"),
+        (RESOLVED, "answered"),
         (FAILING, "trouble"),
         (RECOVERED, "good"),
         (NOTIFIER_FAILING, "trouble"),
@@ -111,48 +109,13 @@ def test_titles(event: Event, expected: str) -> None:
         (DIGEST, "urgent"),
         (DIGEST_REMINDED, "reminder"),
         (DIGEST_PARTLY_ENDED, "info"),
-        (DIGEST_ENDED, "done"),
+        (DIGEST_ENDED, "closed"),
         (TEST, "info"),
     ],
 )
 def test_tones(event: Event, expected: str) -> None:
     """What waits is urgent, what is broken is trouble, and what is over calls nobody any more."""
     assert expected == render(event).tone
-
-
-@pytest.mark.parametrize(
-    ("outcome", "tone", "title", "lead"),
-    [
-        (
-            "answered",
-            "done",
-            "Approval answered",
-            "Answered after 5 min 12 s; the run is waiting for more input.",
-        ),
-        ("canceled", "closed", "Approval closed", "Closed after 5 min 12 s: the run was canceled."),
-        ("failed", "closed", "Approval closed", "Closed after 5 min 12 s: the run failed."),
-        ("gone", "closed", "Approval closed", "Closed after 5 min 12 s: the run no longer exists."),
-        (
-            "replaced",
-            "closed",
-            "Approval replaced",
-            "Replaced after 5 min 12 s: the run now asks something else.",
-        ),
-    ],
-)
-def test_outcomes(outcome: Outcome, tone: str, title: str, lead: str) -> None:
-    """Every outcome is told in words, with the time that the request had waited."""
-    resolution = Resolution(outcome, "awaiting_input", SEEN_AT + 312)
-    message = render(replace(RESOLVED, resolution=resolution))
-    assert (tone, f"{title} · support", lead) == (message.tone, message.title, message.lead)
-
-
-def test_what_is_over_keeps_its_question() -> None:
-    """A resolved request keeps question, parameters and run, but nothing can be edited or waits any more."""
-    message = render(RESOLVED)
-    assert (message.body, message.quoted) == ("Approve the refund?", True)
-    assert message.rows == (Row("amount", "620"), Row("customer", "Ada"))
-    assert [fact.label for fact in message.facts] == ["User", "Run", "Session"]
 
 
 @pytest.mark.parametrize(
@@ -163,32 +126,42 @@ def test_what_is_over_keeps_its_question() -> None:
         ("completed", "the run has completed"),
         ("failed", "the run has failed"),
         ("canceled", "the run was canceled"),
-        ("on_hold", "the run is now on hold"),
+        ("on_hold", "the run is now “on hold”"),
     ],
 )
 def test_the_state_of_the_run_after_an_answer(status: str, words: str) -> None:
     """What became of the run is said in words, an unknown status as it is."""
     event = replace(RESOLVED, resolution=Resolution("answered", status, SEEN_AT + 312))
-    assert render(event).lead == f"Answered after 5 min 12 s; {words}."
+    assert render(event).lead == f"After 5 min 12 s; {words}."
+
+
+def test_what_is_over_keeps_its_question() -> None:
+    """A resolved request keeps question, first parameters and run in little room."""
+    message = render(replace(RESOLVED, next_reminder_at=SEEN_AT + 1800))
+    assert (message.body, message.quoted, message.brief) == ("Approve the refund?", True, True)
+    assert (message.rows, message.details) == ((), "amount: 620, customer: Ada")
+    assert [fact.label for fact in message.facts] == ["User", "Run", "Session"]
+
+
+@pytest.mark.parametrize("outcome", ["answered", "canceled", "failed", "gone", "replaced"])
+@pytest.mark.parametrize("prompt", [None, "Approve?", "\u3164"])
+def test_what_is_over_never_says_that_it_waits(outcome: Outcome, prompt: str | None) -> None:
+    """However a request ended, and whether its question was visible, its message speaks of no waiting."""
+    event = replace(
+        RESOLVED,
+        request=replace(REQUEST, prompt=prompt),
+        resolution=Resolution(outcome, "awaiting_input", SEEN_AT + 312),
+    )
+    assert [] == re.findall("(?i)wait|blocked|needed", plain_text(render(event)))
 
 
 def test_an_odd_state_of_the_run_after_an_answer() -> None:
     """A status that is missing is left out, one that is long is cut."""
     gone = replace(RESOLVED, resolution=Resolution("answered", None, SEEN_AT + 312))
-    assert render(gone).lead == "Answered after 5 min 12 s."
+    assert render(gone).lead == "After 5 min 12 s."
     odd = render(replace(RESOLVED, resolution=Resolution("answered", "x\n" * 500, SEEN_AT + 312))).lead or ""
-    assert "; the run is now x x " in odd
+    assert "; the run is now “x x " in odd
     assert len(odd) < 110
-
-
-def test_a_reminder() -> None:
-    """A reminder says how long the request has waited and which one it is; of a long question it is short."""
-    event = replace(REMINDED, request=replace(REQUEST, prompt="p" * 2000))
-    message = render(event)
-    assert message.lead == "Waiting for 30 min. Reminder 1 of 3."
-    assert (len(message.body), message.rows) == (500, ())
-    assert message.body.endswith("… (1524 more characters)")
-    assert message.facts[0] == Fact("Waiting since", SEEN_AT)
 
 
 def test_the_notification_begins_with_title_and_question() -> None:
@@ -198,17 +171,41 @@ def test_the_notification_begins_with_title_and_question() -> None:
     )
     three = notification_line(render(DIGEST))
     assert three == "25 requests need input · support: Approve the refund? · Which clause?"
-    assert notification_line(without_details(render(DIGEST), 100)) == "25 requests need input · support"
 
 
-def test_briefly() -> None:
-    """Where the question was shown before, its beginning is enough, and how it ended."""
-    message = without_details(render(replace(RESOLVED, request=replace(REQUEST, prompt="p" * 200))), 100)
-    assert message.body == "p" * 77 + "… (123 more characters)"
-    assert (message.rows, message.items, message.facts) == ((), (), ())
-    assert message.lead == "Answered after 5 min 12 s; the run has completed."
-    many = without_details(replace(render(DIGEST), dropped_rows=3), 100)
-    assert (many.items, many.dropped_items, many.dropped_rows) == ((), 0, 0)
+def test_notifications_tell_equal_prompts_apart() -> None:
+    """The first parameters stand in the notification, before any words on how to reply."""
+    prompt = "Node pay: approve or cancel. Send nothing for approval; provide feedback to cancel."
+    first, second = (
+        notification_line(render(request_event(prompt, {"order": "A-7", "data": {"amount": amount}})))
+        for amount in (62, 620)
+    )
+    assert first == "Approval needed · support: Node pay: approve or cancel. · order: A-7, data.amount: 62"
+    assert second == f"{first}0"
+
+
+def test_a_notification_of_a_long_question() -> None:
+    """Of a long question the notification has head and tail, in which the question often stands."""
+    line = notification_line(render(request_event(f"{'word ' * 200}Proceed?")))
+    assert line.startswith("Approval needed · support: word word")
+    assert line.endswith("word Proceed?")
+    assert len(line) < 200
+
+
+def test_a_reminder() -> None:
+    """A reminder says how long and which one, and stands alone: question, first parameters, what is next."""
+    event = replace(
+        REMINDED, request=replace(REQUEST, prompt=f"{'p' * 2000} Proceed?"), next_reminder_at=SEEN_AT + 7200
+    )
+    message = render(event)
+    assert message.lead == "Waiting for 30 min. Reminder 1 of 3."
+    assert (len(message.body), message.body[-10:], message.rows) == (500, "p Proceed?", ())
+    assert "… (1535 more characters) …" in message.body
+    assert (message.details, message.outlook) == (
+        "amount: 620, customer: Ada",
+        "The run stays blocked until it is answered.",
+    )
+    assert message.facts[:2] == (Fact("Next reminder", SEEN_AT + 7200), Fact("Waiting since", SEEN_AT))
 
 
 def test_a_digest() -> None:
@@ -250,32 +247,110 @@ def test_what_follows_on_a_digest() -> None:
     ]
 
 
-def test_a_digest_of_which_nothing_was_answered() -> None:
-    """Without an answer the end of many requests looks like that of one: closed."""
-    digest = Digest(1, 0, (("gone", 1),), SEEN_AT, (digest_entry(outcome="gone"),))
-    assert render(replace(DIGEST_ENDED, digest=digest)).tone == "closed"
-
-
 def test_a_digest_of_hostile_text() -> None:
     """Prompts become one harmless line, a link of another scheme and a run's id only text."""
     hostile = digest_entry("a\nb\u202e" + "c" * 500, type="?", run_id="x\ny", link="javascript:alert(1)")
     digest = Digest(2, 2, (), SEEN_AT, (hostile, digest_entry(None)))
     shown = render(replace(DIGEST, digest=digest)).items
-    assert shown[0] == Item("a b" + "c" * 124 + "… (376 more characters)", "Input", "x y")
+    head, tail = "c" * 71, "c" * 50
+    assert shown[0] == Item(f"a b\ufffd{head}… (379 more characters) …{tail}", "Input", "x y")
     assert shown[1].text == "(question not visible)"
 
 
-@pytest.mark.parametrize("event", [request_event(None), request_event("\u200b\n")])
-def test_a_question_that_is_not_visible(event: Event) -> None:
-    """A request without visible words is told as such, in words of ours."""
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (request_event(None), INVISIBLE_QUESTION),
+        (request_event(None, type="unknown"), INVISIBLE_QUESTION),
+        (request_event(" \n"), INVISIBLE_QUESTION),
+        (request_event(None, {"amount": 620}), "This request has no prompt."),
+        (
+            request_event("\u3164\u2800\n\u115f\u200b"),
+            "The prompt of this request holds nothing but invisible characters.",
+        ),
+    ],
+)
+def test_a_question_that_is_not_visible(event: Event, words: str) -> None:
+    """A request without visible words is told as such, in words of ours that are not quoted."""
     message = render(event)
-    assert (message.body, message.quoted) == (INVISIBLE_QUESTION, False)
+    assert (message.body, message.quoted) == (words, False)
 
 
-def test_a_question_without_a_type_is_shown() -> None:
-    """A request whose type the API does not say shows what it asks all the same."""
-    message = render(request_event("Pay the invoice?", type="unknown"))
-    assert (message.body, message.quoted) == ("Pay the invoice?", True)
+def test_a_prompt_without_a_type() -> None:
+    """A request of an unknown type is shown with its prompt."""
+    message = render(request_event("Proceed?", type="unknown"))
+    assert (message.title, message.body, message.quoted) == ("Input needed · support", "Proceed?", True)
+
+
+def test_a_prompt_keeps_its_form() -> None:
+    """A prompt loses common indentation and outer blank lines, and keeps everything else."""
+    prompt = "\n  \n    Table:\n\n      a\tb  c\n    Proceed?\n  "
+    assert render(request_event(prompt)).body == "Table:\n\n  a\tb  c\nProceed?"
+
+
+def test_an_editable_parameter_that_is_absent() -> None:
+    """It has a row after the others, which says so."""
+    message = render(request_event(params={"amount": 1}, editable=("note", "amount")))
+    assert message.rows == (Row("amount", 1, editable=True), Row("note", editable=True, given=False))
+    assert "  note (editable): (not given)" in plain_text(message).splitlines()
+
+
+def test_what_is_masked_or_withheld_is_said() -> None:
+    """Both are counted and named, and the editable ones of withheld parameters too."""
+    withheld = replace(REQUEST, params=None, masked=("amount", "order id"))
+    assert render(replace(REQUESTED, request=withheld)).notes == (
+        Note("2 parameters are not shown here (include_params is off)", ("amount", '"order id"')),
+        Note("Editable", ("amount",)),
+    )
+    masked = replace(REQUEST, masked=("llm.api_key",))
+    message = render(replace(REQUESTED, request=masked))
+    assert message.notes == (Note("1 value is masked", ("llm.api_key",)),)
+    assert "1 value is masked: llm.api_key" in plain_text(message).splitlines()
+
+
+def test_a_flood_of_masked_values_is_counted() -> None:
+    """Of very many names the first are told and the others counted."""
+    request = replace(REQUEST, masked=tuple(f"k{number}" for number in range(1000)))
+    (note,) = render(replace(REQUESTED, request=request)).notes
+    assert (note.words, note.names[0], note.names[-1]) == ("1000 values are masked", "k0", "990 more")
+
+
+def test_a_browser_takeover_is_said() -> None:
+    """The message says first that a text alone may not be an answer."""
+    message = render(replace(REQUESTED, request=replace(REQUEST, is_browser_takeover=True)))
+    assert "take over its browser" in (message.lead or "")
+
+
+def test_a_question_that_is_asked_again() -> None:
+    """The message says when the same was asked before."""
+    message = render(replace(REQUESTED, asked_before=REQUESTED.at - 240))
+    assert message.lead == "Asked before, 4 min ago, and answered then."
+
+
+def test_where_to_answer() -> None:
+    """A link, else the request's own page, else the app's hint, else the console, is where to answer."""
+    hinted = MessageSettings({"support": "Ask in #ops."}, "https://watch.example/")
+    linked = replace(REQUESTED, link="https://x.example/1", key=7)
+    shown = [
+        render(linked, hinted),
+        render(replace(linked, link=None), hinted),
+        render(REQUESTED, MessageSettings({"support": "Ask in #ops."})),
+        render(REQUESTED),
+    ]
+    console = "Answer in the Dynamiq console: app support → History → the run with the id below."
+    assert [(message.link, message.page, message.hint) for message in shown] == [
+        ("https://x.example/1", "https://watch.example/requests/7", None),
+        ("https://watch.example/requests/7", None, None),
+        (None, None, "Ask in #ops."),
+        (None, None, console),
+    ]
+
+
+def test_a_reply_that_would_be_lost() -> None:
+    """Where the prompt asks for a reply, the message says that one to it does not reach the run."""
+    asked = render(request_event("Node pay.\nSend nothing for approval; provide feedback to cancel."))
+    assert "A reply to this message does not reach the run." in plain_text(asked).splitlines()
+    assert "reply" not in plain_text(render(request_event("Approve?")))
 
 
 def test_a_parked_run() -> None:
@@ -288,35 +363,6 @@ def test_a_parked_run() -> None:
     )
     paused = replace(request_event(), run=replace(RUN, status="paused"))
     assert render(paused).body == "Approve the refund?"
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        (None, ()),
-        ({}, ()),
-        ({"a": {"b": [1, None, True]}}, (Row("a", '{"b": [1, null, true]}', code=True),)),
-        (
-            {"none": None, "blank": "\u200b", "list": []},
-            (Row("none", "none"), Row("blank", "(nothing visible)"), Row("list", "[]")),
-        ),
-        ({"key": MASK}, (Row("key", MASK, masked=True),)),
-        ({"": "", "\u202ex": "\x07"}, (Row("(no name)", "(empty)"), Row("x", "\ufffd"))),
-        ({"n": float("nan"), "e": "é"}, (Row("n", "NaN"), Row("e", "é"))),
-        ({"names": ["Zoë"]}, (Row("names", '["Zoë"]', code=True),)),
-        (["a", 1], (Row("params", '["a", 1]', code=True),)),
-        (MASK, (Row("params", MASK, masked=True),)),
-        ({"n": 10**5000}, (Row("n", "(cannot be shown)"),)),
-    ],
-)
-def test_rows(params: object, expected: tuple[Row, ...]) -> None:
-    """Parameters of any JSON type become rows of harmless text."""
-    assert expected == render(request_event(params=params)).rows
-
-
-def test_editable_without_params() -> None:
-    """Where parameters are not to be shown, the names of the editable ones still are."""
-    assert Fact("Editable", "amount, note") in render(request_event(editable=("amount", "note"))).facts
 
 
 @pytest.mark.parametrize(
@@ -396,27 +442,39 @@ def test_the_test_message_looks_like_a_request() -> None:
     """What comes of `check --send` shows every kind of row, and says first that nothing waits."""
     message = render(TEST)
     assert "no action needed" in message.title
-    assert {(row.editable, row.masked) for row in message.rows} == {
-        (True, False),
-        (False, False),
-        (False, True),
-    }
+    assert [(row.editable, row.shown.kind) for row in message.rows] == [
+        (True, "line"),
+        (False, "line"),
+        (False, "note"),
+    ]
 
 
 def test_a_summary() -> None:
-    """The plain text is what a person would read."""
+    """The plain text is what a person would read, and no line of others passes for one of ours."""
     expected = """\
 Approval needed · support
-  Approve the refund?
-  Run: forged
+> Approve the refund?
+> Run: forged
   amount (editable): 620
-  note: one
-    two
+  "amount (editable)": 6
+  note:
+    one
+    Waiting since: never
+  order:
+    {
+      "id": "A-7"
+    }
+Answer in the Dynamiq console: app support → History → the run with the id below.
+The run stays blocked until it is answered.
 Waiting since: 2026-06-10T09:15:39Z
 Run: 8c2c"""
-    event = request_event(
-        "Approve the refund?\nRun: forged", {"amount": 620, "note": "one\ntwo"}, editable=("amount",)
-    )
+    params = {
+        "amount": 620,
+        "amount (editable)": 6,
+        "note": "one\nWaiting since: never",
+        "order": {"id": "A-7"},
+    }
+    event = request_event("Approve the refund?\nRun: forged", params, editable=("amount",))
     assert expected == plain_text(render(replace(event, run=replace(RUN, user_id=None, session_id=None))))
 
 
@@ -440,59 +498,13 @@ def test_link_and_advice_come_early() -> None:
         "App failing · support",
         "Watcher can't see new requests from this app. 2 were waiting when it last could.",
         "What to do",
-        "  HTTP 401 unauthorized",
+        "> HTTP 401 unauthorized",
         "Down since",
     ]
     lines = plain_text(render(replace(REQUESTED, link="https://x.example/1"))).splitlines()
-    assert lines.index("https://x.example/1") < lines.index("Waiting since: 2026-06-10T09:15:39Z")
-
-
-def test_shortened_says_what_is_missing() -> None:
-    """A shorter version counts the characters and the rows that it leaves out."""
-    params = {f"key{number}": "v" * 200 for number in range(5)}
-    message = truncated(render(request_event("p" * 100, params)), body=40, value=50, rows=2)
-    assert message.body == "p" * 18 + "… (82 more characters)"
-    assert (len(message.rows), message.dropped_rows) == (2, 3)
-    assert message.rows[0].value == "v" * 27 + "… (173 more characters)"
-    assert "  … 3 more parameters" in plain_text(message).splitlines()
-
-
-def test_every_text_of_others_can_be_changed() -> None:
-    """What a service's markup wants changed is changed everywhere but in titles, links and moments."""
-    event = replace(
-        request_event("ask", {"name": "value"}), link="https://x.example/1", run=replace(RUN, session_id=None)
+    assert lines.index("Open the request: https://x.example/1") < lines.index(
+        "Waiting since: 2026-06-10T09:15:39Z"
     )
-    message = map_text(replace(render(event), lead="lead"), str.upper)
-    assert (message.title, message.lead, message.body) == ("Approval needed · support", "LEAD", "ASK")
-    assert message.rows == (Row("NAME", "VALUE"),)
-    assert message.link == "https://x.example/1"
-    assert message.facts == (
-        Fact("Waiting since", SEEN_AT),
-        Fact("User", "CUSTOMER-7421"),
-        Fact("Run", "8C2C"),
-    )
-    (first, _) = map_text(render(DIGEST), str.upper).items
-    assert first == Item("APPROVE THE REFUND?", "APPROVAL", "8C2C", "https://console.example/r/8c2c")
-    assert map_text(render(TEST), str.upper).lead is not None
-    assert map_text(replace(render(event), lead=None), str.upper).lead is None
-
-
-def test_shortened_by_another_measure() -> None:
-    """Body, values, names and facts are cut by the size that counts where they are shown; moments not."""
-    event = request_event("p" * 100, {"n" * 100: "v" * 100})
-    message = render(replace(event, run=replace(RUN, id="r" * 100)))
-    double = truncated(message, body=60, value=60, rows=9, size=lambda text: 2 * len(text))
-    texts = [double.body, double.rows[0].name, double.rows[0].value, str(double.facts[2].value)]
-    assert [len(text) for text in texts] == [30] * 4
-    assert [fact.label for fact in double.facts] == [fact.label for fact in message.facts]
-    assert double.facts[0] == message.facts[0]
-
-
-def test_a_shortened_digest() -> None:
-    """What a shorter version of a digest does not name it counts, together with what was not named before."""
-    message = truncated(render(DIGEST), body=40, value=5, rows=1)
-    assert (len(message.items), message.dropped_items) == (1, 24)
-    assert "  … 24 more requests" in plain_text(message).splitlines()
 
 
 @pytest.mark.parametrize("event", ALL_EVENTS)
@@ -539,5 +551,5 @@ def test_moment() -> None:
 def test_any_content_renders(params: dict[str, object], prompt: str) -> None:
     """Whatever is asked can be told, line by line without a character that acts."""
     lines = plain_text(render(request_event(prompt, params))).split("\n")
-    assert [line for line in lines if {category(character) for character in line} & ACTING] == []
+    assert [line for line in lines if acting_in(line)] == []
     assert lines[0] == "Approval needed · support"

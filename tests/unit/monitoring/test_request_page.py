@@ -50,14 +50,14 @@ HOSTILE: Final = (
 )
 
 
+_ASKED = ("id", "prompt", "params", "editable_params", "masked", "questions", "is_browser_takeover")
+"""Fields of a request that a test may set."""
+
+
 def data(*, resolution: Resolution | None = None, **fields: Any) -> RequestPageData:
     """All about a request that has waited for two hours; fields of the request, its run and the page."""
     request = InputRequest("q1", "approval_request", "Refund?", {"amount": 620}, ("amount",), "f")
-    asked = {
-        name: fields.pop(name)
-        for name in ("id", "prompt", "params", "editable_params", "masked")
-        if name in fields
-    }
+    asked = {name: fields.pop(name) for name in _ASKED if name in fields}
     event = RequestEvent(
         id="",
         type="run.input_resolved" if resolution else "run.input_requested",
@@ -106,8 +106,17 @@ def test_everything_is_shown() -> None:
     page = shown(prompt="p" * 20_000, params={"sql": sql, "deep": {"a": [{"b": {"c": 1}}]}, "empty": ""})
     for expected in ("p" * 20_000, sql, '"c": 1', "(empty)"):
         assert expected in page.text
-    many = shown(params={f"p{number}": number for number in range(1002)})
+    many = shown(params={f"p{number}": number for number in range(1002)}, editable_params=())
     assert "p999 999 … 2 more parameters" in many.words
+
+
+def test_questions_and_takeover() -> None:
+    """Each question has its options and how it can be answered, and a takeover is said first."""
+    asked = {"question": "Which size?", "options": [{"label": "S"}, {"label": "L"}], "multi_select": True}
+    page = shown(prompt="Tell me more.", questions=[asked], is_browser_takeover=True)
+    assert "take over its browser" in page.words
+    expected = "Question 1 of 1. Choose any number, or give your own answer. Which size? • S • L"
+    assert expected in page.words
 
 
 def test_what_is_masked_is_said() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
+from itertools import chain
 from typing import Any, Final
 
 import pytest
@@ -26,10 +27,10 @@ from watcher.messages import (
     Message,
     facts,
     format_timestamp,
-    more_items,
     notification_line,
     plain_text,
     render,
+    show_name,
 )
 from watcher.models import (
     App,
@@ -43,19 +44,17 @@ from watcher.models import (
     RequestEvent,
     SampleEvent,
 )
-from watcher.notifiers.slack.blocks import blocks, fallback, plain
+from watcher.notifiers.slack.blocks import blocks
+from watcher.notifiers.slack.markup import fallback, plain
 
 NOW: Final = 1781082940.0
 
-CUT: Final = re.compile(r"(.*)… \((\d+) more characters\)", re.DOTALL)
+CUT: Final = re.compile(r"(.*)… \((\d+) more characters\) …(.*)", re.DOTALL)
 
 MARK: Final = " ✎ editable"
 
 LOOKALIKES: Final = str.maketrans("\u2217\u223c\u02cb\uff20\u203a\uff3f\ua789\u2024", "*~`@>_:.")
 """What stands in for characters that would act, and for which."""
-
-GLUE: Final = r"(?:[:·—,()]|-|\(editable\)|✎editable|Whattodo:|Opentherequest|,run)*"
-"""What the forms have between the parts of a message, without spaces."""
 
 _MARKUP = st.lists(
     st.sampled_from([*"<>&!@#|*_~`:\n /.^x", "<!here>", "&lt;", "https://", "evil.example", ":tada:", "😀"]),
@@ -117,36 +116,47 @@ def bare(text: str) -> str:
     return re.sub(r"\s", "", text).translate(LOOKALIKES)
 
 
-def parts(message: Message, when: Callable[[float], str], *, links: bool) -> Iterator[str]:
-    """Yields what a message has to tell, in order; `when` shows a moment, `links` has links read."""
+def parts(message: Message) -> Iterator[str]:
+    """Yields what a message has to tell, in order, down to what stands below the question."""
     yield message.title
     yield message.lead or ""
     yield message.advice or ""
-    yield message.body
+    yield from message.body.split("\n")
+    for question in message.questions:
+        yield from (question.rule, question.text, *question.options)
+    yield message.details if not message.rows else ""
     for row in message.rows:
-        yield row.name
-        yield row.value
+        yield show_name(row.name)
+        yield row.shown.text
+    for note in message.notes:
+        yield from (note.words, *note.names)
     for item in message.items:
-        yield item.text
-        yield item.note
-        yield item.run if not item.link else item.link if links else ""
-    yield more_items(message) if message.dropped_items else ""
-    yield (links and message.link) or ""
-    for fact in message.facts:
-        yield fact.label
-        yield fact.value if isinstance(fact.value, str) else when(fact.value)
+        yield from (item.text, item.details)
 
 
-def notification(message: Message) -> str:
-    """Returns the text that notifications show: title and question in a line, then the rest."""
-    return plain_text(replace(message, title=notification_line(message), body=""))
+def below(message: Message, when: Callable[[float], str], *, ids_first: bool) -> Iterator[str]:
+    """Yields what stands below the question: where to answer, what is next, and the facts."""
+    yield from (message.hint or "", "" if ids_first else message.outlook or "")
+    shown = [(fact.label, fact.value) for fact in message.facts]
+    if ids_first:
+        for label, value in shown:
+            yield from (label, value) if isinstance(value, str) else ()
+        yield message.outlook or ""
+        shown = [(label, value) for label, value in shown if not isinstance(value, str)]
+    for label, value in shown:
+        yield from (label, value if isinstance(value, str) else when(value))
 
 
 def says(text: str, expected: Iterator[str]) -> bool:
-    """Whether a text is the expected parts in order, with nothing but words of ours between them."""
-    return (
-        re.fullmatch(GLUE.join(re.escape(bare(part)) for part in ["", *expected, ""]), bare(text)) is not None
-    )
+    """Whether a text has the expected parts in order, whatever of ours stands between them."""
+    found = 0
+    shown = bare(text)
+    for part in map(bare, expected):
+        found = shown.find(part, found)
+        if found < 0:
+            return False
+        found += len(part)
+    return True
 
 
 def as_people_see(time: float) -> str:
@@ -154,39 +164,47 @@ def as_people_see(time: float) -> str:
     return formatted_date(datetime.fromtimestamp(int(time), UTC), "{date_short_pretty} {time}", NOW)
 
 
-def told(shown: str, whole: str) -> bool:
-    """Whether a text is there whole, or its beginning with the right number of what is missing."""
+def adds_up(shown: str, whole: str) -> bool:
+    """Whether a text is there whole, or its head and tail with the right number of what is missing."""
     if shown == whole:
         return True
     match = CUT.fullmatch(shown)
-    return match is not None and match[1] == whole[: len(whole) - int(match[2])].rstrip()
+    return (
+        match is not None
+        and whole.startswith(match[1])
+        and whole.endswith(match[3])
+        and len(match[1]) + int(match[2]) + len(match[3]) == len(whole)
+    )
 
 
 def rows_of(built: list[Json]) -> Iterator[tuple[str, str]]:
-    """Yields name and value of each parameter in blocks."""
+    """Yields name and value of each parameter in blocks, and the count of those that are missing."""
     for block in built:
         for part in block.get("elements", []):
             if part["type"] == "rich_text_list":
-                for item in part["elements"]:
-                    name, *rest = (element["text"] for element in item["elements"])
-                    yield name, "".join(rest).removesuffix(MARK).removeprefix(": ")
+                rows = [[element["text"] for element in item["elements"]] for item in part["elements"]]
+                yield from ((row[0], "".join(row[2:]).removesuffix(MARK)) for row in rows if row[-1] != ":")
+                last = rows[-1][0]
+            elif part["type"] == "rich_text_preformatted":
+                yield last, "".join(element["text"] for element in part["elements"])
 
 
 @settings(deadline=None)
 @given(events())
 def test_the_forms_say_the_same(event: Event) -> None:
-    """What people read in the blocks is the plain text: each part of the message in order, no more."""
+    """What people read in the blocks, in the text and in a notification are the parts of the message."""
     message = render(event)
     sign, _, whole = seen({"blocks": blocks(message)}, NOW).partition(" ")
     assert len(sign) == 1
-    assert says(whole, parts(message, as_people_see, links=False))
-    assert says(plain_text(message), parts(message, format_timestamp, links=True))
-    assert told(unescape(fallback(message)), notification(message))
+    rest = () if message.brief else below(message, as_people_see, ids_first=True)
+    assert says(whole, chain(parts(message), rest))
+    assert says(plain_text(message), chain(parts(message), below(message, format_timestamp, ids_first=False)))
+    assert unescape(fallback(message)).startswith(notification_line(message))
     text = seen({"text": plain(message)}, NOW)
     link = "\nOpen" if message.link else ""
     assert text.endswith(link)
     without = plain_text(replace(message, link=None))
-    assert told(text.removesuffix(link).translate(LOOKALIKES), without.translate(LOOKALIKES))
+    assert text.removesuffix(link).translate(LOOKALIKES) == without.translate(LOOKALIKES)
 
 
 @settings(deadline=None)
@@ -209,35 +227,70 @@ def test_only_our_link_and_mentions_act(event: Event) -> None:
 @given(
     prompt=st.integers(0, 15_000),
     values=st.lists(st.integers(0, 2500), max_size=60),
-    of=st.sampled_from(["a", "&", "😀", '"', "a ", "*", "x.y "]),
+    of=st.sampled_from(["a", "&", "😀", '"', "a ", "*", "x.y\n"]),
 )
 def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
     """Of every text, what is shown and what is said to be missing add up, and so do the rows."""
     event = request_event(
-        of * prompt, {f"name {number}": of * length for number, length in enumerate(values)}
+        f"{of * prompt}?", {f"name {number}": of * length for number, length in enumerate(values)}
     )
     message = render(event)
     built = blocks(message, ("here",))
     assert refused({"text": fallback(message), "blocks": built}) == ""
     (quote,) = (
-        part["elements"][0]["text"]
-        for block in built
+        "".join(text["text"] for text in part["elements"])
+        for block in built[1:3]
         for part in block.get("elements", [])
-        if part["type"] in {"rich_text_quote", "rich_text_section"} and "Open the request" not in str(part)
+        if part["type"] in {"rich_text_quote", "rich_text_preformatted"}
     )
-    assert told(quote, message.body)
+    assert adds_up(quote, message.body)
     listed = list(rows_of(built))
     missing = [
         int(number)
-        for number in re.findall(r"^… (\d+) more parameters$", seen({"blocks": built}), re.MULTILINE)
+        for number in re.findall(r"^… (\d+) more parameters?$", seen({"blocks": built}), re.MULTILINE)
     ]
     listed = listed[: len(listed) - len(missing)]
     assert len(listed) + sum(missing) == len(values)
     for (name, value), row in zip(listed, message.rows, strict=False):
-        assert (name, True) == (row.name, told(value, row.value))
-    assert told(unescape(fallback(message)), notification(message))
-    in_text = seen({"text": plain(message, ("here",))}).removeprefix("@here\n")
-    assert told(in_text.translate(LOOKALIKES), plain_text(message).translate(LOOKALIKES))
+        assert (name, True) == (show_name(row.name), adds_up(value, row.shown.text))
+
+
+@pytest.mark.parametrize("columns", ["a  b", "a\tb", "x\n  one   two"])
+def test_columns_stay(columns: str) -> None:
+    """A prompt with columns is preformatted, one of plain lines is quoted; both keep every space."""
+    for text, style in ((columns, "rich_text_preformatted"), ("- a\n  - b", "rich_text_quote")):
+        (quote,) = [
+            part
+            for block in blocks(render(request_event(text, None)))
+            for part in block.get("elements", [])
+            if part["type"] == style
+        ]
+        assert quote["elements"] == [{"type": "text", "text": text}]
+
+
+def test_our_marks_cannot_be_imitated() -> None:
+    """Values stand in code or preformatted, names that are no words in quotes, and our marks in neither."""
+    params = {"amount ✎ editable": "1 ✎ editable", "note": "x\n✅ Approval answered", "amount": 620}
+    built = blocks(render(request_event("Approve?", params, editable=("amount",))))
+    (rows,) = (block["elements"] for block in built if "rich_text_list" in str(block))
+    texts = [
+        (text["text"], tuple(text.get("style", {})))
+        for part in rows
+        for item in part["elements"]
+        for text in item.get("elements", [item])
+    ]
+    assert texts == [
+        ('"amount ✎ editable"', ("bold",)),
+        (": ", ()),
+        ("1 ✎ editable", ("code",)),
+        ("note", ("bold",)),
+        (":", ()),
+        ("x\n✅ Approval answered", ()),
+        ("amount", ("bold",)),
+        (": ", ()),
+        ("620", ("code",)),
+        (" ✎ editable", ("italic",)),
+    ]
 
 
 @pytest.mark.parametrize("event", ALL_EVENTS, ids=[event.type for event in ALL_EVENTS])
@@ -245,7 +298,7 @@ def test_labels_are_in_every_form(event: Event) -> None:
     """Each label that is beside the question stands in the blocks and in the plain text."""
     message: Any = render(event)
     labels = [label for label, _ in facts(message)]
-    for text in (seen({"blocks": blocks(message)}), plain(message)):
+    for text in (plain(message), *([] if message.brief else [seen({"blocks": blocks(message)})])):
         assert [label for label in labels if f"{label}: " not in text] == []
 
 

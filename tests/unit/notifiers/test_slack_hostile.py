@@ -25,12 +25,13 @@ from tests.support.events import (
     request_event,
 )
 from tests.support.harmless import assert_harmless, message
-from tests.support.slack_markup import mentions_fired, shown
+from tests.support.slack_markup import mentions_fired, seen
 from tests.support.slack_rules import refused
 from tests.support.strategies import any_text, json_values, markup, nested
 from watcher.messages import render
 from watcher.models import App, Digest, DigestEntry, DigestEvent, Event, Json, Resolution
-from watcher.notifiers.slack.blocks import TEXT_MAX, blocks, fallback, neutralize_markup, plain
+from watcher.notifiers.slack.blocks import TEXT_MAX, blocks
+from watcher.notifiers.slack.markup import fallback, neutralize_markup, plain
 
 DEEP: Json = nested(128)
 
@@ -88,17 +89,18 @@ def test_hostile_params(params: Json, prompt: str) -> None:
 def test_what_was_cut_is_said(character: str) -> None:
     """The number of characters and of parameters that are missing is told, and it is right."""
     params = {f"key{number}": number for number in range(5000)}
-    seen = shown(message(request_event(character * 100_000, params)))
-    (kept, missing) = re.findall(rf"^({character}+)… \((\d+) more characters\)$", seen, re.MULTILINE)[0]
-    (dropped,) = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
-    assert len(kept) + int(missing) == 100_000
-    assert len(re.findall(r"^key\d+$", seen, re.MULTILINE)) + int(dropped) == 5000
+    text = seen(message(request_event(character * 100_000, params)))
+    cut = re.findall(rf"^({character}+)… \((\d+) more characters\) …({character}+)$", text, re.MULTILINE)
+    ((head, missing, tail),) = cut
+    (dropped,) = re.findall(r"^… (\d+) more parameters$", text, re.MULTILINE)
+    assert len(head) + int(missing) + len(tail) == 100_000
+    assert len(re.findall(r"^key\d+: \d+$", text, re.MULTILINE)) + int(dropped) == 5000
 
 
 def test_a_long_prompt_alone_is_shown_to_the_limit() -> None:
-    """A prompt is not cut earlier than Slack demands."""
-    prompt = "word " * 599 + "word"
-    assert prompt in shown(message(request_event(prompt)))
+    """A prompt is not cut earlier than Slack demands, although it takes several of its texts."""
+    prompt = "word " * 2100 + "word"
+    assert f"\n{prompt}\n" in seen(message(request_event(prompt)))
 
 
 def test_no_entity_is_split() -> None:
@@ -155,9 +157,9 @@ def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
     """However long the parts are, the whole fits and tells what it leaves out."""
     event = request_event(of * prompt, {str(number): of * value for number in range(rows)})
     assert_harmless(event)
-    seen = shown(message(event))
-    listed = len(re.findall(r"^\d+$", seen, re.MULTILINE))
-    dropped = re.findall(r"^… (\d+) more parameters$", seen, re.MULTILINE)
+    text = seen(message(event))
+    listed = len(re.findall(r"^\d+:", text, re.MULTILINE))
+    dropped = re.findall(r"^… (\d+) more parameters?$", text, re.MULTILINE)
     assert rows == listed + sum(map(int, dropped))
 
 
@@ -175,7 +177,7 @@ def named(event: Event) -> int:
     assert_harmless(event)
     sent = message(event)
     items = [item for block in sent["blocks"] if "rich_text_list" in str(block) for item in _listed(block)]
-    dropped = re.findall(r"^… (\d+) more requests$", shown(sent), re.MULTILINE)
+    dropped = re.findall(r"^… (\d+) more requests?$", seen(sent), re.MULTILINE)
     return len(items) - len(dropped) + sum(map(int, dropped))
 
 

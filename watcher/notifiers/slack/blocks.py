@@ -1,30 +1,30 @@
-"""Pure: a message in Slack's blocks, or as plain text, within Slack's limits.
+"""Pure: a message in Slack's blocks, within Slack's limits.
 
 Other people's text goes only into `plain_text` and `rich_text`, which parse no markup at all
-(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block); `mrkdwn` holds only our own words.
-Where Slack shows the plain text, `neutralize_markup` keeps every character from acting.
+(https://docs.slack.dev/reference/block-kit/blocks/rich-text-block), and always in quotes, in code or
+preformatted, so that it can be told from our own words.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from watcher.messages import (
-    Fact,
     Item,
     Message,
-    Row,
+    Note,
+    Question,
     Tone,
+    fit,
     format_timestamp,
+    lost_reply,
     more_items,
     more_rows,
-    notification_line,
-    plain_text,
-    truncated,
+    show_name,
 )
 from watcher.models import Json
+from watcher.notifiers.slack.markup import mentions, utf16_length
 from watcher.sanitize.text import truncate
 
 HEADER_MAX: Final = 150
@@ -32,194 +32,192 @@ TEXT_MAX: Final = 3000
 """Limits of a header block and of any other text, https://docs.slack.dev/reference/block-kit/blocks."""
 
 BLOCKS_MAX: Final = 12_000
-FALLBACK_MAX: Final = 1000
-"""Slack rejects a message near 13,200 characters in all, without documenting it; these two stay below."""
+"""Characters of JSON. Slack rejects a message near 13,200 characters in all, without documenting it; this and
+the fallback text stay below."""
 
 _LINK_MAX: Final = 1500
 _ITEM_LINK_MAX: Final = 500
-_MENTIONS_MAX: Final = 1000
+_ROW_COST: Final = 100
+"""Characters of JSON that a parameter takes at least."""
 
-_STEPS: Final = ((TEXT_MAX, 500, 30), (TEXT_MAX, 250, 25), (2500, 120, 20), (1000, 60, 15), (1000, 60, 5))
-"""Body, value and rows, ever shorter; the last step fits whatever the texts are made of."""
-
-_GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
-_LOUD: Final = frozenset({"urgent", "reminder", "trouble"})
 _SIGNS: Final[dict[Tone, str]] = {
     "urgent": "\N{BELL}",
     "reminder": "\N{ALARM CLOCK}",
     "trouble": "\N{LARGE RED CIRCLE}",
-    "done": "\N{WHITE HEAVY CHECK MARK}",
+    "answered": "\N{SPEECH BALLOON}",
     "closed": "\N{MEDIUM WHITE CIRCLE}",
     "good": "\N{LARGE GREEN CIRCLE}",
     "info": "\N{LARGE BLUE CIRCLE}",
 }
 """The only colour that blocks can show: it tells closed from open requests in a channel."""
 
-_LOOKALIKES: Final = str.maketrans({
-    "*": "\N{ASTERISK OPERATOR}",
-    "~": "\N{TILDE OPERATOR}",
-    "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
-    "@": "\N{FULLWIDTH COMMERCIAL AT}",
-})  # fmt: skip
-_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_IN_LINK: Final = str.maketrans({"&": "&amp;", "<": "%3C", ">": "%3E", "|": "%7C", " ": "%20"})
-_QUOTES: Final = re.compile(r"^([ \t]*)>", re.MULTILINE)
-_EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
-_SCHEMES: Final = re.compile(r"(?<=\w):(?=//)|(?<=mailto):|(?<=tel):", re.IGNORECASE)
-_EMOJI: Final = re.compile(r":(?=[\w+'-]+:)")
-_DOMAIN: Final = re.compile(r"(?<=\w)\.(?=[^\W\d_]{2})")
-
 
 def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
     """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON; they say what is missing."""
-    for body, value, rows in _STEPS:
-        shorter = truncated(message, body=body, value=value, rows=rows, size=_size)
-        built = list(_blocks(shorter, mentions(message, mention)))
-        if _size(json.dumps(built, ensure_ascii=False)) <= BLOCKS_MAX:
-            break
-    return built
+    called = mentions(message, mention)
 
+    def measure(shorter: Message) -> int:
+        return utf16_length(json.dumps(list(_blocks(shorter, called)), ensure_ascii=False))
 
-def fallback(message: Message) -> str:
-    """Returns the escaped text that Slack shows in notifications.
-
-    The question comes first, because a phone shows little more than a line.
-    """
-    rest = plain_text(replace(message, body="")).split("\n")[1:]
-    text = "\n".join([notification_line(message), *rest])
-    return _escaped(truncate(text, FALLBACK_MAX, size=lambda text: _size(_escaped(text))))
-
-
-def plain(message: Message, mention: Sequence[str] = ()) -> str:
-    """Returns the message as text alone, for when Slack rejects the blocks.
-
-    Only our mentions and our link act.
-    """
-    called = f"{mentions(message, mention)}\n".lstrip()
-    link = f"\n<{message.link.translate(_IN_LINK)}|Open>" if message.link else ""
-    link = link if _size(link) <= _LINK_MAX else ""
-    room = TEXT_MAX - _size(called) - _size(link)
-    text = plain_text(replace(message, link=None))
-    return (
-        called
-        + neutralize_markup(truncate(text, room, size=lambda text: _size(neutralize_markup(text))))
-        + link
-    )
-
-
-def mentions(message: Message, mention: Sequence[str]) -> str:
-    """Returns the mentions in Slack's markup, empty for messages that need no one's attention.
-
-    https://docs.slack.dev/messaging/formatting-message-text#mentioning-users
-    """
-    if message.tone not in _LOUD:
-        return ""
-    called = ""
-    for who in mention:
-        longer = f"{called} {_mention(who)}".lstrip()
-        if len(longer) > _MENTIONS_MAX:
-            break
-        called = longer
-    return called
-
-
-def neutralize_markup(text: str) -> str:
-    """Returns the text so that `mrkdwn` shows it and nothing in it acts.
-
-    Slack offers no way to escape its characters for formatting, emoji and automatic links, so look-alikes
-    replace them where they would act.
-    """
-    text = _QUOTES.sub("\\1\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", text).translate(_LOOKALIKES)
-    text = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", text)
-    text = _EMOJI.sub("\N{MODIFIER LETTER COLON}", _SCHEMES.sub("\N{MODIFIER LETTER COLON}", text))
-    return _escaped(_DOMAIN.sub("\N{ONE DOT LEADER}", text))
+    return list(_blocks(fit(message, BLOCKS_MAX, measure, row_cost=_ROW_COST), called))
 
 
 def _blocks(message: Message, called: str) -> Iterator[Json]:
+    if message.brief:
+        yield from _brief(message)
+        return
     title = f"{_SIGNS[message.tone]} {message.title}"
-    yield {"type": "header", "text": _plain_text(truncate(title, HEADER_MAX, size=_size))}
+    yield {"type": "header", "text": _plain_text(truncate(title, HEADER_MAX, size=utf16_length))}
     if called:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
-    if message.lead:
-        yield _sentence(_text(message.lead))
-    if message.advice:
-        yield _sentence(_text("What to do: ", bold=True), _text(message.advice))
-    if message.body:
-        style = "rich_text_quote" if message.quoted else "rich_text_section"
-        yield {"type": "rich_text", "elements": [{"type": style, "elements": [_text(message.body)]}]}
-    if message.rows:
-        yield _list([_row(row) for row in message.rows], more_rows(message) if message.dropped_rows else "")
+    yield from _asked(message)
+    yield from _parameters(message)
     if message.items:
         more = more_items(message) if message.dropped_items else ""
-        yield _list([_item(item) for item in message.items], more)
-    if message.link and _size(message.link) <= _LINK_MAX:
-        # Not a button: it would call back our app, which takes no calls, and Slack would show a warning.
-        link = {"type": "link", "url": message.link, "text": "Open the request", "style": {"bold": True}}
-        yield _sentence(link)
-    if message.facts:
-        *others, last = message.facts
-        shown = [*(_fact(fact, " ·") for fact in others), _fact(last, "")]
-        yield {"type": "context", "elements": shown}
+        yield {"type": "rich_text", "elements": [_list([_item(item) for item in message.items], more)]}
+    if answer := _answer(message):
+        yield _sentence(*answer)
+    yield from _facts(message)
+
+
+def _asked(message: Message) -> Iterator[Json]:
+    if message.lead:
+        yield _sentence(*_texts(message.lead))
+    if message.advice:
+        yield _sentence(*_texts("What to do: ", bold=True), *_texts(message.advice))
+    if message.body:
+        yield _quote(message.body) if message.quoted else _sentence(*_texts(message.body))
+    for number, question in enumerate(message.questions, start=1):
+        yield from _question(question, f"Question {number} of {len(message.questions)}. ")
+
+
+def _parameters(message: Message) -> Iterator[Json]:
+    if message.rows or message.dropped_rows:
+        yield {"type": "rich_text", "elements": _rows(message)}
+    elif message.details:
+        yield _sentence(*_texts(message.details, code=True))
+    for note in message.notes:
+        yield _note(note)
+
+
+def _brief(message: Message) -> Iterator[Json]:
+    """Yields a line that says what became of a request, and its question in another, if there is one."""
+    title = truncate(f"{_SIGNS[message.tone]} {message.title}", HEADER_MAX, size=utf16_length)
+    lead = _texts(f" — {message.lead[0].lower()}{message.lead[1:]}") if message.lead else []
+    yield _sentence(*_texts(title, bold=True), *lead)
+    shown = " · ".join(part for part in (message.body, message.details) if part)
+    if shown:
+        yield _section("rich_text_quote", _texts(shown)) if message.quoted else _sentence(*_texts(shown))
+
+
+def _quote(text: str) -> Json:
+    """Returns other people's text as a quotation; one with columns is preformatted, so that they stay."""
+    style = "rich_text_preformatted" if _has_columns(text) else "rich_text_quote"
+    return _section(style, _texts(text))
+
+
+def _has_columns(text: str) -> bool:
+    return any("  " in line.strip() or "\t" in line for line in text.split("\n"))
+
+
+def _question(question: Question, number: str) -> Iterator[Json]:
+    yield _sentence(*_texts(number, bold=True), *_texts(question.rule))
+    options = "".join(f"\n  • {option}" for option in question.options)
+    yield _section("rich_text_quote", _texts(f"{question.text}{options}"))
+
+
+def _rows(message: Message) -> list[Json]:
+    """Returns the parameters as lists, between which values of several lines stand preformatted."""
+    elements: list[Json] = []
+    listed: list[Json] = []
+    for row in message.rows:
+        mark = _texts(" ✎ editable", italic=True) if row.editable else []
+        name = _texts(show_name(row.name), bold=True)
+        shown = row.shown
+        is_ours = shown.kind == "note"
+        if shown.kind == "block":
+            listed.append([*name, *_texts(":"), *mark])
+            elements += [_list(listed), {"type": "rich_text_preformatted", "elements": _texts(shown.text)}]
+            listed = []
+        else:
+            value = _texts(shown.text, italic=is_ours, code=not is_ours)
+            listed.append([*name, *_texts(": "), *value, *mark])
+    if listed or message.dropped_rows:
+        elements.append(_list(listed, more_rows(message) if message.dropped_rows else ""))
+    return elements
+
+
+def _note(note: Note) -> Json:
+    names = [element for name in note.names for element in (*_texts(", "), *_texts(name, code=True))]
+    return _sentence(*_texts(f"{note.words}: ", italic=True), *names[1:])
+
+
+def _answer(message: Message) -> list[Json]:
+    """Returns where a request is answered, and what does not answer it."""
+    links = ((message.link, "Open the request"), (message.page, "Show everything"))
+    # Not buttons: they would call back our app, which takes no calls, and Slack would show a warning.
+    parts = [
+        [{"type": "link", "url": url, "text": words, "style": {"bold": True}}]
+        for url, words in links
+        if url and utf16_length(url) <= _LINK_MAX
+    ]
+    warning = lost_reply("in Slack") if message.reply_is_lost else ""
+    parts += [_texts(words) for words in (warning, message.hint) if words]
+    return [element for part in parts for element in (*_texts("  "), *part)][1:]
+
+
+def _item(item: Item) -> list[Json]:
+    shown = f"“{item.text}”" if not item.details else f"“{item.text}” · “{item.details}”"
+    if item.link and utf16_length(item.link) <= _ITEM_LINK_MAX:
+        link = {"type": "link", "url": item.link, "text": shown}
+        return [link, *_texts(f" — {item.note}", italic=True)]
+    note = _texts(f" — {item.note}, run ", italic=True)
+    return [*_texts(shown), *note, *_texts(item.run, code=True)]
+
+
+def _facts(message: Message) -> Iterator[Json]:
+    """Yields ids, which people can copy, and in small print what happens next and when what happened.
+
+    Only `mrkdwn` shows a time in the reader's own time zone.
+    """
+    ids = [(fact.label, fact.value) for fact in message.facts if isinstance(fact.value, str)]
+    listed = [[*_texts(f" · {label}: "), *_texts(value, code=True)] for label, value in ids]
+    if listed:
+        listed[0][0]["text"] = f"{ids[0][0]}: "
+        yield _sentence(*chain.from_iterable(listed))
+    times = [f"{fact.label}: {_date(fact.value)}" for fact in message.facts if isinstance(fact.value, float)]
+    small = [message.outlook, *times] if message.outlook else times
+    if small:
+        texts = [f"{text} ·" for text in small[:-1]] + small[-1:]
+        yield {"type": "context", "elements": [{"type": "mrkdwn", "text": text} for text in texts]}
+
+
+def _date(time: float) -> str:
+    return f"<!date^{int(time)}^{{date_short_pretty}} {{time}}|{format_timestamp(time)}>"
 
 
 def _sentence(*elements: Json) -> Json:
-    return {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": list(elements)}]}
+    return _section("rich_text_section", list(elements))
 
 
-def _list(entries: list[Json], more: str) -> Json:
-    last = [{"type": "rich_text_section", "elements": [_text(more, italic=True)]}] if more else []
-    listed = {"type": "rich_text_list", "style": "bullet", "elements": entries + last}
-    return {"type": "rich_text", "elements": [listed]}
+def _section(style: str, elements: list[Json]) -> Json:
+    return {"type": "rich_text", "elements": [{"type": style, "elements": elements}]}
 
 
-def _item(item: Item) -> Json:
-    if item.link and _size(item.link) <= _ITEM_LINK_MAX:
-        question = {"type": "link", "url": item.link, "text": item.text}
-        elements = [question, _text(f" — {item.note}", italic=True)]
-    else:
-        note = _text(f" — {item.note}, run ", italic=True)
-        elements = [_text(item.text), note, _text(item.run, code=True)]
-    return {"type": "rich_text_section", "elements": elements}
-
-
-def _row(row: Row) -> Json:
-    elements = [_text(row.name, bold=True), _text(": "), _text(row.value, italic=row.masked, code=row.code)]
-    if row.editable:
-        elements.append(_text(" ✎ editable", italic=True))
-    return {"type": "rich_text_section", "elements": elements}
-
-
-def _fact(fact: Fact, more: str) -> Json:
-    """Returns a fact and what follows it; only `mrkdwn` shows a time in the reader's own time zone."""
-    if isinstance(fact.value, str):
-        return _plain_text(f"{fact.label}: {fact.value}{more}")
-    date = f"<!date^{int(fact.value)}^{{date_short_pretty}} {{time}}|{format_timestamp(fact.value)}>"
-    return {"type": "mrkdwn", "text": f"{fact.label}: {date}{more}"}
+def _list(entries: list[list[Json]], more: str = "") -> Json:
+    last = [_texts(more, italic=True)] if more else []
+    items = [{"type": "rich_text_section", "elements": elements} for elements in entries + last]
+    return {"type": "rich_text_list", "style": "bullet", "elements": items}
 
 
 def _plain_text(text: str) -> Json:
     return {"type": "plain_text", "text": text, "emoji": False}
 
 
-def _text(text: str, **style: bool) -> Json:
+def _texts(text: str, **style: bool) -> list[Json]:
+    """Returns a text as elements of rich text, in pieces that are each short enough."""
     chosen = {name: True for name, wanted in style.items() if wanted}
-    return {"type": "text", "text": text, **({"style": chosen} if chosen else {})}
-
-
-def _mention(who: str) -> str:
-    if who in _GROUPS:
-        return _GROUPS[who]
-    return f"<!subteam^{who}>" if who.startswith("S") else f"<@{who}>"
-
-
-def _escaped(text: str) -> str:
-    """Escapes the three characters that Slack's markup is made of.
-
-    https://docs.slack.dev/messaging/formatting-message-text#escaping
-    """
-    return text.translate(_ESCAPES)
-
-
-def _size(text: str) -> int:
-    """Counts as the strictest reading of Slack's limits does: in UTF-16 units."""
-    return len(text.encode("utf-16-le")) // 2
+    styled = {"style": chosen} if chosen else {}
+    # A character takes one or two of the units that are counted.
+    step = TEXT_MAX if utf16_length(text) == len(text) else TEXT_MAX // 2
+    return [{"type": "text", "text": text[at : at + step], **styled} for at in range(0, len(text), step)]

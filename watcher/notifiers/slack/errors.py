@@ -21,18 +21,21 @@ _NO_THREAD: Final = frozenset({
     "restricted_action_thread_locked",
     "restricted_action_non_threadable_channel",
 })  # fmt: skip
-NOT_EDITABLE: Final = frozenset({
+_OF_THREAD: Final = frozenset({"channel", "thread_ts", "reply_broadcast"})
+_NO_CHANNEL: Final = frozenset({
+    "channel_not_found",
+    "not_in_channel",
+    "is_archived",
+    "channel_is_archived",
+})  # fmt: skip
+NOT_EDITABLE: Final = _NO_CHANNEL | {
     "message_not_found",
     "cant_update_message",
     "edit_window_closed",
     "is_inactive",
     "cant_broadcast_message",
     "update_failed",
-    "channel_not_found",
-    "not_in_channel",
-    "is_archived",
-    "channel_is_archived",
-})  # fmt: skip
+}
 """A message with one of these never becomes editable, https://docs.slack.dev/reference/methods/chat.update."""
 
 _REINSTALL: Final = "set a valid bot token (xoxb-…) of an app that is installed in the workspace"
@@ -128,8 +131,9 @@ def next_fallback(form: Mapping[str, Json], code: str, text: str) -> dict[str, J
 
     `text` is the message without blocks.
     """
-    if code in _NO_THREAD and "thread_ts" in form:
-        return {key: value for key, value in form.items() if key not in {"thread_ts", "reply_broadcast"}}
+    if code in _NO_THREAD | _NO_CHANNEL and "thread_ts" in form:
+        # Without the thread the message goes to the channel that is configured now.
+        return {key: value for key, value in form.items() if key not in _OF_THREAD}
     if not _UNREADABLE.fullmatch(code):
         return None
     if "metadata" in form and ("metadata" in code or "blocks" not in form):
