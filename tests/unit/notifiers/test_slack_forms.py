@@ -112,8 +112,8 @@ def events(draw: st.DrawFn) -> Event:
 
 
 def bare(text: str) -> str:
-    """Returns a text without spaces, and with look-alikes as what they stand for."""
-    return re.sub(r"\s", "", text).translate(LOOKALIKES)
+    """Returns a text without spaces and case, and with look-alikes as what they stand for."""
+    return re.sub(r"\s", "", text).translate(LOOKALIKES).lower()
 
 
 def parts(message: Message) -> Iterator[str]:
