@@ -19,7 +19,7 @@ from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
-from watcher.logs import log_superseded
+from watcher.logs import log_superseded, writes_json
 from watcher.models import App, Route, event_id
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
@@ -90,7 +90,8 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
     Raises:
         NotifierUnusable: some cannot be used as they are configured; a line for each.
     """
-    context = NotifierContext(session, config.request_timeout, time.time, sys.stdout)
+    json_lines = writes_json(config.log_format)
+    context = NotifierContext(session, config.request_timeout, time.time, sys.stdout, json_lines=json_lines)
     built, unusable = [], []
     for section in config.notifiers:
         try:

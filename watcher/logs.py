@@ -98,6 +98,11 @@ def configure(
         )
 
 
+def writes_json(format: Literal["auto", "console", "json"]) -> bool:  # noqa: A002 - the setting's name
+    """Returns whether the log of this process is JSON."""
+    return format == "json" or (format == "auto" and not (sys.stderr and sys.stderr.isatty()))
+
+
 def log_superseded(deliveries: Iterable[DeliveryRecord]) -> None:
     """Logs deliveries that are not made because they became out of date."""
     for delivery in deliveries:

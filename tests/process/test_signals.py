@@ -184,9 +184,9 @@ async def test_a_signal_ends_the_demo(tmp_path: Path, number: signal.Signals, st
     place = tmp_path / "place"
     place.mkdir()
     async with run_watcher(tmp_path, {"TMPDIR": str(place)}, "demo") as process:
-        await process.printed("Approval needed")
+        await process.printed("run.input_requested")
         assert await process.stop(number) == status
-        assert "-- Shown: " in process.out
+        assert '{"caption": "Shown: ' in process.out
         assert [line] == process.lines
     assert [] == list(place.iterdir())
 

@@ -1,5 +1,6 @@
 """`watcher demo`: a simulated app and a watcher of it in one process, with nothing configured."""
 
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ REMIND_AFTER: Final = 12.0
     "--for", "seconds", type=Duration(), metavar="DURATION", help="Stop automatically, e.g. after 30s."
 )
 def demo(config_file: Path | None, seconds: float | None) -> None:
-    """Watch a simulated app and show every message on the terminal.
+    """Watch a simulated app and show every message on the terminal, or as lines of JSON on a pipe.
 
     It needs no configuration and no network: --config is accepted and ignored.
     """
@@ -85,7 +86,15 @@ def _drop_outage(_logger: object, _method: str, event: "EventDict") -> "EventDic
 
 
 def _caption(text: str) -> None:
-    click.echo(f"\n{click.style(f'-- {text}', bold=True)}\n")
+    """Prints a line of ours: on a pipe as JSON, as the console notifier does beside a JSON log."""
+    import json
+
+    from watcher.logs import writes_json
+
+    if writes_json("auto") and not sys.stdout.isatty():
+        click.echo(json.dumps({"caption": text}))
+    else:
+        click.echo(f"\n{click.style(f'-- {text}', bold=True)}\n")
 
 
 def _summary(database: Path) -> str:
