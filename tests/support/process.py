@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WITHIN = 20.0
+WITHIN = 45.0
 """Seconds that anything may take before a test gives up; a bound, not an expectation."""
 
 
