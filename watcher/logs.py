@@ -72,11 +72,7 @@ def configure(
     to_line: list[Processor] = [
         structlog.processors.format_exc_info,
         _Redaction(redactor, one_line=for_people),
-        structlog.dev.ConsoleRenderer(
-            colors=target.isatty(), pad_level=False, pad_event_to=0, sort_keys=False
-        )
-        if for_people
-        else structlog.processors.JSONRenderer(ensure_ascii=True),
+        _renderer(for_people=for_people, colors=target.isatty()),
     ]
     handler = _Handler(target, in_thread=stream is None and _has_descriptor(target))
     handler.setFormatter(
@@ -96,6 +92,12 @@ def configure(
         sys.excepthook = lambda _, error, __: handler.write(
             redactor.redact("".join(traceback.format_exception(error)).rstrip())
         )
+
+
+def _renderer(*, for_people: bool, colors: bool) -> Processor:
+    if for_people:
+        return structlog.dev.ConsoleRenderer(colors=colors, pad_level=False, pad_event_to=0, sort_keys=False)
+    return structlog.processors.JSONRenderer(ensure_ascii=True)
 
 
 def writes_json(format: Literal["auto", "console", "json"]) -> bool:  # noqa: A002 - the setting's name

@@ -42,12 +42,7 @@ class Metrics(Observer):
     """Counts what the hooks report."""
 
     def __init__(
-        self,
-        *,
-        apps: Sequence[str],
-        notifiers: Sequence[str],
-        outcomes: Sequence[str],
-        version: str,
+        self, *, apps: Sequence[str], notifiers: Sequence[str], outcomes: Sequence[str], version: str
     ) -> None:
         """`outcomes` are all that a poll can have; `version` is the version that runs."""
         disable_created_metrics()  # type: ignore[no-untyped-call]
