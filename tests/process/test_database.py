@@ -19,6 +19,7 @@ from tests.support.builders import corrupt_database, lock_database, open_store, 
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import Finished, Process, run_command
 from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
+from watcher.simulator.options import Options
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +178,26 @@ def asked(hook: WebhookReceiver) -> list[str]:
     """Returns what a webhook was told that is asked, in the order in which it was."""
     events = [received.json() for received in hook.received]
     return [event["data"]["request"]["prompt"] for event in events if event["type"] == ASKED]
+
+
+async def test_a_machine_without_a_directory_for_temporary_files(tmp_path: Path) -> None:
+    """Hundreds of requests at the first start become a digest though no temporary file can be made."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    descriptor = os.open(gone, os.O_RDONLY)
+    gone.rmdir()
+    # A directory that was removed looks writable, also to root, and takes no file.
+    temporary = f"/proc/{os.getpid()}/fd/{descriptor}"
+    try:
+        async with open_world(tmp_path, Options(list_requests="present")) as world:
+            for number in range(400):
+                world.ask(f"number {number}?")
+            # Without a webhook the digest replaces every single event.
+            alone = {"WATCHER_WEBHOOK_URL": "", "WATCHER_WEBHOOK_SECRET": "", "WATCHER_PAGE_SIZE": "400"}
+            ended = await world.command("once", TMPDIR=temporary, SQLITE_TMPDIR=temporary, **alone)
+    finally:
+        os.close(descriptor)
+    assert (0, 1) == (ended.status, len(world.slack.messages)), ended.err
 
 
 # Locked

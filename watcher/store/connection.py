@@ -270,6 +270,8 @@ def _opened(database: Path | str, *, uri: bool = False) -> Iterator[sqlite3.Conn
         )
         connection.row_factory = sqlite3.Row
         try:
+            # A read-only container has no directory for temporary files.
+            connection.execute("PRAGMA temp_store = MEMORY")
             _refuse_newer(connection)
             yield connection
         except BaseException:
