@@ -59,7 +59,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     async with AsyncExitStack() as stack:
-        store = Store(config.database, lambda now: event_id(now, os.urandom(10)))
+        store = Store(config.database_file, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(open_session(tls_context(), config.request_timeout))
         notifiers = build_notifiers(config, session)
@@ -71,7 +71,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
         hooks.subscribe(liveness)
         monitor = Monitor(
-            config.database,
+            config.database_file,
             config.apps,
             config.notifiers,
             liveness=liveness,

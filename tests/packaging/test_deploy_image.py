@@ -58,9 +58,10 @@ def test_only_what_is_named_gets_into_a_build() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
-    """The lock has every dependency in an allowed version, with hashes and without addresses."""
+    """The lock has every dependency, PostgreSQL's too, in an allowed version, by hash, without addresses."""
     pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE))
-    for requirement in map(Requirement, PROJECT["dependencies"]):
+    extra = PROJECT["optional-dependencies"]["postgresql"]
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *extra]):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
     entries = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []

@@ -73,6 +73,7 @@ def test_the_example_says_the_real_defaults() -> None:
     """What the example shows as a default is the default."""
     written: dict[str, Any] = tomllib.loads(uncommented(EXAMPLE))
     without = {"apps", "notifiers", "link_template", "public_url", "heartbeat_url", "heartbeat_url_file"}
+    without |= {"database_password", "database_password_file"}
     shown = {name: value for name, value in written.items() if name not in without}
     assert GlobalSettings(**shown) == GlobalSettings()
     names = ("after", "remind_after", "resolved", "mention")

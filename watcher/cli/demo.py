@@ -72,7 +72,7 @@ async def _play(seconds: float | None) -> int | None:
                     playing.cancel()
                     with suppress(asyncio.CancelledError):
                         await playing
-            _caption(_summary(config.database))
+            _caption(_summary(config.database_file))
     return number
 
 

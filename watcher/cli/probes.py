@@ -62,7 +62,7 @@ def _counted(count: int, thing: str) -> str:
 
 def check_database(config: Config) -> CheckResult:
     """Checks that the database can be created or is intact."""
-    path = config.database
+    path = config.database_file
     directory = path.absolute().parent
     subject = f"database {path}"
     if path.is_dir():

@@ -29,6 +29,8 @@ def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Conf
         config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
     except ConfigError as error:
         usage_error(*error.problems)
+    if not isinstance(config.database, Path):
+        usage_error("database: PostgreSQL is not supported yet")
     logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
     return config
 
@@ -68,7 +70,7 @@ def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
         exit_with(str(error), 1)
 
 
-def describe_store_error(error: "StoreError", database: Path | None) -> str:
+def describe_store_error(error: "StoreError", database: object | None) -> str:
     """Returns a line that begins with the name of the setting and names the database."""
     return f"database: {database}: {error}" if database else f"database: {error}"
 

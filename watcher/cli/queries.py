@@ -123,7 +123,7 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
         raise click.UsageError("give either one or more delivery IDs or --all-dead")
     config = load_config(config_file, need_secrets=False)
     try:
-        count = requeue(config.database, None if all_dead else ids)
+        count = requeue(config.database_file, None if all_dead else ids)
     except NotDeadError as error:
         usage_error(str(error))
     except StoreError as error:
@@ -156,12 +156,12 @@ def _reading(config: "Config") -> "Iterator[Reader | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
     from watcher.store.connection import StoreError, reading
 
-    if not config.database.exists():
-        click.echo(f"watcher: there is no database at {config.database} yet", err=True)
+    if not config.database_file.exists():
+        click.echo(f"watcher: there is no database at {config.database_file} yet", err=True)
         yield None
         return
     try:
-        with reading(config.database) as reader:
+        with reading(config.database_file) as reader:
             yield reader
     except StoreError as error:
         usage_error(describe_store_error(error, config.database))

@@ -33,7 +33,7 @@ def run(config_file: Path | None) -> None:
 
     config = load_config(config_file)
     reload = partial(_read_config_again, config_file, config)
-    if run_async(daemon.run(config, reload=reload), config.database) == signal.SIGHUP:
+    if run_async(daemon.run(config, reload=reload), config.database_file) == signal.SIGHUP:
         from watcher.cli.reload import execute_anew
 
         execute_anew()
@@ -56,7 +56,7 @@ def once(config_file: Path | None) -> None:
         from watcher import daemon
 
     config = load_config(config_file)
-    sys.exit(0 if run_async(daemon.once(config), config.database) else 1)
+    sys.exit(0 if run_async(daemon.once(config), config.database_file) else 1)
 
 
 @click.command(short_help="Make the running daemon poll every app now.")
@@ -68,7 +68,7 @@ def poll(config_file: Path | None) -> None:
     """
     from watcher.store.connection import find_lock_holder
 
-    database = load_config(config_file, need_secrets=False).database
+    database = load_config(config_file, need_secrets=False).database_file
     holder = find_lock_holder(database)
     if holder is None:
         exit_with(f"no daemon is running here with the database {database}", 1)

@@ -73,13 +73,13 @@ def explain(item: Any, where: Place, variables: Container[Place]) -> str:
 
 
 def _given(where: Place, value: Any) -> str:
-    """Says what was given, unless a secret may stand in it: by its name, or before the @ of a URL."""
+    """Says what was given, unless a secret may stand in it: by its name, or in a URL."""
     if not SECRETS.isdisjoint(step.removesuffix("_file") for step in where) or "headers" in where:
         return ""
     if isinstance(value, dict | list | tuple):
         return f"got a {'table' if isinstance(value, dict) else 'list'}; "
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return "" if "@" in shown else f"got {truncate(shown, _GIVEN_MAX)}; "
+    return "" if "@" in shown or "password=" in shown else f"got {truncate(shown, _GIVEN_MAX)}; "
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:

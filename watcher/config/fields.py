@@ -14,7 +14,9 @@ from pydantic_core import PydanticCustomError
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
 
-SECRETS: Final = frozenset({"access_key", "bot_token", "webhook_url", "url", "secret", "heartbeat_url"})
+SECRETS: Final = frozenset(
+    {"access_key", "bot_token", "database_password", "heartbeat_url", "secret", "url", "webhook_url"}
+)
 """Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 
@@ -108,7 +110,7 @@ def _whole(least: int, most: int = _WHOLE_MAX) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _matching(pattern: str, allowed: str) -> Callable[[str], str]:
+def matching(pattern: str, allowed: str) -> Callable[[str], str]:
     """A text that matches once the blanks around it are gone."""
 
     def check(value: str) -> str:
@@ -120,11 +122,11 @@ def _matching(pattern: str, allowed: str) -> Callable[[str], str]:
 
 
 def _text(pattern: str, allowed: str) -> AfterValidator:
-    return AfterValidator(_matching(pattern, allowed))
+    return AfterValidator(matching(pattern, allowed))
 
 
-_not_blank = _matching(r".+", "a text that is not blank")
-_header_value = _matching(r"[ -~]+", "printable ASCII text that is not blank")
+_not_blank = matching(r".+", "a text that is not blank")
+_header_value = matching(r"[ -~]+", "printable ASCII text that is not blank")
 
 
 def _split_url(value: str) -> SplitResult:
@@ -222,7 +224,8 @@ def _doubt_signing_secret(secret: str) -> str:
     return "has no base64 after whsec_, so it is used as a text" if broken else ""
 
 
-def _path(value: Path) -> Path:
+def check_path(value: Path) -> Path:
+    """Returns the path if it can be one of a file, else raises a ValueError."""
     if not value.name or "\0" in str(value):
         raise ValueError("the path of a file")
     return value
@@ -263,7 +266,7 @@ def _secret(check: Callable[[str], str], doubt: Callable[[str], str] = lambda _:
             header = name.partition(".headers.")[2] or None
             secret = Secret(name, loading.redactor, value=check(value), header=header)
         else:
-            secret = Secret(name, loading.redactor, file=_path(Path(file)))
+            secret = Secret(name, loading.redactor, file=check_path(Path(file)))
         try:
             if words := doubt(check(secret.read())):
                 loading.warnings.append(f"{name}: {words}")
@@ -307,7 +310,7 @@ HeaderName = Annotated[
     _text(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "header names of letters, digits and -"),
     AfterValidator(_custom_header),
 ]
-File = Annotated[Path, AfterValidator(_path)]
+File = Annotated[Path, AfterValidator(check_path)]
 ReadableFile = Annotated[File, AfterValidator(_readable)]
 
 AccessKey = Annotated[Secret, _secret(_access_key, _doubt_key)]

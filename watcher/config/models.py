@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from watcher.config import fields
+from watcher.config.database import DEFAULT_SCHEMA, Database, Schema
 from watcher.config.file import HTTP_HOST, HTTP_PORT
 from watcher.sanitize.masking import DEFAULT_REDACT
 from watcher.sanitize.redactor import Redactor
@@ -151,7 +152,10 @@ class AppriseConfig(NotifierConfig):
 class GlobalSettings(AppDefaults):
     """The settings of the top level, without the tables of apps and notifiers."""
 
-    database: fields.File = Path("watcher.db")
+    database_schema: Schema = DEFAULT_SCHEMA
+    database_password: fields.SecretText | None = None
+    database: Annotated[Database, Field(validate_default=True)] = Path("watcher.db")
+    """After the two settings that become part of it."""
     page_size: fields.PageSize = 100
     request_timeout: fields.Timeout = 10.0
     backoff_max: fields.SomeTime = 300.0
@@ -209,6 +213,12 @@ class Config(GlobalSettings):
     shown: tuple[tuple[str, str, str], ...] = ()
     """Every setting in effect: its name, its value with secrets masked, and where it came from."""
     redactor: Redactor = Field(default_factory=Redactor)
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite file."""
+        assert isinstance(self.database, Path)
+        return self.database
 
 
 NOTIFIERS: Final[dict[str, type[NotifierConfig]]] = {

@@ -69,7 +69,7 @@ notifiers.audit.url (WATCHER_NOTIFIERS__AUDIT__URL): is required
 page_size: got 900; must be a whole number from 1 to 500
 include_params: got 'maybe'; must be true or false
 redact: got 'password'; must be a list
-database: got 3; must be the path of a file
+database: got 3; must be the path of a file, or postgresql://USER@HOST/NAME
 log_level: got 'loud'; must be one of: debug, info, warning, error
 apps.a.base_url: got 'ftp://a.example'; must be an http:// or https:// URL with a host
 apps.a.notify.1: got 'nobody'; must be one of: audit, chat, e f, people

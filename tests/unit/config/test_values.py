@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
+from watcher.config.database import PostgresDatabase
 from watcher.config.models import WebhookConfig
 
 
@@ -337,3 +338,74 @@ def test_settings_of_the_pages_and_of_messages(loaded: Load) -> None:
 def test_what_is_no_address_of_the_pages(problems: Problems, setting: str) -> None:
     """An address has no query, and a host name no scheme."""
     assert 1 == len(problems(f"{setting}\n{NEEDED_APP}"))
+
+
+def test_a_postgresql_database(loaded: Load) -> None:
+    """A URL of PostgreSQL becomes a database with schema and password; hosts and parameters stay."""
+    url = "postgresql://watcher@db1:5432,[::1]/watcher?sslmode=verify-full"
+    config = loaded(**APP, WATCHER_DATABASE=url, WATCHER_DATABASE_PASSWORD=SECRET_VALUE)
+    assert isinstance(config.database, PostgresDatabase)
+    assert (url, "watcher") == (config.database.url, config.database.schema)
+    assert config.database.password is not None
+    assert config.database.password.read() == SECRET_VALUE
+    assert config.warnings == loaded(**APP).warnings
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://watcher:{SECRET_VALUE}@db/watcher",
+        f"postgres://watcher@db/watcher?password={SECRET_VALUE}&sslmode=require",
+        f"postgresql://db/watcher?sslpassword={SECRET_VALUE}",
+    ],
+)
+def test_a_password_in_the_url_is_masked(loaded: Load, url: str) -> None:
+    """A password in the URL is shown nowhere, and is taken out of what others say."""
+    config = loaded(**APP, WATCHER_DATABASE=url)
+    assert isinstance(config.database, PostgresDatabase)
+    assert config.database.url == url
+    shown = [str(config.database), repr(config.database), str(config.shown)]
+    shown.append(config.redactor.redact(f"auth failed: {SECRET_VALUE}"))
+    assert [text for text in shown if SECRET_VALUE in text] == []
+    assert str(config.database) == url.replace(SECRET_VALUE, "********")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u@db/watcher",
+        "postgresql://u@db",
+        "postgresql://u@db/",
+        "postgresql://u@d b/watcher",
+        "postgresql://u@db/watcher#x",
+        "file:///tmp/x",
+    ],
+)
+def test_what_is_no_database(problems: Problems, url: str) -> None:
+    """A URL of another kind, or without the name of a database, is refused in one line."""
+    [problem] = problems(**APP, WATCHER_DATABASE=url)
+    assert problem.startswith("database (WATCHER_DATABASE): ")
+    assert problem.endswith("must be the path of a file, or postgresql://USER@HOST/NAME")
+
+
+def test_a_password_given_twice(problems: Problems) -> None:
+    """A password in the URL and one beside it are refused, because one of them would be silently ignored."""
+    url = f"postgresql://u:{SECRET_VALUE}@db/watcher"
+    [problem] = problems(**APP, WATCHER_DATABASE=url, WATCHER_DATABASE_PASSWORD=SECRET_VALUE)
+    expected = "has a password, and database_password is given too; give one of them"
+    assert problem == f"database (WATCHER_DATABASE): {expected}"
+
+
+def test_settings_that_sqlite_does_not_use(loaded: Load) -> None:
+    """A password or schema without PostgreSQL is a warning: the URL was probably forgotten."""
+    config = loaded(**APP, WATCHER_DATABASE_SCHEMA="alerts", WATCHER_DATABASE_PASSWORD=SECRET_VALUE)
+    found = [warning for warning in config.warnings if warning.startswith("database_")]
+    why = "has no effect, because the database is a SQLite file"
+    assert [f"database_password: {why}", f"database_schema: {why}"] == found
+
+
+@pytest.mark.parametrize("schema", ["pg_own", "Watcher", "1st", "a-b", "x" * 64])
+def test_what_is_no_schema(problems: Problems, schema: str) -> None:
+    """A schema has a name that PostgreSQL takes without quotes."""
+    [problem] = problems(**APP, WATCHER_DATABASE_SCHEMA=schema)
+    assert problem.startswith("database_schema (WATCHER_DATABASE_SCHEMA): ")
