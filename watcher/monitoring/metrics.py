@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     Info,
     ProcessCollector,
@@ -45,8 +46,7 @@ class Metrics(Observer):
         self, *, apps: Sequence[str], notifiers: Sequence[str], outcomes: Sequence[str], version: str
     ) -> None:
         """`outcomes` are all that a poll can have; `version` is the version that runs."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._registry = registry = CollectorRegistry()
+        self._registry = registry = _registry(version, leads=True)
         self._polls = Counter("watcher_polls", "Polls by outcome.", ["app", "outcome"], registry=registry)
         self._poll_duration = Histogram(
             "watcher_poll_duration_seconds",
@@ -81,8 +81,6 @@ class Metrics(Observer):
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        Info("watcher_build", "Version of the running watcher.", registry=registry).info({"version": version})
-        ProcessCollector(registry=registry)
         self._start_at_zero(apps, notifiers, outcomes)
 
     def show(self, snapshot: Callable[[], Status]) -> None:
@@ -131,6 +129,21 @@ class Metrics(Observer):
             for event in EVENTS:
                 for result in get_args(DeliveryOutcome):
                     self._deliveries.labels(notifier, event, result)
+
+
+def standby_metrics(version: str) -> bytes:
+    """Returns the metrics of a replica that stands by: none of the leader's, which would be counted twice."""
+    return generate_latest(_registry(version, leads=False))
+
+
+def _registry(version: str, *, leads: bool) -> CollectorRegistry:
+    """Returns a registry with what every process exports."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    Info("watcher_build", "Version of the running watcher.", registry=registry).info({"version": version})
+    Gauge("watcher_leader", "1 if this process leads, 0 if it stands by.", registry=registry).set(leads)
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class _Gauges(Collector):

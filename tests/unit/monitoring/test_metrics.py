@@ -16,7 +16,7 @@ from tests.support.poll_bench import PollBench, api_run, open_bench, question, r
 from watcher.hooks import Observer
 from watcher.models import Failure
 from watcher.monitoring.health import Status
-from watcher.monitoring.metrics import Metrics
+from watcher.monitoring.metrics import Metrics, standby_metrics
 from watcher.notifiers.base import DeliveryError
 from watcher.polling.poller import OUTCOMES
 from watcher.store import StoreUnavailable
@@ -262,3 +262,12 @@ async def test_a_lane_reports_the_dead(tmp_path: Path) -> None:
         worker = make_worker(notifier, opened.store, opened.clock, observer=listener, give_up_after=0.0)
         await worker.run(until_idle=True)
     assert [("delivery", "slack", "run.input_requested", "dead", 100_000.0)] == listener.heard
+
+
+def test_who_leads() -> None:
+    """The leader exports `watcher_leader` 1; a standby exports only that as 0, with build and process."""
+    assert samples(make_metrics())["watcher_leader",] == 1
+    families = list(text_string_to_metric_families(standby_metrics("1.2.3").decode()))
+    names = {family.name for family in families if not family.name.startswith("process_")}
+    assert names == {"watcher_build_info", "watcher_leader"}
+    assert [family.samples[0].value for family in families if family.name == "watcher_leader"] == [0]
