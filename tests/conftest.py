@@ -1,6 +1,7 @@
 """Options, profiles, marks and fixtures that all tests share."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgresql import Schema, Server, schema_for_test, shared_server
 from tests.support.settings import Load, Problems
 from watcher import logs
 from watcher.config.errors import ConfigError
@@ -99,6 +101,21 @@ def logging_as_before() -> Iterator[None]:
 def path(tmp_path: Path) -> Path:
     """The path of the test's database."""
     return tmp_path / "watcher.db"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A PostgreSQL that all tests of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    with shared_server((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "postgresql") as server:
+        yield server
+
+
+@pytest.fixture
+def schema(postgresql_server: Server) -> Iterator[Schema]:
+    """A schema of the test's own on PostgreSQL."""
+    with schema_for_test(postgresql_server) as schema:
+        yield schema
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""A real PostgreSQL for tests: one server for all processes of a run, and a schema for each test.
+
+Debian's programs start it, on a Unix socket and on a port of the loopback interface. Where there are none the
+tests that need them are skipped; with `TESTS_REQUIRE_POSTGRESQL=1` in the environment they fail instead.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import quote
+
+import pytest
+
+from tests.support import postgresql_keeper
+
+if TYPE_CHECKING:
+    import psycopg
+
+REQUIRED: Final = "TESTS_REQUIRE_POSTGRESQL"
+"""The variable that makes a missing server a failure. The watcher reads none of this prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server; `host` is the directory of its Unix socket."""
+
+    host: str
+    port: int
+
+    def url(self, *, user: str = "watcher", database: str = "watcher", tcp: bool = False) -> str:
+        """Returns the address of a database, by its Unix socket or by TCP."""
+        host = "127.0.0.1" if tcp else quote(self.host, safe="")
+        return f"postgresql://{user}@{host}:{self.port}/{database}"
+
+    def connect(self, user: str = "postgres", database: str = "watcher") -> "psycopg.Connection":
+        """Connects as the superuser, or as another user; each statement is a transaction."""
+        import psycopg  # noqa: PLC0415 - the tests of SQLite run without it
+
+        return psycopg.connect(self.url(user=user, database=database), autocommit=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A schema for one test, which does not exist yet; the role `watcher` may make it."""
+
+    server: Server
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The address of its database, by the Unix socket."""
+        return self.server.url()
+
+
+def find_binaries() -> Path | None:
+    """Returns the directory with the programs of the newest PostgreSQL that is installed."""
+    installed = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    on_path = shutil.which("initdb")
+    newest = max(installed, key=lambda path: float(path.parent.name), default=None)
+    return newest or (Path(on_path).resolve().parent if on_path else None)
+
+
+@contextmanager
+def shared_server(shared: Path) -> Iterator[Server]:
+    """Gives the server of this run of the tests, whose processes share a directory; starts it if need be.
+
+    It ends with the last process that uses it.
+    """
+    try:
+        import psycopg  # noqa: F401, PLC0415 - without it no test can use the server
+    except ImportError:
+        _missing("psycopg is not installed")
+    binaries = find_binaries()
+    if binaries is None:
+        _missing("PostgreSQL is not installed")
+    shared.mkdir(exist_ok=True)
+    with (shared / "users").open("a") as users:
+        with (shared / "starting").open("a") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if not (shared / "server.json").exists():
+                _start(binaries, shared)
+        yield Server(**loads((shared / "server.json").read_text(encoding="ascii")))
+
+
+@contextmanager
+def schema_for_test(server: Server) -> Iterator[Schema]:
+    """Gives a test a name for its schema, and drops the schema after it."""
+    schema = Schema(server, f"test_{token_hex(6)}")
+    yield schema
+    with server.connect() as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+            [schema.name],
+        )
+        connection.execute(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
+
+
+def _start(binaries: Path, shared: Path) -> None:
+    command = [sys.executable, postgresql_keeper.__file__, str(binaries), str(shared)]
+    with (shared / "errors").open("w+") as errors:
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        if done.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"the test server does not start: {errors.read()}")
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{reason}, but {REQUIRED}=1 is set")
+    pytest.skip(reason)
