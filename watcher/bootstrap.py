@@ -19,8 +19,9 @@ from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
+from watcher.ids import event_id
 from watcher.logs import log_superseded, writes_json
-from watcher.models import App, Route, event_id
+from watcher.models import App, Route
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor

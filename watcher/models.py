@@ -1,4 +1,4 @@
-"""The domain types that every layer shares, all frozen, and the ids of events.
+"""The domain types that every layer shares, all frozen.
 
 Times are Unix seconds (UTC) and durations are seconds, both as float. Statuses and types of requests are the
 Runs API's (`GET /v1/runs`, `GET /v1/runs/{id}`).
@@ -342,12 +342,3 @@ class DeliveryRecord:
     request_id: str | None
     due_at: float
     finished_at: float | None
-
-
-_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def event_id(now: float, entropy: bytes) -> str:
-    """Returns `evt_` and a ULID (github.com/ulid/spec): 48 bits of Unix milliseconds, 80 bits of entropy."""
-    number = (int(now * 1000) << 80) | int.from_bytes(entropy[:10])
-    return "evt_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

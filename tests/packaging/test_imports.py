@@ -1,4 +1,4 @@
-"""Imports go one way: who may know of whom, and what a quick command must not load."""
+"""The build of the package: imports go one way, quick commands load little, modules stay short."""
 
 import ast
 import subprocess
@@ -36,6 +36,12 @@ def test_imports_go_downwards() -> None:
         cwd=ROOT.parent, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (linted.returncode, linted.stderr) == (0, ""), linted.stdout
+
+
+def test_modules_are_short() -> None:
+    """No module has more than 350 lines, so each can be read in one go."""
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in ROOT.rglob("*.py")}
+    assert {} == {str(file): lines for file, lines in lengths.items() if lines > 350}
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

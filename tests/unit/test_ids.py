@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.models import event_id
+from watcher.ids import event_id
 
 moments = st.floats(0, 4_000_000_000)
 entropies = st.binary(min_size=10, max_size=10)

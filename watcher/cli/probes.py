@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from watcher.bootstrap import build_notifiers
 from watcher.config.models import AppConfig, Config
+from watcher.ids import event_id
 from watcher.messages import ADVICE
-from watcher.models import Delivery, SampleEvent, event_id
+from watcher.models import Delivery, SampleEvent
 from watcher.net import open_session, tls_context
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.runs_api.client import RunsClient

@@ -20,13 +20,12 @@ SECRETS: Final = frozenset(
 """Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 
-_DURATION: Final = "a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds"
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SECONDS_MAX: Final = 1e15
 _WHOLE_MAX: Final = 10**18
 """More than any setting can mean; an integer may even be too large for a float."""
 _MENTIONS: Final = '"here", "channel", "everyone", a user id (U… or W…) or a user group id (S…)'
-_EXAMPLE_UUID: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
+_UUID: Final = "a UUID, such as 3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 _OWN_HEADERS: Final = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "te"}
     | {"trailer", "transfer-encoding", "upgrade"}
@@ -72,7 +71,7 @@ def parse_duration(value: object) -> float:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", value.strip(), re.ASCII)
         seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else math.inf
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(_DURATION)
+        raise ValueError("a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds")
     return seconds
 
 
@@ -201,19 +200,9 @@ def _signing_secret(value: str) -> str:
     return secret
 
 
-def _doubt_key(key: str) -> str:
-    return "" if key.startswith("dynamiq_acc_") else "does not begin with dynamiq_acc_, as Access Keys do"
-
-
-def _doubt_bot_token(token: str) -> str:
-    return "" if token.startswith("xoxb-") else "does not begin with xoxb-, as bot tokens do"
-
-
-def _doubt_slack_url(url: str) -> str:
-    usual = re.match(r"https://hooks\.slack(-gov)?\.com/services/", url) or LOOPBACK.fullmatch(
-        urlsplit(url).hostname or ""
-    )
-    return "" if usual else "is not the URL of an incoming webhook (https://hooks.slack.com/services/…)"
+def _unless(usual: str, words: str) -> Callable[[str], str]:
+    """A doubt about every value that does not begin as is usual."""
+    return lambda value: "" if re.match(usual, value) else words
 
 
 def _doubt_signing_secret(secret: str) -> str:
@@ -252,9 +241,9 @@ def _secret(check: Callable[[str], str], doubt: Callable[[str], str] = lambda _:
     `doubt` returns a warning about a value that is allowed and unlikely to be meant.
     """
 
-    def validate(given: Any, info: ValidationInfo) -> Secret:
+    def validate(given: WrittenSecret, info: ValidationInfo) -> Secret:
         loading = info.context or Loading(Redactor())
-        name, value, file = given if isinstance(given, WrittenSecret) else (str(info.field_name), given, None)
+        name, value, file = given
         if isinstance(value, Secret):
             return value
         if value is not None and file is not None:
@@ -301,9 +290,7 @@ PublicUrl = Annotated[str, AfterValidator(_plain_url)]
 AppUrl = Annotated[str, AfterValidator(_app_url)]
 SlackApiUrl = Annotated[str, AfterValidator(_slack_api_url)]
 Template = Annotated[str, AfterValidator(_template)]
-SessionId = Annotated[
-    str, _text(r"[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{12}", f"a UUID, such as {_EXAMPLE_UUID}")
-]
+SessionId = Annotated[str, _text(r"[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{12}", _UUID)]
 Mention = Annotated[str, _text(r"here|channel|everyone|[UWS][A-Z0-9]+", _MENTIONS)]
 HeaderName = Annotated[
     str,
@@ -313,9 +300,21 @@ HeaderName = Annotated[
 File = Annotated[Path, AfterValidator(check_path)]
 ReadableFile = Annotated[File, AfterValidator(_readable)]
 
-AccessKey = Annotated[Secret, _secret(_access_key, _doubt_key)]
-BotToken = Annotated[Secret, _secret(_token, _doubt_bot_token)]
-SlackWebhookUrl = Annotated[Secret, _secret(_url, _doubt_slack_url)]
+AccessKey = Annotated[
+    Secret,
+    _secret(_access_key, _unless("dynamiq_acc_", "does not begin with dynamiq_acc_, as Access Keys do")),
+]
+BotToken = Annotated[Secret, _secret(_token, _unless("xoxb-", "does not begin with xoxb-, as bot tokens do"))]
+SlackWebhookUrl = Annotated[
+    Secret,
+    _secret(
+        _url,
+        _unless(
+            r"https://hooks\.slack(-gov)?\.com/services/|https?://(localhost|127(\.\d+){3}|\[::1\])[:/]",
+            "is not the URL of an incoming webhook (https://hooks.slack.com/services/…)",
+        ),
+    ),
+]
 SigningSecret = Annotated[Secret, _secret(_signing_secret, _doubt_signing_secret)]
 SecretHeader = Annotated[Secret, _secret(_header_value)]
 SecretUrl = Annotated[Secret, _secret(_url)]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from watcher.models import event_id
+from watcher.ids import event_id
 from watcher.store.migrations import MIGRATIONS
 
 BUSY_SECONDS: Final = 5.0
