@@ -41,7 +41,7 @@ async def run_blocking(work: Callable[[], T]) -> T:
 
 
 async def run_cpu_bound(work: Callable[[], T]) -> T:
-    """Returns what the work returns, like `blocking`, for work that needs the processor and much memory."""
+    """Like `run_blocking`, for work that needs the processor and much memory."""
 
     def quietly() -> T:
         with _uncollected():

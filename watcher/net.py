@@ -76,7 +76,7 @@ class BrokenConnection(aiohttp.ClientConnectionError):
     """The connection of a GET broke before an answer came; `Reuse` says whether it was a new one."""
 
 
-_TRUST: Final = "use a certificate that this machine trusts, or make its authority known to it"
+_TRUST: Final = "use a certificate that this machine trusts, or add its authority to the trust store"
 _CHARACTERS: Final = "check both for line breaks and other characters that do not belong there"
 _CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] = (
     ((TimeoutError,), "no answer within {timeout:g} s", None),

@@ -284,9 +284,9 @@ def test_a_message_does_not_follow_a_redirect(elsewhere: str) -> None:
     assert ["/api/chat.postMessage"] == [call.path for call in peer.calls]
 
 
-@pytest.mark.parametrize(("code", "doubtful"), [("internal_error", True), ("ratelimited", False)])
-def test_what_may_have_been_done(code: str, *, doubtful: bool) -> None:
+@pytest.mark.parametrize(("code", "possibly_delivered"), [("internal_error", True), ("ratelimited", False)])
+def test_what_may_have_been_done(code: str, *, possibly_delivered: bool) -> None:
     """Of some errors Slack says that a part may have been done: then the message may stand in the channel."""
     slack = FakeSlack()
     slack.failures.append(code)
-    assert doubtful == slack_error(slack).doubtful
+    assert possibly_delivered == slack_error(slack).possibly_delivered

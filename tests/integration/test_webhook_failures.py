@@ -194,10 +194,10 @@ def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "doubtful"),
+    ("reply", "possibly_delivered"),
     [(Reply(503), False), (Reply(drop=True), True), (Reply(silent=True), True), (None, False)],
 )
-def test_what_may_have_been_accepted(reply: Reply | None, *, doubtful: bool) -> None:
+def test_what_may_have_been_accepted(reply: Reply | None, *, possibly_delivered: bool) -> None:
     """Only where the answer to a request did not come may it have been accepted all the same."""
     receiver = WebhookReceiver()
     if reply is None:
@@ -205,4 +205,4 @@ def test_what_may_have_been_accepted(reply: Reply | None, *, doubtful: bool) -> 
     else:
         receiver.replies.append(reply)
         error = error_of(lambda: send_to(receiver, within=0.3))
-    assert doubtful == error.doubtful
+    assert possibly_delivered == error.possibly_delivered

@@ -238,13 +238,13 @@ class WatchedStore(Store):
         limit: int,
         now: float,
         pause_until: float | None = None,
-        terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
+        policy: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
         due_by: float = math.inf,
     ) -> Claim:
         """Does as the store does."""
         try:
             claim = await super().settle_and_claim(
-                notifier, results, limit=limit, now=now, pause_until=pause_until, terms=terms, due_by=due_by
+                notifier, results, limit=limit, now=now, pause_until=pause_until, policy=policy, due_by=due_by
             )
         except StoreError as error:
             self.refused.put_nowait(error)

@@ -55,7 +55,7 @@ async def _play(seconds: float | None) -> int | None:
     from watcher.simulator.server import serve
     from watcher.simulator.state import Simulation
 
-    _caption("This is a simulated app and a watcher of it; every message that people get is shown here.")
+    _caption("This is a simulated app with a watcher. Every message that people would get is shown here.")
     app = Simulation(time.time, keys=frozenset({ACCESS_KEY}))
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as directory:
         async with serve({APP: app}) as server:

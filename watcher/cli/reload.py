@@ -41,7 +41,7 @@ def execute_anew() -> NoReturn:
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - itself
     except OSError as error:
-        exit_with(f"cannot execute {sys.executable} anew: {error.strerror}", 1)
+        exit_with(f"cannot restart {sys.executable}: {error.strerror}", 1)
 
 
 def _resource_problems(config: Config, running: Config) -> Iterator[str]:

@@ -19,7 +19,7 @@ ABSENT: Final = frozenset({"missing", "one_of", "required", "union_tag_not_found
 
 _GIVEN_MAX: Final = 100
 """Characters that are shown of a value: enough to recognize it."""
-_SENTENCES: Final = frozenset({"both", "one_of", "required", "unreadable"})
+_SENTENCES: Final = frozenset({"both", "one_of", "own_header", "required", "unreadable"})
 """Types of errors that come from `fields.sentence`."""
 _ALLOWED: Final = {
     "bool": "true or false", "dict": "a table", "model": "a table", "path": "the path of a file",

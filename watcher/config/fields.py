@@ -154,7 +154,7 @@ def _plain_url(value: str) -> str:
 def _app_url(value: str) -> str:
     url = _plain_url(value)
     if re.search(r"/v1(?:/runs)?/*$", url):
-        raise ValueError("the app's URL without /v1 at its end, which is added to it")
+        raise ValueError("the app's URL without /v1 at its end; the watcher adds it")
     return url
 
 
@@ -165,13 +165,13 @@ def _slack_api_url(value: str) -> str:
 def _template(value: str) -> str:
     _split_url(_PLACEHOLDER.sub("x", value))
     if re.search(r"[{}]", _PLACEHOLDER.sub("", value)):
-        raise ValueError("a URL with no placeholders but {app}, {run_id}, {request_id}")
+        raise ValueError("a URL whose only placeholders are {app}, {run_id} and {request_id}")
     return value
 
 
 def _custom_header(name: str) -> str:
     if name.lower() in _OWN_HEADERS or name.lower().startswith(("webhook-", "proxy-")):
-        raise ValueError(f"headers that the watcher does not set itself, which {name} is")
+        raise sentence("own_header", "cannot be configured, because the watcher sets this header itself")
     return name
 
 
@@ -207,10 +207,10 @@ def _unless(usual: str, words: str) -> Callable[[str], str]:
 
 def _doubt_signing_secret(secret: str) -> str:
     if secret.startswith("v1,"):
-        return "begins with v1, as signatures do; it is used as it stands"
+        return "begins with v1, as signatures do; it is used as it is"
     encoded = re.fullmatch(r"whsec_([\w+/-]+={0,2})", secret, re.ASCII)
     broken = secret.startswith("whsec_") and (not encoded or len(encoded[1].rstrip("=")) % 4 == 1)
-    return "has no base64 after whsec_, so it is used as a text" if broken else ""
+    return "has no base64 after whsec_, so it is used as plain text" if broken else ""
 
 
 def check_path(value: Path) -> Path:
@@ -294,7 +294,7 @@ SessionId = Annotated[str, _text(r"[\da-fA-F]{8}(-[\da-fA-F]{4}){3}-[\da-fA-F]{1
 Mention = Annotated[str, _text(r"here|channel|everyone|[UWS][A-Z0-9]+", _MENTIONS)]
 HeaderName = Annotated[
     str,
-    _text(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "header names of letters, digits and -"),
+    _text(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header name of letters, digits and -"),
     AfterValidator(_custom_header),
 ]
 File = Annotated[Path, AfterValidator(check_path)]

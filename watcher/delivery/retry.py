@@ -49,11 +49,11 @@ def after_failure(
     tried_for = delivery.tried_for + min(max(since_last, 0.0), settings.longest_wait)
     left = settings.give_up_after - tried_for
     if left < _INSTANT:
-        return Dead(delivery.id, message, error.doubtful)
+        return Dead(delivery.id, message, error.possibly_delivered)
     wait = error.retry_after or backoff(
         _LONGEST if error.fix else delivery.attempt,
         base=min(FIRST_RETRY, settings.backoff_max),
         maximum=settings.backoff_max,
         jitter=jitter,
     )
-    return Retry(delivery.id, message, now + min(wait, left), error.doubtful, tried_for)
+    return Retry(delivery.id, message, now + min(wait, left), error.possibly_delivered, tried_for)

@@ -110,7 +110,7 @@ class DeliveryWorker:
                 limit=limit,
                 now=self._context.wall(),
                 pause_until=max(pauses, default=None),
-                terms=self._policy,
+                policy=self._policy,
                 due_by=due_by,
             )
         except StoreUnavailable as error:

@@ -80,7 +80,7 @@ def render(data: RequestPageData) -> Page:
 def _blindness(data: RequestPageData) -> str:
     """Returns why a pending request may have been answered unnoticed; empty if the app is visible."""
     if data.app is None:
-        return "This app is no longer in the configuration, so what became of the request is not known."
+        return "This app is no longer configured, so the request may have been answered already."
     if data.app.visible:
         return ""
     why = f" ({failure_line(data.app.failure)})" if data.app.failure else ""

@@ -105,7 +105,7 @@ class AppriseNotifier:
             async with asyncio.timeout(self._timeout):
                 await run_blocking(lambda: self._notify(message))
         except TimeoutError:
-            raise DeliveryError(f"no answer within {self._timeout:g} s", doubtful=True) from None
+            raise DeliveryError(f"no answer within {self._timeout:g} s", possibly_delivered=True) from None
         return None
 
     async def check(self) -> str:

@@ -41,8 +41,8 @@ class DeliveryError(Exception):
     The message holds no secret of ours, but may quote the destination. `retry_after` is what the
     destination asked for, in seconds; with `pauses` that holds for all deliveries to it. `fix` says what a
     person has to correct; with it the next attempt comes after the longest interval, because waiting alone
-    does not help. `doubtful` says that the destination may have accepted the delivery, because its answer
-    did not arrive.
+    does not help. `possibly_delivered` says that the destination may have accepted the delivery, because its
+    answer did not arrive.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class DeliveryError(Exception):
         retry_after: float | None = None,
         pauses: bool = False,
         fix: str | None = None,
-        doubtful: bool = False,
+        possibly_delivered: bool = False,
     ) -> None:
         super().__init__(message)
         self.pauses = pauses
-        self.doubtful = doubtful
+        self.possibly_delivered = possibly_delivered
         self.retry_after = retry_after
         self.fix = fix
 

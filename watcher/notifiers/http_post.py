@@ -77,11 +77,11 @@ def from_client_error(error: Exception, timeout: float) -> DeliveryError:
     """Returns why no answer came, from what the HTTP client raised; `timeout` is in seconds."""
     reason, fix = explain(error, timeout)
     unanswered = isinstance(error, _UNANSWERED) and not isinstance(error, aiohttp.ClientConnectorError)
-    return DeliveryError(reason, fix=fix, doubtful=unanswered)
+    return DeliveryError(reason, fix=fix, possibly_delivered=unanswered)
 
 
 def from_response(
-    answer: Answer, *, fixes: Mapping[int, str], otherwise: str, scrub: Callable[[str], str]
+    answer: Answer, *, fixes: Mapping[int, str], otherwise: str, redact: Callable[[str], str]
 ) -> DeliveryError:
     """Returns the error for an answer that is not 2xx.
 
@@ -89,7 +89,7 @@ def from_response(
     `otherwise`. The answer is scrubbed, for a destination may echo what it was sent, secrets included.
     """
     # Before the cut, behind which the rest of a secret would not be known as one.
-    said = scrub(answer.body)
+    said = redact(answer.body)
     said = said if len(said) <= _SHOWN_AT_MOST else f"{said[:_SHOWN_AT_MOST]}…"
     words = f"HTTP {answer.status}: {said}" if said else f"HTTP {answer.status}"
     fix = None

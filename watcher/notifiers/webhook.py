@@ -46,11 +46,11 @@ _FIXES: Final = {
     401: _CHECK_CREDENTIALS,
     403: _CHECK_CREDENTIALS,
     404: _CHECK_URL,
-    405: "the receiver takes no POST there: check the webhook's URL",
+    405: "the receiver doesn't accept POST: check the webhook's URL",
     410: _CHECK_URL,
-    413: "let the receiver take larger bodies, or set include_params = false",
+    413: "let the receiver accept larger bodies, or set include_params = false",
 }
-_OTHERWISE: Final = "the receiver refuses such a request: see its logs"
+_OTHERWISE: Final = "the receiver rejected the request: see its logs"
 
 
 class WebhookNotifier:
@@ -90,7 +90,7 @@ class WebhookNotifier:
             context=self._trusted(),
         )
         if not answer.accepted:
-            raise from_response(answer, fixes=_FIXES, otherwise=_OTHERWISE, scrub=self._redactor.redact)
+            raise from_response(answer, fixes=_FIXES, otherwise=_OTHERWISE, redact=self._redactor.redact)
         return None
 
     async def check(self) -> str:

@@ -212,7 +212,7 @@ def _read_page(body: bytes, most: int, *, keep_input: bool) -> _Content:
     document = _document(body, keep_input=keep_input)
     items = document.get("data")
     if not isinstance(items, list):
-        raise InvalidResponse("the list of runs has no list in `data`")
+        raise InvalidResponse("the answer has no list of runs in `data`")
     if len(items) > most:
         raise InvalidResponse(f"a page has {len(items):,} items, more than twice as many as were asked for")
     parsed = [parse_run(item) for item in items]

@@ -113,7 +113,7 @@ class Transport:
                     raise await self._refusal(response)
                 return await read_body(response, RESPONSE_MAX)
         except TimeoutError:
-            raise TimedOut(f"no whole answer within {self._timeout:g} s") from None
+            raise TimedOut(f"no complete answer within {self._timeout:g} s") from None
         except UnreadableBody as error:
             kind = ResponseTooLarge if isinstance(error, BodyTooLarge) else InvalidResponse
             raise kind(f"the answer cannot be read: {error}", status=_OK) from None
@@ -168,4 +168,4 @@ class Transport:
             return ""
         text = str(normalize_json(value))
         # Before the cut, behind which the rest of a key would not be known as one.
-        return (self._access_key.scrub(text) if self._access_key else text)[:MESSAGE_MAX]
+        return (self._access_key.redact(text) if self._access_key else text)[:MESSAGE_MAX]

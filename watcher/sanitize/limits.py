@@ -76,7 +76,7 @@ def limit_size(value: Json) -> Json:
 
 def size_notice(value: Json) -> str:
     """Returns the words for a value that is not kept."""
-    return f"… ({_size(value):,} bytes of JSON, too many to be kept)"
+    return f"… ({_size(value):,} bytes of JSON, too large to keep)"
 
 
 def _size(value: Json) -> int:

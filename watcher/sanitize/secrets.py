@@ -54,7 +54,7 @@ class Secret:
         self._redactor.add_secret(value)
         return value
 
-    def scrub(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Returns a text with this and every other known secret replaced by a mask."""
         return self._redactor.redact(text)
 

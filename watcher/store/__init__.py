@@ -196,7 +196,7 @@ class Store:
         limit: int,
         now: float,
         pause_until: float | None = None,
-        terms: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
+        policy: NotifierPolicy = NotifierPolicy(),  # noqa: B008 - frozen
         due_by: float = math.inf,
     ) -> Claim:
         """Records what became of sends and claims up to `limit` more that are due, in one transaction.
@@ -206,7 +206,9 @@ class Store:
         withheld = self._unpolled | self._unwatched
         served = self._served.setdefault(notifier, {})
         wanted = ClaimRequest(limit, pause_until, due_by, self._left_over, withheld, tuple(served))
-        claim = await self._run(lambda tx: outbox.settle_and_claim(tx, notifier, results, terms, wanted), now)
+        claim = await self._run(
+            lambda tx: outbox.settle_and_claim(tx, notifier, results, policy, wanted), now
+        )
         for app in (app for delivery in claim.deliveries for app in _apps_of(delivery.event)):
             served.pop(app, None)
             served[app] = None

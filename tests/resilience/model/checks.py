@@ -25,7 +25,7 @@ CATCH_UP: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRequest:
     """A request in the database."""
 
     key: int
@@ -41,7 +41,7 @@ class Known:
 class Memory:
     """What the database says at a time; `in_flight` was given out to workers by then."""
 
-    requests: dict[int, Known]
+    requests: dict[int, KnownRequest]
     hidden: frozenset[tuple[str, str]]
     held: frozenset[str]
     in_flight: frozenset[int]
@@ -60,7 +60,7 @@ def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory
     rows = database.execute("SELECT * FROM requests").fetchall()
     return Memory(
         {
-            row["key"]: Known(
+            row["key"]: KnownRequest(
                 row["key"],
                 row["app"],
                 row["run_id"],
@@ -82,7 +82,7 @@ def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory
     )
 
 
-def ended_between(before: Memory, after: Memory) -> list[Known]:
+def ended_between(before: Memory, after: Memory) -> list[KnownRequest]:
     """Returns the requests that ended."""
     return [
         each
@@ -92,7 +92,7 @@ def ended_between(before: Memory, after: Memory) -> list[Known]:
     ]
 
 
-def begun_between(before: Memory, after: Memory) -> list[Known]:
+def begun_between(before: Memory, after: Memory) -> list[KnownRequest]:
     """Returns the requests that were recorded."""
     return [each for key, each in after.requests.items() if key not in before.requests]
 
@@ -130,7 +130,7 @@ def check_nothing_ends_in_silence(
             yield f"{app} said nothing, and {was ^ now} changed"
 
 
-def _outcomes(request: Known, shown: Shown) -> set[str]:
+def _outcomes(request: KnownRequest, shown: Shown) -> set[str]:
     if shown.status is None:
         return {"gone"}
     if shown.status in TERMINAL:
@@ -247,7 +247,7 @@ def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
 
 
 def check_reminders(
-    database: sqlite3.Connection, config: Config, put_back: Collection[str], latest: float
+    database: sqlite3.Connection, config: Config, requeued: Collection[str], latest: float
 ) -> Iterator[str]:
     """Of what waits and was told the next reminder waits, and one only; each age has one at most.
 
@@ -264,7 +264,7 @@ def check_reminders(
     for (thread_key, name), reminders in planned.items():
         if len({age for age, _ in reminders}) < len(reminders):
             yield f"{name} is reminded of {thread_key} twice at one age"
-        if sum(state == "pending" for _, state in reminders) > 1 and thread_key not in put_back:
+        if sum(state == "pending" for _, state in reminders) > 1 and thread_key not in requeued:
             yield f"two reminders of {thread_key} wait for {name}"
     since: dict[tuple[str, str], float] = {}
     for row in database.execute(f"{OPENINGS} WHERE r.resolved_at IS NULL AND d.state = 'sent'"):
@@ -322,10 +322,10 @@ def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str)
             yield f"{notifier} was always well, and never accepted request {row['key']}"
 
 
-def check_retired(database: sqlite3.Connection, config: Config, put_back: Collection[str]) -> Iterator[str]:
+def check_removed(database: sqlite3.Connection, config: Config, requeued: Collection[str]) -> Iterator[str]:
     """Nothing waits for a notifier that was taken out, but what was put back since."""
     for row in database.execute("SELECT id, notifier, thread_key FROM deliveries WHERE state = 'pending'"):
-        if notifier_config(config, row["notifier"]) is None and row["thread_key"] not in put_back:
+        if notifier_config(config, row["notifier"]) is None and row["thread_key"] not in requeued:
             yield f"{row['id']} waits for {row['notifier']}, which was taken out"
 
 

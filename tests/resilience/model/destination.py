@@ -113,7 +113,7 @@ class Destination(ScriptedNotifier):
                 raise ValueError("a slip of ours")
             case "loses replies":
                 self._witness.accepted(self, delivery, reply_lost=True)
-                raise DeliveryError("no answer in time", doubtful=True)
+                raise DeliveryError("no answer in time", possibly_delivered=True)
             case "well" | "hangs":
                 self._witness.accepted(self, delivery)
             case "replies late":

@@ -68,7 +68,7 @@ class Life:
 
     config: Config
     began: float
-    left_over: int
+    leftover: int
     polled: set[str] = field(default_factory=set)
     starts: dict[str, float] = field(default_factory=dict)
 
@@ -84,7 +84,7 @@ class Ledger(Witness):
     violations: list[str] = field(default_factory=list)
     under_way: dict[int, Attempt] = field(default_factory=dict)
     interrupted: set[int] = field(default_factory=set)
-    put_back: set[str] = field(default_factory=set)
+    requeued: set[str] = field(default_factory=set)
     lost: dict[int, int] = field(default_factory=dict)
     paused: dict[str, tuple[float, float]] = field(default_factory=dict)
     life: Life | None = None
@@ -117,7 +117,7 @@ class Ledger(Witness):
         tells = event.type in {"run.input_requested", "run.input_reminder"}
         if destination.for_people and tells and late and delivery.id not in self.interrupted:
             self._fail(delivery, "tells people of what is over")
-        if event.type == "run.input_requested" and thread_key not in self.put_back:
+        if event.type == "run.input_requested" and thread_key not in self.requeued:
             self._check_age(delivery)
         if event.type == "run.input_reminder":
             self._check_reminder(delivery, row)
@@ -132,7 +132,7 @@ class Ledger(Witness):
         if reply_lost:
             self.lost[delivery.id] = delivery.attempt
         heard = self._heard.setdefault((destination.name, row["thread_key"]), [])
-        if row["thread_key"] not in self.put_back:
+        if row["thread_key"] not in self.requeued:
             self._check_order(destination, delivery, row["age"], heard)
         over = event.type == "run.input_resolved" and not (
             isinstance(event, DigestEvent) and event.digest.waiting
@@ -197,7 +197,7 @@ class Ledger(Witness):
         """Forgets threads that were pruned, for their keys may be given out again."""
         thread_keys = {row["thread_key"] for row in self._rows("SELECT thread_key FROM deliveries")}
         self._heard = {key: heard for key, heard in self._heard.items() if key[1] in thread_keys}
-        self.put_back &= thread_keys
+        self.requeued &= thread_keys
         self.book.forget(self.database)
 
     def _doubted(self, thread_key: str, notifier: str) -> bool:
@@ -234,8 +234,8 @@ class Ledger(Witness):
         if app_config(self.life.config, app) is None:
             self._fail(delivery, f"is about {app}, which is not watched")
         young = self.clock.elapsed < self.life.began + HOLD_SECONDS - A_LITTLE
-        if delivery.id <= self.life.left_over and app not in self.life.polled and young:
-            self._fail(delivery, f"was left over, and {app} was not polled yet")
+        if delivery.id <= self.life.leftover and app not in self.life.polled and young:
+            self._fail(delivery, f"is a leftover, and {app} was not polled yet")
 
     def _check_age(self, delivery: Delivery) -> None:
         for row in self._rows(f"SELECT key FROM ({OPENINGS}) WHERE id = {delivery.id}"):
@@ -254,7 +254,7 @@ class Ledger(Witness):
         assert self.life is not None
         config, name = self.life.config, delivery.notifier
         wanted = row["age"] in ages(config, name) and name in told_of(config, row["app"])
-        if delivery.attempt == 1 and not wanted and row["thread_key"] not in self.put_back:
+        if delivery.attempt == 1 and not wanted and row["thread_key"] not in self.requeued:
             self._fail(delivery, "reminds though nobody wants that")
         keys = [each["key"] for each in self._rows(f"{OPENINGS} WHERE d.thread_key = '{row['thread_key']}'")]
         if self.clock.now < min(self.book.promises[key].seen for key in keys) + row["age"] - A_LITTLE:

@@ -1,7 +1,7 @@
 """The model's process: the real pollers, store and workers, put together as the daemon does, life after life.
 
-A life has one configuration. What begins it is the daemon's own `_adopt`, and how news is routed is
-what `watcher.bootstrap` says.
+A life has one configuration. It begins with the daemon's own `sync_outbox_with_config`; news is routed by
+`watcher.bootstrap`.
 """
 
 import asyncio

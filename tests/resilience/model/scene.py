@@ -238,7 +238,7 @@ class Scene:
         dead = self.rows("SELECT id, thread_key FROM deliveries WHERE state = 'dead'")
         with changing(self.path, self.clock.now) as tx:
             outbox.requeue(tx, [row["id"] for row in dead])
-        self.ledger.put_back |= {row["thread_key"] for row in dead}
+        self.ledger.requeued |= {row["thread_key"] for row in dead}
 
     # What must hold
 
@@ -251,9 +251,9 @@ class Scene:
         self.hold(*checks.check_told(self.database, self.book))
         if self.process.store is not None:  # else the outbox may still fit another configuration
             self.hold(
-                *checks.check_retired(self.database, self.process.config, self.ledger.put_back),
+                *checks.check_removed(self.database, self.process.config, self.ledger.requeued),
                 *checks.check_reminders(
-                    self.database, self.process.config, self.ledger.put_back, self.clock.latest
+                    self.database, self.process.config, self.ledger.requeued, self.clock.latest
                 ),
             )
 

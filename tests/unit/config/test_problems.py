@@ -80,8 +80,8 @@ apps.c d: got 'c d'; must be a name of letters, digits, '.', '_' and '-'
 apps.c d.access_key_file: cannot read /not/there: No such file or directory
 notifiers.audit.ca_file: cannot read /not/there.pem: No such file or directory
 notifiers.audit.remind_after.1: got 'soon'; must be a duration such as 500ms, 15s, 5m, 2h, 7d or a number of seconds
-notifiers.audit.headers.X Team: must be header names of letters, digits and -
-notifiers.audit.headers.Host: must be headers that the watcher does not set itself, which Host is
+notifiers.audit.headers.X Team: must be a header name of letters, digits and -
+notifiers.audit.headers.Host: cannot be configured, because the watcher sets this header itself
 notifiers.audit.headers.X-Key: must be printable ASCII text that is not blank
 notifiers.chat.type: got 'slak'; must be one of: slack, webhook, console, apprise
 notifiers.e f: got 'e f'; must be a name of letters, digits, '.', '_' and '-'

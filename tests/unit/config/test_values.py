@@ -127,7 +127,7 @@ def test_a_base_url_may_have_a_path(loaded: Load, path: str) -> None:
 def test_a_slip_in_a_base_url_is_explained(problems: Problems) -> None:
     """Who copies the URL of the endpoint is told to leave its path out."""
     [problem] = problems(WATCHER_BASE_URL="https://example.com/v1/runs")
-    assert problem.endswith("must be the app's URL without /v1 at its end, which is added to it")
+    assert problem.endswith("must be the app's URL without /v1 at its end; the watcher adds it")
 
 
 @pytest.mark.parametrize(

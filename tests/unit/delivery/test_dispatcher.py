@@ -126,13 +126,13 @@ def test_only_time_in_which_it_was_tried_counts(backoff_max: float, ago: float, 
     assert Retry(7, "no", NOW + 4, tried_for=1000.0 + counted) == result
 
 
-@pytest.mark.parametrize("doubtful", [True, False])
+@pytest.mark.parametrize("possibly_delivered", [True, False])
 @pytest.mark.parametrize("tried_for", [0.0, DAY])
-def test_what_may_have_been_accepted_stays_so(tried_for: float, *, doubtful: bool) -> None:
+def test_what_may_have_been_accepted_stays_so(tried_for: float, *, possibly_delivered: bool) -> None:
     """That a destination may have taken it all the same is kept, also with the last attempt."""
-    error = DeliveryError("x", doubtful=doubtful)
+    error = DeliveryError("x", possibly_delivered=possibly_delivered)
     result = after_failure(failed(3, tried_for), error, SETTINGS, message="no", now=NOW, jitter=0.0)
-    assert (tried_for > 0, doubtful) == (isinstance(result, Dead), result.possibly_delivered)
+    assert (tried_for > 0, possibly_delivered) == (isinstance(result, Dead), result.possibly_delivered)
 
 
 # One delivery

@@ -8,7 +8,7 @@ def nobody() -> None:
 
 
 def test_sends_to_one_place_are_one_at_a_time_and_apart() -> None:
-    """The next send starts when the one before has ended and the spacing is over, whichever comes last."""
+    """The next send starts when the one before has ended and the interval is over, whichever comes last."""
     limiter = RateLimiter(1.0)
     assert limiter.take(10.0, nobody)
     limiter.started(10.0)

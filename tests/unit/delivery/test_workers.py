@@ -109,7 +109,7 @@ async def test_order_holds_for_each_request_and_a_failing_one_holds_up_no_other(
 
 
 async def test_sends_are_spaced(store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the spacing is over nothing more is even asked for; then the next one goes."""
+    """Before the interval is over nothing more is even asked for; then the next one goes."""
     loop = asyncio.get_running_loop()
     real_time, ahead = loop.time, 0.0
     monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)
@@ -131,7 +131,7 @@ async def test_sends_are_spaced(store: WatchedStore, clock: Clock, monkeypatch: 
 async def test_a_spacing_that_ends_while_the_worker_looks_is_not_overslept(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the spacing runs out while a claim is made, the next send follows at once."""
+    """When the interval runs out while a claim is made, the next send follows at once."""
     loop = asyncio.get_running_loop()
     real_time, real_claim, ahead = loop.time, store.settle_and_claim, 0.0
     monkeypatch.setattr(loop, "time", lambda: real_time() + ahead)

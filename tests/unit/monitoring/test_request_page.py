@@ -184,7 +184,7 @@ def test_how_it_ended(outcome: Any, words: str) -> None:
             replace(UP, succeeded_ago=800.0, failure=Failure(401, "unauthorized", "bad key", NOW, 0)),
             "Watcher can't see the requests of support now (HTTP 401 unauthorized: bad key). This one",
         ),
-        (None, "This app is no longer in the configuration, so what became of the request is not known."),
+        (None, "This app is no longer configured, so the request may have been answered already."),
     ],
 )
 def test_what_may_have_ended_unnoticed(app: AppStatus | None, words: str) -> None:

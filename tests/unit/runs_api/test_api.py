@@ -280,14 +280,14 @@ def test_a_large_answer_is_read_beside_the_loop(size: int, monkeypatch: pytest.M
 
 def test_a_large_answer_that_is_no_list() -> None:
     """What is wrong with a large answer is said as of a small one."""
-    with pytest.raises(InvalidResponse, match="no list in `data`"):
+    with pytest.raises(InvalidResponse, match="no list of runs in `data`"):
         fetch_pages(FakeApi(lambda: response(b'{"data": 5}'.ljust(documents.LARGE + 1))))
 
 
 @pytest.mark.parametrize("data", [None, {}, "none", 5, {"id": "r1", "status": "started"}])
 def test_a_list_without_a_list(data: Json) -> None:
     """A list answer whose data are null or no list is an error, never an empty list."""
-    with pytest.raises(InvalidResponse, match="no list in `data`"):
+    with pytest.raises(InvalidResponse, match="no list of runs in `data`"):
         fetch_pages(FakeApi(lambda: response({"data": data})))
 
 

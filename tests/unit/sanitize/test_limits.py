@@ -56,13 +56,13 @@ def test_a_string_of_exactly_a_thousand_characters_is_not_cut() -> None:
 def test_what_cannot_be_cut_is_left_out() -> None:
     """Many small values are replaced by words that say how large they were."""
     value = list(range(100_000))
-    assert f"… ({size(value):,} bytes of JSON, too many to be kept)" == limit_size(value)
+    assert f"… ({size(value):,} bytes of JSON, too large to keep)" == limit_size(value)
     assert limit_size(value) == size_notice(value)
 
 
 def test_a_long_key_is_left_out() -> None:
     """Keys are not cut, for they would become others."""
-    assert limit_size({"k" * JSON_MAX: 1}) == "… (262,150 bytes of JSON, too many to be kept)"
+    assert limit_size({"k" * JSON_MAX: 1}) == "… (262,150 bytes of JSON, too large to keep)"
 
 
 def test_a_long_text_alone_is_cut() -> None:

@@ -238,7 +238,7 @@ def test_other_fields_are_bounded() -> None:
     endless = replace(request("Go?", {}), type="t" * 5000, editable_params=("a",) * JSON_MAX)
     shown = masker(*GLOBS).request(endless)
     assert STRING_MAX == len(shown.type)
-    assert ("… (1,048,577 bytes of JSON, too many to be kept)",) == shown.editable_params
+    assert ("… (1,048,577 bytes of JSON, too large to keep)",) == shown.editable_params
 
 
 def test_identity_is_that_of_the_original() -> None:
@@ -283,7 +283,7 @@ def test_scrubs_an_echoed_header() -> None:
     ],
 )
 def test_scrubs_other_forms(secret: str, echoed: str) -> None:
-    """The forms in which a secret may come back are scrubbed: encoded, bare, or the part of a URL."""
+    """The forms in which a secret may come back are redacted: encoded, bare, or the part of a URL."""
     redactor = Redactor()
     redactor.add_secret(secret)
     assert f"<{MASK}>" == redactor.redact(f"<{echoed}>")

@@ -43,7 +43,7 @@ async def claim(
     policy: NotifierPolicy = ALERTS,
 ) -> tuple[Delivery, ...]:
     """Settles, and returns what Slack is to send next."""
-    return (await store.settle_and_claim("slack", results, limit=limit, now=now, terms=policy)).deliveries
+    return (await store.settle_and_claim("slack", results, limit=limit, now=now, policy=policy)).deliveries
 
 
 async def send_one_by_one(store: Store, count: int, *, now: float = NOW) -> list[str]:
@@ -178,8 +178,8 @@ async def test_what_a_person_may_have_seen_is_in_no_digest(path: Path) -> None:
     """A message that may have been posted keeps its thread, so that its end is told in it."""
     async with open_store(path) as store:
         await ask(store, APP, "run-1")
-        (doubtful,) = await claim(store, policy=DIGESTS)
-        lost = [Retry(doubtful.id, "no answer", NOW + 1, possibly_delivered=True)]
+        (lost_reply,) = await claim(store, policy=DIGESTS)
+        lost = [Retry(lost_reply.id, "no answer", NOW + 1, possibly_delivered=True)]
         await claim(store, lost, limit=0, policy=DIGESTS)
         await ask(store, APP, *[f"more-{number}" for number in range(4)], now=NOW + 2)
         claimed = await claim(store, limit=9, now=NOW + 5, policy=DIGESTS)
@@ -210,7 +210,7 @@ async def test_an_outage_of_many_apps_is_one_alert(path: Path) -> None:
     async with open_store(path) as store:
         for number, app in enumerate(apps):
             await fail(store, app, now=NOW + number / 6)
-        waiting = await store.settle_and_claim("slack", (), limit=1, now=NOW + 9.9, terms=ALERTS)
+        waiting = await store.settle_and_claim("slack", (), limit=1, now=NOW + 9.9, policy=ALERTS)
         assert ((), NOW + 10) == (waiting.deliveries, waiting.wake_at)
         (alert,) = await claim(store, now=NOW + 10)
         assert [app.name for app in apps] == named(alert)
@@ -254,7 +254,7 @@ async def test_a_single_run_waits_for_no_others(path: Path) -> None:
     """`watcher once` has polled every app, so it sends at once what was to wait for other apps."""
     async with open_store(path) as store:
         await fail(store, APP, SALES)
-        once = await store.settle_and_claim("slack", (), limit=1, now=NOW, terms=ALERTS, due_by=NOW)
+        once = await store.settle_and_claim("slack", (), limit=1, now=NOW, policy=ALERTS, due_by=NOW)
     assert ["support", "sales"] == named(once.deliveries[0])
 
 

@@ -42,7 +42,7 @@ async def tell(store: Store, run_id: str, *, now: float) -> None:
     """Records a request that people are told of at once; a reminder follows after 10 minutes."""
     await record_new(store, make_new_request(run_id), routes=[PEOPLE], now=now)
     (news,) = await claim(store, "slack", now=now)
-    await store.settle_and_claim("slack", [Sent(news.id, None)], limit=0, now=now, terms=REMINDING)
+    await store.settle_and_claim("slack", [Sent(news.id, None)], limit=0, now=now, policy=REMINDING)
 
 
 @pytest.mark.parametrize("step", [DAY, -DAY])

@@ -41,7 +41,7 @@ from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400.0
-TERMS = NotifierPolicy(remind_after=(1800.0,))
+POLICY = NotifierPolicy(remind_after=(1800.0,))
 GATHERED = replace(PEOPLE, digests=True)
 TABLES = ("requests", "events", "deliveries", "digest_members")
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
@@ -64,7 +64,7 @@ async def gathered(store: Store, count: int = 4) -> Delivery:
 
 async def settle(store: Store, *results: Sent | Retry | Dead, now: float) -> list[Delivery]:
     """Records results for people and gives out what is due."""
-    claimed = await store.settle_and_claim("slack", results, limit=9, now=now, terms=TERMS)
+    claimed = await store.settle_and_claim("slack", results, limit=9, now=now, policy=POLICY)
     return list(claimed.deliveries)
 
 

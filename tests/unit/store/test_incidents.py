@@ -24,12 +24,12 @@ from watcher.store import Claim, NotifierPolicy, Result, Retry, Sent, Store
 pytestmark = pytest.mark.anyio
 
 FAILING, RECOVERED = "watcher.notifier_failing", "watcher.notifier_recovered"
-TERMS = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
+POLICY = NotifierPolicy(alert_after=120.0, others=(PEOPLE,))
 
 
 async def settle(store: Store, *results: Result, now: float) -> Claim:
     """Records results of the webhook and gives out nothing."""
-    return await store.settle_and_claim("webhook", results, limit=0, now=now, terms=TERMS)
+    return await store.settle_and_claim("webhook", results, limit=0, now=now, policy=POLICY)
 
 
 async def fail(store: Store, now: float = NOW) -> int:
@@ -109,14 +109,14 @@ async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
-        terms = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
-        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, terms=terms)
+        policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
+        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, policy=policy)
         await record_answered(store, routes=[PEOPLE], now=NOW + 2)
         await record_new(store, make_new_request("run-2"), routes=[PEOPLE], now=NOW + 5000)
         (news,) = await claim(store, "slack", now=NOW + 5000)
         retry = [Retry(news.id, "x", NOW + 5900)]
-        at_once = await store.settle_and_claim("slack", retry, limit=0, now=NOW + 5001, terms=terms)
-        later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 5121, terms=terms)
+        at_once = await store.settle_and_claim("slack", retry, limit=0, now=NOW + 5001, policy=policy)
+        later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 5121, policy=policy)
     assert (None, True) == (at_once.failing, later.failing is not None)
 
 
@@ -148,7 +148,7 @@ async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
     async with open_store(path) as store:
         await fail(store)
         told = [
-            (await store.settle_and_claim("webhook", (), limit=0, now=NOW + at, terms=alone)).failing
+            (await store.settle_and_claim("webhook", (), limit=0, now=NOW + at, policy=alone)).failing
             for at in (120, 121)
         ]
     assert [True, False] == [failure is not None for failure in told]

@@ -31,23 +31,25 @@ pytestmark = pytest.mark.anyio
 
 MINUTE, HOUR = 60.0, 3600.0
 AGES = (30 * MINUTE, 2 * HOUR, 8 * HOUR)
-TERMS = NotifierPolicy(remind_after=AGES)
+POLICY = NotifierPolicy(remind_after=AGES)
 NEWS, REMINDER, END = "run.input_requested", "run.input_reminder", "run.input_resolved"
 
 
 async def take(
-    store: Store, now: float, notifier: str = "slack", terms: NotifierPolicy = TERMS
+    store: Store, now: float, notifier: str = "slack", policy: NotifierPolicy = POLICY
 ) -> list[Delivery]:
     """Gives out what is due."""
-    return list((await store.settle_and_claim(notifier, (), limit=100, now=now, terms=terms)).deliveries)
+    return list((await store.settle_and_claim(notifier, (), limit=100, now=now, policy=policy)).deliveries)
 
 
-async def send(store: Store, now: float, notifier: str = "slack", terms: NotifierPolicy = TERMS) -> list[str]:
+async def send(
+    store: Store, now: float, notifier: str = "slack", policy: NotifierPolicy = POLICY
+) -> list[str]:
     """Sends everything that is due now and returns it: a type, or for reminders `1 of 3`."""
     told = []
-    while due := await take(store, now, notifier, terms):
+    while due := await take(store, now, notifier, policy):
         results = [Sent(delivery.id, MessageRef({"ts": str(delivery.id)})) for delivery in due]
-        await store.settle_and_claim(notifier, results, limit=0, now=now, terms=terms)
+        await store.settle_and_claim(notifier, results, limit=0, now=now, policy=policy)
         told += [_name(delivery) for delivery in due]
     return told
 
@@ -73,7 +75,7 @@ async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
-        claim = await store.settle_and_claim("slack", (), limit=1, now=NOW + 6, terms=TERMS)
+        claim = await store.settle_and_claim("slack", (), limit=1, now=NOW + 6, policy=POLICY)
         (reminder,) = await take(store, NOW + AGES[0])
     assert NOW + AGES[0] == claim.wake_at
     assert (NOW + AGES[0], NOW + AGES[0]) == (reminder.event.at, reminder.due_at)
@@ -116,7 +118,7 @@ async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -
         await record_answered(store, routes=[MACHINE], now=NOW + AGES[0] + 1)
         assert [] == await take(store, NOW + AGES[0] + 2, "webhook")
         await store.settle_and_claim(
-            "webhook", [Sent(reminder.id, None)], limit=0, now=NOW + AGES[0] + 2, terms=TERMS
+            "webhook", [Sent(reminder.id, None)], limit=0, now=NOW + AGES[0] + 2, policy=POLICY
         )
         assert [END] == await send(store, NOW + 9 * HOUR, "webhook")
     assert ["sent"] * 3 == [state for _, _, state in outbox(path)]
@@ -130,7 +132,7 @@ async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(path:
         (reminder,) = await take(store, NOW + AGES[0])
         await record_answered(store, routes=[PEOPLE], now=NOW + AGES[0] + 1)
         failed = [Retry(reminder.id, "x", NOW + AGES[0] + 60)]
-        settled = await store.settle_and_claim("slack", failed, limit=1, now=NOW + AGES[0] + 2, terms=TERMS)
+        settled = await store.settle_and_claim("slack", failed, limit=1, now=NOW + AGES[0] + 2, policy=POLICY)
     assert [REMINDER] == [one.type for one in settled.superseded]
     assert [END] == [delivery.event.type for delivery in settled.deliveries]
 
@@ -147,10 +149,10 @@ async def test_a_notifier_that_was_away_is_not_flooded(path: Path) -> None:
 
 async def test_a_reminder_just_missed_is_made_up_for(path: Path) -> None:
     """A message that is seconds late, by the pace of a channel say, costs no reminder."""
-    terms = NotifierPolicy(remind_after=(1.0, 2.0))
+    policy = NotifierPolicy(remind_after=(1.0, 2.0))
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
-        told = await send(store, NOW + 4, terms=terms)
+        told = await send(store, NOW + 4, policy=policy)
     assert [NEWS, "1 of 2", "2 of 2"] == told
 
 
@@ -161,9 +163,9 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
         await send(store, NOW + 5)
         (reminder,) = await take(store, NOW + AGES[0])
         dead = [Dead(reminder.id, "x")]
-        await store.settle_and_claim("slack", dead, limit=0, now=NOW + AGES[0] + 9, terms=TERMS)
+        await store.settle_and_claim("slack", dead, limit=0, now=NOW + AGES[0] + 9, policy=POLICY)
         late = [Sent(reminder.id, None)]
-        await store.settle_and_claim("slack", late, limit=0, now=NOW + AGES[0] + 10, terms=TERMS)
+        await store.settle_and_claim("slack", late, limit=0, now=NOW + AGES[0] + 10, policy=POLICY)
         assert ["2 of 3"] == await send(store, NOW + AGES[1])
 
 
@@ -172,7 +174,7 @@ async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
-        await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, terms=TERMS)
+        await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, policy=POLICY)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
         await record_answered(store, routes=[PEOPLE], now=NOW + HOUR)
         assert [END] == await send(store, NOW + HOUR)
@@ -203,9 +205,9 @@ async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, (HOUR,))
         new = NotifierPolicy(remind_after=(HOUR,))
-        assert [[], ["1 of 1"]] == [await send(store, NOW + at, terms=new) for at in (AGES[0], HOUR)]
+        assert [[], ["1 of 1"]] == [await send(store, NOW + at, policy=new) for at in (AGES[0], HOUR)]
         assert [] == await plan(store, NOW + HOUR + 1, (HOUR,))
-        assert [] == await send(store, NOW + 9 * HOUR, terms=new)
+        assert [] == await send(store, NOW + 9 * HOUR, policy=new)
 
 
 async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(path: Path) -> None:
@@ -244,8 +246,8 @@ async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_remind
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         assert [] == await plan(store, NOW + 5, AGES, notifiers=())
-        elsewhere = replace(TERMS, apps=frozenset({"another"}))
-        assert [NEWS] == await send(store, NOW + 10, terms=elsewhere)
+        elsewhere = replace(POLICY, apps=frozenset({"another"}))
+        assert [NEWS] == await send(store, NOW + 10, policy=elsewhere)
     assert [("slack", NEWS, "sent")] == outbox(path)
 
 
@@ -253,7 +255,7 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
     """Who configures reminders gets them for what waits already, but only for what was told."""
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
-        await send(store, NOW + 5, terms=NotifierPolicy())
+        await send(store, NOW + 5, policy=NotifierPolicy())
         await record_new(store, make_new_request("run-2"), routes=[replace(PEOPLE, after=HOUR)])
         assert [] == await plan(store, NOW + 10, AGES)
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
@@ -296,5 +298,7 @@ async def test_no_reminder_is_planned_of_what_was_not_told(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
-        await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW, terms=TERMS)
+        await store.settle_and_claim(
+            "slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW, policy=POLICY
+        )
     assert [("slack", NEWS, "pending")] == outbox(path)

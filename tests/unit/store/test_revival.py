@@ -32,7 +32,7 @@ async def settle(
     store: Store, *results: Result, now: float = NOW, limit: int = 0, policy: NotifierPolicy = SLACK
 ) -> Claim:
     """Settles sends of Slack, and claims."""
-    return await store.settle_and_claim("slack", results, limit=limit, now=now, terms=policy)
+    return await store.settle_and_claim("slack", results, limit=limit, now=now, policy=policy)
 
 
 async def give_up(store: Store, *run_ids: str, route: Route = PEOPLE, policy: NotifierPolicy = SLACK) -> None:

@@ -80,7 +80,7 @@ async def send_all(store: Store, notifier: str) -> None:
     """Sends what is due to a notifier, and plans what is to remind of it."""
     due = await claim(store, notifier)
     results = [Sent(each.id, None) for each in due]
-    await store.settle_and_claim(notifier, results, limit=0, now=NOW, terms=POLICY)
+    await store.settle_and_claim(notifier, results, limit=0, now=NOW, policy=POLICY)
 
 
 async def record_all_ended(store: Store, routes: Iterable[Route]) -> None:
@@ -144,7 +144,7 @@ async def test_settling_and_claiming(
             results = [Sent(each.id, None) for each in await claim(store, route.notifier, limit=group)]
             with traced(store, monkeypatch) as statements:
                 claimed = await store.settle_and_claim(
-                    route.notifier, results, limit=group, now=NOW, terms=POLICY
+                    route.notifier, results, limit=group, now=NOW, policy=POLICY
                 )
             assert group == len(claimed.deliveries)
             counts.append(len(statements))

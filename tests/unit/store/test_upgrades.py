@@ -138,7 +138,7 @@ def app_failure(pending_known: int) -> dict[str, Any]:
 async def settle(store: Store, sends: tuple[Delivery, ...], *, now: float) -> Claim:
     """Records that people accepted these, and claims nothing."""
     results = [Sent(each.id, RECEIPT) for each in sends]
-    return await store.settle_and_claim("slack", results, limit=0, now=now, terms=POLICY)
+    return await store.settle_and_claim("slack", results, limit=0, now=now, policy=POLICY)
 
 
 @pytest.mark.parametrize("version", OLDER)
@@ -314,9 +314,9 @@ async def test_a_failing_notifier_that_was_told_of_is_not_told_of_again(path: Pa
     async with open_store(path) as store:
         (told,) = await claim(store, "slack")
         await settle(store, (told,), now=NOW)
-        again = await store.settle_and_claim("webhook", (), limit=1, now=NOW, terms=policy)
+        again = await store.settle_and_claim("webhook", (), limit=1, now=NOW, policy=policy)
         accepted = [Sent(each.id, None) for each in again.deliveries]
-        recovered = await store.settle_and_claim("webhook", accepted, limit=0, now=NOW + 1, terms=policy)
+        recovered = await store.settle_and_claim("webhook", accepted, limit=0, now=NOW + 1, policy=policy)
     assert (failure, None) == (event_of(told, NotifierEvent).failure, again.failing)
     assert NotifierFailure("webhook", 'HTTP 500 "no"', NOW - 600, undelivered=0) == recovered.recovered
     assert [("slack", "watcher.notifier_recovered", "pending")] == outbox(path)[-1:]

@@ -187,7 +187,7 @@ class SlackNotifier:
         )
         if not answer.accepted:
             fix = errors.webhook_fix(answer.body, answer.status)
-            error = from_response(answer, fixes={}, otherwise=fix, scrub=self._redactor.redact)
+            error = from_response(answer, fixes={}, otherwise=fix, redact=self._redactor.redact)
             raise Rejection(answer.body, error)
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -222,7 +222,7 @@ class SlackNotifier:
             retry_after=wait,
             pauses=status in PAUSING_STATUSES,
             fix=errors.fix(code, status),
-            doubtful=code in PARTLY_DONE,
+            possibly_delivered=code in PARTLY_DONE,
         )
         return Rejection(code, error)
 

@@ -1,4 +1,4 @@
-"""Notifiers that are configured later: they are told at the start of what waits."""
+"""Notifiers that are configured later receive, at the start, the requests that are pending."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ NEWS = "run.input_requested"
 OTHER = App("sales", "https://sales.example")
 
 
-async def welcome(store: Store, *routes: Route, now: float = NOW + 100) -> dict[str, int]:
+async def backfill(store: Store, *routes: Route, now: float = NOW + 100) -> dict[str, int]:
     """Starts with these notifiers for the app."""
     return await store.backfill_new_notifiers([(APP, routes), (OTHER, routes)], now=now)
 
@@ -45,8 +45,8 @@ async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
             routes=[MACHINE],
         )
         await record_answered(store, "run-2", routes=[MACHINE])
-        assert {"slack": 2} == await welcome(store, MACHINE, PEOPLE)
-        assert {} == await welcome(store, MACHINE, PEOPLE)
+        assert {"slack": 2} == await backfill(store, MACHINE, PEOPLE)
+        assert {} == await backfill(store, MACHINE, PEOPLE)
         (told, _) = claimed = await claim(store, "slack", now=NOW + 100)
     event = event_of(told, RequestEvent)
     assert (NEWS, ["run-1", "run-3"]) == (event.type, run_ids(claimed))
@@ -60,7 +60,7 @@ async def test_an_escalation_that_is_new_counts_from_the_beginning(
     """It is due when the request has waited for so long, and at once if it has already."""
     async with open_store(path) as store:
         await record_new(store, routes=[MACHINE])
-        await welcome(store, replace(PEOPLE, after=after))
+        await backfill(store, replace(PEOPLE, after=after))
         (told,) = await claim(store, "slack", now=due_at)
     assert due_at == told.due_at
 
@@ -69,7 +69,7 @@ async def test_a_backlog_that_was_passed_over_stays_so(path: Path) -> None:
     """What nobody was told of is told to nobody who is new either."""
     async with open_store(path) as store:
         await record_new(store, routes=[MACHINE], announce=False)
-        assert {} == await welcome(store, PEOPLE)
+        assert {} == await backfill(store, PEOPLE)
     assert [] == outbox(path)
 
 
@@ -80,7 +80,7 @@ async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
         await record_new(store, *(make_new_request(f"run-{number}") for number in range(3)), routes=[people])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         other = replace(people, notifier="leads")
-        assert {"leads": 3} == await welcome(store, people, other)
+        assert {"leads": 3} == await backfill(store, people, other)
         assert () == await claim(store, "leads", now=NOW + 100)
         await store.release_held(APP.name, digest_above=2, now=NOW + 101)
         (told,) = await claim(store, "leads", now=NOW + 101)
@@ -94,6 +94,6 @@ async def test_who_was_given_up_is_not_new(path: Path, gone: Sequence[Route]) ->
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Dead(news.id, "no")], limit=0, now=NOW)
-        await welcome(store, *gone)
-        assert {} == await welcome(store, PEOPLE)
+        await backfill(store, *gone)
+        assert {} == await backfill(store, PEOPLE)
     assert [("slack", NEWS, "dead")] == outbox(path)
