@@ -13,7 +13,7 @@ _FLAG: Final = re.compile("\N{WAVING BLACK FLAG}[\U000e0030-\U000e0039\U000e0061
 
 def acting_in(text: str) -> set[str]:
     """Returns the characters of a text that would act on what surrounds it; a tab does not."""
-    return {character for character in _FLAG.sub("", text) if _acts(character)}
+    return {character for character in set(_FLAG.sub("", text)) if _acts(character)}
 
 
 def _acts(character: str) -> bool:

@@ -34,6 +34,8 @@ from watcher.notifiers.slack.blocks import TEXT_MAX, blocks
 from watcher.notifiers.slack.markup import fallback, neutralize_markup, plain
 
 DEEP: Json = nested(128)
+LONG = 14_000
+"""Characters that fit nowhere: a message of Slack's holds 13,000 in all."""
 
 HOSTILE = {
     "mentions": "<!channel> <!here> <!everyone> <@U123> <!subteam^S1|x> @here @channel #general",
@@ -46,11 +48,11 @@ HOSTILE = {
     "direction": "\u202e<!channel>\u202c \u2066x\u2069 \u200b\ufeff",
     "control": "\x00\x1b[31m\x07\x7f\x85\u2028\u2029",
     "surrogates": "\ud83d and \ude00",
-    "long": "a" * 100_000,
-    "long markup": "<!channel>&" * 20_000,
-    "long emoji": "😀" * 100_000,
+    "long": "a" * LONG,
+    "long markup": "<!channel>&" * (LONG // 11),
+    "long emoji": "😀" * LONG,
     "emoji to the limit": "😀" * TEXT_MAX,
-    "long quotes": '"\\\n' * 30_000,
+    "long quotes": '"\\\n' * (LONG // 3),
     "blank": " \n\t\u200b ",
     "one word": "*" * 5000,
 }
@@ -105,7 +107,7 @@ def test_a_long_prompt_alone_is_shown_to_the_limit() -> None:
 
 def test_no_entity_is_split() -> None:
     """What is cut is cut between the characters of the text, never inside an escape."""
-    for length in range(300, 330):
+    for length in range(300, 306):  # of an escape of five characters each one is at the cut once
         for text in (
             fallback(render(request_event("x" * length + "&" * 5000))),
             plain(render(request_event("<" * 9000))),
@@ -146,10 +148,10 @@ def test_any_content_is_harmless(prompt: str, params: Json, identifier: str) -> 
     assert_harmless(replace(event, run=replace(RUN, id=identifier, user_id=identifier)))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(
-    prompt=st.integers(0, 20_000),
-    rows=st.integers(0, 200),
+    prompt=st.integers(0, LONG),
+    rows=st.integers(0, 60),
     value=st.integers(0, 3000),
     of=st.sampled_from('a&😀"'),
 )
@@ -200,7 +202,7 @@ def test_hostile_digests(text: str, *, waiting: bool) -> None:
 @pytest.mark.parametrize("character", ['"', "😀", "y", "%"])
 def test_long_links_in_a_digest(character: str) -> None:
     """However long the links are, a digest fits, and counts what it does not name."""
-    for length in (100, 250, 480, 600, 2900, 5000):
+    for length in (100, 480, 600, 5000):
         entries = [digest_entry(character * 500, link=f"https://x.example/{character * length}")] * 12
         assert named(digest_of(entries)) == 12
 

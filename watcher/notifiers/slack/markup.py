@@ -3,6 +3,7 @@
 https://docs.slack.dev/messaging/formatting-message-text
 """
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,13 +21,12 @@ _MENTIONS_MAX: Final = 1000
 _GROUPS: Final = {"here": "<!here>", "channel": "<!channel>", "everyone": "<!everyone>"}
 _LOUD: Final = frozenset({"urgent", "reminder", "trouble"})
 
-_LOOKALIKES: Final = str.maketrans({
-    "*": "\N{ASTERISK OPERATOR}",
-    "~": "\N{TILDE OPERATOR}",
-    "`": "\N{MODIFIER LETTER GRAVE ACCENT}",
-    "@": "\N{FULLWIDTH COMMERCIAL AT}",
-})  # fmt: skip
-_ESCAPES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_LOOKALIKES: Final = (
+    ("*", "\N{ASTERISK OPERATOR}"),
+    ("~", "\N{TILDE OPERATOR}"),
+    ("`", "\N{MODIFIER LETTER GRAVE ACCENT}"),
+    ("@", "\N{FULLWIDTH COMMERCIAL AT}"),
+)
 _IN_LINK: Final = str.maketrans({"&": "&amp;", "<": "%3C", ">": "%3E", "|": "%7C", " ": "%20"})
 _QUOTES: Final = re.compile(r"^([ \t]*)>", re.MULTILINE)
 _EMPHASIS: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
@@ -89,7 +89,9 @@ def neutralize_markup(text: str) -> str:
     Slack offers no way to escape its characters for formatting, emoji and automatic links, so look-alikes
     replace them where they would act.
     """
-    text = _QUOTES.sub("\\1\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", text).translate(_LOOKALIKES)
+    text = _QUOTES.sub("\\1\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}", text)
+    for character, lookalike in _LOOKALIKES:  # much faster than `str.translate`
+        text = text.replace(character, lookalike)
     text = _EMPHASIS.sub("\N{FULLWIDTH LOW LINE}", text)
     text = _EMOJI.sub("\N{MODIFIER LETTER COLON}", _SCHEMES.sub("\N{MODIFIER LETTER COLON}", text))
     return _escaped(_DOMAIN.sub("\N{ONE DOT LEADER}", text))
@@ -111,4 +113,4 @@ def _escaped(text: str) -> str:
 
     https://docs.slack.dev/messaging/formatting-message-text#escaping
     """
-    return text.translate(_ESCAPES)
+    return html.escape(text, quote=False)
