@@ -25,7 +25,7 @@ from watcher.models import App, Route
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.snapshot import Monitor
-from watcher.net import open_session, tls_context
+from watcher.net import open_session
 from watcher.notifiers import build
 from watcher.notifiers.base import Notifier, NotifierContext, NotifierUnusable
 from watcher.polling.clock import boot_id, boottime
@@ -62,7 +62,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         store = Store(config.database_file, lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
-        session = await stack.enter_async_context(open_session(tls_context(), config.request_timeout))
+        session = await stack.enter_async_context(open_session(config.request_timeout))
         notifiers = build_notifiers(config, session)
         hooks = Hooks()
         dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks))
@@ -113,7 +113,7 @@ async def config_problems(load: Callable[[], Config]) -> list[str]:
     """
     try:
         config = await run_blocking(load)
-        async with open_session(tls_context(), config.request_timeout) as session:
+        async with open_session(config.request_timeout) as session:
             build_notifiers(config, session)
     except (ValueError, NotifierUnusable) as error:
         return str(error).splitlines()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.builders import BOUND
 from tests.support.hostile_peers import Peer, answers, listening
-from watcher.net import open_session, tls_context
+from watcher.net import open_session
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_a_name_server_that_hangs_delays_no_other_host(monkeypatch: pytest
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     peer = Peer(answers)
-    async with listening([peer]), open_session(tls_context(), timeout=0.05) as session:
+    async with listening([peer]), open_session(timeout=0.05) as session:
         for number in range(60):
             with pytest.raises(TimeoutError):
                 await session.get(f"http://app-{number}.hangs.test/")

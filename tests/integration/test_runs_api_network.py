@@ -29,7 +29,7 @@ from tests.support.hostile_peers import (
     truncates,
 )
 from watcher.models import Run
-from watcher.net import open_session, tls_context
+from watcher.net import open_session, trusted_authorities
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
 
@@ -49,7 +49,7 @@ def exchange(
 
 async def _outcomes(base_url: str, timeout: float, calls: int) -> list[Run | ApiError]:  # noqa: ASYNC109 - the client's
     outcomes: list[Run | ApiError] = []
-    async with open_session(tls_context(), timeout) as session:
+    async with open_session(timeout) as session:
         client = RunsClient(base_url, key_of(KEY), session=session, timeout=timeout)
         for _ in range(calls):
             try:
@@ -173,21 +173,17 @@ def test_a_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ["http://app.test/v1/runs/r1"] == [call.path for call in proxy.calls]
 
 
-def test_certificates_are_checked() -> None:
-    """The context that all clients share verifies certificates and names."""
-    context = tls_context()
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-
-
 def test_certificates_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The standard variable for certificates says what is trusted."""
+    """Where the system or the standard variable names certificates, they are what is trusted."""
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
-    assert tls_context().cert_store_stats()["x509_ca"] > 50
+    assert trusted_authorities() is True
 
 
 def test_a_system_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system has no certificates, the bundled ones are trusted."""
+    """Where the system has no certificates, the bundled ones are trusted, and certificates are checked."""
     nothing = ssl.get_default_verify_paths()._replace(cafile="", capath="")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nothing)
-    monkeypatch.setattr(ssl, "create_default_context", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-    assert tls_context().cert_store_stats()["x509_ca"] > 50
+    context = trusted_authorities()
+    assert isinstance(context, ssl.SSLContext)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.cert_store_stats()["x509_ca"] > 50

@@ -16,7 +16,7 @@ from tests.support.builders import corrupt_database, lock_database, open_store
 from tests.support.process import WITHIN, environment, run_command, run_watcher
 from watcher.config.errors import ConfigError
 from watcher.config.sources import load
-from watcher.net import open_session, tls_context
+from watcher.net import open_session
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.redactor import Redactor
@@ -81,7 +81,7 @@ async def test_a_signal_right_after_the_start_is_a_clean_end(tmp_path: Path) -> 
 @pytest.mark.parametrize("base_url", ["http://xn--a.example", "http://a\udcff.example"])
 async def test_a_host_name_that_is_none(base_url: str) -> None:
     """A name that the rules for international names refuse is a failed call, not the end of the daemon."""
-    async with open_session(tls_context(), timeout=5) as session:
+    async with open_session(timeout=5) as session:
         with pytest.raises(ConnectionFailed):
             await RunsClient(base_url, None, session=session, timeout=5).run("r1")
 

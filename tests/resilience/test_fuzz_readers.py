@@ -35,7 +35,7 @@ from tests.support.strategies import (
 )
 from watcher.backoff import RETRY_AFTER_MAX, retry_after
 from watcher.models import Delivery, Json, RequestEvent, Route, Run
-from watcher.net import open_session, tls_context
+from watcher.net import open_session
 from watcher.notifiers.webhook import encode, payload
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, Refused
@@ -45,7 +45,6 @@ from watcher.store import Sent, Store
 pytestmark = pytest.mark.timeout(0 if LONG else 120)
 
 NOW: Final = 1781092800.0
-TLS: Final = tls_context()
 NUMBERS: Final = count(1)
 STRANGE: Final = (
     rb'{"id": "r1", "status": "awaiting_input\udc80", "user_id": "\ud800",'
@@ -163,7 +162,7 @@ def test_any_bytes_on_the_wire(bench: Bench, written: bytes) -> None:
     bench.peer.answer = written
 
     async def scenario() -> None:
-        async with open_session(TLS, BOUND) as session:
+        async with open_session(BOUND) as session:
             await read(RunsClient(bench.peer.url, key_of(KEY), session=session, timeout=BOUND))
 
     bench.run(scenario())

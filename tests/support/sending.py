@@ -1,12 +1,11 @@
 """Notifiers with their destinations, and what the tests do with them."""
 
 import asyncio
-import ssl
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import aiohttp
 import pytest
@@ -40,9 +39,6 @@ KINDS = ("bot", "webhook")
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
-_TLS: Final = ssl.create_default_context()
-"""One for all tests: loading the certificates takes longer than a whole test."""
-
 Use = Callable[[Notifier], Awaitable[Any]]
 
 
@@ -65,7 +61,7 @@ def slack_config(
 
 def open_test_session(within: float = 5.0) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
     """Opens a session as the daemon's is."""
-    return open_session(_TLS, within)
+    return open_session(within)
 
 
 def notifier_context(session: Any = None, within: float = 5.0, **shared: Any) -> NotifierContext:

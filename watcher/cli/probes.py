@@ -12,7 +12,7 @@ from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
 from watcher.models import Delivery, SampleEvent
-from watcher.net import open_session, tls_context
+from watcher.net import open_session
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
@@ -41,7 +41,7 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
     yield check_database(config)
-    async with open_session(tls_context(), config.request_timeout) as session:
+    async with open_session(config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
         checks = [
             _app(
