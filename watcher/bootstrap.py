@@ -78,6 +78,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
             liveness=liveness,
             monotonic=time.monotonic,
             wall=time.time,
+            displaced=store.displaced,
         )
         heartbeat = _build_heartbeat(config, monitor, session)
         if heartbeat is not None:

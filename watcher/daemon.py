@@ -16,6 +16,7 @@ import structlog
 
 from watcher import __version__
 from watcher.bootstrap import Services, check_clock, config_problems, open_services, sync_outbox_with_config
+from watcher.concurrency import run_blocking
 from watcher.config.models import Config
 from watcher.logs import flush
 from watcher.polling.batching import HOLD_SECONDS
@@ -31,6 +32,8 @@ ABORT_SECONDS: Final = 0.5
 """How long the last log line may take after a second signal."""
 
 CLOCK_CHECK_INTERVAL: Final = 5.0
+
+DATABASE_CHECK_INTERVAL: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -191,6 +194,7 @@ class _Daemon:
         watching = [
             self._start(self._watch_clock(ClockWatch(time.time, time.monotonic, boottime))),
             self._start(self._watch_reload()),
+            self._start(self._watch_database()),
         ]
         self._scheduler.start()
         try:
@@ -271,6 +275,18 @@ class _Daemon:
             change = clock.check()
             if change is not None:
                 await self._follow_clock(change)
+
+    async def _watch_database(self) -> None:
+        """Logs once when the database can no longer be read, and once when it can again."""
+        before: str | None = None
+        while True:
+            await asyncio.sleep(DATABASE_CHECK_INTERVAL)
+            problem = await run_blocking(self._services.monitor.database_problem)
+            if problem and not before:
+                log.error("database.unreadable", error=problem)
+            elif before and not problem:
+                log.info("database.readable")
+            before = problem
 
     async def _follow_clock(self, change: ClockChange) -> None:
         """Keeps every wait as long as it was if the clock was set; polls and claims at once in any case."""

@@ -22,7 +22,7 @@ from watcher.runs_api.errors import ConnectionFailed, Unauthorized
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 from watcher.store import StoreInUse
-from watcher.store.connection import DatabaseLock
+from watcher.store.files import DatabaseLock
 
 pytestmark = pytest.mark.anyio
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -119,6 +120,32 @@ async def test_an_api_that_goes_down(tmp_path: Path, endpoints: Endpoints) -> No
         assert "failing for" in (await endpoints.get("/"))[1]
         world.app.faults.clear()
         assert [] == await endpoints.until(200)
+
+
+async def test_a_database_that_is_gone_while_it_is_used(tmp_path: Path, endpoints: Endpoints) -> None:
+    """Readiness and one log line say that the file was removed or replaced; alerts go on meanwhile."""
+    database, aside = tmp_path / "watcher.db", tmp_path / "aside.db"
+    async with open_world(tmp_path) as world, watching(world, endpoints) as daemon:
+        await daemon.wait_for_log("poll.succeeded")
+        database.rename(aside)
+        (gone,) = await endpoints.until(503)
+        await daemon.wait_for_log("database.unreadable")
+        world.ask()
+        await wait_for_sent(daemon, "webhook", "run.input_requested")
+        database.touch()
+        (replaced,) = (await endpoints.ready())[1]
+        aside.replace(database)
+        await daemon.wait_for_log("database.readable")
+        assert (200, []) == await endpoints.ready()
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        (unfinished,) = (await endpoints.ready())[1]
+        assert 0 == await daemon.stop()
+    reasons = [problem["reason"] for problem in (gone, replaced, unfinished)]
+    assert ["its file was removed", "its file was replaced", "it is of an older version"] == [
+        reason.partition(" by")[0].partition(";")[0] for reason in reasons
+    ]
+    assert 1 == len(daemon.logged("database.unreadable"))
 
 
 async def test_one_of_two_apps_is_down(tmp_path: Path, endpoints: Endpoints) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.builders import BOUND, NOW, claim, new_id, open_store, outbox, pending, record_new
 from watcher.store import Store, StoreInUse
-from watcher.store.connection import find_lock_holder
+from watcher.store.files import find_lock_holder
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,9 @@ from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line
-from watcher.store.connection import StoreError, find_damage
+from watcher.store.connection import find_damage
+from watcher.store.errors import StoreError
+from watcher.store.files import database_exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,15 @@ def check_database(config: Config) -> CheckResult:
     path = config.database_file
     directory = path.absolute().parent
     subject = f"database {path}"
-    if path.is_dir():
-        return CheckResult(good=False, subject=subject, text="is a directory, must be a file")
-    if not directory.is_dir():
-        return CheckResult(good=False, subject=subject, text=f"the directory {directory} does not exist")
-    if not path.exists():
-        writable = os.access(directory, os.W_OK | os.X_OK)
-        text = "will be created" if writable else f"cannot be created: {directory} is not writable"
-        return CheckResult(writable, subject, text)
     try:
+        if not database_exists(path):
+            if not directory.is_dir():
+                return CheckResult(
+                    good=False, subject=subject, text=f"the directory {directory} does not exist"
+                )
+            writable = os.access(directory, os.W_OK | os.X_OK)
+            text = "will be created" if writable else f"cannot be created: {directory} is not writable"
+            return CheckResult(writable, subject, text)
         damage = find_damage(path)
     except StoreError as error:
         return CheckResult(good=False, subject=subject, text=str(error))

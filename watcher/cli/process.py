@@ -12,7 +12,7 @@ from watcher.cli.signals import DAEMON_SIGNALS, end_by_signal, hold_back_reload
 
 if TYPE_CHECKING:
     from watcher.config.models import Config
-    from watcher.store.connection import StoreError
+    from watcher.store.errors import StoreError
 
 USAGE_ERROR: Final = 2
 
@@ -45,7 +45,7 @@ def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
     from watcher.daemon import CannotListenError, DaemonDiedError
     from watcher.notifiers.base import NotifierUnusable
     from watcher.sanitize.secrets import SecretError
-    from watcher.store.connection import StoreError, StoreUnusable
+    from watcher.store.errors import StoreError, StoreUnusable
 
     async def until_done() -> T:
         try:

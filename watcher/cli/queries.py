@@ -117,7 +117,7 @@ def deliveries(
 @click.option("--all-dead", is_flag=True, help="Retry every dead delivery.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Retry dead deliveries, by the ids that `watcher deliveries --state dead` shows."""
-    from watcher.store.connection import StoreError
+    from watcher.store.errors import StoreError
 
     if bool(ids) == all_dead:
         raise click.UsageError("give either one or more delivery IDs or --all-dead")
@@ -154,13 +154,15 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
 @contextmanager
 def _reading(config: "Config") -> "Iterator[Reader | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
-    from watcher.store.connection import StoreError, reading
+    from watcher.store.connection import reading
+    from watcher.store.errors import StoreError
+    from watcher.store.files import database_exists
 
-    if not config.database_file.exists():
-        click.echo(f"watcher: there is no database at {config.database_file} yet", err=True)
-        yield None
-        return
     try:
+        if not database_exists(config.database_file):
+            click.echo(f"watcher: there is no database at {config.database_file} yet", err=True)
+            yield None
+            return
         with reading(config.database_file) as reader:
             yield reader
     except StoreError as error:

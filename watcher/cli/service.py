@@ -66,7 +66,7 @@ def poll(config_file: Path | None) -> None:
 
     Exits with 1 if no daemon of this database runs here.
     """
-    from watcher.store.connection import find_lock_holder
+    from watcher.store.files import find_lock_holder
 
     database = load_config(config_file, need_secrets=False).database_file
     holder = find_lock_holder(database)

@@ -19,6 +19,8 @@ _URL: Final = re.compile(
     r"postgres(?:ql)?://(?:(?P<user>[^\s/?#@]*)@)?[^\s/?#@]*(?:/(?P<name>[^\s/?#]*))?(?:\?(?P<query>[^\s#]*))?"
 )
 """What libpq takes: several hosts may stand in it, which urllib would refuse."""
+_NO_PATH: Final = re.compile(r"\s*\Z|:|[A-Za-z][\w+.-]*:")
+"""Names of databases that would not last (`:memory:`), and what is meant as a URL (`file:`)."""
 _PASSWORDS: Final = re.compile(r"(//[^/?#@]*?:)[^/?#]*(?=@)|([?&](?:ssl)?password=)[^&#]*")
 """Where a URL holds a password: before the host, or as a parameter of libpq's."""
 
@@ -48,6 +50,8 @@ def _database(value: Any, info: ValidationInfo) -> Path | PostgresDatabase:
             for name, given in unused.items()
             if given
         )
+        if _NO_PATH.match(str(value)):
+            raise ValueError(_ALLOWED)
         return check_path(Path(value))
     url = str(value).strip()
     secrets = _passwords_in(url)

@@ -4,7 +4,8 @@ Everything here but `alive` reads the database, on a connection of its own, and 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -18,7 +19,7 @@ from watcher.monitoring import health
 from watcher.monitoring.health import HealthReport, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.notifications import Notification, next_reminders, notifications
-from watcher.store import StoreError, queries
+from watcher.store import StoreError, StoreUnusable, queries
 from watcher.store.connection import Reader, reading
 from watcher.store.events import load_request
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
@@ -135,9 +136,14 @@ class Monitor:
         liveness: LivenessTracker,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
+        displaced: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`liveness` and `monotonic` use the same clock; `wall` gives the Unix time."""
+        """`liveness` and `monotonic` use the same clock; `wall` gives the Unix time.
+
+        `displaced` returns why the database that is read is not the one that the daemon writes.
+        """
         self._database = database
+        self._displaced = displaced
         self._apps = {app.name: app for app in apps}
         self._intervals = {app.name: app.poll_interval for app in self._apps.values()}
         self._notifiers = {notifier.name: notifier for notifier in notifiers}
@@ -156,13 +162,21 @@ class Monitor:
         except StoreError as error:
             return HealthReport((Problem("part", "database", str(error)),))
 
+    def database_problem(self) -> str | None:
+        """Returns why the database cannot be read, None if it can."""
+        try:
+            with self._reading():
+                return None
+        except StoreError as error:
+            return str(error)
+
     def snapshot(self) -> Status:
         """Returns the state of the apps and the notifiers.
 
         Raises:
             StoreError: the database cannot be read.
         """
-        with reading(self._database) as database:
+        with self._reading() as database:
             return self._snapshot(database)
 
     def pending(self, after: tuple[float, int] | None = None) -> Sequence[PendingRequest]:
@@ -171,7 +185,7 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with reading(self._database) as database:
+        with self._reading() as database:
             return queries.pending_part(database, list(self._apps), after)
 
     def request(self, request: int) -> RequestPageData | None:
@@ -180,7 +194,7 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with reading(self._database) as database:
+        with self._reading() as database:
             event = load_request(database, request)
             if event is None:
                 return None
@@ -204,7 +218,7 @@ class Monitor:
         Raises:
             StoreError: the database cannot be read.
         """
-        with reading(self._database) as database:
+        with self._reading() as database:
             status = self._snapshot(database)
             ended = queries.ended_requests(database, limit=ENDED_SHOWN)
             data = StatusPageData(self._wall(), query, status, health.readiness(status), (), ended)
@@ -223,6 +237,13 @@ class Monitor:
             for request in waiting
         }
         return replace(data, waiting=waiting, notifications=told)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        if problem := self._displaced():
+            raise StoreUnusable(problem)
+        with reading(self._database) as database:
+            yield database
 
     def _snapshot(self, database: Reader) -> Status:
         at = self._wall()

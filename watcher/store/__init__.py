@@ -26,16 +26,9 @@ from watcher.models import (
 )
 from watcher.store import backfill, clock, digests, outbox, pruning, reminders, requests, revival
 from watcher.store.clock import Boot
-from watcher.store.connection import (
-    DatabaseLock,
-    StoreError,
-    StoreInUse,
-    StoreUnavailable,
-    StoreUnusable,
-    Transaction,
-    committed,
-    open_writer,
-)
+from watcher.store.connection import Transaction, committed, open_writer
+from watcher.store.errors import StoreError, StoreInUse, StoreUnavailable, StoreUnusable
+from watcher.store.files import DatabaseLock, file_id, real_path
 from watcher.store.results import (
     AppFailure,
     AppState,
@@ -92,6 +85,8 @@ class Store:
         except StoreError:
             self._lock.release()
             raise
+        self._path = real_path(path)
+        self._file_id = file_id(self._path)
         # They die with the process, and so do the sends under way.
         self._claimed_ids: frozenset[int] = frozenset()
         self._unpolled: set[str] = set()
@@ -106,6 +101,14 @@ class Store:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
         self._lock.release()
+
+    def displaced(self) -> str | None:
+        """Returns why the database is not where a new process looks for it, None if it is; on any thread."""
+        found = file_id(self._path)
+        if found == self._file_id:
+            return None
+        what = "removed" if found is None else "replaced by another"
+        return f"its file was {what}; what is recorded now is lost at the end of this process"
 
     async def app_state(self, app: str) -> AppState:
         """Returns what is known of an app before it is polled."""

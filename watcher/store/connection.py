@@ -1,11 +1,10 @@
-"""The seam to the database: how it is opened and locked, what a transaction is, which errors there are.
+"""The seam to the database: how it is opened, and what a transaction is.
 
-This module and `migrations` are all that knows SQLite. A unit of work is a function whose first argument is a
-`Transaction`; a query takes a `Reader`. Their statements use only what SQLite 3.35 and PostgreSQL 14 share.
+This module, `files` and `migrations` are all that knows SQLite. A unit of work is a function whose first
+argument is a `Transaction`; a query takes a `Reader`. Their statements use only what SQLite 3.35 and
+PostgreSQL 14 share.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from watcher.ids import event_id
+from watcher.store.errors import StoreError, StoreUnavailable, StoreUnusable
+from watcher.store.files import create_database, database_exists
 from watcher.store.migrations import MIGRATIONS
 
 BUSY_SECONDS: Final = 5.0
@@ -26,25 +27,6 @@ BUSY_SECONDS: Final = 5.0
 _UNUSABLE: Final = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 )
-
-
-class StoreError(Exception):
-    """The database did not do what was asked; nothing was changed.
-
-    The message does not name the database: who shows it to a person does.
-    """
-
-
-class StoreUnavailable(StoreError):
-    """The database cannot do it now: it is busy or locked, or the disk is full. It may work later."""
-
-
-class StoreUnusable(StoreError):
-    """The database cannot be used at all: it is damaged, of another version, or not writable."""
-
-
-class StoreInUse(StoreUnusable):
-    """Another process holds the database."""
 
 
 class Row(Protocol):
@@ -110,64 +92,6 @@ class Transaction(Reader):
         self._connection.executemany(statement, rows)
 
 
-class DatabaseLock:
-    """The exclusive right to change a database; the kernel gives it back however the process ends."""
-
-    def __init__(self, database: Path) -> None:
-        """Takes the lock: a file beside the database.
-
-        Raises:
-            StoreInUse: another process has it; the message names its process id and host.
-            StoreUnusable: the lock file cannot be written, and waiting does not help.
-            StoreUnavailable: the disk is full.
-        """
-        path = _lock_file(database)
-        if not path.parent.exists():
-            raise StoreUnusable(f"the directory {path.parent} does not exist")
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            kind = StoreUnavailable if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreUnusable
-            raise kind(f"cannot write {path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(self._file, 300).decode(errors="replace").strip() or "unknown"
-            os.close(self._file)
-            raise StoreInUse(f"it is in use by process {holder}") from None
-        try:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        except OSError as error:
-            os.close(self._file)
-            raise StoreUnavailable(f"cannot write {path}: {error.strerror}") from None
-
-    def release(self) -> None:
-        """Gives the lock back. The file stays: removing it would race with the next process that takes it."""
-        os.close(self._file)
-
-
-def find_lock_holder(database: Path) -> int | None:
-    """Returns the id of the process that has the lock, None if this process sees none.
-
-    The kernel is asked, because the file may name a process that has ended, and another may have its id now.
-    """
-    path = _lock_file(database)
-    try:
-        inode, written = path.stat().st_ino, path.read_text(encoding="utf-8", errors="replace")
-        locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
-    except OSError:
-        return None
-    # proc(5): number, FLOCK, ADVISORY, WRITE, process id, major:minor:inode, and the range
-    holders = [lock[4] for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
-    return next((int(holder) for holder in holders if holder == written.partition(" ")[0]), None)
-
-
-def _lock_file(database: Path) -> Path:
-    database = database.resolve()  # under whatever name, it is the same database
-    return database.with_name(database.name + ".lock")
-
-
 def open_writer(path: Path) -> sqlite3.Connection:
     """Opens the database to change it, creates it if necessary, and brings it to the newest version.
 
@@ -176,7 +100,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
         StoreUnavailable: it cannot be opened now.
     """
     # SQLite opens a file that it cannot write, and says so only when it has something to write.
-    if path.exists() and not os.access(path, os.W_OK):
+    if not database_exists(path):
+        create_database(path)
+    elif not os.access(path, os.W_OK):
         raise StoreUnusable("it cannot be written: it is read-only")
     with _opened(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -194,8 +120,8 @@ def open_reader(path: Path) -> sqlite3.Connection:
         StoreUnusable: it does not exist, is damaged, or is of another version.
         StoreUnavailable: it cannot be read now.
     """
-    if not path.exists():
-        raise StoreUnusable("it does not exist yet")
+    if not database_exists(path):
+        raise StoreUnusable("it does not exist")
     with _opened(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True) as connection:
         if _version(connection) < len(MIGRATIONS):
             raise StoreUnusable("it is of an older version; start the daemon once to upgrade it")

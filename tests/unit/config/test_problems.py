@@ -1,5 +1,6 @@
 """What is said of a configuration that cannot be used, or that may not be meant."""
 
+import json
 import re
 from pathlib import Path
 
@@ -103,6 +104,26 @@ def test_all_problems_are_told_at_once(problems: Problems, tmp_path: Path) -> No
     )
     said = [problem.replace(f"{tmp_path}/", "") for problem in found]
     assert sorted(ALL_THAT_IS_WRONG.strip().splitlines()) == sorted(said)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ":memory:",
+        ":Memory:",
+        "file:x.db?mode=memory",
+        "FILE::memory:",
+        "sqlite:///x.db",
+        "mysql://h/x",
+        " ",
+        ".",
+    ],
+)
+def test_a_database_that_would_not_last_is_refused(problems: Problems, name: str) -> None:
+    """A database in memory, a URL and a blank name are refused in one line that says what is allowed."""
+    (problem,) = problems(f"database = {json.dumps(name)}\n", **APP)
+    assert problem.startswith("database: got ")
+    assert "must be the path of a file" in problem
 
 
 @pytest.mark.parametrize(
