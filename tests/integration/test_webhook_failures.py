@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 from pathlib import Path
 from typing import cast
 
@@ -11,16 +12,22 @@ from aiohttp import web
 from aiohttp.client_reqrep import ConnectionKey
 
 from tests.support.certificates import Authority
+from tests.support.events import REQUESTED, make_delivery
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.hostile_peers import Peer, answers, babbles, listening
 from tests.support.sending import (
+    NOW,
     error_of,
+    open_test_session,
     send_to,
     send_webhook,
     webhook_config,
 )
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.http_post import from_client_error
+from watcher.notifiers.webhook import WebhookNotifier
+from watcher.sanitize.redactor import Redactor
+from watcher.sanitize.secrets import Secret
 
 KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)  # noqa: FBT003 - its own fields
 
@@ -184,13 +191,52 @@ def test_a_private_authority(tmp_path: Path) -> None:
     assert error.fix is not None
 
 
-def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
-    """A file without certificates is a failure that names it."""
-    empty = tmp_path / "ca.pem"
-    empty.write_text("nothing")
-    assert str(
-        error_of(lambda: send_webhook(webhook_config("https://127.0.0.1:1/", ca_file=empty)))
-    ).startswith(f"ca_file {empty}")
+@pytest.mark.parametrize(
+    "content", ["", "nothing", "-----BEGIN CERTIFICATE-----\nAAAA\n", "x" * 2_000_000, None]
+)
+def test_a_ca_file_that_is_none(tmp_path: Path, content: str | None) -> None:
+    """A file without certificates, or a pipe, is a failure that names it; nothing else is trusted instead."""
+    file = tmp_path / "ca.pem"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_text(content)
+    error = error_of(lambda: send_webhook(webhook_config("https://127.0.0.1:1/", ca_file=file)))
+    assert str(error).startswith("ca_file: ")
+    assert str(file) in str(error)
+    assert error.fix is not None
+
+
+def test_a_ca_file_that_is_replaced(tmp_path: Path) -> None:
+    """Without a restart a new authority is trusted, and the former one no longer."""
+    file, url = tmp_path / "ca.pem", tmp_path / "url"
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+    old, new = Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    where = Secret("notifiers.audit.url", Redactor(), file=url)
+    config = webhook_config("", ca_file=file).model_copy(update={"url": where})
+
+    async def outcome(webhook: WebhookNotifier, authority: Authority) -> str:
+        peer = Peer(answers, tls=(authority.right, None), secure=True)
+        async with listening([peer]):
+            url.write_text(peer.url)
+            try:
+                await webhook.send(make_delivery(REQUESTED))
+            except DeliveryError as error:
+                return str(error).rpartition(":")[0]
+        return "accepted"
+
+    async def scenario() -> list[str]:
+        outcomes = []
+        async with open_test_session() as session:
+            webhook = WebhookNotifier(config, session=session, request_timeout=5.0, clock=lambda: NOW)
+            for trusted in (old, new):
+                file.write_bytes("# Größe\n".encode() + trusted.file.read_bytes())
+                outcomes += [await outcome(webhook, authority) for authority in (old, new)]
+        return outcomes
+
+    refused = "TLS: the certificate was refused"
+    assert ["accepted", refused, refused, "accepted"] == asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

@@ -113,12 +113,10 @@ SIGNING_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 def webhook_config(
     url: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, ca_file: Path | None = None
 ) -> WebhookConfig:
-    """Returns the section of a webhook, also with headers that the configuration would refuse."""
-    config = WebhookConfig(
-        name="audit", url=make_secret(url), secret=make_secret(key) if key else None, ca_file=ca_file
-    )
+    """Returns the section of a webhook, also with headers and files that the configuration would refuse."""
+    config = WebhookConfig(name="audit", url=make_secret(url), secret=make_secret(key) if key else None)
     values = {name: make_secret(value) for name, value in (headers or {}).items()}
-    return config.model_copy(update={"headers": values})
+    return config.model_copy(update={"headers": values, "ca_file": ca_file})
 
 
 async def send_webhook(config: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from watcher.sanitize.files import UnreadableFileError, read_regular_file
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
 
@@ -18,6 +19,8 @@ SECRETS: Final = frozenset(
     {"access_key", "bot_token", "database_password", "heartbeat_url", "secret", "url", "webhook_url"}
 )
 """Settings that are secret in every table; each can also be given as the path of a file, in `…_file`."""
+CA_FILE_MAX: Final = 1024 * 1024
+"""Bytes of the largest file of certificates; that of a system has some 200 KiB."""
 LOOPBACK: Final = re.compile(r"localhost|127(\.\d+){3}|::1", re.IGNORECASE)
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -220,11 +223,11 @@ def check_path(value: Path) -> Path:
     return value
 
 
-def _readable(file: Path) -> Path:
+def _certificates(file: Path) -> Path:
     try:
-        file.read_bytes()
-    except OSError as error:
-        raise sentence("unreadable", f"cannot read {file}: {error.strerror}") from None
+        read_regular_file(file, CA_FILE_MAX)
+    except UnreadableFileError as error:
+        raise sentence("unreadable", str(error)) from None
     return file
 
 
@@ -298,7 +301,7 @@ HeaderName = Annotated[
     AfterValidator(_custom_header),
 ]
 File = Annotated[Path, AfterValidator(check_path)]
-ReadableFile = Annotated[File, AfterValidator(_readable)]
+CertificateFile = Annotated[File, AfterValidator(_certificates)]
 
 AccessKey = Annotated[
     Secret,

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from watcher.sanitize.files import UnreadableFileError, read_regular_file
+
 HTTP_HOST: Final = "127.0.0.1"
 HTTP_PORT: Final = 8080
 """Where the endpoints listen by default."""
+
+_SIZE_MAX: Final = 16 * 1024 * 1024
 
 _KUBERNETES: Final = re.compile(
     r"WATCHER_(PORT|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?))"
@@ -41,23 +45,23 @@ def read(file: ConfigFile) -> dict[str, Any]:
     """Returns the tables of a file.
 
     Raises:
-        ConfigFileError: it cannot be read, is not UTF-8 text, not TOML, nested too deeply, or holds a number
-            of more bits than TOML's 64, some of which Python could not even write.
+        ConfigFileError: it is not a regular file, cannot be read, is not UTF-8 text, not TOML, nested too
+            deeply, or holds a number of more bits than TOML's 64, some of which Python could not even write.
     """
     try:
-        tree = tomllib.loads(file.path.read_text(encoding="utf-8-sig"))
+        tree = tomllib.loads(read_regular_file(file.path, _SIZE_MAX).decode("utf-8-sig"))
         if _numbers_fit(tree):
             return tree
         why = "a whole number has more than 64 bits"
-    except OSError as error:
-        why = str(error.strerror)
+    except UnreadableFileError as error:
+        raise ConfigFileError(f"{file.origin}: {error}") from None
     except RecursionError:
         why = "it is nested too deeply"
     except UnicodeDecodeError:
         why = "it is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         why = f"invalid TOML: {error}"
-    except ValueError as error:  # a number has too many digits, or a NUL is in the path
+    except ValueError as error:  # a number has too many digits
         why = str(error)
     raise ConfigFileError(f"{file.origin}: cannot read {file.path}: {why}")
 

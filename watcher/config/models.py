@@ -102,7 +102,7 @@ class WebhookConfig(NotifierConfig):
     url: fields.SecretUrl
     secret: fields.SigningSecret | None = None
     headers: dict[fields.HeaderName, fields.SecretHeader] = {}
-    ca_file: fields.ReadableFile | None = None
+    ca_file: fields.CertificateFile | None = None
 
     @field_validator("headers")
     @classmethod

@@ -57,7 +57,7 @@ class Heartbeat(Observer):
             log.debug("heartbeat.skipped", problems=len(report.problems))
             return
         try:
-            status = await self._get(self._url.read())
+            status = await self._get(await self._url.fetch())
         except SecretError as error:
             log.warning("heartbeat.failed", error=str(error))
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -4,6 +4,7 @@ Headers and signature follow the Standard Webhooks specification
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -17,6 +18,8 @@ from typing import Final
 import aiohttp
 
 from watcher import __version__
+from watcher.concurrency import run_blocking
+from watcher.config.fields import CA_FILE_MAX
 from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE, format_timestamp
 from watcher.models import (
@@ -34,12 +37,14 @@ from watcher.models import (
 )
 from watcher.notifiers.base import DeliveryError
 from watcher.notifiers.http_post import from_response, post
+from watcher.sanitize.files import UnreadableFileError, read_regular_file
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
 PAYLOAD_VERSION: Final = 1
 
+_CERTIFICATES: Final = "give ca_file the certificates of the authority, in PEM"
 _CHECK_URL: Final = "check the webhook's URL"
 _CHECK_CREDENTIALS: Final = "check the webhook's headers and the receiver's access rules"
 _FIXES: Final = {
@@ -75,19 +80,19 @@ class WebhookNotifier:
         self._timeout = request_timeout
         self._clock = clock
         self._redactor = Redactor()
-        self._context: ssl.SSLContext | None = None
+        self._trust: tuple[bytes, ssl.SSLContext] | None = None
 
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Posts once; a 2xx is acceptance. See `Notifier.send`."""
         body = encode(payload(delivery.event))
         answer = await post(
             self._session,
-            self._read(self._config.url),
+            await self._read(self._config.url),
             body=body,
-            headers=self._headers(delivery.event.id, body),
+            headers=await self._headers(delivery.event.id, body),
             timeout=self._timeout,
             clock=self._clock,
-            context=self._trusted(),
+            context=await self._trusted(),
         )
         if not answer.accepted:
             raise from_response(answer, fixes=_FIXES, otherwise=_OTHERWISE, redact=self._redactor.redact)
@@ -95,40 +100,53 @@ class WebhookNotifier:
 
     async def check(self) -> str:
         """Reads the secrets, which is all that can be tried without sending. See `Notifier.check`."""
-        self._read(self._config.url)
-        self._headers("", b"")
-        self._trusted()
+        await self._read(self._config.url)
+        await self._headers("", b"")
+        await self._trusted()
         return "configured; use --send to test it"
 
-    def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
+    async def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
         timestamp = int(self._clock())
         headers = {"user-agent": f"dynamiq-watcher/{__version__}"}
         # In one case, so that what is ours replaces what was configured instead of going out twice.
-        headers |= {name.lower(): self._read(secret) for name, secret in self._config.headers.items()}
+        headers |= {name.lower(): await self._read(secret) for name, secret in self._config.headers.items()}
         headers |= {
             "content-type": "application/json",
             "webhook-id": event_id,
             "webhook-timestamp": str(timestamp),
         }
         if self._config.secret:
-            secret = self._read(self._config.secret)
+            secret = await self._read(self._config.secret)
             headers["webhook-signature"] = signature(secret, event_id, timestamp, body)
         return headers
 
-    def _read(self, secret: Secret) -> str:
-        value = secret.read()
+    async def _read(self, secret: Secret) -> str:
+        value = await secret.fetch()
         self._redactor.add_secret(value)
         return value
 
-    def _trusted(self) -> ssl.SSLContext | None:
-        if self._config.ca_file and not self._context:
-            try:
-                self._context = ssl.create_default_context(cafile=self._config.ca_file)
-            except OSError as error:
-                reason = error.strerror or "not usable"
-                fix = "give ca_file the certificates of the authority, in PEM"
-                raise DeliveryError(f"ca_file {self._config.ca_file}: {reason}", fix=fix) from None
-        return self._context
+    async def _trusted(self) -> ssl.SSLContext | None:
+        """Returns what trusts the certificates that are in the file now."""
+        file = self._config.ca_file
+        if file is None:
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                certificates = await run_blocking(lambda: read_regular_file(file, CA_FILE_MAX))
+            if self._trust is None or self._trust[0] != certificates:
+                self._trust = certificates, _trust_in(certificates)
+        except TimeoutError:
+            raise DeliveryError(f"ca_file: cannot read {file}: its file system hangs") from None
+        except UnreadableFileError as error:
+            raise DeliveryError(f"ca_file: {error}", fix=_CERTIFICATES) from None
+        except ssl.SSLError:
+            raise DeliveryError(f"ca_file: {file} holds no certificate", fix=_CERTIFICATES) from None
+        return self._trust[1]
+
+
+def _trust_in(certificates: bytes) -> ssl.SSLContext:
+    text = certificates.decode("ascii", "ignore")  # others stand in comments
+    return ssl.create_default_context(cadata=f"{text}\n")  # without any text it would trust the system's
 
 
 def payload(event: Event) -> dict[str, Json]:

@@ -98,7 +98,7 @@ class Transport:
 
     async def _get(self, path: str, query: Query, connection: Reuse) -> bytes:
         headers = {"Accept": "application/json", "User-Agent": f"dynamiq-watcher/{__version__}"}
-        headers |= self._authorization()
+        headers |= await self._authorization()
         url = self._base_url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         try:
             async with self._session.get(
@@ -126,11 +126,11 @@ class Transport:
         host = self._base_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
         return ConnectionFailed(self._text(f"{host}: {explain(error, self._timeout)[0]}"))
 
-    def _authorization(self) -> dict[str, str]:
+    async def _authorization(self) -> dict[str, str]:
         if self._access_key is None:
             return {}
         try:
-            key = self._access_key.read()
+            key = await self._access_key.fetch()
         except SecretError as error:
             raise KeyUnreadable(str(error)) from None
         if not (key.isascii() and key.isprintable()):  # the error of a library that sends it would quote it

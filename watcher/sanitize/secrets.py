@@ -1,14 +1,20 @@
 """Secret settings: read late, never shown."""
 
-import os
-import stat
+import asyncio
+import threading
 from pathlib import Path
 from typing import Final
 
+from watcher.concurrency import run_blocking
+from watcher.sanitize.files import UnreadableFileError, read_regular_file
 from watcher.sanitize.redactor import Redactor
 
 _SIZE_MAX: Final = 64 * 1024
-"""Bytes of a secret's file. A larger one, or a pipe, is none, and would hold up who reads it."""
+"""Bytes of the largest file of a secret."""
+READ_SECONDS: Final = 10.0
+"""How long a file system may take to answer."""
+READS_MAX: Final = 32
+"""Reads of one file at a time: each keeps a thread for as long as its file system hangs."""
 
 
 class SecretError(Exception):
@@ -18,7 +24,7 @@ class SecretError(Exception):
 class Secret:
     """A secret setting: a fixed value, or a file that is read afresh at each use."""
 
-    __slots__ = ("_redactor", "_value", "file", "name")
+    __slots__ = ("_reads", "_redactor", "_value", "file", "name")
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class Secret:
         self.file = file
         self._redactor = redactor
         self._value = value
+        self._reads = threading.BoundedSemaphore(READS_MAX)
         if value is not None and header is not None:
             redactor.add_header(header, value)
         elif value is not None:
@@ -54,6 +61,29 @@ class Secret:
         self._redactor.add_secret(value)
         return value
 
+    async def fetch(self) -> str:
+        """Returns the value like `read`, and reads a file beside the event loop.
+
+        Raises:
+            SecretError: the file cannot be used, or its file system does not answer within `READ_SECONDS`.
+        """
+        if self.file is None:
+            return self._value or ""
+        hangs = SecretError(f"{self.name}: cannot read {self.file}: its file system hangs")
+        if not self._reads.acquire(blocking=False):
+            raise hangs
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await run_blocking(self._read_and_release)
+        except TimeoutError:
+            raise hangs from None
+
+    def _read_and_release(self) -> str:
+        try:
+            return self.read()
+        finally:
+            self._reads.release()
+
     def redact(self, text: str) -> str:
         """Returns a text with this and every other known secret replaced by a mask."""
         return self._redactor.redact(text)
@@ -70,16 +100,9 @@ def read_secret_file(file: Path) -> str:
             message names the file only.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe waits for a writer.
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise SecretError(f"cannot read {file}: it is not a regular file")
-            content = opened.read(_SIZE_MAX + 1)
-        if len(content) > _SIZE_MAX:
-            raise SecretError(f"cannot read {file}: it is larger than {_SIZE_MAX // 1024} KiB")
-        value = content.decode("utf-8-sig").strip()
-    except OSError as error:
-        raise SecretError(f"cannot read {file}: {error.strerror}") from None
+        value = read_regular_file(file, _SIZE_MAX).decode("utf-8-sig").strip()
+    except UnreadableFileError as error:
+        raise SecretError(str(error)) from None
     except ValueError:
         raise SecretError(f"cannot read {file}: it is not UTF-8 text") from None
     if not value:

@@ -1,6 +1,7 @@
 """What is said of a configuration that cannot be used, or that may not be meant."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -283,8 +284,9 @@ def test_an_unknown_type_is_a_problem(problems: Problems, kind: str) -> None:
 
 @pytest.mark.parametrize("by_variable", [True, False])
 def test_a_named_file_must_be_there(tmp_path: Path, *, by_variable: bool) -> None:
-    """A file that was named and is missing, or is a directory, is a problem that names it."""
-    for file in (tmp_path / "gone.toml", tmp_path):
+    """A file that was named and is missing, or is a directory, pipe or device, is a problem that names it."""
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "gone.toml", tmp_path, tmp_path / "pipe", Path("/dev/zero")):
         environ = {**APP, "WATCHER_CONFIG": str(file)} if by_variable else APP
         with pytest.raises(ConfigError) as raised:
             load(None if by_variable else file, environ=environ, directory=tmp_path)

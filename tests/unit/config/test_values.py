@@ -1,5 +1,6 @@
 """What each setting allows."""
 
+import os
 import re
 import ssl
 from pathlib import Path
@@ -214,10 +215,12 @@ def test_what_is_no_header(problems: Problems, headers: dict[str, str]) -> None:
 
 
 def test_a_ca_file_is_looked_at(problems: Problems, loaded: Load, tmp_path: Path) -> None:
-    """A file of certificates that is not there is a problem at start."""
+    """A file of certificates that is not there, or is a pipe, is a problem at start."""
+    os.mkfifo(tmp_path / "pipe")
     toml = f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://h.example.com/x'\nca_file = '%s'\n"
-    [problem] = problems(toml % (tmp_path / "gone.pem"))
-    assert problem.startswith("notifiers.w.ca_file: ")
+    for name in ("gone.pem", "pipe"):
+        [problem] = problems(toml % (tmp_path / name))
+        assert problem.startswith("notifiers.w.ca_file: cannot read ")
     bundle = ssl.get_default_verify_paths().cafile
     if bundle is not None:
         [webhook] = loaded(toml % bundle).notifiers

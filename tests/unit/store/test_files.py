@@ -106,7 +106,8 @@ def replace_lock(path: Path) -> None:
 def test_a_lock_file_that_is_replaced_is_taken_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock counts only if it is that of the file which a second process will find."""
     path = tmp_path / "watcher.db.lock"
-    take, replaced = fcntl.flock, []
+    take = fcntl.flock
+    replaced: list[int] = []
 
     def flock(file: int, operation: int) -> None:
         if len(replaced) < 3:

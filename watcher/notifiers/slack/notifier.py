@@ -76,7 +76,7 @@ class SlackNotifier:
     async def check(self) -> str:
         """Asks Slack whose token it is; a webhook offers no check. See `Notifier.check`."""
         if self._config.webhook_url:
-            self._read(self._config.webhook_url)
+            await self._read(self._config.webhook_url)
             return "configured; use --send to test it"
         try:
             identity = await self._call("auth.test", {})
@@ -142,7 +142,7 @@ class SlackNotifier:
     async def _post(self, form: Mapping[str, Json]) -> MessageRef | None:
         quiet: dict[str, Json] = {"unfurl_links": False, "unfurl_media": False}
         if self._config.webhook_url:
-            await self._post_to_webhook(self._read(self._config.webhook_url), {**form, **quiet})
+            await self._post_to_webhook(await self._read(self._config.webhook_url), {**form, **quiet})
             return None
         quiet |= {"link_names": False, "parse": "none"}
         answer = await self._call("chat.postMessage", {"channel": self._config.channel, **form, **quiet})
@@ -191,7 +191,7 @@ class SlackNotifier:
             raise Rejection(answer.body, error)
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
-        token = self._read(self._config.bot_token) if self._config.bot_token else None
+        token = await self._read(self._config.bot_token) if self._config.bot_token else None
         client = bounded_client(
             token,
             base_url=self._config.api_url,
@@ -229,8 +229,8 @@ class SlackNotifier:
     def _quoted(self, said: object) -> str:
         return truncate(self._redactor.redact(one_line(str(said))), _QUOTED_AT_MOST)
 
-    def _read(self, secret: Secret) -> str:
-        value = secret.read()
+    async def _read(self, secret: Secret) -> str:
+        value = await secret.fetch()
         self._redactor.add_secret(value)
         return value
 
