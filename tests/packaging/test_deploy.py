@@ -13,6 +13,7 @@ import yaml
 
 from tests.support.process import WITHIN, environment
 from watcher.cli.process import USAGE_ERROR
+from watcher.config.database import PostgresDatabase
 from watcher.config.fields import parse_duration
 from watcher.config.models import GlobalSettings
 from watcher.config.sources import OTHER_VARIABLES, PREFIX, SHORT_VARIABLES, load
@@ -21,6 +22,7 @@ from watcher.daemon import DRAIN_SECONDS
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
+REPLICAS = DEPLOY / "kubernetes-replicas"
 UNIT = DEPLOY / "systemd/watcher.service"
 DROP_INS = sorted((DEPLOY / "systemd").glob("*.d/*.conf"))
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
@@ -81,7 +83,7 @@ def test_every_service_is_locked_down(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert [port for port in service["ports"] if not port.startswith("127.0.0.1:")] == []
+    assert [port for port in service.get("ports", []) if not port.startswith("127.0.0.1:")] == []
 
 
 def test_compose_starts_the_watcher_alone_or_with_the_simulator() -> None:
@@ -94,6 +96,21 @@ def test_compose_starts_the_watcher_alone_or_with_the_simulator() -> None:
     port = simulator["command"][simulator["command"].index("--port") + 1]
     base_url = services["watcher"]["environment"]["WATCHER_BASE_URL"]
     assert base_url == f"${{WATCHER_BASE_URL-http://simulator:{port}}}"
+
+
+def test_compose_starts_a_second_replica_beside_its_postgresql() -> None:
+    """Only the profile starts PostgreSQL and the standby, which is the watcher itself without its port."""
+    services = COMPOSE["services"]
+    own = {"profiles", "ports", "environment"}
+    watcher, standby = services["watcher"], services["standby"]
+    assert services["postgresql"]["profiles"] == standby["profiles"] == ["postgresql"]
+    assert standby["ports"] == []
+    assert {key: standby[key] for key in standby.keys() - own} == {
+        key: watcher[key] for key in watcher.keys() - own
+    }
+    user = services["postgresql"]["environment"]["POSTGRES_USER"]
+    assert f"//{user}:watcher@postgresql/watcher}}" in standby["environment"]["WATCHER_DATABASE"]
+    assert standby["environment"].keys() == watcher["environment"].keys()
 
 
 def test_compose_leaves_the_health_check_to_the_image() -> None:
@@ -209,6 +226,53 @@ def test_the_network_is_no_wider_than_needed() -> None:
     assert [(bool(rule["from"]), rule["ports"]) for rule in spec["ingress"]] == [
         (True, [{"protocol": "TCP", "port": PORT}])
     ]
+
+
+def patched(name: str) -> dict[str, Any]:
+    """Returns what the overlay for several replicas changes in a manifest, or adds."""
+    document: dict[str, Any] = yaml.safe_load((REPLICAS / name).read_text(encoding="utf-8"))
+    return document
+
+
+def test_the_overlay_runs_two_replicas_on_different_nodes() -> None:
+    """Two pods on different nodes, of which a drain or a rollout leaves one; none has a disk of its own."""
+    spec = patched("deployment.yaml")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    labels = pod()["metadata"]["labels"]
+    (rule,) = spec["template"]["spec"]["affinity"]["podAntiAffinity"].popitem()[1]
+    assert rule["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
+    budget = patched("poddisruptionbudget.yaml")["spec"]
+    assert (budget["minAvailable"], budget["selector"]["matchLabels"]) == (1, labels)
+    assert spec["template"]["spec"]["volumes"] == [{"$patch": "delete", "name": "data"}]
+    network = patched("networkpolicy.yaml")["spec"]["egress"]
+    assert network[:-1] == manifest("networkpolicy.yaml")["spec"]["egress"]
+    assert network[-1] == {"ports": [{"protocol": "TCP", "port": 5432}]}
+
+
+def test_the_settings_of_the_overlay_are_good(tmp_path: Path) -> None:
+    """The watcher accepts the database of the overlay: a verified server, and a password in a file."""
+    (only,) = patched("deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    environ = {variable["name"]: variable["value"] for variable in only["env"]}
+    secrets = next(mount["mountPath"] for mount in container()["volumeMounts"] if mount["name"] == "secrets")
+    assert environ["WATCHER_DATABASE_PASSWORD_FILE"].startswith(f"{secrets}/")
+    (tmp_path / "password").write_text("of-a-test")
+    environ |= {"WATCHER_DATABASE_PASSWORD_FILE": str(tmp_path / "password")}
+    environ |= {"WATCHER_BASE_URL": "https://app.example"}
+    database = load(None, environ=environ, directory=tmp_path).database
+    assert isinstance(database, PostgresDatabase)
+    assert "sslmode=verify-full" in database.url
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed here")
+def test_the_overlay_can_be_rendered() -> None:
+    """Kustomize puts the overlay together, without the volume that several pods could not share."""
+    command = ["kubectl", "kustomize", str(REPLICAS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    kinds = [document["kind"] for document in yaml.safe_load_all(done.stdout)]
+    assert sorted(kinds) == ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget"]
+    assert "mountPath: /data" not in done.stdout
 
 
 def test_the_unit_starts_no_daemon_in_vain() -> None:

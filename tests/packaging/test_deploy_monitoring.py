@@ -32,6 +32,7 @@ LABELS = {
     "watcher_oldest_undelivered_seconds": {"notifier"},
     "watcher_notify_latency_seconds_bucket": {"notifier", "le"},
     "watcher_build_info": {"version"},
+    "watcher_leader": set(),
 }
 """What the watcher shows, with the labels of each."""
 SCRAPED = {"instance", "job"}
