@@ -34,6 +34,7 @@ from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.store import Boot, NotifierPolicy, Store
+from watcher.store.sqlite import SqliteDatabase
 
 log = structlog.get_logger()
 
@@ -60,7 +61,8 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     async with AsyncExitStack() as stack:
-        store = Store(config.database_file, lambda now: event_id(now, os.urandom(10)))
+        database = SqliteDatabase(config.database_file)
+        store = Store(database.open(), lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(open_session(config.request_timeout))
         notifiers = build_notifiers(config, session)
@@ -72,7 +74,7 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
         liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
         hooks.subscribe(liveness)
         monitor = Monitor(
-            config.database_file,
+            database,
             config.apps,
             config.notifiers,
             liveness=liveness,

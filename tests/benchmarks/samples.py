@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from tests.benchmarks.processes import MIB, Watched
-from watcher.store.connection import open_reader
+from watcher.store.sqlite import open_reader
 
 DATABASE: Final = "watcher.db"
 """The name that a watcher gives it by default."""

@@ -24,7 +24,7 @@ from tests.benchmarks.samples import DATABASE, Sample, growth, rows, sample
 from tests.benchmarks.scene import Scene
 from tests.benchmarks.traffic import TURN, Traffic, Weather, api_outages, destination_outages
 from watcher.store import queries
-from watcher.store.connection import reading
+from watcher.store.sqlite import SqliteDatabase
 
 SPEED: Final = 150
 MINUTES: Final = 10.0
@@ -222,7 +222,7 @@ def _left(database: Path) -> tuple[int, int, set[str]]:
 
     Reminders that are due do not count among those that are not made: there are always some.
     """
-    with reading(database) as reader:
+    with SqliteDatabase(database).reading() as reader:
         dead = queries.deliveries(reader, "dead", now=time.time())
         pending = queries.deliveries(reader, "pending", now=time.time())
         waiting = queries.pending_requests(reader, list(NOTIFY))

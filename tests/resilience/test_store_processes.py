@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import BOUND, NOW, claim, new_id, open_store, outbox, pending, record_new
-from watcher.store import Store, StoreInUse
+from tests.support.builders import (
+    BOUND,
+    NOW,
+    claim,
+    open_store,
+    outbox,
+    pending,
+    record_new,
+    take_database,
+)
+from watcher.store import StoreInUse
 from watcher.store.files import find_lock_holder
 
 pytestmark = pytest.mark.anyio
@@ -21,9 +30,10 @@ import asyncio, os, sys
 from pathlib import Path
 from tests.support.builders import BOTH, make_new_request, APP
 from watcher.store import Store
+from watcher.store.sqlite import SqliteDatabase
 
 async def main():
-    store = Store(Path(sys.argv[1]), {{new_id}})
+    store = Store(SqliteDatabase(Path(sys.argv[1])).open(), {{new_id}})
     {{then}}
 
 async def record(store):
@@ -76,7 +86,7 @@ async def test_a_second_daemon_is_refused_and_told_who_has_it(path: Path) -> Non
     with holding_process(path) as process:
         assert process.pid == find_lock_holder(path)
         with pytest.raises(StoreInUse, match=rf"in use by process {process.pid} on {os.uname().nodename}$"):
-            Store(path, new_id)
+            take_database(path)
         process.send_signal(signal.SIGKILL)
         process.wait(BOUND)
         assert None is find_lock_holder(path)  # though the file still names it

@@ -37,7 +37,8 @@ from watcher.models import (
     Run,
 )
 from watcher.store import Claim, NotifierPolicy, Result, Store, StoreError, queries
-from watcher.store.connection import reading
+from watcher.store.sql import Database
+from watcher.store.sqlite import SqliteConnection, SqliteDatabase
 
 NOW: Final = 1_800_000_000.0
 BOUND: Final = 20.0
@@ -87,10 +88,26 @@ def new_id(at: float) -> str:
     return f"evt_{at:.0f}_{next(_numbers)}"
 
 
+def at(place: Path | Database) -> Database:
+    """Returns the database in a file, or the one that is given."""
+    return SqliteDatabase(place) if isinstance(place, Path) else place
+
+
+def sqlite_of(store: Store) -> sqlite3.Connection:
+    """Returns the connection of a store to SQLite."""
+    assert isinstance(store._connection, SqliteConnection)
+    return store._connection.sqlite
+
+
+def take_database(path: Path, make_id: Callable[[float], str] = new_id) -> Store:
+    """Takes the database in a file, as a daemon does."""
+    return Store(SqliteDatabase(path).open(), make_id)
+
+
 @asynccontextmanager
 async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> AsyncIterator[Store]:
     """A store in a real file."""
-    store = Store(path, make_id)
+    store = take_database(path, make_id)
     try:
         yield store
     finally:
@@ -138,7 +155,7 @@ def records(path: Path) -> list[DeliveryRecord]:
 
     Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
     """
-    with reading(path) as database:
+    with at(path).reading() as database:
         odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
         assert [] == database.execute(odd)
         return queries.deliveries(database, now=math.inf)
@@ -146,7 +163,7 @@ def records(path: Path) -> list[DeliveryRecord]:
 
 def pending(path: Path, *apps: str) -> list[PendingRequest]:
     """Returns the requests of an app, or of these, that wait, as a second process would read them."""
-    with reading(path) as database:
+    with at(path).reading() as database:
         return queries.pending_requests(database, apps or [APP.name])
 
 
@@ -225,7 +242,7 @@ class WatchedStore(Store):
     """Records what workers ask of it: how many deliveries at most, and how many results they bring."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, new_id)
+        super().__init__(SqliteDatabase(path).open(), new_id)
         self.path = path
         self.asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         self.refused: asyncio.Queue[StoreError] = asyncio.Queue()

@@ -14,7 +14,7 @@ from watcher.simulator.options import Options
 from watcher.simulator.server import SimulatorServer, serve
 from watcher.simulator.state import Simulation
 from watcher.store import queries
-from watcher.store.connection import reading
+from watcher.store.sqlite import SqliteDatabase
 
 KEY = "dynamiq_acc_0123456789abcdef"
 SECRET = "whsec_bWFkZS11cC1zZWNyZXQtb2YtdGhlLXRlc3Rz"
@@ -41,7 +41,7 @@ class World:
 
     def deliveries(self, **fields: Any) -> list[dict[str, Any]]:
         """Returns the deliveries that `watcher deliveries` would list with these fields, the oldest first."""
-        with reading(self.directory / "watcher.db") as database:
+        with SqliteDatabase(self.directory / "watcher.db").reading() as database:
             found = [asdict(record) for record in queries.deliveries(database, now=time.time())]
         return [each for each in found if fields.items() <= each.items()]
 

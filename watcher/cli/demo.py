@@ -103,9 +103,9 @@ def _summary(database: Path) -> str:
 
     from watcher.messages.formatting import count
     from watcher.store import queries
-    from watcher.store.connection import reading
+    from watcher.store.sqlite import SqliteDatabase
 
-    with reading(database) as reader:
+    with SqliteDatabase(database).reading() as reader:
         sent = Counter(delivery.type for delivery in queries.deliveries(reader, "sent", now=time.time()))
     shown = [
         count(sent["run.input_requested"], "request"),

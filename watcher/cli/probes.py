@@ -18,9 +18,8 @@ from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line
-from watcher.store.connection import find_damage
 from watcher.store.errors import StoreError
-from watcher.store.files import database_exists
+from watcher.store.sqlite import SqliteDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +65,11 @@ def _counted(count: int, thing: str) -> str:
 def check_database(config: Config) -> CheckResult:
     """Checks that the database can be created or is intact."""
     path = config.database_file
+    database = SqliteDatabase(path)
     directory = path.absolute().parent
     subject = f"database {path}"
     try:
-        if not database_exists(path):
+        if not database.exists():
             if not directory.is_dir():
                 return CheckResult(
                     good=False, subject=subject, text=f"the directory {directory} does not exist"
@@ -77,7 +77,7 @@ def check_database(config: Config) -> CheckResult:
             writable = os.access(directory, os.W_OK | os.X_OK)
             text = "will be created" if writable else f"cannot be created: {directory} is not writable"
             return CheckResult(writable, subject, text)
-        damage = find_damage(path)
+        damage = database.find_damage()
     except StoreError as error:
         return CheckResult(good=False, subject=subject, text=str(error))
     if not os.access(path, os.W_OK):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from watcher.config.models import Config
     from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
-    from watcher.store.connection import Reader
+    from watcher.store.sql import Reader
 
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
 """As in `models`, which takes a third of the time of `--help` to import."""
@@ -139,9 +139,9 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
         StoreError: the database cannot be used.
     """
     from watcher.store import outbox
-    from watcher.store.connection import changing
+    from watcher.store.sqlite import SqliteDatabase
 
-    with changing(database, time.time()) as tx:
+    with SqliteDatabase(database).changing(time.time()) as tx:
         states = outbox.states(tx, ids or ())
         for number in ids or ():
             state = states.get(number)
@@ -154,16 +154,16 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
 @contextmanager
 def _reading(config: "Config") -> "Iterator[Reader | None]":
     """Opens the database to read; None where there is none yet, which is no error."""
-    from watcher.store.connection import reading
     from watcher.store.errors import StoreError
-    from watcher.store.files import database_exists
+    from watcher.store.sqlite import SqliteDatabase
 
+    database = SqliteDatabase(config.database_file)
     try:
-        if not database_exists(config.database_file):
-            click.echo(f"watcher: there is no database at {config.database_file} yet", err=True)
+        if not database.exists():
+            click.echo(f"watcher: there is no database at {database} yet", err=True)
             yield None
             return
-        with reading(config.database_file) as reader:
+        with database.reading() as reader:
             yield reader
     except StoreError as error:
         usage_error(describe_store_error(error, config.database))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import ceil
-from pathlib import Path
 from typing import Final, Self
 from urllib.parse import urlencode
 
@@ -20,9 +19,9 @@ from watcher.monitoring.health import HealthReport, Problem, Status
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.notifications import Notification, next_reminders, notifications
 from watcher.store import StoreError, StoreUnusable, queries
-from watcher.store.connection import Reader, reading
 from watcher.store.events import load_request
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
+from watcher.store.sql import Database, Reader
 
 REQUESTS_PER_PAGE: Final = 50
 APPS_PER_PAGE: Final = 100
@@ -129,7 +128,7 @@ class Monitor:
 
     def __init__(
         self,
-        database: Path,
+        database: Database,
         apps: Iterable[AppConfig],
         notifiers: Iterable[NotifierConfig],
         *,
@@ -242,7 +241,7 @@ class Monitor:
     def _reading(self) -> Iterator[Reader]:
         if problem := self._displaced():
             raise StoreUnusable(problem)
-        with reading(self._database) as database:
+        with self._database.reading() as database:
             yield database
 
     def _snapshot(self, database: Reader) -> Status:

@@ -1,14 +1,13 @@
 """The durable memory: which requests are known, who is to be told of what, how the apps are.
 
 `Store` offers units of work, each one function on one thread and one transaction; a crash at any instant
-leaves either all of it or nothing. Nothing of SQLite shows in its interface.
+leaves either all of it or nothing. No kind of database shows in its interface.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from watcher.models import (
@@ -26,9 +25,14 @@ from watcher.models import (
 )
 from watcher.store import backfill, clock, digests, outbox, pruning, reminders, requests, revival
 from watcher.store.clock import Boot
-from watcher.store.connection import Transaction, committed, open_writer
-from watcher.store.errors import StoreError, StoreInUse, StoreUnavailable, StoreUnusable
-from watcher.store.files import DatabaseLock, file_id, real_path
+from watcher.store.errors import (
+    StoreError,
+    StoreInUse,
+    StoreLost,
+    StoreRejected,
+    StoreUnavailable,
+    StoreUnusable,
+)
 from watcher.store.results import (
     AppFailure,
     AppState,
@@ -42,6 +46,7 @@ from watcher.store.results import (
     Retry,
     Sent,
 )
+from watcher.store.sql import Connection, Transaction
 
 __all__ = [
     "AppFailure",
@@ -58,6 +63,8 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreInUse",
+    "StoreLost",
+    "StoreRejected",
     "StoreUnavailable",
     "StoreUnusable",
 ]
@@ -70,23 +77,10 @@ T = TypeVar("T")
 class Store:
     """The database of one daemon. Every method may raise StoreError, and has then changed nothing."""
 
-    def __init__(self, path: Path, new_event_id: Callable[[float], str]) -> None:
-        """Takes the database; `new_event_id` makes the id of an event that happens at a time.
-
-        Raises:
-            StoreInUse: another process has it.
-            StoreUnusable: it is damaged, of a newer version, or cannot be written.
-            StoreUnavailable: it cannot be opened now.
-        """
+    def __init__(self, connection: Connection, new_event_id: Callable[[float], str]) -> None:
+        """`new_event_id` makes the id of an event that happens at a time."""
+        self._connection = connection
         self._new_event_id = new_event_id
-        self._lock = DatabaseLock(path)
-        try:
-            self._connection = open_writer(path)
-        except StoreError:
-            self._lock.release()
-            raise
-        self._path = real_path(path)
-        self._file_id = file_id(self._path)
         # They die with the process, and so do the sends under way.
         self._claimed_ids: frozenset[int] = frozenset()
         self._unpolled: set[str] = set()
@@ -100,23 +94,18 @@ class Store:
         """Waits for the unit of work under way and gives the database back."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
-        self._lock.release()
 
     def displaced(self) -> str | None:
         """Returns why the database is not where a new process looks for it, None if it is; on any thread."""
-        found = file_id(self._path)
-        if found == self._file_id:
-            return None
-        what = "removed" if found is None else "replaced by another"
-        return f"its file was {what}; what is recorded now is lost at the end of this process"
+        return self._connection.displaced()
 
     async def app_state(self, app: str) -> AppState:
         """Returns what is known of an app before it is polled."""
-        return await self._run(lambda tx: requests.load_app(tx, app))
+        return await self._run(lambda tx: requests.load_app(tx, app), reading=True)
 
     async def ended_among(self, app: str, questions: Collection[requests.Question]) -> set[requests.Question]:
         """Returns those of an app's questions that were asked before and have ended."""
-        return await self._run(lambda tx: requests.ended_among(tx, app, questions))
+        return await self._run(lambda tx: requests.ended_among(tx, app, questions), reading=True)
 
     async def record_changes(
         self,
@@ -142,7 +131,7 @@ class Store:
         Much of it may be over by now, which their first poll will tell. What it left about other apps, which
         are not watched any more, is kept for when they are configured again.
         """
-        self._left_over, known = await self._run(outbox.leftover_deliveries)
+        self._left_over, known = await self._run(outbox.leftover_deliveries, reading=True)
         self._unwatched = known - set(apps)
         self._unpolled = known & set(apps)
 
@@ -259,14 +248,16 @@ class Store:
             total += deleted
         return total
 
-    async def _run(self, work: Callable[[Transaction], T], now: float = math.nan) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, now)
+    async def _run(
+        self, work: Callable[[Transaction], T], now: float = math.nan, *, reading: bool = False
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._transact, work, now, reading)
 
-    def _transact(self, work: Callable[[Transaction], T], now: float) -> T:
-        tx = Transaction(
-            self._connection, now=now, new_event_id=self._new_event_id, claimed_ids=self._claimed_ids
-        )
-        with committed(self._connection):
+    def _transact(self, work: Callable[[Transaction], T], now: float, reading: bool) -> T:  # noqa: FBT001
+        connection, claimed_ids = self._connection, self._claimed_ids
+        with connection.reading() if reading else connection.transaction() as sql:
+            tx = Transaction(sql, now=now, new_event_id=self._new_event_id, claimed_ids=claimed_ids)
             result = work(tx)
         self._claimed_ids = tx.claimed_ids
         return result

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from watcher.models import App, Route
-from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.enqueue import NewEvent, enqueue
+from watcher.store.sql import Listed, Row, Transaction
 
 _PENDING: Final = "FROM requests WHERE app IN (SELECT value FROM json_each(:apps)) AND resolved_at IS NULL"
 _REQUESTS: Final = f"SELECT key, app, first_seen_at {_PENDING} ORDER BY key"

@@ -10,9 +10,9 @@ from itertools import zip_longest
 from typing import Final
 
 from watcher.store import digests
-from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, PRIORITIES, REQUESTS
 from watcher.store.results import ClaimRequest, NotifierPolicy
+from watcher.store.sql import Listed, Row, Transaction
 
 APPS_TRIED: Final = 8
 """How many apps are looked at before all are: mostly the first ones have something that can be sent."""

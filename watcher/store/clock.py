@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from watcher.store.connection import Transaction
+from watcher.store.sql import Transaction
 
 TOLERANCE: Final = 2.0
 """Seconds by which the beginning of a boot may seem to move without the clock being set."""

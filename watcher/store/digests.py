@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
-from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.enqueue import (
     NewEvent,
     enqueue,
@@ -17,6 +16,7 @@ from watcher.store.enqueue import (
     unfinished,
     was_reached,
 )
+from watcher.store.sql import Listed, Row, Transaction
 
 ENTRIES: Final = 12
 """How many requests a digest names."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, EventType, Json, Route
-from watcher.store.connection import Listed, Reader, Row, Transaction
+from watcher.store.sql import Listed, Reader, Row, Transaction
 
 PLANNED: Final = (
     "(e.type = 'run.input_reminder' AND d.state = 'pending' AND d.attempts = 0 AND d.due_at > :now)"

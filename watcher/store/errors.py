@@ -1,7 +1,9 @@
 """The errors of the database.
 
 StoreError
-├── StoreUnavailable    it may pass: busy, locked, a full disk
+├── StoreUnavailable    it may pass: busy, locked, away, a full disk
+├── StoreRejected       these values cannot be stored, others can
+├── StoreLost           another process has taken the database over
 └── StoreUnusable       it does not pass: damaged, another version, not writable
     └── StoreInUse      another process has it
 """
@@ -15,7 +17,15 @@ class StoreError(Exception):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot do it now: it is busy or locked, or the disk is full. It may work later."""
+    """The database cannot do it now: it is busy, locked or away, or the disk is full. It may work later."""
+
+
+class StoreRejected(StoreError):
+    """The database takes other values, but not these."""
+
+
+class StoreLost(StoreError):
+    """Another process has taken the lease of the database, and this one may not write any more."""
 
 
 class StoreUnusable(StoreError):

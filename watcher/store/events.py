@@ -23,8 +23,8 @@ from watcher.models import (
     Resolution,
     Run,
 )
-from watcher.store.connection import Listed, Reader, Row, Transaction
 from watcher.store.digests import load_digests
+from watcher.store.sql import Listed, Reader, Row, Transaction
 
 _REQUEST: Final = (
     " r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.masked,"

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Final, Generic, Literal
 
 from watcher.models import App, EventType, Failure, Json, NotifierFailure, Route
-from watcher.store.connection import Transaction
 from watcher.store.enqueue import NewEvent, enqueue, resolution_recipients
 from watcher.store.results import Dead, F, IncidentChange, NotifierPolicy, Result, Retry, Sent
+from watcher.store.sql import Transaction
 
 _FIND: Final = "SELECT since, reason, announced_event FROM incidents WHERE scope = ? AND name = ?"
 _OPEN: Final = (

@@ -7,10 +7,10 @@ from typing import Final
 
 from watcher.models import DeliveryRecord
 from watcher.store import claiming, incidents, reminders, revival
-from watcher.store.connection import Listed, Reader, Transaction
 from watcher.store.enqueue import load_threads, mark_superseded, records, unfinished
 from watcher.store.events import load_messages
 from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Result, Retry, Sent
+from watcher.store.sql import Listed, Reader, Transaction
 
 _NEWEST: Final = "SELECT coalesce(max(id), 0) AS newest FROM deliveries"
 _UNFINISHED_APPS: Final = (

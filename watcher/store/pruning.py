@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from watcher.store.connection import Transaction
+from watcher.store.sql import Transaction
 
 _DELIVERIES: Final = (
     "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"

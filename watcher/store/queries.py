@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Final
 
 from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
-from watcher.store.connection import Listed, Reader, Row
 from watcher.store.enqueue import PLANNED, RECORDS, records
 from watcher.store.incidents import to_failure
 from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
+from watcher.store.sql import Listed, Reader, Row
 
 REVIVED_SHOWN: Final = 86_400.0
 """For how many seconds it is shown that dead deliveries were made after all."""

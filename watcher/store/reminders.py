@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Route
-from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.enqueue import NewEvent, enqueue, mark_superseded
+from watcher.store.sql import Listed, Row, Transaction
 
 CATCH_UP: Final = 30.0
 """A reminder that is due for longer than this is left out if a later message has just been sent."""

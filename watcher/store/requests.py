@@ -15,9 +15,9 @@ from watcher.models import (
     Route,
 )
 from watcher.store import digests, incidents
-from watcher.store.connection import Listed, Transaction, identity_hash
 from watcher.store.enqueue import NewEvent, enqueue, resolution_recipients
 from watcher.store.results import AppFailure, AppState, IncidentChange, RecordResult
+from watcher.store.sql import Listed, Transaction, identity_hash
 
 ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it

@@ -6,8 +6,8 @@ Only people need that. What a machine did not accept stays dead until `watcher r
 from typing import Final
 
 from watcher.store import digests
-from watcher.store.connection import Listed, Row, Transaction
 from watcher.store.results import NotifierPolicy
+from watcher.store.sql import Listed, Row, Transaction
 
 _UNKNOWN_REQUESTS: Final = (
     f"SELECT {digests.ANNOUNCED} WHERE d.notifier = :notifier AND d.state = 'dead'"

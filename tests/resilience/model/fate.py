@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from tests.support.builders import Clock, new_id
+from tests.support.builders import Clock, new_id, sqlite_of
 from watcher.store import Store, StoreUnavailable
+from watcher.store.sqlite import SqliteDatabase
 
 T = TypeVar("T")
 
@@ -116,14 +117,16 @@ class MortalStore(Store):
     """A store whose process can be struck at each commit."""
 
     def __init__(self, path: Path, fate: Fate) -> None:
-        super().__init__(path, new_id)
+        connection = SqliteDatabase(path).open()
+        super().__init__(connection, new_id)
         self._thread.shutdown()
         self._thread = Inline()  # type: ignore[assignment]
-        self._connection.execute("PRAGMA synchronous = OFF")  # processes are killed here, machines are not
+        connection.sqlite.execute("PRAGMA synchronous = OFF")  # processes are killed here, machines are not
         self._fate = fate
 
-    def _transact(self, work: Any, now: float) -> Any:
-        number, changes = self._fate.commits, self._connection.total_changes
+    def _transact(self, work: Any, now: float, reading: bool) -> Any:  # noqa: FBT001
+        sqlite = sqlite_of(self)
+        number, changes = self._fate.commits, sqlite.total_changes
         blow = self._fate.strike()
         if blow == "killed before":
             self._fate.dead = True
@@ -131,8 +134,8 @@ class MortalStore(Store):
         if blow == "refused":
             self._fate.refused = True
             raise StoreUnavailable("the disk is full")
-        result = super()._transact(work, now)
-        if self._connection.total_changes > changes:
+        result = super()._transact(work, now, reading)
+        if sqlite.total_changes > changes:
             self._fate.wrote.append(number)
         if blow == "killed after":
             self._fate.dead = True
@@ -146,4 +149,3 @@ class MortalStore(Store):
     def abandon(self) -> None:
         """What the kernel does when a process ends."""
         self._connection.close()
-        self._lock.release()

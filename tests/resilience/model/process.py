@@ -29,6 +29,7 @@ from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.clock import ClockChange
 from watcher.polling.poller import Poller, PollResult
 from watcher.store import StoreError
+from watcher.store.sqlite import SqliteDatabase
 
 PATIENCE: Final = 40
 """So many turns of the loop without progress mean that what still runs waits for the model."""
@@ -102,7 +103,7 @@ class Process:
         elapsed, wall = asyncio.get_running_loop().time, self.clock.time
         liveness = LivenessTracker(monotonic=elapsed, wall=wall)
         monitor = Monitor(
-            self.path,
+            SqliteDatabase(self.path),
             (),
             (),
             liveness=liveness,

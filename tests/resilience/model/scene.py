@@ -25,7 +25,7 @@ from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.polling import preparation as sightings
 from watcher.store import outbox
-from watcher.store.connection import changing
+from watcher.store.sqlite import SqliteDatabase
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0
@@ -236,7 +236,7 @@ class Scene:
     def put_back_dead(self) -> None:
         """Somebody uses `watcher retry --all-dead`."""
         dead = self.rows("SELECT id, thread_key FROM deliveries WHERE state = 'dead'")
-        with changing(self.path, self.clock.now) as tx:
+        with SqliteDatabase(self.path).changing(self.clock.now) as tx:
             outbox.requeue(tx, [row["id"] for row in dead])
         self.ledger.requeued |= {row["thread_key"] for row in dead}
 

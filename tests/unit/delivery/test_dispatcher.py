@@ -29,9 +29,9 @@ from watcher.delivery.retry import RetrySettings, after_failure
 from watcher.models import Delivery, MessageRef, SampleEvent
 from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
-from watcher.store import Dead, Retry, connection
+from watcher.store import Dead, Retry, sqlite
 from watcher.store import outbox as outbox_work
-from watcher.store.connection import changing
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ SETTINGS = RetrySettings(backoff_max=300.0, give_up_after=DAY)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 3600.0)
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -307,9 +307,9 @@ async def test_the_dead_come_back_when_they_are_put_back(
     await worker.run(until_idle=True)
     assert ["dead"] == [state for _, _, state in outbox(store.path)]
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 0.01)
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 5.0)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(worker.run())
-    with changing(store.path, clock.now) as tx:
+    with SqliteDatabase(store.path).changing(clock.now) as tx:
         outbox_work.requeue(tx, [1])
     while not notifier.accepted:
         await soon(notifier.started.get())

@@ -35,7 +35,7 @@ from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.models import App, DigestEvent, RequestEvent, Route
 from watcher.notifiers.base import DeliveryError
-from watcher.store import AppFailure, Claim, NotifierPolicy, Result, StoreUnusable, connection
+from watcher.store import AppFailure, Claim, NotifierPolicy, Result, StoreUnusable, sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers go on only for a reason, unless a test wants otherwise; a locked database fails quickly."""
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 3600.0)
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
 
 
 @pytest.fixture

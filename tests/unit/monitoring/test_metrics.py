@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_worker, record_new
+from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_worker, record_new, sqlite_of
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.hooks import Observer
 from watcher.models import Failure
@@ -210,7 +210,7 @@ def test_prometheus_finds_nothing_to_criticise() -> None:
 
 async def test_what_a_poller_reports(bench: PollBench) -> None:
     """A poller tells of each poll and its outcome, of each request, and of how long it waited."""
-    bench.store._connection.execute("PRAGMA busy_timeout = 10")
+    sqlite_of(bench.store).execute("PRAGMA busy_timeout = 10")
     listener = Listener()
     poller = bench.poller(observer=listener)
     bench.api.lists(api_run("run-1", question()))

@@ -36,7 +36,7 @@ from watcher.monitoring.snapshot import (
 )
 from watcher.sanitize.redactor import MASK
 from watcher.store import AppFailure, Dead, Retry, Sent, Store, StoreError, queries
-from watcher.store.connection import reading
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     path, clock = tmp_path / "watcher.db", Clock()
     liveness = LivenessTracker(monotonic=clock.time, wall=clock.time)
     monitor = Monitor(
-        path,
+        SqliteDatabase(path),
         [AppConfig(name=APP.name, base_url=APP.base_url, notify=("slack", "webhook"))],
         [NotifierConfig(name="slack"), NotifierConfig(name="webhook", after=60.0)],
         liveness=liveness,
@@ -156,7 +156,7 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
     await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
     assert bench.monitor.ready().good
-    with reading(bench.path) as database:
+    with SqliteDatabase(bench.path).reading() as database:
         assert {"gone"} == queries.notifiers(database, [], now=NOW).keys()
 
 
@@ -305,5 +305,5 @@ async def test_the_list_is_read_in_parts(bench: Bench) -> None:
         parts.append(part)
     assert [100, 100, 50, 1, 1] == [len(part) for part in parts]
     assert [*names, "run-x", "run-y"] == [request.run_id for part in parts for request in part]
-    with reading(bench.path) as database:
+    with SqliteDatabase(bench.path).reading() as database:
         assert 252 == len(list(queries.all_pending(database, [APP.name])))

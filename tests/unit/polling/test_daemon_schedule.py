@@ -16,6 +16,7 @@ from watcher.polling.scheduler import next_poll
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 from watcher.store import Store, StoreUnavailable
+from watcher.store.sqlite import SqliteDatabase
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
 SLACK = SlackConfig(name="approvals", webhook_url=URL, after=300.0)
@@ -73,7 +74,7 @@ async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) 
     """If the store cannot follow the clock now, that is logged, and the daemon goes on."""
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
     async with open_services(config) as services:
-        locked = LockedStore(tmp_path / "other.db", new_id)
+        locked = LockedStore(SqliteDatabase(tmp_path / "other.db").open(), new_id)
         daemon = _Daemon(replace(services, store=locked), None)
         daemon._scheduler.start()
         with capture_logs() as logs:
@@ -90,7 +91,7 @@ async def test_a_machine_that_woke_moves_nothing(tmp_path: Path) -> None:
     """Time asleep has really passed: waits are not made longer, and polls and claims come at once."""
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
     async with open_services(config) as services:
-        locked = LockedStore(tmp_path / "other.db", new_id)
+        locked = LockedStore(SqliteDatabase(tmp_path / "other.db").open(), new_id)
         daemon = _Daemon(replace(services, store=locked), None)
         daemon._scheduler.start()
         with capture_logs() as logs:

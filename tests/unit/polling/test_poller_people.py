@@ -19,6 +19,7 @@ from tests.support.builders import (
     record_new,
     run_ids,
     soon,
+    sqlite_of,
 )
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import Delivery, DigestEvent
@@ -157,7 +158,7 @@ async def test_news_stays_held_until_the_database_takes_its_release(
         with closing(lock_database(bench.path)):
             return await release(app, digest_above=digest_above, now=now)
 
-    bench.store._connection.execute("PRAGMA busy_timeout = 10")
+    sqlite_of(bench.store).execute("PRAGMA busy_timeout = 10")
     monkeypatch.setattr(bench.store, "release_held", locked)
     assert (await poller.poll()).error is not None
     assert () == await claim(bench.store, "slack")

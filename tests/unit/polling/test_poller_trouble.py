@@ -25,7 +25,7 @@ from watcher.models import AppEvent
 from watcher.polling.clock import ClockChange
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
-from watcher.store import Sent, StoreUnusable, connection
+from watcher.store import Sent, StoreUnusable, sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a locked database fail quickly, where the store is opened after it."""
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
 
 
 def entries(logs: list[EventDict], event: str, *names: str) -> list[tuple[object, ...]]:

@@ -20,8 +20,8 @@ from tests.support.builders import (
 )
 from watcher.models import AppEvent, Failure, Route
 from watcher.store import AppFailure, IncidentChange, Retry, Sent, Store, queries
-from watcher.store.connection import reading
 from watcher.store.results import AppStatus
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -231,7 +231,7 @@ async def last_success(store: Store, path: Path, now: float) -> float | None:
 
 def status(path: Path, now: float = NOW) -> AppStatus:
     """Returns how the app is, as a second process reads it."""
-    with reading(path) as database:
+    with SqliteDatabase(path).reading() as database:
         (app,) = queries.apps(database, {APP.name: 15.0}, now=now)
     return app
 

@@ -14,6 +14,7 @@ from tests.support.builders import (
     open_store,
     outbox,
     record_new,
+    sqlite_of,
 )
 from watcher.models import App, AppEvent, AppGroupEvent, Delivery, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, NotifierPolicy, Result, Retry, Sent, Store
@@ -263,7 +264,7 @@ async def test_an_upgrade_knows_apps_and_kinds(path: Path) -> None:
     async with open_store(path) as store:
         await fail(store, SALES, route=PEOPLE)
         await ask(store, APP, "run-1")
-        connection = store._connection
+        connection = sqlite_of(store)
         connection.execute("UPDATE deliveries SET app = '', priority = 0")
         script = next(part for part in MIGRATIONS if "ADD COLUMN priority" in part)
         connection.executescript(script[script.index("UPDATE deliveries") : script.index("CREATE INDEX")])

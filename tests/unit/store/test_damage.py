@@ -16,16 +16,17 @@ from tests.support.builders import (
     corrupt_database,
     lock_database,
     make_new_request,
-    new_id,
     open_store,
     outbox,
     pending,
     record_new,
+    sqlite_of,
+    take_database,
 )
-from watcher.store import Sent, Store, StoreError, StoreInUse, StoreUnavailable, StoreUnusable, connection
+from watcher.store import Sent, StoreError, StoreInUse, StoreUnavailable, StoreUnusable, sqlite
 from watcher.store import outbox as outbox_work
-from watcher.store.connection import changing, open_reader
 from watcher.store.migrations import MIGRATIONS
+from watcher.store.sqlite import SqliteDatabase, open_reader
 
 pytestmark = pytest.mark.anyio
 
@@ -35,12 +36,12 @@ NEWS = "run.input_requested"
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a locked database fail quickly."""
-    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
 
 
 def requeue(path: Path) -> None:
     """Puts back what is dead, as another process does."""
-    with changing(path, NOW) as tx:
+    with SqliteDatabase(path).changing(NOW) as tx:
         outbox_work.requeue(tx, None)
 
 
@@ -94,12 +95,12 @@ async def test_a_full_disk_is_an_error_and_loses_nothing(path: Path) -> None:
     big = make_new_request("run-2", prompt="x" * 1_000_000)
     async with open_store(path) as store:
         await record_new(store)
-        full = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {full}")
+        full = sqlite_of(store).execute("PRAGMA page_count").fetchone()[0]
+        sqlite_of(store).execute(f"PRAGMA max_page_count = {full}")
         with pytest.raises(StoreUnavailable, match="full"):
             await record_new(store, big)
         assert ["run-1"] == [request.run_id for request in pending(path)]
-        store._connection.execute(f"PRAGMA max_page_count = {full + 1000}")
+        sqlite_of(store).execute(f"PRAGMA max_page_count = {full + 1000}")
         await record_new(store, big)
         assert ["run-1", "run-2"] == [request.run_id for request in pending(path)]
 
@@ -123,7 +124,7 @@ async def test_a_lock_of_another_process_is_an_error_that_passes(path: Path) -> 
 async def test_a_new_database_that_is_locked_is_an_error_that_passes(path: Path) -> None:
     """A lock at the start is told from damage, and leaves the database to be opened later."""
     with closing(lock_database(path)), pytest.raises(StoreUnavailable, match="locked"):
-        Store(path, new_id)
+        take_database(path)
     async with open_store(path) as store:
         await record_new(store)
 
@@ -138,7 +139,7 @@ async def test_a_database_of_a_newer_version_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     for opening in (
-        lambda: Store(path, new_id),
+        lambda: take_database(path),
         lambda: open_reader(path),
         lambda: requeue(path),
     ):
@@ -166,7 +167,11 @@ def test_a_reader_makes_no_database(path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
     """Garbage is neither opened nor overwritten, and the lock is given back each time."""
     path.write_bytes(b"this is no database" * 1000)
-    for opening in (lambda: Store(path, new_id), lambda: Store(path, new_id), lambda: open_reader(path)):
+    for opening in (
+        lambda: take_database(path),
+        lambda: take_database(path),
+        lambda: open_reader(path),
+    ):
         with pytest.raises(StoreUnusable, match="not a database"):
             opening()
     assert b"this is no database" * 1000 == path.read_bytes()
@@ -178,7 +183,7 @@ async def test_a_truncated_database_is_unusable(path: Path) -> None:
         await record_new(store, *[make_new_request(f"run-{number}") for number in range(200)])
     halve(path)
     with pytest.raises(StoreUnusable, match="malformed"):
-        Store(path, new_id)
+        take_database(path)
 
 
 async def test_damaged_pages_are_unusable(path: Path) -> None:
@@ -197,20 +202,20 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """A database in what is no directory is reported with its place."""
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnusable, match=r"cannot write .*file/watcher\.db\.lock: Not a directory"):
-        Store(tmp_path / "file" / "watcher.db", new_id)
+        take_database(tmp_path / "file" / "watcher.db")
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     """A database in a directory that does not exist is refused with the name of the directory."""
     with pytest.raises(StoreUnusable, match=rf"^the directory {tmp_path}/data does not exist$"):
-        Store(tmp_path / "data" / "watcher.db", new_id)
+        take_database(tmp_path / "data" / "watcher.db")
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     """A directory in place of the database is reported, to the writer as what does not pass."""
     (tmp_path / "watcher.db").mkdir()
     with pytest.raises(StoreUnusable, match="it is a directory"):
-        Store(tmp_path / "watcher.db", new_id)
+        take_database(tmp_path / "watcher.db")
     with pytest.raises(StoreUnusable, match="it is a directory"):
         open_reader(tmp_path / "watcher.db")
 
@@ -222,7 +227,7 @@ async def test_a_closed_store_can_be_opened_again(path: Path) -> None:
     """Closing gives the database back within the same process."""
     async with open_store(path):
         with pytest.raises(StoreInUse):
-            Store(path, new_id)
+            take_database(path)
     async with open_store(path):
         pass
 
@@ -247,7 +252,7 @@ async def test_what_is_changed_beside_a_daemon_reaches_it(path: Path) -> None:
     """A change by another connection is committed without a checkpoint and is seen by the running store."""
     async with open_store(path) as store:
         await store.record_changes(APP, BOTH, new=[make_new_request()], now=NOW)
-        with changing(path, NOW) as beside:
+        with SqliteDatabase(path).changing(NOW) as beside:
             assert [0] == [row[0] for row in beside.execute("PRAGMA wal_autocheckpoint")]
             assert [2] == [row[0] for row in beside.execute("PRAGMA synchronous")]
             beside.execute("UPDATE deliveries SET next_attempt_at = ?", (NOW + 60,))
@@ -259,5 +264,5 @@ async def test_the_database_is_durable(path: Path) -> None:
     """The writer uses a write-ahead log, syncs each commit, and checks references."""
     async with open_store(path) as store:
         pragmas = ("journal_mode", "synchronous", "foreign_keys")
-        settings = [store._connection.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
+        settings = [sqlite_of(store).execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in pragmas]
     assert ["wal", 2, 1] == settings

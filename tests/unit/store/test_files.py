@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import new_id, open_store, record_new
-from watcher.store import Store, StoreInUse, StoreUnavailable, StoreUnusable, files
-from watcher.store.connection import changing, open_reader
+from tests.support.builders import open_store, record_new, take_database
+from watcher.store import StoreInUse, StoreUnavailable, StoreUnusable, files
 from watcher.store.files import DatabaseLock
+from watcher.store.sqlite import SqliteDatabase, open_reader
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def test_new_files_are_private(tmp_path: Path) -> None:
     path = tmp_path / "watcher.db"
     async with open_store(path) as store:
         await record_new(store)
-        with changing(path, 0.0):
+        with SqliteDatabase(path).changing(0.0):
             assert ALL_PRIVATE == modes(tmp_path)
 
 
@@ -167,7 +167,11 @@ def test_what_is_no_file_is_no_database(tmp_path: Path, make: Callable[[Path], N
     """A pipe, a socket or a directory is refused at once, by who writes and by who reads."""
     path = tmp_path / "watcher.db"
     make(path)
-    for opening in (lambda: Store(path, new_id), lambda: open_reader(path), lambda: Store(path, new_id)):
+    for opening in (
+        lambda: take_database(path),
+        lambda: open_reader(path),
+        lambda: take_database(path),
+    ):
         with pytest.raises(StoreUnusable, match=f"it is {reason}"):
             opening()
 
@@ -182,7 +186,7 @@ def test_a_link_to_itself_is_no_database(tmp_path: Path) -> None:
     """A loop of links is reported, not followed for ever."""
     (tmp_path / "watcher.db").symlink_to("watcher.db")
     for opening in (
-        lambda: Store(tmp_path / "watcher.db", new_id),
+        lambda: take_database(tmp_path / "watcher.db"),
         lambda: open_reader(tmp_path / "watcher.db"),
     ):
         with pytest.raises(StoreUnusable, match="symbolic link"):

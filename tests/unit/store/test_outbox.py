@@ -28,7 +28,7 @@ from watcher import store as store_module
 from watcher.models import RequestEvent, Route
 from watcher.store import Claim, Dead, Retry, Sent
 from watcher.store import outbox as outbox_work
-from watcher.store.connection import changing
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -208,7 +208,7 @@ async def test_only_the_dead_are_put_back(path: Path) -> None:
         for notifier, result in (("slack", Dead(1, "no")), ("webhook", Sent(2, None))):
             await claim(store, notifier)
             await store.settle_and_claim(notifier, [result], limit=0, now=NOW)
-        with changing(path, NOW + DAY) as tx:
+        with SqliteDatabase(path).changing(NOW + DAY) as tx:
             outbox_work.requeue(tx, [1, 2])
         (again,) = await claim(store, "slack", now=NOW + DAY)
         assert () == await claim(store, "webhook", now=NOW + DAY)
@@ -225,7 +225,7 @@ async def test_people_are_not_told_of_what_is_over_by_putting_it_back(
         (news,) = await claim(store, route.notifier)
         await store.settle_and_claim(route.notifier, [Dead(news.id, "no")], limit=0, now=NOW)
         await record_answered(store, routes=[])
-        with changing(path, NOW + DAY) as tx:
+        with SqliteDatabase(path).changing(NOW + DAY) as tx:
             outbox_work.requeue(tx, [news.id])
     assert [(route.notifier, NEWS, state)] == outbox(path)
 
@@ -327,7 +327,7 @@ async def test_what_was_given_up_while_held_can_be_put_back(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[replace(PEOPLE, digests=True)])
         (dead,) = await store.dead_letter_removed([], now=NOW)
-        with changing(path, NOW) as tx:
+        with SqliteDatabase(path).changing(NOW) as tx:
             outbox_work.requeue(tx, [dead.id])
         assert ["run-1"] == run_ids(await claim(store, "slack"))
 

@@ -25,7 +25,7 @@ from tests.support.builders import (
 )
 from watcher.models import Delivery, MessageRef, RequestEvent, Route
 from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store, queries
-from watcher.store.connection import reading
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -224,7 +224,7 @@ async def test_what_is_planned_is_no_delivery_yet(path: Path) -> None:
     async with open_store(path) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
-    with reading(path) as database:
+    with SqliteDatabase(path).reading() as database:
         shown = [
             [record.type for record in queries.deliveries(database, "pending", now=NOW + at)]
             for at in (AGES[0] - 1, AGES[0])

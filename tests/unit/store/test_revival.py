@@ -18,7 +18,7 @@ from tests.support.builders import (
 )
 from watcher.models import App, AppEvent, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, queries
-from watcher.store.connection import reading
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +136,7 @@ async def test_the_dead_come_back_at_the_start(path: Path) -> None:
     async with open_store(path) as store:
         await give_up(store, "run-1", "run-2")
         assert {"slack": 2} == await store.revive_dead({"slack": SLACK, "other": SLACK}, now=LATER)
-        with reading(path) as database:
+        with SqliteDatabase(path).reading() as database:
             shown = queries.notifiers(database, [APP.name], now=LATER + 60)["slack"]
             later = queries.notifiers(database, [APP.name], now=LATER + 90_000)["slack"]
         assert [(2, 60.0), (0, None)] == [(each.revived, each.revived_ago) for each in (shown, later)]

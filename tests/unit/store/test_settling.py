@@ -22,7 +22,7 @@ from tests.support.builders import (
 )
 from watcher.models import RequestEvent
 from watcher.store import Dead, Retry, StoreUnavailable
-from watcher.store.connection import translate
+from watcher.store.sqlite import translate
 
 pytestmark = pytest.mark.anyio
 

@@ -25,11 +25,13 @@ from tests.support.builders import (
     open_store,
     outbox,
     record_new,
+    sqlite_of,
 )
 from watcher import store as store_package
 from watcher.models import NewRequest, ResolvedRequest, Route
 from watcher.store import Dead, NotifierPolicy, Result, Retry, Sent, Store
-from watcher.store.connection import Parameters, Transaction
+from watcher.store.sql import Parameters
+from watcher.store.sqlite import SqliteSql
 
 pytestmark = pytest.mark.anyio
 
@@ -52,23 +54,23 @@ DIGESTS = replace(PEOPLE, digests=True)
 def traced(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Collects the statements that reach SQLite, but those that begin and end transactions."""
     statements: list[str] = []
-    execute_many = Transaction.execute_many
+    execute_many = SqliteSql.execute_many
 
     def collect(statement: str) -> None:
         if statement not in {"BEGIN IMMEDIATE", "COMMIT"}:
             statements.append(statement)
 
-    def collect_once(tx: Transaction, statement: str, rows: Iterable[Parameters]) -> None:
-        store._connection.set_trace_callback(None)
-        execute_many(tx, statement, rows)
-        store._connection.set_trace_callback(collect)
+    def collect_once(sql: SqliteSql, statement: str, rows: Iterable[Parameters]) -> None:
+        sqlite_of(store).set_trace_callback(None)
+        execute_many(sql, statement, rows)
+        sqlite_of(store).set_trace_callback(collect)
         collect(statement)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Transaction, "execute_many", collect_once)
-        store._connection.set_trace_callback(collect)
+        patched.setattr(SqliteSql, "execute_many", collect_once)
+        sqlite_of(store).set_trace_callback(collect)
         yield statements
-        store._connection.set_trace_callback(None)
+        sqlite_of(store).set_trace_callback(None)
 
 
 def make_new(count: int, begin: int = 0) -> list[NewRequest]:
@@ -216,11 +218,11 @@ async def test_a_quiet_poll(path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     async with open_store(path) as store:
         await record_new(store, *make_new(5))
         await store.record_success(APP, BOTH, invisible={"run-9"}, now=NOW)
-        changes = store._connection.total_changes
+        changes = sqlite_of(store).total_changes
         with traced(store, monkeypatch) as statements:
             state = await store.app_state(APP.name)
             await store.record_success(APP, BOTH, invisible=state.invisible.keys(), now=NOW + 15)
-        assert (4, changes) == (len(statements), store._connection.total_changes)
+        assert (4, changes) == (len(statements), sqlite_of(store).total_changes)
 
 
 class AnyValue(dict[str, object]):
@@ -248,7 +250,7 @@ async def test_no_statement_reads_all_that_is_over(path: Path) -> None:
             if name.endswith(".RECORDS"):  # lists everything, unless more is said
                 continue
             marks = statement.count("?")
-            rows = store._connection.execute(
+            rows = sqlite_of(store).execute(
                 f"EXPLAIN QUERY PLAN {statement}", ["[]"] * marks if marks else AnyValue()
             )
             seen += 1

@@ -42,8 +42,8 @@ from watcher.models import (
     Route,
 )
 from watcher.store import AppFailure, Claim, NotifierPolicy, Retry, Sent, Store, queries
-from watcher.store.connection import reading
 from watcher.store.migrations import MIGRATIONS
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -202,7 +202,7 @@ async def test_a_failing_app_that_was_not_told_of_keeps_its_beginning(path: Path
     """How long it has failed counts on, and it is shown as failing before it is polled."""
     make_database(path, version, failing(APP.name, told=None))
     async with open_store(path) as store:
-        with reading(path) as reader:
+        with SqliteDatabase(path).reading() as reader:
             (shown,) = queries.apps(reader, {APP.name: 15.0}, now=NOW)
         told = await store.record_failure(
             APP, BOTH, AppFailure(None, "timeout", "slow", NOW), alert_after=600.0, now=NOW

@@ -1,25 +1,22 @@
-"""The seam to the database: how it is opened, and what a transaction is.
+"""SQLite: how a database is opened and locked, what a transaction is there, which errors may pass.
 
-This module, `files` and `migrations` are all that knows SQLite. A unit of work is a function whose first
-argument is a `Transaction`; a query takes a `Reader`. Their statements use only what SQLite 3.35 and
-PostgreSQL 14 share.
+This module, `files` and `migrations` are all that knows SQLite.
 """
 
-import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 from urllib.parse import quote
 
 from watcher.ids import event_id
 from watcher.store.errors import StoreError, StoreUnavailable, StoreUnusable
-from watcher.store.files import create_database, database_exists
+from watcher.store.files import DatabaseLock, create_database, database_exists, file_id, real_path
 from watcher.store.migrations import MIGRATIONS
+from watcher.store.sql import Listed, Parameters, Reader, Row, Sql, Statement, Transaction, identity_hash
 
 BUSY_SECONDS: Final = 5.0
 """How long a statement waits for another process's lock before it fails."""
@@ -29,70 +26,122 @@ _UNUSABLE: Final = frozenset(
 )
 
 
-class Row(Protocol):
-    """One row of a result; its values are reached by position or by the name of the column."""
-
-    def __getitem__(self, key: int | str, /) -> Any: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-Parameters = Sequence[object] | Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """The values of a list in a statement, which always reads `IN (SELECT value FROM json_each(?))`."""
-
-    values: Collection[int] | Collection[str]
-
-
 sqlite3.register_adapter(Listed, lambda listed: json.dumps(list(listed.values)))
 
 
-class Reader:
-    """Reads the database."""
+class SqliteDatabase:
+    """A database in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        """Names the file."""
+        return str(self.path)
+
+    def exists(self) -> bool:
+        """Returns whether there is a file."""
+        return database_exists(self.path)
+
+    def open(self) -> "SqliteConnection":
+        """Takes the database to change it, creates it if necessary, and brings it to the newest version.
+
+        Raises:
+            StoreInUse: another process has it.
+            StoreUnusable: it is damaged, of a newer version, or cannot be written.
+            StoreUnavailable: it cannot be opened now.
+        """
+        lock = DatabaseLock(self.path)
+        try:
+            return SqliteConnection(self.path, lock, _open_writer(self.path))
+        except StoreError:
+            lock.release()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Opens an existing database to read it in the block, beside a daemon that may be running."""
+        with closing(open_reader(self.path)) as connection, translated():
+            yield Reader(SqliteSql(connection))
+
+    @contextmanager
+    def changing(self, now: float) -> Iterator[Transaction]:
+        """Makes the block one transaction beside a daemon that may be running.
+
+        It never checkpoints: before SQLite 3.51.3 two connections that do so at once can lose a commit.
+        """
+        open_reader(self.path).close()
+        with _opened(self.path) as connection, closing(connection):
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA synchronous = FULL")
+            with committed(connection):
+                yield Transaction(
+                    SqliteSql(connection), now=now, new_event_id=lambda at: event_id(at, os.urandom(10))
+                )
+
+    def find_damage(self) -> str | None:
+        """Returns the first damage that SQLite finds in an existing database; errors as of `reading`."""
+        with self.reading() as reader:
+            (found,) = reader.execute("PRAGMA quick_check(1)")[0]
+        return None if found == "ok" else str(found)
+
+
+class SqliteSql:
+    """Executes statements over a connection; errors are SQLite's."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def execute(self, statement: str, parameters: Parameters = ()) -> Sequence[Row]:
+    def execute(self, statement: str, parameters: Parameters = (), /) -> Sequence[Row]:
         """Executes one statement and returns its rows."""
         return self._connection.execute(statement, parameters).fetchall()
 
-    def first(self, statement: str, parameters: Parameters = ()) -> Row | None:
-        """Executes one statement and returns its first row, None if it has none."""
-        row: Row | None = self._connection.execute(statement, parameters).fetchone()
-        return row
+    def execute_all(self, statements: Sequence[Statement], /) -> Sequence[Sequence[Row]]:
+        """Executes statements and returns the rows of each."""
+        return [self.execute(statement, parameters) for statement, parameters in statements]
 
-
-class Transaction(Reader):
-    """One unit of work under way at the Unix time `now`.
-
-    `claimed_ids` are the deliveries that workers of this process have claimed and not settled yet. A unit of
-    work that changes them assigns a new set, which counts once the transaction is committed.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        now: float,
-        new_event_id: Callable[[float], str],
-        claimed_ids: frozenset[int] = frozenset(),
-    ) -> None:
-        """`new_event_id` makes the id of an event that happens at a time."""
-        super().__init__(connection)
-        self.now = now
-        self.new_event_id = new_event_id
-        self.claimed_ids = claimed_ids
-
-    def execute_many(self, statement: str, rows: Iterable[Parameters]) -> None:
+    def execute_many(self, statement: str, rows: Iterable[Parameters], /) -> None:
         """Executes one statement once for each row of parameters, as a batch."""
         self._connection.executemany(statement, rows)
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+class SqliteConnection:
+    """The connection of the process that has the lock of a database."""
+
+    def __init__(self, path: Path, lock: DatabaseLock, connection: sqlite3.Connection) -> None:
+        self.sqlite = connection
+        self._sql = SqliteSql(connection)
+        self._lock = lock
+        self._path = real_path(path)
+        self._file_id = file_id(self._path)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Sql]:
+        """Makes the block one transaction, committed at its end and rolled back by any exception."""
+        with committed(self.sqlite):
+            yield self._sql
+
+    @contextmanager
+    def reading(self) -> Iterator[Sql]:
+        """Lets the block read."""
+        with translated():
+            yield self._sql
+
+    def displaced(self) -> str | None:
+        """Returns why the database is not where a new process looks for it, None if it is; on any thread."""
+        found = file_id(self._path)
+        if found == self._file_id:
+            return None
+        what = "removed" if found is None else "replaced by another"
+        return f"its file was {what}; what is recorded now is lost at the end of this process"
+
+    def close(self) -> None:
+        """Closes the database and gives back the lock."""
+        self.sqlite.close()
+        self._lock.release()
+
+
+def _open_writer(path: Path) -> sqlite3.Connection:
     """Opens the database to change it, creates it if necessary, and brings it to the newest version.
 
     Raises:
@@ -126,34 +175,6 @@ def open_reader(path: Path) -> sqlite3.Connection:
         if _version(connection) < len(MIGRATIONS):
             raise StoreUnusable("it is of an older version; start the daemon once to upgrade it")
         return connection
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[Reader]:
-    """Opens an existing database to read it in the block; errors as of `open_reader`."""
-    with closing(open_reader(path)) as connection, translated():
-        yield Reader(connection)
-
-
-@contextmanager
-def changing(path: Path, now: float) -> Iterator[Transaction]:
-    """Makes the block one transaction beside a daemon that may be running; errors as of `open_reader`.
-
-    It never checkpoints: before SQLite 3.51.3 two connections that do so at once can lose a commit.
-    """
-    open_reader(path).close()
-    with _opened(path) as connection, closing(connection):
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA synchronous = FULL")
-        with committed(connection):
-            yield Transaction(connection, now=now, new_event_id=lambda at: event_id(at, os.urandom(10)))
-
-
-def find_damage(path: Path) -> str | None:
-    """Returns the first damage that SQLite finds in an existing database; errors as of `open_reader`."""
-    with reading(path) as reader:
-        (found,) = reader.execute("PRAGMA quick_check(1)")[0]
-    return None if found == "ok" else str(found)
 
 
 @contextmanager
@@ -203,11 +224,6 @@ def _opened(database: Path | str, *, uri: bool = False) -> Iterator[sqlite3.Conn
         except BaseException:
             connection.close()
             raise
-
-
-def identity_hash(*names: str) -> str:
-    """Returns what an index holds in place of names of any length that others give."""
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
