@@ -1,0 +1,217 @@
+"""PostgreSQL: how a database is reached, what must be true of it, which errors may pass.
+
+This module, `postgresql_session` and `postgresql_schema` are all that knows PostgreSQL, and are imported only
+where one is configured. Every transaction sets all that it needs by itself, and nothing is kept in a session,
+so that a pooler may give each transaction another one.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Final
+from zlib import crc32
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import Identifier
+
+from watcher.ids import event_id
+from watcher.store.errors import StoreError, StoreRejected, StoreUnavailable, StoreUnusable
+from watcher.store.postgresql_schema import BASE_VERSION, SCHEMA, STEPS, VERSION
+from watcher.store.postgresql_session import Session, named
+from watcher.store.sql import Reader, Row, Sql, Transaction
+
+OLDEST_SERVER: Final = 14
+LOCK_SECONDS: Final = 5.0
+"""How long a statement waits for another session's lock before it fails."""
+STATEMENT_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 5.0
+"""After such a silence inside a transaction the server ends it: a frozen process must not keep its locks."""
+CONNECTING: Final[Mapping[str, str]] = {
+    "application_name": "watcher",
+    "connect_timeout": "5",
+    "gssencmode": "disable",
+    # A peer that is gone without a word is noticed within some 6 s.
+    "keepalives_idle": "3",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "6000",
+}
+"""Parameters of libpq, unless the address has others."""
+
+_LASTING: Final = frozenset({"3D", "3F", "42", "XX"})
+"""Classes of errors that waiting does not help: no such database or table, no right, damage."""
+_REFUSED: Final = re.compile(
+    r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry|permission denied"
+    r"|not permitted|certificate|does not support SSL|invalid|unrecognized"
+)
+"""What libpq says of a connection that is refused for good, for which it has no code."""
+
+
+class PostgresqlDatabase:
+    """A schema in a database of PostgreSQL."""
+
+    def __init__(
+        self, url: str, *, schema: str = "watcher", password: Callable[[], str] | None = None
+    ) -> None:
+        """`password` returns the password where the address has none; it is asked at each connect.
+
+        Raises:
+            StoreUnusable: this is no address that libpq understands.
+        """
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.Error as error:
+            raise StoreUnusable(f"the address is wrong: {_first_line(error)}") from None
+        self._parameters = {**CONNECTING, **{name: str(value) for name, value in given.items()}}
+        self._password = password
+        self._schema = Identifier(schema).as_string()
+        self._settings = (
+            f"SET LOCAL search_path = {self._schema}, pg_temp",
+            f"SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000:.0f}",
+            f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}",
+            f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}",
+            "SET LOCAL jit = off",  # to compile one of our statements takes longer than to execute it
+        )
+
+    def __str__(self) -> str:
+        """Names the server and the database."""
+        parts = self._parameters
+        return f"{parts.get('host', 'localhost')}/{parts.get('dbname', parts.get('user', ''))}"
+
+    def exists(self) -> bool:
+        """Returns whether the tables are there."""
+        with self._starting() as connection:
+            return self._version(connection) is not None
+
+    def prepare(self) -> None:
+        """Makes the schema, its tables and the row of the lease where they are missing.
+
+        Raises:
+            StoreUnusable: the server is too old, has another encoding, is read-only or denies a right, or the
+                schema is of a newer version.
+            StoreUnavailable: the database cannot be reached now.
+        """
+        with self._starting() as connection:
+            self._check_server(connection)
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", [crc32(self._schema.encode())])
+                version = self._version(connection)
+                if version is None:
+                    self._create(connection)
+                elif version > VERSION:
+                    raise StoreUnusable(_newer(version))
+
+    def session(self) -> Session:
+        """Returns a session without a fence, for the lease itself."""
+        return Session(self._connect, self.translate, self._settings)
+
+    def open(self, token: str) -> Session:
+        """Returns the session of the process that took the lease with this token."""
+        return Session(self._connect, self.translate, self._settings, token=token)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Reads in the block, beside the process that has the lease."""
+        with closing(self.session()) as session, session.reading() as sql:
+            _refuse_other_version(sql, "SELECT version FROM lease")
+            yield Reader(sql)
+
+    @contextmanager
+    def changing(self, now: float) -> Iterator[Transaction]:
+        """Makes the block one transaction, during which the process that has the lease changes nothing."""
+        with closing(self.session()) as session, session.transaction() as sql:
+            _refuse_other_version(sql, "SELECT version FROM lease FOR UPDATE")
+            yield Transaction(sql, now=now, new_event_id=lambda at: event_id(at, os.urandom(10)))
+
+    def translate(self, error: psycopg.Error, *, starting: bool = False) -> StoreError:
+        """Returns our error for one of psycopg's: whether it may pass or not.
+
+        A refused password passes while a process runs: it may be about to be changed here, too.
+        """
+        state, message = error.sqlstate or "", error.diag.message_primary or _first_line(error)
+        if password := self._parameters.get("password"):
+            message = message.replace(password, "***")
+        if isinstance(error, psycopg.DataError) or state.startswith("54"):
+            return StoreRejected(message)
+        refused = state.startswith("28") or (not state and _REFUSED.search(message) is not None)
+        if state[:2] in _LASTING or (starting and refused):
+            return StoreUnusable(message)
+        return StoreUnavailable(message)
+
+    def _connect(self) -> "psycopg.Connection[Row]":
+        secret = {"password": self._password()} if self._password else {}
+        address = make_conninfo("", **self._parameters, **secret)
+        connection: psycopg.Connection[Row] = psycopg.connect(
+            address, autocommit=True, prepare_threshold=None, row_factory=named
+        )
+        return connection
+
+    @contextmanager
+    def _starting(self) -> Iterator["psycopg.Connection[Row]"]:
+        try:
+            with closing(self._connect()) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise self.translate(error, starting=True) from None
+
+    def _check_server(self, connection: "psycopg.Connection[Row]") -> None:
+        version, encoding = (
+            connection.info.server_version,
+            connection.info.parameter_status("server_encoding"),
+        )
+        if version < OLDEST_SERVER * 10_000:
+            raise StoreUnusable(
+                f"the server is PostgreSQL {version // 10_000}; it must be {OLDEST_SERVER} or newer"
+            )
+        if encoding != "UTF8":
+            raise StoreUnusable(f"its encoding is {encoding}; it must be UTF8")
+        (read_only,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (True,)
+        if read_only:
+            raise StoreUnusable("the server is a read-only standby; name the primary")
+
+    def _version(self, connection: "psycopg.Connection[Row]") -> int | None:
+        """Returns the version of the schema, None if it does not exist."""
+        (table,) = connection.execute("SELECT to_regclass(%s)", [f"{self._schema}.lease"]).fetchone() or (
+            None,
+        )
+        if table is None:
+            return None
+        (version,) = connection.execute(f"SELECT version FROM {self._schema}.lease".encode()).fetchone() or (
+            0,
+        )
+        return int(version)
+
+    def _create(self, connection: "psycopg.Connection[Row]") -> None:
+        (schema,) = connection.execute("SELECT to_regnamespace(%s)", [self._schema]).fetchone() or (None,)
+        if schema is None:
+            connection.execute(f"CREATE SCHEMA {self._schema}".encode())
+        connection.execute(f"SET LOCAL search_path = {self._schema}, pg_temp".encode())
+        connection.execute(f"{SCHEMA};{_steps(BASE_VERSION)}".encode())
+
+
+def upgrade(sql: Sql, version: int) -> None:
+    """Brings a schema from a version to the newest one, in the transaction that takes the lease."""
+    if version < VERSION:
+        sql.execute(f"SET LOCAL statement_timeout = 0;{_steps(version)}")
+
+
+def _steps(version: int) -> str:
+    return ";".join([*STEPS[version - BASE_VERSION :], f"UPDATE lease SET version = {VERSION}"])
+
+
+def _refuse_other_version(sql: Sql, question: str) -> None:
+    (version,) = sql.execute(question)[0]
+    if version > VERSION:
+        raise StoreUnusable(_newer(version))
+    if version < VERSION:
+        raise StoreUnusable("it is of an older version; start the daemon once to upgrade it")
+
+
+def _newer(version: int) -> str:
+    return f"it was written by a newer watcher: it has version {version}, this one knows {VERSION}"
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).partition("\n")[0]
