@@ -27,8 +27,7 @@ from watcher.messages import (
 from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring.snapshot import pending_json
 from watcher.sanitize.text import one_line, truncate
-from watcher.store.requests import SUCCESS_SECONDS
-from watcher.store.results import MISSED_INTERVALS, AppStatus
+from watcher.store.results import MISSED_INTERVALS, SUCCESS_SECONDS, AppStatus
 
 NO_TERMINAL_WIDTH = 200
 PROMPT_SHOWN = 120

@@ -16,11 +16,15 @@ class FailureTimer:
     """Records the failures of one app, and announces them when they have lasted `alert_after`."""
 
     def __init__(self, app: App, routes: Sequence[Route], context: PollContext) -> None:
-        """A poll that alone lasts longer than `alert_after` and than one call may take counts as failing."""
+        """A poll that alone lasts longer than `alert_after` and than one call may take counts as failing.
+
+        `recorded` says that a failure was recorded since the last success.
+        """
         self._app = app
         self._routes = routes
         self._context = context
         self._poll_patience = max(context.settings.alert_after, context.settings.request_timeout)
+        self.recorded = False
         self._since = context.wall()
         self._failure: ApiError | None = None
         self._due_at: float | None = None
@@ -52,6 +56,7 @@ class FailureTimer:
         """Forgets the failure: the app was polled, and the store has recorded it."""
         self._since = self._context.wall()
         self._failure = None
+        self.recorded = False
 
     async def failed(self, error: ApiError) -> None:
         """Records a failed poll, and announces it now or as soon as the failure has lasted long enough.
@@ -81,6 +86,7 @@ class FailureTimer:
         code, message = self._context.redact(error.code), self._context.redact(error.message)
         failure = AppFailure(error.status, code, message, self._since)
         alert_after = self._context.settings.alert_after
+        self.recorded = True
         try:
             change = await self._context.store.record_failure(
                 self._app, self._routes, failure, alert_after=alert_after, now=now

@@ -11,7 +11,7 @@ from watcher.backoff import backoff
 from watcher.config.models import AppConfig
 from watcher.hooks import SUCCESS
 from watcher.messages import format_timestamp
-from watcher.models import App, Route
+from watcher.models import App, Failure, Route
 from watcher.polling.clock import ClockChange
 from watcher.polling.context import PollContext
 from watcher.polling.failure_timer import FailureTimer
@@ -19,7 +19,7 @@ from watcher.polling.recorder import ChangeRecorder
 from watcher.polling.sync import AppSync, PollState
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError, TimedOut
-from watcher.store import StoreUnavailable
+from watcher.store import IncidentChange, StoreUnavailable
 
 DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
@@ -121,9 +121,12 @@ class Poller:
             return PollResult(ApiError(str(error), code=DATABASE_ERROR))
 
     async def _succeeded(self, state: PollState) -> PollResult:
-        change = await self._context.store.record_success(
-            self._app, self._routes, invisible=frozenset(state.invisible), now=self._context.wall()
-        )
+        now, invisible = self._context.wall(), frozenset(state.invisible)
+        change: IncidentChange[Failure] = IncidentChange(None)
+        if self._failure_timer.recorded or state.known.success_is_news(invisible, now):
+            change = await self._context.store.record_success(
+                self._app, self._routes, invisible=invisible, now=now
+            )
         new, resolved = self._recorder.new, self._recorder.resolved
         quiet = self._worked and not (new or resolved or self._failures)
         self._worked = True

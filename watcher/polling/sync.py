@@ -20,6 +20,7 @@ from watcher.polling.recorder import ChangeRecorder
 from watcher.runs_api.client import Page, RunsClient
 from watcher.runs_api.errors import ApiError, NotFound
 from watcher.sanitize.text import truncate
+from watcher.store import AppState
 from watcher.store.requests import Question
 
 DETAIL_CALLS: Final = 8
@@ -39,12 +40,13 @@ ID_SHOWN: Final = 100
 class PollState:
     """What one poll has seen so far.
 
-    `pending` are the known requests by run, `listed` the runs of the list without their payload, `confirmed`
-    the runs that were fetched, `invisible` those that wait without showing a question. `failed` says why
-    other runs could not be fetched; `answers` counts the fetches to which the API had an answer. `skipped`
-    counts the runs that are left out, of which `examples` are some.
+    `known` is what the store knew before, `pending` the known requests by run. `listed` are the runs of the
+    list without their payload, `confirmed` the runs that were fetched, `invisible` those that wait without
+    showing a question. `failed` says why other runs could not be fetched; `answers` counts the fetches to
+    which the API had an answer. `skipped` counts the runs that are left out, of which `examples` are some.
     """
 
+    known: AppState
     pending: Mapping[str, Sequence[PendingKey]]
     announce: bool
     listed: dict[str, Run] = field(default_factory=dict)
@@ -87,7 +89,7 @@ class AppSync:
         """
         known = await self._context.store.app_state(self._config.name)
         announce = not (self._context.settings.baseline and known.first_poll)
-        state = PollState(diff.by_run(known.known), announce)
+        state = PollState(known, diff.by_run(known.known), announce)
         self._recorder.begin(announce=announce)
         try:
             await self._read_list(state)

@@ -169,7 +169,10 @@ class Store:
     async def record_success(
         self, app: App, routes: Sequence[Route], *, invisible: Collection[str], now: float
     ) -> IncidentChange[Failure]:
-        """Records that an app was polled whole; returns the failure that passed, if it was told of."""
+        """Records that an app was polled whole; returns the failure that passed, if it was told of.
+
+        Not needed where `AppState.success_is_news` says so and no failure was recorded meanwhile.
+        """
         return await self._run(lambda tx: requests.record_success(tx, app, routes, invisible=invisible), now)
 
     async def record_failure(

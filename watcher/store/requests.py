@@ -23,9 +23,6 @@ ECHO_SECONDS: Final = 5.0
 """A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
 ended that is no new question; after that it is asked again."""
 
-SUCCESS_SECONDS: Final = 60.0
-"""How exactly the last success of an app is remembered: a quiet poll is not worth a write."""
-
 Question = tuple[str, str, str]
 """The ids of a run and of a request in it, and the fingerprint of what it asks."""
 
@@ -34,8 +31,11 @@ _PENDING: Final = (
     " WHERE app = ? AND resolved_at IS NULL"
 )
 _APP: Final = (
-    "SELECT a.first_success_at, i.run_id, i.since FROM apps a LEFT JOIN invisible_runs i ON i.app = a.name"
-    " WHERE a.name = ?"
+    "SELECT a.first_success_at, a.last_success_at, i.since AS failing_since,"
+    " v.run_id, v.since AS invisible_since"
+    " FROM (SELECT CAST(? AS TEXT) AS name) AS asked LEFT JOIN apps a ON a.name = asked.name"
+    " LEFT JOIN incidents i ON i.scope = 'app' AND i.name = asked.name"
+    " LEFT JOIN invisible_runs v ON v.app = asked.name"
 )
 _STILL_PENDING: Final = (
     "SELECT key FROM requests WHERE key IN (SELECT value FROM json_each(?)) AND resolved_at IS NULL"
@@ -61,10 +61,6 @@ _INSERT: Final = f"INSERT INTO requests ({_COLUMNS}) VALUES ({', '.join('?' * le
 _INVISIBLE: Final = "SELECT run_id FROM invisible_runs WHERE app = ?"
 _FORGET_INVISIBLE: Final = "DELETE FROM invisible_runs WHERE app = ? AND run_hash = ?"
 _INSERT_INVISIBLE: Final = "INSERT INTO invisible_runs (app, run_hash, run_id, since) VALUES (?, ?, ?, ?)"
-_LAST_SUCCESS: Final = (
-    "SELECT a.last_success_at, i.since AS failing_since FROM apps a"
-    " LEFT JOIN incidents i ON i.scope = 'app' AND i.name = a.name WHERE a.name = ?"
-)
 _SUCCEED: Final = (
     "INSERT INTO apps (name, first_success_at, last_success_at) VALUES (?, ?, ?) ON CONFLICT (name)"
     " DO UPDATE SET first_success_at = coalesce(apps.first_success_at, excluded.first_success_at),"
@@ -79,8 +75,10 @@ def load_app(tx: Transaction, app: str) -> AppState:
     rows = tx.execute(_APP, (app,))
     return AppState(
         known=tuple(PendingKey(*row) for row in known),
-        invisible={row["run_id"]: row["since"] for row in rows if row["run_id"] is not None},
-        first_poll=not any(row["first_success_at"] is not None for row in rows),
+        invisible={row["run_id"]: row["invisible_since"] for row in rows if row["run_id"] is not None},
+        first_poll=rows[0]["first_success_at"] is None,
+        last_success_at=rows[0]["last_success_at"],
+        failing=rows[0]["failing_since"] is not None,
     )
 
 
@@ -126,10 +124,6 @@ def record_success(
 ) -> IncidentChange[Failure]:
     """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
     _replace_invisible(tx, app.name, invisible)
-    row = tx.first(_LAST_SUCCESS, (app.name,))
-    fresh = row is not None and abs(tx.now - (row["last_success_at"] or 0.0)) < SUCCESS_SECONDS
-    if row is not None and fresh and row["failing_since"] is None:
-        return IncidentChange(None)
     tx.execute(_SUCCEED, (app.name, tx.now, tx.now))
     return incidents.close(tx, incidents.app_component(app, routes))
 

@@ -20,6 +20,8 @@ from watcher.models import (
 
 F = TypeVar("F", Failure, NotifierFailure)
 
+SUCCESS_SECONDS: Final = 60.0
+"""How exactly the last success of an app is remembered: a quiet poll is not worth a write."""
 MISSED_INTERVALS: Final = 3
 """An app without a successful poll for this many of its intervals counts as not visible."""
 
@@ -29,12 +31,19 @@ class AppState:
     """What is known of an app before it is polled.
 
     `invisible` are the runs that waited without showing a question when it was last polled, and since when.
-    `first_poll` says that it has never been polled whole.
+    `first_poll` says that it has never been polled whole, `failing` that an incident is open.
     """
 
     known: tuple[PendingKey, ...]
     invisible: Mapping[str, float]
     first_poll: bool
+    last_success_at: float | None
+    failing: bool
+
+    def success_is_news(self, invisible: Collection[str], now: float) -> bool:
+        """Whether a successful poll that sees these invisible runs has anything to record."""
+        stale = self.last_success_at is None or abs(now - self.last_success_at) >= SUCCESS_SECONDS
+        return stale or self.failing or self.invisible.keys() != set(invisible)
 
 
 @dataclass(frozen=True, slots=True)

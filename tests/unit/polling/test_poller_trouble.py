@@ -195,10 +195,13 @@ async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> No
     assert 2 == len(outbox(bench.path))
 
 
-async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench) -> None:
-    """An app whose very first poll does not come to an end is told of meanwhile, its recovery after it."""
+@pytest.mark.parametrize("was_well", [False, True])
+async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench, *, was_well: bool) -> None:
+    """An app whose poll does not come to an end is told of meanwhile, its recovery after it."""
     told = asyncio.Event()
     poller = bench.poller(alert_after=0.0, request_timeout=0.5, wake=lambda _: told.set())
+    if was_well:
+        await poller.poll()
 
     async def until_told(_: str) -> None:
         await soon(told.wait())

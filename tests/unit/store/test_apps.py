@@ -20,7 +20,7 @@ from tests.support.builders import (
 )
 from watcher.models import AppEvent, Failure, Route
 from watcher.store import AppFailure, IncidentChange, Retry, Sent, Store, queries
-from watcher.store.results import AppStatus
+from watcher.store.results import AppState, AppStatus
 from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
@@ -184,7 +184,7 @@ async def test_the_state_of_an_app_survives_a_restart(path: Path) -> None:
         (request.run_id, request.request_id, request.fingerprint) for request in state.known
     ]
     assert ({"run-8": NOW, "run-9": NOW}, False) == (state.invisible, state.first_poll)
-    assert ((), {}, True) == (other.known, other.invisible, other.first_poll)
+    assert AppState((), {}, first_poll=True, last_success_at=None, failing=False) == other
 
 
 async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_runs_that_no_longer_hide_are_forgotten(path: Path) -> None:
 
 
 async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> None:
-    """That a quiet success is not written down within a minute does not hide the end of a failure."""
+    """The end of a failure is told however short a time ago the app was well."""
     async with open_store(path) as store:
         await succeed(store, now=NOW)
         await store.record_failure(APP, BOTH, AppFailure(503, "x", "y", NOW), alert_after=1.0, now=NOW + 5)
@@ -209,24 +209,31 @@ async def test_a_recovery_within_a_minute_of_a_success_is_told(path: Path) -> No
     assert (RECOVERED, APP) == (recovered.event.type, event_of(recovered, AppEvent).app)
 
 
+async def test_what_a_success_has_to_record(path: Path) -> None:
+    """A success is news once a minute, at the end of a failure, and when other runs hide their question."""
+    async with open_store(path) as store:
+        never = await store.app_state(APP.name)
+        await store.record_success(APP, BOTH, invisible={"run-8"}, now=NOW)
+        well = await store.app_state(APP.name)
+        await fail(store, since=NOW, now=NOW + 5)
+        failing = await store.app_state(APP.name)
+    assert [True, True] == [state.success_is_news({"run-8"}, NOW + 6) for state in (never, failing)]
+    times = (NOW - 60, NOW - 59.9, NOW + 59.9, NOW + 60)
+    assert [True, False, False, True] == [well.success_is_news({"run-8"}, now) for now in times]
+    assert [True, True] == [well.success_is_news(runs, NOW + 6) for runs in ((), {"run-8", "run-9"})]
+
+
 async def test_how_an_app_is(path: Path) -> None:
-    """A list shows why it fails and since when, what waits, and to the minute when it was last well."""
+    """A list shows why it fails and since when, what waits, and when it was last well."""
     async with open_store(path) as store:
         await succeed(store, now=NOW)
-        quiet = [await last_success(store, path, NOW + later) for later in (59.9, 60.0, 100.0, 60.0 - 120.0)]
+        await succeed(store, now=NOW + 60)
         await record_new(store, routes=())
         await fail(store, since=NOW + 100, now=NOW + 130)
         await fail(store, since=NOW + 100, now=NOW + 140, code="http_503")
     failure = Failure(None, "http_503", "slow", NOW + 100, pending_known=1)
-    assert [NOW, NOW + 60, NOW + 60, NOW - 60] == quiet
     expected = AppStatus("support", 15.0, worked=True, failure=failure, pending=1, oldest_pending=140.0)
-    assert replace(expected, succeeded_at=NOW - 60) == status(path, now=NOW + 140)
-
-
-async def last_success(store: Store, path: Path, now: float) -> float | None:
-    """Records a success and returns when the last one was, as it is written down."""
-    await succeed(store, now=now)
-    return status(path).succeeded_at
+    assert replace(expected, succeeded_at=NOW + 60) == status(path, now=NOW + 140)
 
 
 def status(path: Path, now: float = NOW) -> AppStatus:
