@@ -302,8 +302,8 @@ class ResolvedRequest:
 class PendingRequest:
     """A pending request in a list; `told` names the notifiers that accepted it.
 
-    `id` identifies it on the command line and in addresses. A list without details leaves `user_id`,
-    `params`, `editable_params` and `masked` empty.
+    `id` identifies it on the command line and in addresses. A list without details leaves what follows `told`
+    empty.
     """
 
     id: int
@@ -319,6 +319,8 @@ class PendingRequest:
     params: Json = None
     editable_params: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    questions: Json = None
+    is_browser_takeover: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

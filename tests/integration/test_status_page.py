@@ -273,6 +273,18 @@ def test_what_a_request_is_about() -> None:
     assert "… 1 more parameter " in words
 
 
+def test_what_a_request_with_questions_asks() -> None:
+    """Questions are shown with all options and how to answer, and the prompt does not list them again."""
+    asked = {"question": "Which size?", "options": [{"label": "S"}, {"label": "L"}], "multi_select": True}
+    listed = "1. Which size?\n   - S\n   - L\n   - Other (free text)"
+    request = a_request(prompt=f"I need more.\n{listed}", questions=[asked], is_browser_takeover=True)
+    words = Page(a_view(waiting=[request])).words
+    takeover = "The run asks a person to take over its browser. A text answer alone may not be enough."
+    rule = "Question 1 of 1. Choose any number, or give your own answer."
+    assert f"{takeover} I need more. {rule} Which size? S L Details" in words
+    assert "Other (free text)" not in words
+
+
 @pytest.mark.parametrize(
     ("age", "style"), [(60.0, "young"), (3599.0, "young"), (3600.0, "old"), (4 * 3600.0, "very-old")]
 )

@@ -36,7 +36,7 @@ from tests.support.sending import (
 from watcher import __version__
 from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE
-from watcher.models import AppGroupEvent, DigestEvent, Event
+from watcher.models import AppGroupEvent, DigestEvent, Event, Json
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
@@ -132,6 +132,23 @@ def test_payload_without_what_is_not_to_be_shown() -> None:
     with_input = replace(REQUESTED, run=replace(RUN, input={"q": 1}, started_at=None))
     assert payload(with_input)["data"]["run"]["input"] == {"q": 1}
     assert payload(with_input)["data"]["run"]["started_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {}),
+        ({"is_browser_takeover": False}, {"is_browser_takeover": False}),
+        (
+            {"questions": [{"question": "Which?"}], "is_browser_takeover": True},
+            {"questions": [{"question": "Which?"}], "is_browser_takeover": True},
+        ),
+    ],
+)
+def test_payload_of_questions(given: dict[str, Any], expected: dict[str, Json]) -> None:
+    """Questions and the takeover flag are there where the API gives them, and nowhere else."""
+    shown = payload(replace(REQUESTED, request=replace(REQUEST, **given)))["data"]["request"]
+    assert expected == {name: shown[name] for name in ("questions", "is_browser_takeover") if name in shown}
 
 
 def test_payload_of_a_question_that_is_not_visible() -> None:

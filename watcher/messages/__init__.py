@@ -25,9 +25,11 @@ from watcher.messages.message import (
     notification_line,
     plain_text,
 )
+from watcher.messages.questions import given_fields, read_questions, without_questions
 from watcher.messages.requests import (
     INVISIBLE_QUESTION,
     PAUSED_WITHOUT_QUESTION,
+    TAKEOVER,
     MessageSettings,
     outcome_sentence,
     parameters,
@@ -51,6 +53,7 @@ __all__ = [
     "ADVICE",
     "INVISIBLE_QUESTION",
     "PAUSED_WITHOUT_QUESTION",
+    "TAKEOVER",
     "Fact",
     "Item",
     "Message",
@@ -66,6 +69,7 @@ __all__ = [
     "fit",
     "format_elapsed",
     "format_timestamp",
+    "given_fields",
     "lost_reply",
     "more_items",
     "more_rows",
@@ -73,6 +77,7 @@ __all__ = [
     "outcome_sentence",
     "parameters",
     "plain_text",
+    "read_questions",
     "render",
     "request_label",
     "request_message",
@@ -80,6 +85,7 @@ __all__ = [
     "show_prompt",
     "show_value",
     "web_link",
+    "without_questions",
 ]
 
 _SAMPLE = Message(

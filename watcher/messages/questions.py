@@ -6,7 +6,7 @@ from typing import Final
 
 from watcher.messages.formatting import count
 from watcher.messages.message import Question
-from watcher.models import Json
+from watcher.models import InputRequest, Json, PendingRequest
 from watcher.sanitize.text import clean_lines, one_line
 
 _RULES: Final = {
@@ -36,6 +36,12 @@ def without_questions(prompt: str, given: Json) -> str:
     )
     kept = prompt.rstrip()
     return kept.removesuffix(listed).rstrip() if listed and kept.endswith(listed) else prompt
+
+
+def given_fields(request: InputRequest | PendingRequest) -> dict[str, Json]:
+    """Returns by its name in the API what only some requests have, where the API gave it."""
+    fields = {"questions": request.questions, "is_browser_takeover": request.is_browser_takeover}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _questions(given: Json) -> Iterator[Question]:

@@ -32,7 +32,7 @@ PAUSED_WITHOUT_QUESTION: Final = (
 _NO_PROMPT: Final = "This request has no prompt."
 _BLANK_PROMPT: Final = "The prompt of this request holds nothing but invisible characters."
 _QUESTION_NOT_SEEN: Final = "Its question was not visible."
-_TAKEOVER: Final = "The run asks a person to take over its browser. A text answer alone may not be enough."
+TAKEOVER: Final = "The run asks a person to take over its browser. A text answer alone may not be enough."
 _BLOCKED: Final = "The run stays blocked until it is answered."
 
 _STATES: Final[dict[Outcome, str]] = {
@@ -216,9 +216,10 @@ def _run_state(status: str) -> str:
 
 def _leads(event: RequestEvent) -> Iterator[str]:
     if event.asked_before is not None:
-        yield f"Asked before, {format_elapsed(event.at - event.asked_before)} ago, and answered then."
+        ago = format_elapsed(event.at - event.asked_before)
+        yield f"Asked before, {ago} ago: it was answered, and the run asks again."
     if event.request.is_browser_takeover:
-        yield _TAKEOVER
+        yield TAKEOVER
 
 
 def _unseen(request: InputRequest, run_status: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from watcher.config.models import AppConfig, NotifierConfig
-from watcher.messages import format_timestamp
+from watcher.messages import format_timestamp, given_fields
 from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring import health
 from watcher.monitoring.health import HealthReport, Problem, Status
@@ -285,6 +285,7 @@ def pending_json(request: PendingRequest, now: float) -> dict[str, Json]:
         "params": request.params,
         "editable_params": list(request.editable_params),
         "masked": list(request.masked),
+        **given_fields(request),
         "told": list(request.told),
         "link": request.link,
     }

@@ -6,12 +6,16 @@ from typing import Final
 
 from watcher.messages import (
     INVISIBLE_QUESTION,
+    TAKEOVER,
+    Question,
     Row,
     format_elapsed,
     parameters,
+    read_questions,
     request_label,
     show_prompt,
     web_link,
+    without_questions,
 )
 from watcher.models import PendingRequest
 from watcher.monitoring import html
@@ -40,7 +44,9 @@ class _Card:
     id: int
     app: str
     label: str
+    lead: str
     prompt: str
+    questions: tuple[Question, ...]
     rows: tuple[Row, ...]
     more_rows: int
     link: str | None
@@ -161,11 +167,15 @@ def _mood(data: StatusPageData) -> str:
 
 def _card(request: PendingRequest, told: Sequence[Notification]) -> _Card:
     rows = tuple(parameters(request.params, request.editable_params))
+    questions = read_questions(request.questions)
+    prompt = show_prompt(without_questions(request.prompt or "", request.questions))
     return _Card(
         id=request.id,
         app=request.app,
         label=request_label(request.type),
-        prompt=truncate(show_prompt(request.prompt), _PROMPT_SHOWN) or INVISIBLE_QUESTION,
+        lead=TAKEOVER if request.is_browser_takeover else "",
+        prompt=truncate(prompt, _PROMPT_SHOWN) or ("" if questions else INVISIBLE_QUESTION),
+        questions=questions,
         rows=rows[:_PARAMETERS_SHOWN],
         more_rows=max(len(rows) - _PARAMETERS_SHOWN, 0),
         link=web_link(request.link),

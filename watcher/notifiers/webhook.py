@@ -21,7 +21,7 @@ from watcher import __version__
 from watcher.concurrency import run_blocking
 from watcher.config.fields import CA_FILE_MAX
 from watcher.config.models import WebhookConfig
-from watcher.messages import ADVICE, format_timestamp
+from watcher.messages import ADVICE, format_timestamp, given_fields
 from watcher.models import (
     App,
     AppEvent,
@@ -254,6 +254,7 @@ def _request(request: InputRequest, first_seen_at: float, now: float) -> dict[st
         **({} if request.params is None else {"params": request.params}),
         "editable_params": list(request.editable_params),
         "masked": list(request.masked),
+        **given_fields(request),
         "first_seen_at": format_timestamp(first_seen_at),
         "waiting_seconds": _seconds(first_seen_at, now),
     }

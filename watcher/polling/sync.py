@@ -119,7 +119,9 @@ class AppSync:
 
     def _strip_payload(self, run: Run) -> Run:
         """Leaves out what the rest of the poll does not need: a long list must not fill the memory."""
-        requests = tuple(replace(request, prompt=None, params=None) for request in run.requests)
+        requests = tuple(
+            replace(request, prompt=None, params=None, questions=None) for request in run.requests
+        )
         needed = self._config.include_input and not requests
         return replace(run, input=run.input if needed else None, requests=requests)
 

@@ -24,6 +24,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*([Zz
 _NESTED: Final = frozenset({dict, list})
 _NOTHING: Final = (None, "")
 _ASKED: Final = ("type", "prompt", "params", "questions", "editable_params")
+_TAKEOVER: Final = "is_browser_takeover"
 _UNTIDY: Final = ("\\u0000", "\\ud", "Infinity", "NaN")
 _EMPTY: Final = ('""', "null", "[]", "{}")
 _LAST: Final = 253402300799.0
@@ -107,6 +108,7 @@ def _request(item: dict[str, Json]) -> InputRequest:
     editable = content.get("editable_params")
     kind = content.get("type")
     params = content.get("params")
+    takeover = item.get(_TAKEOVER)
     return InputRequest(
         id=_short(_identifier(item.get("id"))),
         type=kind if isinstance(kind, str) and kind else INVISIBLE,
@@ -114,6 +116,8 @@ def _request(item: dict[str, Json]) -> InputRequest:
         params={} if params is None else params,
         editable_params=tuple(str(name) for name in editable) if isinstance(editable, list) else (),
         fingerprint=identity,
+        questions=content.get("questions") or None,
+        is_browser_takeover=takeover if isinstance(takeover, bool) else None,
     )
 
 
@@ -124,6 +128,8 @@ def _content(item: dict[str, Json]) -> tuple[dict[str, Json], str]:
     of the time of looking at every value. Words in a text that look like it only cost that time.
     """
     content: dict[str, Json] = {name: item[name] for name in _ASKED if name in item}
+    if item.get(_TAKEOVER) is True:  # a flag that is not set asks for nothing
+        content[_TAKEOVER] = True
     if _too_deep(content):
         content = normalize_json(content)
     written = _canonical(content)

@@ -68,20 +68,22 @@ class Masker:
         return _JsonMasker(self._key, self._redactor).find(value)
 
     def request(self, request: InputRequest, also: Collection[str] = ()) -> InputRequest:
-        """Returns the request with params and prompt masked; its fingerprint stays that of the original.
+        """Returns the request with everything in it masked; its fingerprint stays that of the original.
 
         `also` are texts that are masked elsewhere, and therefore here.
         """
         known = {request.type, *request.editable_params}
-        values = self._everywhere(request.params, also, known)
+        values = self._everywhere([request.params, request.questions], also, known)
         masker = _JsonMasker(self._key, self._redactor, values)
-        editable = masker.mask(list(request.editable_params))
+        editable = masker.mask(list(request.editable_params), "editable_params")
         params = masker.mask(request.params)
+        questions = masker.mask(request.questions, "questions")
         return replace(
             request,
             type=self.text(request.type),
             prompt=None if request.prompt is None else self._prompt(request.prompt, values),
             params=params,
+            questions=questions,
             editable_params=tuple(editable) if isinstance(editable, list) else (editable,),
             masked=masker.paths(),
         )
@@ -149,9 +151,10 @@ class _JsonMasker:
         self._paths: list[str] = []
         self._masked_count = 0
 
-    def mask(self, value: Json) -> Json:
-        """Returns the value masked, and limited in size."""
+    def mask(self, value: Json, name: str = "") -> Json:
+        """Returns the value masked, and limited in size; `name` begins the paths of what is masked in it."""
         self._count = 0
+        self._path.append(name)
         try:
             return limit_size(self._mask(value))
         except _TooManyValuesError:

@@ -27,9 +27,13 @@ from watcher.store.digests import load_digests
 from watcher.store.sql import Listed, Reader, Row, Transaction
 
 _REQUEST: Final = (
-    " r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.masked,"
-    " r.run_status, r.started_at, r.user_id, r.session_id, r.run_input, r.link, r.position,"
-    " r.first_seen_at, r.resolved_at, r.outcome, r.resolved_status"
+    " r.key, r.run_id, r.request_id, r.fingerprint, r.type, r.prompt, r.params, r.editable_params, r.masked,"
+    " r.questions, r.is_browser_takeover, r.run_status, r.started_at, r.user_id, r.session_id, r.run_input,"
+    " r.link, r.position, r.first_seen_at, r.resolved_at, r.outcome, r.resolved_status,"
+    # A run whose question is not visible has no id of it, and may ask something else each time.
+    " (SELECT max(o.first_seen_at) FROM requests o WHERE o.fingerprint = r.fingerprint"
+    " AND substr(o.run_id, 1, 64) = substr(r.run_id, 1, 64) AND o.outcome = 'answered'"
+    " AND o.run_id = r.run_id AND o.app = r.app AND o.key < r.key AND r.request_id <> '') AS asked_before"
 )
 _CLAIMED: Final = (
     "SELECT d.id, d.notifier, d.attempts, d.due_at, d.tried_for, d.last_attempt_at, d.thread_key,"
@@ -139,6 +143,8 @@ def _request_event(head: dict[str, Any], row: Row) -> RequestEvent:
         editable_params=tuple(json.loads(row["editable_params"])),
         fingerprint=row["fingerprint"],
         masked=tuple(json.loads(row["masked"])),
+        questions=json.loads(row["questions"]),
+        is_browser_takeover=json.loads(row["is_browser_takeover"]),
     )
     run = Run(
         id=row["run_id"],
@@ -158,4 +164,6 @@ def _request_event(head: dict[str, Any], row: Row) -> RequestEvent:
         link=row["link"],
         position=tuple(position) if position else None,
         resolution=Resolution(row["outcome"], row["resolved_status"], row["resolved_at"]) if ended else None,
+        key=row["key"],
+        asked_before=row["asked_before"],
     )

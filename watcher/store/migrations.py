@@ -178,5 +178,13 @@ MIGRATIONS: Final = (
         booted_at REAL NOT NULL
     );
     """,
+    # What a feedback request asks; and what a run asked before, which is found by a piece of its id because
+    # no index bounds its length.
+    """
+    ALTER TABLE requests ADD COLUMN questions TEXT NOT NULL DEFAULT 'null';
+    ALTER TABLE requests ADD COLUMN is_browser_takeover TEXT NOT NULL DEFAULT 'null';
+    CREATE INDEX requests_answered ON requests (fingerprint, substr(run_id, 1, 64))
+        WHERE outcome = 'answered';
+    """,
 )
 """Step n brings a database from version n to n + 1. `identity_hash` is a function of the program."""

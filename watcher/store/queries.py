@@ -25,20 +25,22 @@ _PART_SIZE: Final = 1 << 18
 _WATCHED: Final = "(e.app = '' OR e.app IN (SELECT value FROM json_each(:apps)))"
 _COLUMNS: Final = (
     "r.key, r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link, r.user_id,"
-    " r.editable_params, r.masked, length(r.params) AS size"
+    " r.editable_params, r.masked, r.is_browser_takeover, length(r.params) AS size"
 )
 _ARE_PENDING: Final = "r.resolved_at IS NULL AND r.app IN (SELECT value FROM json_each(:apps))"
 _IN_ORDER: Final = "ORDER BY r.first_seen_at, r.key"
 _PENDING: Final = (
-    f"SELECT {_COLUMNS}, CASE WHEN length(r.params) <= {_PARAMS_SHOWN} THEN r.params END AS params"
+    f"SELECT {_COLUMNS}, CASE WHEN length(r.params) <= {_PARAMS_SHOWN} THEN r.params END AS params,"
+    f" CASE WHEN length(r.questions) <= {_PARAMS_SHOWN} THEN r.questions END AS questions"
     f" FROM requests r WHERE {_ARE_PENDING} {_IN_ORDER}"
 )
 _WHOLE: Final = (
-    f"SELECT {_COLUMNS}, r.params FROM requests r"
+    f"SELECT {_COLUMNS}, r.params, r.questions FROM requests r"
     f" WHERE r.key IN (SELECT value FROM json_each(:keys)) {_IN_ORDER}"
 )
 _FURTHER: Final = (
-    "SELECT r.key, length(r.params) + length(coalesce(r.prompt, '')) AS size FROM requests r"
+    "SELECT r.key, length(r.params) + length(r.questions) + length(coalesce(r.prompt, '')) AS size"
+    " FROM requests r"
     f" WHERE {_ARE_PENDING} AND (r.first_seen_at > :seen_at OR (r.first_seen_at = :seen_at AND r.key > :id))"
     f" {_IN_ORDER} LIMIT {_PART_ROWS}"
 )
@@ -91,7 +93,8 @@ def pending_requests(
     """Returns the pending requests of these apps, or `limit` from `offset` on, the longest waiting first.
 
     What became of the requests of an app that is no longer watched is not known. Only with `details` is there
-    who asks, and with which parameters; parameters of more than 16 Ki characters are only counted.
+    who asks, with which parameters and questions; parameters of more than 16 Ki characters are only counted,
+    and so many questions are left out, for the prompt says them too.
     """
     bound = "" if limit is None else f" LIMIT {limit:d} OFFSET {offset:d}"
     rows = reader.execute(f"{_PENDING}{bound}", {"apps": Listed(apps)})
@@ -210,7 +213,7 @@ def _pending_requests(reader: Reader, rows: Sequence[Row], *, details: bool) -> 
 
 
 def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> PendingRequest:
-    *head, user_id, editable, masked, size, params = row
+    *head, user_id, editable, masked, takeover, size, params, questions = row
     request = PendingRequest(*[*head, told])
     if not details:
         return request
@@ -221,6 +224,8 @@ def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> Pendi
         params=shown,
         editable_params=tuple(json.loads(editable)),
         masked=tuple(json.loads(masked)),
+        questions=None if questions is None else json.loads(questions),
+        is_browser_takeover=json.loads(takeover),
     )
 
 

@@ -55,7 +55,8 @@ _ENDED: Final = (
 _NEWEST_KEY: Final = "SELECT coalesce(max(key), 0) AS newest FROM requests"
 _COLUMNS: Final = (
     "key, identity, app, base_url, run_id, request_id, fingerprint, type, prompt, params, editable_params,"
-    " masked, run_status, started_at, user_id, session_id, run_input, link, position, first_seen_at"
+    " masked, questions, is_browser_takeover, run_status, started_at, user_id, session_id, run_input, link,"
+    " position, first_seen_at"
 )
 _INSERT: Final = f"INSERT INTO requests ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
 _INVISIBLE: Final = "SELECT run_id FROM invisible_runs WHERE app = ?"
@@ -185,7 +186,8 @@ def _row(tx: Transaction, app: App, key: int, identity: str, new: NewRequest) ->
     """Returns the values of `_COLUMNS`."""
     run, request = new.run, new.request
     ids = (key, identity, app.name, app.base_url, run.id, request.id, request.fingerprint)
-    question = map(json.dumps, (request.params, request.editable_params, request.masked))
+    parts = (request.params, request.editable_params, request.masked)
+    question = map(json.dumps, (*parts, request.questions, request.is_browser_takeover))
     state = (run.status, run.started_at, run.user_id, run.session_id, json.dumps(run.input))
     return (*ids, request.type, request.prompt, *question, *state, new.link, json.dumps(new.position), tx.now)
 

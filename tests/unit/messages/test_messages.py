@@ -324,7 +324,7 @@ def test_a_browser_takeover_is_said() -> None:
 def test_a_question_that_is_asked_again() -> None:
     """The message says when the same was asked before."""
     message = render(replace(REQUESTED, asked_before=REQUESTED.at - 240))
-    assert message.lead == "Asked before, 4 min ago, and answered then."
+    assert message.lead == "Asked before, 4 min ago: it was answered, and the run asks again."
 
 
 def test_where_to_answer() -> None:

@@ -262,6 +262,17 @@ async def test_programs_get_everything(bench: Bench) -> None:
     assert bench.monitor.request(request.id) is not None
 
 
+async def test_questions_are_in_the_list(bench: Bench) -> None:
+    """A request with questions or a takeover has them as JSON and on the page, any other has neither."""
+    asked = {"questions": [{"question": "Which?"}], "is_browser_takeover": True}
+    await ask(bench, "run-1", **asked)
+    await ask(bench, "run-2")
+    first, second = (pending_json(request, NOW) for request in bench.monitor.pending())
+    assert asked == {name: first[name] for name in asked}
+    assert not asked.keys() & second.keys()
+    assert [asked["questions"], None] == [request.questions for request in bench.view().waiting]
+
+
 async def test_all_about_one_request(bench: Bench) -> None:
     """A request is found by its id, pending or ended, with its deliveries and the reminders to come."""
     await ask(bench, prompt="Refund?")

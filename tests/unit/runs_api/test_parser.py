@@ -251,6 +251,8 @@ def test_any_offset_and_fraction(time: datetime, minutes: int, digits: str) -> N
         {"editable_params": ["to", "amount"]},
         {"questions": None},
         {"questions": []},
+        {"is_browser_takeover": None},
+        {"is_browser_takeover": False},
     ],
 )
 def test_same_content(same: dict[str, Json]) -> None:
@@ -286,11 +288,38 @@ def test_nothing_in_a_list_is_nothing() -> None:
         {"params": {"amount": 620, "to": {"name": "Ada", "tags": ["b", "a"]}}},
         {"editable_params": ["amount"]},
         {"questions": [{"question": "Which?"}]},
+        {"questions": [{"question": "Which?", "multi_select": True}]},
+        {"is_browser_takeover": True},
     ],
 )
 def test_other_content(other: dict[str, Json]) -> None:
     """Whatever a human would be asked differently is another question, zero and false included."""
     assert request_of().fingerprint != request_of(**other).fingerprint
+
+
+def test_a_fingerprint_outlives_upgrades() -> None:
+    """Without questions and takeover it is what it always was: a pending request is not announced again."""
+    assert "bed7bba535789491e82ba283ef66539a" == fingerprint(QUESTION)
+
+
+@pytest.mark.parametrize("given", [ABSENT, None, [], "", {}])
+def test_a_request_without_questions(given: Json) -> None:
+    """However the API writes that there are no questions, there are none."""
+    assert request_of(questions=given).questions is None
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [(ABSENT, None), (None, None), ("yes", None), (False, False), (True, True)]
+)
+def test_a_takeover_of_the_browser(given: Json, *, read: bool | None) -> None:
+    """The flag is read where the API gives it."""
+    assert read is request_of(is_browser_takeover=given).is_browser_takeover
+
+
+def test_questions_are_read_as_they_are() -> None:
+    """Every field of a question is kept, also one that is not known."""
+    asked = [{"question": "Which?", "options": [{"label": "a", "x": 1}], "multi_select": True}]
+    assert asked == request_of(questions=asked).questions
 
 
 def test_masking_cannot_hide_a_change() -> None:

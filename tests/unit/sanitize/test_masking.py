@@ -75,6 +75,23 @@ def test_masks_the_prompt_too() -> None:
     assert f"Set {MASK} to {MASK} for 5?" == masked.prompt
 
 
+def test_masks_questions() -> None:
+    """Questions are masked as parameters are, and a text that is masked in either is masked in both."""
+    asked = [{"question": "Use hunter22?", "options": [{"label": "abc-123!", "token": "abc-123!"}]}]
+    given = replace(request(None, {"password": "hunter22", "note": "abc-123!"}), questions=asked)
+    masked = masker(*GLOBS).request(given)
+    assert [{"question": f"Use {MASK}?", "options": [{"label": MASK, "token": MASK}]}] == masked.questions
+    paths = ("questions[0].question", "questions[0].options[0].label", "questions[0].options[0].token")
+    assert ("password", "note", *paths) == masked.masked
+
+
+def test_bounds_questions() -> None:
+    """Questions too large to be kept are replaced by words that say so."""
+    asked = [{"question": "q" * 900}] * 400
+    given = replace(request(None, {}), questions=asked)
+    assert size_notice(asked) == masker().request(given).questions
+
+
 def test_masks_everywhere_what_is_masked_anywhere() -> None:
     """A text under a secret key is masked in other values too, and in what is beside; a number is not."""
     params = {

@@ -26,7 +26,7 @@ from tests.support.builders import (
     record_new,
     records,
 )
-from watcher.models import App, MessageRef, NewRequest, RequestEvent, ResolvedRequest, Route
+from watcher.models import App, MessageRef, NewRequest, Outcome, RequestEvent, ResolvedRequest, Route
 from watcher.store import Claim, Dead, Retry, Sent
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +64,13 @@ async def test_who_has_something_to_claim_is_said(path: Path) -> None:
 
 async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     """What was recorded of run and request comes back whole with the delivery."""
-    request = replace(make_request(params={"amount": 620, "deep": [None]}), editable_params=("amount",))
+    request = replace(
+        make_request(params={"amount": 620, "deep": [None]}),
+        editable_params=("amount",),
+        masked=("amount",),
+        questions=[{"question": "Which?"}],
+        is_browser_takeover=True,
+    )
     run = replace(make_run(), user_id="u", session_id="s", input={"text": "hello"})
     async with open_store(path) as store:
         await record_new(store, NewRequest(run, request, "https://ui.example/run-1", (2, 3)))
@@ -74,6 +80,40 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     assert (NEWS, NOW, NOW) == (event.type, event.at, event.first_seen_at)
     assert ("https://ui.example/run-1", (2, 3)) == (event.link, event.position)
     assert (1, NOW, None) == (delivery.attempt, delivery.due_at, delivery.first_message)
+    assert [event.key] == [waiting.id for waiting in pending(path)]
+
+
+@pytest.mark.parametrize(
+    ("again", "outcome", "asked_before"),
+    [
+        (make_new_request(), "answered", NOW),
+        (make_new_request(request_id="q2"), "answered", NOW),
+        (make_new_request(prompt="Really?"), "answered", None),
+        (make_new_request("run-2"), "answered", None),
+        (make_new_request(), "canceled", None),
+    ],
+)
+async def test_what_a_run_asked_before_is_known(
+    path: Path, again: NewRequest, outcome: Outcome, asked_before: float | None
+) -> None:
+    """A question that its run asked before, and that was answered, carries when, also under a new id."""
+    async with open_store(path) as store:
+        await record_new(store, routes=[MACHINE])
+        change = ResolvedRequest(await pending_key(store), outcome, "started")
+        await store.record_changes(APP, [MACHINE], ended=[change], now=NOW + 60)
+        await record_new(store, again, routes=[PEOPLE], now=NOW + 240)
+        (delivery,) = await claim(store, "slack", now=NOW + 240)
+    assert asked_before == event_of(delivery, RequestEvent).asked_before
+
+
+async def test_an_invisible_question_is_never_the_same(path: Path) -> None:
+    """Nobody knows whether a run asks the same again if its question is not visible."""
+    async with open_store(path) as store:
+        await record_new(store, make_new_request(request_id=""))
+        await record_answered(store)
+        await record_new(store, make_new_request(request_id=""), routes=[PEOPLE], now=NOW + 60)
+        *_, delivery = await claim(store, "slack", now=NOW + 60)
+    assert event_of(delivery, RequestEvent).asked_before is None
 
 
 async def test_the_same_request_is_recorded_once(path: Path) -> None:
