@@ -112,7 +112,7 @@ def _request(item: dict[str, Json]) -> InputRequest:
     return InputRequest(
         id=_short(_identifier(item.get("id"))),
         type=kind if isinstance(kind, str) and kind else INVISIBLE,
-        prompt=prompt.strip() if prompt else None,
+        prompt=prompt or None,
         params={} if params is None else params,
         editable_params=tuple(str(name) for name in editable) if isinstance(editable, list) else (),
         fingerprint=identity,

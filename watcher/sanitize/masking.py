@@ -124,7 +124,7 @@ class Masker:
 
     def _mask_json(self, prompt: str) -> str:
         """Masks by keys in a prompt that is JSON, as it is where an agent asks with an object."""
-        if not prompt.startswith(("{", "[")):
+        if not prompt.lstrip().startswith(("{", "[")):
             return prompt
         try:
             document = json.loads(prompt)

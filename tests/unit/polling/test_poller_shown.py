@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.support.builders import claim, event_of, outbox, pending, records
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
+from watcher.messages import render
 from watcher.models import INVISIBLE, Json, RequestEvent, Run
 from watcher.notifiers.webhook import payload
 from watcher.runs_api.parser import parse_run
@@ -240,6 +241,15 @@ async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:
     bench.api.lists(api_run("run-1", asked))
     await bench.poller().poll()
     assert 3 == len([kind for notifier, kind, _ in outbox(bench.path) if notifier == "webhook"])
+
+
+async def test_a_prompt_is_the_apis_own(bench: PollBench) -> None:
+    """Programs get the prompt as it was asked; people see it without its common indentation."""
+    prompt = "\n    Approve?\n      - now\n  "
+    event = await shown_with(bench, api_run("run-1", question(prompt=prompt)))
+    assert prompt == payload(event)["data"]["request"]["prompt"]
+    assert [("run-1", "q1", prompt)] == bench.waiting()
+    assert "Approve?\n  - now" == render(event).body
 
 
 async def test_times_at_the_ends_of_the_calendar_are_shown(bench: PollBench) -> None:

@@ -148,7 +148,7 @@ def test_types_of_tomorrow_pass() -> None:
 @pytest.mark.parametrize(
     ("sent", "read"),
     [
-        ("\n   Approve Refund?\n\n", "Approve Refund?"),
+        ("\n   Approve Refund?\n\n", "\n   Approve Refund?\n\n"),
         ("", None),
         (None, None),
         (ABSENT, None),
@@ -157,7 +157,7 @@ def test_types_of_tomorrow_pass() -> None:
     ],
 )
 def test_prompts(sent: Json, read: str | None) -> None:
-    """Prompts are trimmed, may be missing, and are shown as JSON where they are no texts."""
+    """Prompts keep their spaces and lines, may be missing, and are shown as JSON where they are no texts."""
     assert read == request_of(prompt=sent).prompt
 
 
