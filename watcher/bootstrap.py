@@ -21,6 +21,7 @@ from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
 from watcher.ids import event_id
 from watcher.logs import log_superseded, writes_json
+from watcher.messages import MessageSettings
 from watcher.models import App, Route
 from watcher.monitoring.heartbeat import Heartbeat
 from watcher.monitoring.liveness import LivenessTracker
@@ -95,7 +96,14 @@ def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Noti
         NotifierUnusable: some cannot be used as they are configured; a line for each.
     """
     json_lines = writes_json(config.log_format)
-    context = NotifierContext(session, config.request_timeout, time.time, sys.stdout, json_lines=json_lines)
+    context = NotifierContext(
+        session,
+        config.request_timeout,
+        time.time,
+        sys.stdout,
+        json_lines=json_lines,
+        messages=MessageSettings(config.answer_hints, config.public_url),
+    )
     built, unusable = [], []
     for section in config.notifiers:
         try:

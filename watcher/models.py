@@ -115,7 +115,10 @@ class NotifierFailure:
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """One of the requests of a digest; `outcome` and `waited` are None while it is pending."""
+    """One of the requests of a digest; `outcome` and `waited` are None while it is pending.
+
+    `key` is the request's number in the store.
+    """
 
     run_id: str
     type: str
@@ -148,7 +151,8 @@ class RequestEvent:
     """A request is pending, is still pending (`reminder`), or ended (`resolution`).
 
     `position` is (2, 3) for the second of three requests that are pending in one run, `key` the request's
-    number in the store. `asked_before` is when the run asked the same before, if that was answered.
+    number in the store. `asked_before` is when the run asked the same before, if that was answered. For
+    people `at` is the time of sending, and `next_reminder_at` is known.
     """
 
     id: str
@@ -169,7 +173,10 @@ class RequestEvent:
 
 @dataclass(frozen=True, slots=True)
 class DigestEvent:
-    """Many requests are pending, are still pending (`reminder`), or some or all of them ended."""
+    """Many requests are pending, are still pending (`reminder`), or some or all of them ended.
+
+    `at` and `next_reminder_at` are as in `RequestEvent`.
+    """
 
     id: str
     type: RequestEventType
@@ -177,6 +184,7 @@ class DigestEvent:
     app: App
     digest: Digest
     reminder: Reminder | None = None
+    next_reminder_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

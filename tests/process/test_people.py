@@ -83,6 +83,28 @@ async def test_reminders_and_the_end_across_restarts(tmp_path: Path) -> None:
     assert ["Approval answered · support"] * 3 == shown(world.slack)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "expected"),
+    [
+        ("WATCHER_PUBLIC_URL", "https://watcher.example", "https://watcher.example/requests/1"),
+        ("WATCHER_APPS__SUPPORT__ANSWER_HINT", "Open our inbox.", "Open our inbox."),
+    ],
+)
+async def test_where_to_answer_is_as_configured(
+    tmp_path: Path, setting: str, value: str, expected: str
+) -> None:
+    """A message leads to the daemon's own page of the request, or says what the app's hint says."""
+    async with open_world(tmp_path) as world:
+        world.ask()
+        async with world.running(**{setting: value}) as daemon:
+            await wait_for_sent(daemon, "slack", NEWS)
+        shown = await world.command("pending", "1", **{setting: value})
+    (message,) = world.slack.messages.values()
+    assert expected in json.dumps(message["blocks"])
+    assert expected in shown.out
+    assert "Next reminder" in json.dumps(message["blocks"])
+
+
 async def test_reminders_reach_a_webhook_in_order(tmp_path: Path) -> None:
     """A program gets news, reminders with their numbers, and the end, each once and in that order."""
     settings = {"WATCHER_NOTIFIERS__WEBHOOK__REMIND_AFTER": '["500ms", "1s"]'}

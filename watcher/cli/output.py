@@ -14,6 +14,7 @@ from rich.text import Text
 
 from watcher.messages import (
     ADVICE,
+    MessageSettings,
     Row,
     format_elapsed,
     format_timestamp,
@@ -63,11 +64,13 @@ def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus]) 
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def show_request(event: RequestEvent, told: Sequence[str], apps: Iterable[AppStatus]) -> None:
+def show_request(
+    event: RequestEvent, told: Sequence[str], apps: Iterable[AppStatus], settings: MessageSettings
+) -> None:
     """Prints one request whole, after a warning if its app cannot be seen."""
     now = time.time()
     lines = [f"WARNING: {line}" for line in blind_spots(apps, now).values()]
-    lines.append(plain_text(render(replace(event, at=now))))
+    lines.append(plain_text(render(replace(event, at=now), settings)))
     if event.resolution is None:
         lines.append(f"Notified: {one_line(', '.join(told)) or 'nobody yet'}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))

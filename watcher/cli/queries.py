@@ -38,6 +38,7 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
     With an ID that the list shows, show the whole of that request, also after it has ended.
     """
     from watcher.cli import output
+    from watcher.messages import MessageSettings
     from watcher.store import queries
     from watcher.store.events import load_request
 
@@ -62,7 +63,8 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
             apps = [app for app in apps if app.name == event.app.name]
             waiting = [request for request in waiting if request.id == number]
             if not as_json:
-                output.show_request(event, waiting[0].told if waiting else (), apps)
+                settings = MessageSettings(config.answer_hints, config.public_url)
+                output.show_request(event, waiting[0].told if waiting else (), apps, settings)
                 return
         if as_json:
             output.show_pending_json(waiting, apps)

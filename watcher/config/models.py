@@ -220,6 +220,11 @@ class Config(GlobalSettings):
         assert isinstance(self.database, Path)
         return self.database
 
+    @property
+    def answer_hints(self) -> dict[str, str]:
+        """By app where to answer, for the apps that say so."""
+        return {app.name: app.answer_hint for app in self.apps if app.answer_hint}
+
 
 NOTIFIERS: Final[dict[str, type[NotifierConfig]]] = {
     model.model_fields["type"].default: model

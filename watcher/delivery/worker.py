@@ -17,7 +17,7 @@ from watcher.delivery.retry import FIRST_RETRY, RetrySettings, after_failure
 from watcher.hooks import DeliveryOutcome, Observer
 from watcher.logs import log_superseded
 from watcher.messages import format_timestamp
-from watcher.models import Delivery, MessageRef, RequestEvent
+from watcher.models import Delivery, DigestEvent, MessageRef, RequestEvent
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Claim, Dead, NotifierPolicy, Result, Sent, Store, StoreUnavailable
@@ -160,7 +160,7 @@ class DeliveryWorker:
     async def _send(self, delivery: Delivery) -> _Outcome:
         try:
             try:
-                ref = await self._notifier.send(delivery)
+                ref = await self._notifier.send(self._as_of_now(delivery))
             finally:
                 self._rate_limiter.give_back()
         except DeliveryError as error:
@@ -176,6 +176,17 @@ class DeliveryWorker:
             self._bound(delivery, number).info("delivery.sent")
             self._report(delivery, "sent")
         return _Outcome(tuple(Sent(number, receipt) for number in (delivery.id, *delivery.together_with)))
+
+    def _as_of_now(self, delivery: Delivery) -> Delivery:
+        """Returns a delivery for people as of now: with the present age and the time of the next reminder."""
+        event, now = delivery.event, self._context.wall()
+        if not self._notifier.for_people or not isinstance(event, RequestEvent | DigestEvent):
+            return delivery
+        since = event.first_seen_at if isinstance(event, RequestEvent) else event.digest.oldest
+        ages = self._policy.remind_after if self._policy.covers(event.app.name) else ()
+        coming = [since + age for age in ages[event.reminder.number if event.reminder else 0 :]]
+        ahead = next((at for at in coming if at > now), None)
+        return replace(delivery, event=replace(event, at=now, next_reminder_at=ahead))
 
     def _failure(self, delivery: Delivery, error: DeliveryError) -> _Outcome:
         now = self._context.wall()

@@ -11,6 +11,7 @@ from watcher.messages.requests import (
     reminder_number,
     request_label,
     web_link,
+    where_to_answer,
 )
 from watcher.messages.values import show_prompt
 from watcher.models import DigestEntry, DigestEvent
@@ -18,21 +19,33 @@ from watcher.sanitize.text import one_line, truncate, truncate_middle
 
 _PROMPT_SHOWN, _RUN_SHOWN = 150, 100
 """Characters, few enough to be never cut again."""
+_BLOCKED = "Each run stays blocked until its request is answered."
 
 
 def digest_message(event: DigestEvent, settings: MessageSettings) -> Message:
     """Returns the message about many requests that are new, are still waiting, or have all ended."""
     digest = event.digest
     tone, title = _headline(event)
+    items = tuple(_item(entry, settings) for entry in digest.entries)
+    all_linked = all(item.link for item in items)
+    hint = where_to_answer(event.app, settings, "the run with the id beside a request")
     return Message(
         tone=tone,
         title=titled(title, event.app.name),
         lead=" ".join(_sentences(event)) or None,
         body="",
-        items=tuple(_item(entry, settings) for entry in digest.entries),
+        items=items,
         dropped_items=(digest.waiting or digest.total) - len(digest.entries),
-        facts=(Fact("Oldest waiting since", digest.oldest),) if digest.waiting else (),
+        hint=hint if digest.waiting and not all_linked else None,
+        outlook=_BLOCKED if digest.waiting else None,
+        facts=tuple(_facts(event)) if digest.waiting else (),
     )
+
+
+def _facts(event: DigestEvent) -> Iterator[Fact]:
+    if event.next_reminder_at is not None:
+        yield Fact("Next reminder", event.next_reminder_at)
+    yield Fact("Oldest waiting since", event.digest.oldest)
 
 
 def _headline(event: DigestEvent) -> tuple[Tone, str]:

@@ -14,6 +14,7 @@ from watcher.models import (
     AWAITING,
     FEEDBACK,
     PAUSED,
+    App,
     InputRequest,
     Json,
     Outcome,
@@ -139,6 +140,13 @@ def parameters(params: Json, editable: Collection[str]) -> Iterator[Row]:
         yield Row("params", params)
 
 
+def where_to_answer(app: App, settings: MessageSettings, run: str) -> str:
+    """Returns where to answer what has no link; `run` says which run to open in the platform's console."""
+    name = truncate(one_line(app.name), _NAME_SHOWN)
+    default = f"Answer in the Dynamiq console: app {name} → History → {run}."
+    return settings.answer_hints.get(app.name) or default
+
+
 def first_details(params: Json) -> str:
     """Returns the first parameters in a line, which tell requests with the same prompt apart."""
     return brief_parameters(params, _DETAILS)
@@ -161,7 +169,7 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
         notes=tuple(_notes(request)),
         link=link or page,
         page=page if link else None,
-        hint=None if link or page else _hint(event, settings),
+        hint=None if link or page else where_to_answer(event.app, settings, "the run with the id below"),
         reply_is_lost=_APPROVED_BY_SILENCE.search(text) is not None,
         outlook=_BLOCKED,
         facts=tuple(_facts(event)),
@@ -254,13 +262,6 @@ def _few(names: Iterable[str]) -> tuple[str, ...]:
     shown = [truncate(name, _NAME_SHOWN) for name in names]
     more = len(shown) - _NAMES_SHOWN
     return (*shown[:_NAMES_SHOWN], f"{more} more") if more > 0 else tuple(shown)
-
-
-def _hint(event: RequestEvent, settings: MessageSettings) -> str:
-    """Returns where to answer a request that has no link."""
-    app = truncate(one_line(event.app.name), _NAME_SHOWN)
-    default = f"Answer in the Dynamiq console: app {app} → History → the run with the id below."
-    return settings.answer_hints.get(event.app.name) or default
 
 
 def _facts(event: RequestEvent) -> Iterator[Fact]:

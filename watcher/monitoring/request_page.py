@@ -53,8 +53,9 @@ class _Step:
 def render(data: RequestPageData) -> Page:
     """Returns the page."""
     event, resolution = data.event, data.event.resolution
-    asked = request_message(replace(event, type="run.input_requested", resolution=None), MessageSettings())
-    told = request_message(event, MessageSettings())
+    settings = MessageSettings({event.app.name: data.answer_hint} if data.answer_hint else {})
+    asked = request_message(replace(event, type="run.input_requested", resolution=None, at=data.at), settings)
+    told = request_message(event, settings)
     rows = list(_parameters(event.request.params, event.request.editable_params))
     return html.page(
         "request.html",
@@ -62,9 +63,11 @@ def render(data: RequestPageData) -> Page:
         body=truncate(asked.body, TEXT_SHOWN),
         data=data,
         event=event,
+        hint=asked.hint,
+        outlook=asked.outlook,
         lead=asked.lead,
         link=asked.link,
-        mood="good" if resolution else "waits",
+        mood="new" if resolution else "waits",
         more_rows=max(len(rows) - PARAMETERS_SHOWN, 0),
         now=data.at,
         outcome=outcome_sentence(event),

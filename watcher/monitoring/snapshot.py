@@ -111,7 +111,7 @@ class StatusPageData:
 class RequestPageData:
     """All about one request at the Unix time `at`: its event, its app if that is watched, all deliveries.
 
-    `reminders` are the times of those to come, each with its notifier.
+    `reminders` are the times of those to come, each with its notifier; `answer_hint` is the app's.
     """
 
     at: float
@@ -121,6 +121,7 @@ class RequestPageData:
     deliveries: Sequence[DeliveryRecord]
     notifications: Sequence[Notification]
     reminders: Sequence[tuple[float, str]]
+    answer_hint: str | None = None
 
 
 class Monitor:
@@ -209,6 +210,7 @@ class Monitor:
             deliveries=deliveries,
             notifications=self._notifications(event.app.name, deliveries, status, at),
             reminders=next_reminders(known, deliveries, first_seen_at=event.first_seen_at, now=at),
+            answer_hint=app.answer_hint if app else None,
         )
 
     def view(self, query: StatusQuery) -> StatusPageData | None:

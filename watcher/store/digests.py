@@ -4,7 +4,9 @@ A digest is an event whose `digest_members` are the requests that it announced. 
 up when it is sent, so that a message that waited never shows as pending what is over.
 """
 
+import json
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
@@ -63,7 +65,8 @@ _COUNTS: Final = (
 )
 _FIRST_ENTRIES: Final = (
     "SELECT * FROM (SELECT r.run_id, r.type, r.prompt, r.first_seen_at, r.link, r.outcome,"
-    " r.resolved_at - r.first_seen_at AS waited, m.digest_id, row_number() OVER (PARTITION BY m.digest_id"
+    " r.resolved_at - r.first_seen_at AS waited, r.params, r.key, m.digest_id,"
+    " row_number() OVER (PARTITION BY m.digest_id"
     " ORDER BY CASE WHEN r.resolved_at IS NULL THEN 0 ELSE 1 END, r.first_seen_at,"
     f" coalesce(r.started_at, 0), r.key) AS place {_MEMBERS}) AS ranked"
     " WHERE place <= :most ORDER BY digest_id, place"
@@ -155,8 +158,9 @@ def load_digests(tx: Transaction, ids: Collection[str]) -> dict[str, Digest]:
         counts.setdefault(row["digest_id"], {})[row["outcome"]] = row["number"]
     entries: dict[str, list[DigestEntry]] = {}
     for row in tx.execute(_FIRST_ENTRIES, parameters | {"most": ENTRIES}):
-        *entry, digest_id, _ = row
-        entries.setdefault(digest_id, []).append(DigestEntry(*entry))
+        *entry, params, key, digest_id, _ = row
+        read = replace(DigestEntry(*entry), params=json.loads(params), key=key)
+        entries.setdefault(digest_id, []).append(read)
     return {digest_id: _digest(counts[digest_id], first) for digest_id, first in entries.items()}
 
 

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.builders import (
+    APP,
     BOTH,
     MACHINE,
     NOW,
@@ -61,6 +62,39 @@ async def store(tmp_path: Path) -> AsyncIterator[WatchedStore]:
 def clock() -> Clock:
     """The wall clock."""
     return Clock()
+
+
+# What people read
+
+
+async def test_people_are_told_as_of_now(store: WatchedStore, clock: Clock) -> None:
+    """The age and the next reminder are those at the moment of sending; programs get the event as it is."""
+    policy = NotifierPolicy(for_people=True, remind_after=(1800.0, 7200.0))
+    people, machine = ScriptedNotifier("slack"), ScriptedNotifier("webhook", for_people=False)
+    await record_new(store)
+    for now in (NOW + 60, NOW + 1860, NOW + 7260):
+        clock.now = now
+        for notifier in (people, machine):
+            await make_worker(notifier, store, clock, policy=policy).run(until_idle=True)
+    events = {
+        each.name: [event_of(sent, RequestEvent) for sent in each.accepted] for each in (people, machine)
+    }
+    told = [(event.at, event.next_reminder_at) for event in events["slack"]]
+    assert [(NOW + 60, NOW + 1800), (NOW + 1860, NOW + 7200), (NOW + 7260, None)] == told
+    assert [(NOW, None), (NOW + 1800, None), (NOW + 7200, None)] == [
+        (event.at, event.next_reminder_at) for event in events["webhook"]
+    ]
+
+
+async def test_people_are_told_when_a_digest_is_followed(store: WatchedStore, clock: Clock) -> None:
+    """A digest, too, says when its next reminder comes: counted from its oldest request."""
+    routes = [Route("slack", for_people=True, digests=True)]
+    await record_new(store, *map(make_new_request, ("run-1", "run-2")), routes=routes)
+    await store.release_held(APP.name, digest_above=1, now=NOW)
+    notifier, policy = ScriptedNotifier(), NotifierPolicy(for_people=True, remind_after=(1800.0,))
+    await make_worker(notifier, store, clock, policy=policy).run(until_idle=True)
+    (delivery,) = notifier.accepted
+    assert NOW + 1800 == event_of(delivery, DigestEvent).next_reminder_at
 
 
 # Many at once

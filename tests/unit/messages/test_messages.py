@@ -220,6 +220,8 @@ def test_a_digest() -> None:
             Item("Which clause?", "Feedback", "9d3d"),
         ),
         dropped_items=23,
+        hint="Answer in the Dynamiq console: app support → History → the run with the id beside a request.",
+        outlook="Each run stays blocked until its request is answered.",
         facts=(Fact("Oldest waiting since", SEEN_AT),),
     )
     assert expected == render(DIGEST)
@@ -487,6 +489,8 @@ Waiting longest:
     https://console.example/r/8c2c
   - Which clause? (Feedback, run 9d3d)
   … 23 more requests
+Answer in the Dynamiq console: app support → History → the run with the id beside a request.
+Each run stays blocked until its request is answered.
 Oldest waiting since: 2026-06-10T09:15:39Z"""
     assert expected == plain_text(render(DIGEST))
 

@@ -97,7 +97,19 @@ def test_a_pending_request() -> None:
     assert link in page.links
     assert "App support Run run-1 Request q1 User customer-7421 Session s-1" in page.words
     assert {"../", "../?app=support", "../api/pending"} <= page.links
-    assert "blocked until the request is answered" in shown().words
+    blocked = "The run stays blocked until it is answered."
+    default = "Answer in the Dynamiq console: app support → History → the run with the id below."
+    assert f"{default} {blocked}" in shown().words
+    assert f"Open our inbox. {blocked}" in shown(answer_hint="Open our inbox.").words
+    assert f"Open to answer {blocked}" in page.words
+
+
+def test_only_what_is_known_to_be_good_is_green() -> None:
+    """A request that ended has a neutral sign, for nobody knows whether it was approved."""
+    assert ['class="new"', 'class="waits"'] == [
+        re.findall("<body (.*)>", request_page.render(data(**fields)).html)[0]
+        for fields in ({"resolution": ANSWERED}, {})
+    ]
 
 
 def test_everything_is_shown() -> None:
@@ -115,7 +127,7 @@ def test_questions_and_takeover() -> None:
     asked = {"question": "Which size?", "options": [{"label": "S"}, {"label": "L"}], "multi_select": True}
     page = shown(prompt="Tell me more.", questions=[asked], is_browser_takeover=True)
     assert "take over its browser" in page.words
-    expected = "Question 1 of 1. Choose any number, or give your own answer. Which size? • S • L"
+    expected = "Question 1 of 1. Choose any number, or give your own answer. Which size? S L"
     assert expected in page.words
 
 

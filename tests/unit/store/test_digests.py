@@ -16,6 +16,8 @@ from tests.support.builders import (
     claim,
     event_of,
     make_new_request,
+    make_request,
+    make_run,
     open_store,
     outbox,
     pending,
@@ -31,6 +33,7 @@ from watcher.models import (
     DigestEntry,
     DigestEvent,
     MessageRef,
+    NewRequest,
     Outcome,
     Reminder,
     ResolvedRequest,
@@ -373,9 +376,10 @@ async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(pa
 
 
 async def test_what_a_digest_says_of_a_request(path: Path) -> None:
-    """Each is named with its run, type, question and link, since when it waits, and how it ended."""
+    """Each is named with its run, type, question, parameters, link and id, since when, and how it ended."""
     sightings = [
-        replace(make_new_request(f"run-{number}"), link=f"https://x/{number}") for number in (1, 2, 3)
+        NewRequest(make_run(f"run-{number}"), make_request(params={"amount": number}), f"https://x/{number}")
+        for number in (1, 2, 3)
     ]
     async with open_store(path) as store:
         await record_new(store, *sightings, routes=[GATHERED])
@@ -384,7 +388,7 @@ async def test_what_a_digest_says_of_a_request(path: Path) -> None:
         await settle(store, Sent(digest.id, None), now=NOW)
         await finish(store, 1, 2, 3)
         (ended,) = await settle(store, now=NOW + 61)
-    waiting = DigestEntry("run-1", APPROVAL, "Approve?", NOW, "https://x/1", None, None)
+    waiting = DigestEntry("run-1", APPROVAL, "Approve?", NOW, "https://x/1", None, None, {"amount": 1}, 1)
     assert waiting == digest_of(digest).entries[0]
     assert replace(waiting, outcome="answered", waited=60.0) == digest_of(ended).entries[0]
 
