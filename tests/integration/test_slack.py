@@ -12,9 +12,11 @@ from aiohttp import web
 
 from tests.support.events import (
     ALL_EVENTS,
+    APPS_FAILING,
     DIGEST,
     DIGEST_REMINDED,
     FAILING,
+    FAILURE,
     RECOVERED,
     REMINDED,
     REQUESTED,
@@ -42,7 +44,7 @@ from tests.support.sending import (
 from tests.support.slack_markup import acting, mentions_fired, seen, shown
 from watcher.config.models import ConsoleConfig, NotifierConfig, WebhookConfig
 from watcher.messages import render
-from watcher.models import Event, MessageRef, Resolution
+from watcher.models import App, Event, MessageRef, Resolution
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.notifiers.console import ConsoleNotifier
 from watcher.notifiers.slack.notifier import SlackNotifier
@@ -263,11 +265,25 @@ def test_a_digest_in_blocks() -> None:
         [text("“Which clause?”"), text(" — Feedback, run ", italic=True), text("9d3d", code=True)],
         [text("… 23 more requests", italic=True)],
     ]
-    _, lead, listed, context = last_message(slack)["blocks"]
+    _, lead, listed, hint, context = last_message(slack)["blocks"]
     assert lead["elements"][0]["elements"] == [text("Waiting longest:")]
+    (where,) = hint["elements"][0]["elements"]
+    assert "the run with the id beside a request." in where["text"]
     assert items == [item["elements"] for item in listed["elements"][0]["elements"]]
     date = "<!date^1781082939^{date_short_pretty} {time}|2026-06-10T09:15:39Z>"
-    assert context["elements"] == [{"type": "mrkdwn", "text": f"Oldest waiting since: {date}"}]
+    assert context["elements"][1:] == [{"type": "mrkdwn", "text": f"Oldest waiting since: {date}"}]
+
+
+def test_apps_that_fail_together_in_blocks() -> None:
+    """As many apps are named as fit into a message, each with its failure, and the others are counted."""
+    slack = FakeSlack()
+    failures = tuple((App(f"app-{number}", "https://x.example"), FAILURE) for number in range(500))
+    with_slack(slack, send_event(replace(APPS_FAILING, failures=failures)))
+    _, _, _, listed, _ = last_message(slack)["blocks"]
+    *named, more = [item["elements"] for item in listed["elements"][0]["elements"]]
+    assert [text(f"“app-{len(named) - 1} - HTTP 401 unauthorized: invalid key”")] == named[-1]
+    assert [text(f"… {500 - len(named)} more apps", italic=True)] == more
+    assert 60 < len(named) < 500
 
 
 def test_signs() -> None:

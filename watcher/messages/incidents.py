@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from watcher.messages.formatting import count, format_elapsed
-from watcher.messages.message import Fact, Message, titled
+from watcher.messages.message import Fact, Item, Message, titled
 from watcher.models import App, AppEvent, AppGroupEvent, Failure, NotifierEvent
 from watcher.sanitize.text import one_line, truncate
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
-_APPS_NAMED, _NAMED_SHOWN = 20, 120
+_NAMED_SHOWN = 120
 ADVICE: Final[Mapping[int | None, str]] = {
     401: "The access key is missing, wrong, expired or was rotated: set a valid one.",
     403: (
@@ -28,25 +28,21 @@ def app_message(event: AppEvent) -> Message:
 def app_group_message(event: AppGroupEvent) -> Message:
     """Returns the message about several apps that cannot be polled, or can be again."""
     number, since = len(event.failures), min(failure.since for _, failure in event.failures)
-    named = "\n".join(_named(app, failure) for app, failure in event.failures[:_APPS_NAMED])
-    more = f"\n… and {count(number - _APPS_NAMED, 'more app')}" if number > _APPS_NAMED else ""
-    if event.type == "watcher.app_recovered":
-        return Message(
-            tone="good",
-            title=f"{number} apps recovered",
-            lead="Watcher can see new requests from these apps again.",
-            body=named + more,
-            quoted=True,
-            facts=(Fact("Down from", since),),
-        )
+    failing = event.type == "watcher.app_failing"
+    known = _known_before(sum(failure.pending_known for _, failure in event.failures))
+    statuses = dict.fromkeys(failure.status for _, failure in event.failures if failure.status in ADVICE)
+    advice = " ".join(f"HTTP {status}: {ADVICE[status]}" for status in statuses)
     return Message(
-        tone="trouble",
-        title=f"{number} apps failing",
-        lead="Watcher can't see new requests from these apps. "
-        + _known_before(sum(failure.pending_known for _, failure in event.failures)),
-        body=named + more,
-        quoted=True,
-        facts=(Fact("Down since", since),),
+        tone="trouble" if failing else "good",
+        title=f"{number} apps {'failing' if failing else 'recovered'}",
+        lead=f"Watcher can't see new requests from these apps. {known}"
+        if failing
+        else "Watcher can see new requests from these apps again.",
+        advice=advice if failing and advice else None,
+        body="",
+        items=tuple(Item(_named(app, failure)) for app, failure in event.failures),
+        items_are="app",
+        facts=(Fact("Down since" if failing else "Down from", since),),
     )
 
 

@@ -48,11 +48,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One request of a digest: its question and first parameters in short lines, a note and its run."""
+    """One of the requests, or of the apps, that a message names.
+
+    Of a request there are its question and first parameters in short lines, a note and its run.
+    """
 
     text: str
-    note: str
-    run: str
+    note: str = ""
+    run: str = ""
     link: str | None = None
     details: str = ""
 
@@ -80,9 +83,9 @@ class Message:
     `lead`, `advice`, `hint` and `outlook` are our own sentences: what happened, what to fix, where to answer,
     what happens next. `quoted` says that the body is other people's text; `details` are the first parameters
     in a line, shown where there are no `rows`. `link` leads to where a request is answered, `page` to the
-    whole of it. `dropped_rows` counts the parameters, `dropped_items` the requests that are not shown. A
-    `brief` message stands where its question was shown before, in as little room as possible. With
-    `reply_is_lost` the question asks for a reply that this message cannot carry.
+    whole of it. `dropped_rows` counts the parameters, `dropped_items` the items, that are not shown; each of
+    these is what `items_are` says. A `brief` message stands where its question was shown before, in as little
+    room as possible. With `reply_is_lost` the question asks for a reply that this message cannot carry.
     """
 
     tone: Tone
@@ -97,6 +100,7 @@ class Message:
     dropped_rows: int = 0
     notes: tuple[Note, ...] = ()
     items: tuple[Item, ...] = ()
+    items_are: str = "request"
     dropped_items: int = 0
     link: str | None = None
     page: str | None = None
@@ -133,8 +137,8 @@ def more_rows(message: Message) -> str:
 
 
 def more_items(message: Message) -> str:
-    """Returns the line that counts the requests that are not shown."""
-    return f"… {count(message.dropped_items, 'more request')}"
+    """Returns the line that counts the items that are not shown."""
+    return f"… {count(message.dropped_items, f'more {message.items_are}')}"
 
 
 def lost_reply(place: str) -> str:
@@ -189,8 +193,9 @@ def _row_lines(row: Row, quote: Callable[[str], str]) -> Iterator[str]:
 
 def _item_lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:
     for item in message.items:
-        run = "" if item.link else f", run {quote(item.run)}"
-        yield f"  - {quote(_entry(item))} ({item.note}{run})"
+        run = f"run {quote(item.run)}" if item.run and not item.link else ""
+        about = ", ".join(part for part in (item.note, run) if part)
+        yield f"  - {quote(_entry(item))}{f' ({about})' if about else ''}"
         if item.link:
             yield f"    {item.link}"
     if message.dropped_items:

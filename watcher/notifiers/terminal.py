@@ -75,8 +75,9 @@ def _parameters(message: Message) -> Iterator[RenderableType]:
 
 def _items(message: Message) -> Iterator[RenderableType]:
     for item in message.items:
-        run = "" if item.link else f", run {item.run}"
-        yield Text(f"{item.note}{run}", style="dim")
+        run = f"run {item.run}" if item.run and not item.link else ""
+        if about := ", ".join(part for part in (item.note, run) if part):
+            yield Text(about, style="dim")
         yield _Quoted("\n".join(part for part in (item.text, item.details, item.link) if part))
     if message.dropped_items:
         yield Text(more_items(message), style="dim")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.characters import acting_in
 from tests.support.events import (
     ALL_EVENTS,
+    APPS_FAILING,
     DIGEST,
     DIGEST_ENDED,
     DIGEST_PARTLY_ENDED,
@@ -32,6 +33,7 @@ from tests.support.events import (
     request_event,
 )
 from watcher.messages import (
+    ADVICE,
     INVISIBLE_QUESTION,
     PAUSED_WITHOUT_QUESTION,
     Fact,
@@ -413,6 +415,30 @@ def test_what_waits_while_an_app_fails(known: int, before: str, now: str) -> Non
     assert failing.lead == f"Watcher can't see new requests from this app. {before} when it last could."
     assert recovered.body == f"Watcher can see new requests again (down for 10 min). {now}"
     assert recovered.facts == (Fact("Down from", FAILURE.since),)
+
+
+def test_apps_that_fail_together() -> None:
+    """Each app is named with what failed, and what to do is said once for each status."""
+    app, failures = (
+        REQUESTED.app,
+        (FAILURE, replace(FAILURE, status=404), FAILURE, replace(FAILURE, status=500)),
+    )
+    event = replace(APPS_FAILING, failures=tuple((app, failure) for failure in failures))
+    expected = Message(
+        tone="trouble",
+        title="4 apps failing",
+        lead="Watcher can't see new requests from these apps. 8 were waiting when it last could.",
+        advice=f"HTTP 401: {ADVICE[401]} HTTP 404: {ADVICE[404]}",
+        body="",
+        items=tuple(
+            Item(f"support - HTTP {status} unauthorized: invalid key") for status in (401, 404, 401, 500)
+        ),
+        items_are="app",
+        facts=(Fact("Down since", SEEN_AT),),
+    )
+    assert expected == render(event)
+    recovered = render(replace(event, type="watcher.app_recovered"))
+    assert ("4 apps recovered", None, 4) == (recovered.title, recovered.advice, len(recovered.items))
 
 
 @pytest.mark.parametrize(

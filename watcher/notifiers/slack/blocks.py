@@ -171,7 +171,8 @@ def _item(item: Item) -> list[Json]:
     if item.link and utf16_length(item.link) <= _ITEM_LINK_MAX:
         link = {"type": "link", "url": item.link, "text": shown}
         return [link, *_texts(f" — {item.note}", italic=True)]
-    note = _texts(f" — {item.note}, run ", italic=True)
+    about = ", ".join(part for part in (item.note, "run " if item.run else "") if part)
+    note = _texts(f" — {about}", italic=True) if about else []
     return [*_texts(shown), *note, *_texts(item.run, code=True)]
 
 
