@@ -115,10 +115,7 @@ class NotifierFailure:
 
 @dataclass(frozen=True, slots=True)
 class DigestEntry:
-    """One of the requests of a digest; `outcome` and `waited` are None while it is pending.
-
-    `key` is the request's number in the store.
-    """
+    """One of the requests of a digest, see `RequestEvent`; without `outcome` and `waited` it is pending."""
 
     run_id: str
     type: str
@@ -173,10 +170,7 @@ class RequestEvent:
 
 @dataclass(frozen=True, slots=True)
 class DigestEvent:
-    """Many requests are pending, are still pending (`reminder`), or some or all of them ended.
-
-    `at` and `next_reminder_at` are as in `RequestEvent`.
-    """
+    """Many requests are pending, are still pending (`reminder`), or some or all ended; see `RequestEvent`."""
 
     id: str
     type: RequestEventType
