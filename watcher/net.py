@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Final, Literal
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -27,6 +28,9 @@ DNS_TTL: Final = 60
 
 LOOK_UPS_MAX: Final = 256
 """Hosts that are looked up at a time; further ones wait, because a container has room for so many threads."""
+
+_ASCII: Final = bytes(range(0x21, 0x7F)).decode()
+"""The characters that may stand in a request."""
 
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
@@ -177,13 +181,18 @@ async def open_session(timeout: float) -> AsyncIterator[aiohttp.ClientSession]: 
 
 
 def as_configured(url: str) -> URL:
-    """Returns the URL so that it is sent byte for byte, unless it has characters that no request may have.
+    """Returns the URL so that it is sent byte for byte; what is not ASCII is escaped, as UTF-8.
 
     Raises:
         aiohttp.InvalidURL: it is no URL.
     """
+    scheme, _, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :]
     try:
-        return URL(url, encoded=re.fullmatch(r"[!-~]+", url) is not None)
+        if not authority.isascii():
+            authority = URL(f"{scheme}://{authority}").raw_authority
+        return URL(f"{scheme}://{authority}{quote(path, safe=_ASCII)}", encoded=True)
     except ValueError:
         raise aiohttp.InvalidURL(url) from None
 

@@ -52,6 +52,14 @@ def proxy_problems(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{variable}: must be http://HOST:PORT or https://HOST:PORT; SOCKS is not supported"
 
 
+def proxies_with_credentials(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yields the URL of every proxy that is set with a user or a password, whether or not it is used."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        for value in (environ.get(name, "").strip(), environ.get(name.upper(), "").strip()):
+            if "@" in value:
+                yield value if "://" in value else f"http://{value}"
+
+
 def _named(scheme: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """Returns the variable that counts for a scheme, and its value."""
     variable, value = _variable(f"{scheme}_proxy", environ)

@@ -20,7 +20,7 @@ from watcher.config import file as config_file
 from watcher.config.errors import Place
 from watcher.config.fields import LOOPBACK, Loading, format_duration
 from watcher.config.models import NOTIFIERS, AppConfig, AppDefaults, Config, GlobalSettings, Settings, Table
-from watcher.proxies import proxy_problems
+from watcher.proxies import proxies_with_credentials, proxy_problems
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
@@ -122,6 +122,8 @@ def load(
     known = [place[1] for place in sources.excused if place[:1] == ("notifiers",) != place]
     names = None if () in sources.excused or not isinstance(tables, dict) else [*tables, *known]
     loading = Loading(Redactor(), need_secrets, names, sources.warnings)
+    for proxy in proxies_with_credentials(environ):
+        loading.redactor.add_secret(proxy)
     try:
         settings = Settings.model_validate(tree, context=loading)
     except ValidationError as error:

@@ -48,6 +48,9 @@ REUSED_MAX: Final = 10
 MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API, or whatever answers instead, sends with an error."""
 
+_READ_TIMES: Final = 8
+"""How much more of a message is read than is kept, because a key in it, which is masked, may be escaped."""
+
 Query = Sequence[tuple[str, str | int]]
 
 _OK: Final = 200
@@ -166,6 +169,6 @@ class Transport:
     def _text(self, value: Json) -> str:
         if not isinstance(value, str):
             return ""
-        text = str(normalize_json(value))
+        text = str(normalize_json(value[: _READ_TIMES * MESSAGE_MAX]))
         # Before the cut, behind which the rest of a key would not be known as one.
         return (self._access_key.redact(text) if self._access_key else text)[:MESSAGE_MAX]

@@ -9,10 +9,13 @@ import json
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from itertools import groupby
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from watcher.sanitize.text import INVISIBLE
 
 MASK: Final = "[redacted]"
 _SECRET_MIN: Final = 6
@@ -23,6 +26,19 @@ _MIXED: Final = re.compile(
     r"(?=.*\d.*[A-Za-z].*\d)[0-9A-Za-z]{4,}|(?=.*[A-Za-z].*\d.*[A-Za-z])[0-9A-Za-z]{4,}"
 )
 """A piece in which letters and digits alternate, as in hexadecimal, and not `v2` or `q3`."""
+_LAYERS: Final = 3
+"""How many times over a secret may be escaped."""
+_ESCAPE: Final = re.compile(
+    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
+    r"|(?P<json>(?:\\u[0-9A-Fa-f]{4})+|\\[/\"'\\bfnrt])"
+    r"|(?P<html>&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]\w{1,7});)"
+    rf"|[{INVISIBLE}]"
+)
+_HINT: Final = re.compile(rf"[%\\&{INVISIBLE}]")
+"""What every text with an escape has: looking for one character is ten times as fast."""
+_BACKSLASHED: Final = {character: character for character in "/\"'\\"} | {
+    "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+}  # fmt: skip
 _SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
 _BASIC: Final = re.compile(r"(?i:\b(basic\s{1,4}))([A-Za-z0-9+/_-]{6,}={0,2})")
 _SHAPES: Final = {
@@ -64,26 +80,26 @@ class Redactor:
         self._changing = threading.RLock()  # a finalizer may log while the lock is held
 
     def add_secret(self, value: str) -> None:
-        """Adds a secret value in every spelling; of a URL, also the parts that are secret."""
+        """Adds a secret value in every form; of a URL, also the parts that are secret."""
         if value not in self._learned:  # it is added at each use
-            self._add(value, _secrets_of_url(value) if "://" in value else _secrets_of_text(value))
+            self._add(value, _parts_of_url(value) if "://" in value else _parts_of_text(value))
 
     def add_header(self, name: str, value: str) -> None:
         """Adds the value of a header, unless it is a plain one, such as `X-Team: ops`."""
         if _SECRET_HEADER.search(name) or looks_random(value):
-            self._add(value, _secrets_of_header(value))
+            self._add(value, _parts_of_header(value))
 
     def redact(self, text: str) -> str:
-        """Returns the text with a mask in place of each secret."""
+        """Returns the text with a mask in place of each secret, however it is escaped."""
         with self._changing:
             if self._pattern is None and self._known:
                 self._pattern = _pattern(self._known)
             pattern = self._pattern
-        return mask_credentials(pattern.sub(MASK, text) if pattern else text)
+        return mask_credentials(_mask(text, pattern) if pattern else text)
 
-    def _add(self, value: str, secrets: Iterable[str]) -> None:
-        spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-        long_enough = {spelling for spelling in spellings if len(spelling) >= _SECRET_MIN}
+    def _add(self, value: str, parts: Iterable[str]) -> None:
+        forms = {form for part in parts for form in _forms(part)}
+        long_enough = {form for form in forms if len(form) >= _SECRET_MIN}
         with self._changing:
             if not long_enough <= self._known:
                 self._known |= long_enough
@@ -129,31 +145,36 @@ def _decoded(text: str) -> str:
     return ""
 
 
-def _secrets_of_text(value: str) -> Iterator[str]:
+def _parts_of_text(value: str) -> Iterator[str]:
     yield value
     if value.startswith("whsec_"):
         yield value.removeprefix("whsec_")
         yield _decoded(value.removeprefix("whsec_"))
 
 
-def _secrets_of_header(value: str) -> Iterator[str]:
+def _parts_of_header(value: str) -> Iterator[str]:
+    """Yields the value, what follows a scheme (`Bearer …`), what `Basic …` encodes, and values of cookies."""
     yield value
     scheme, _, credentials = value.partition(" ")
-    if scheme.isalpha() and credentials:
+    if re.fullmatch(r"[A-Za-z-]+", scheme) and credentials:
         yield credentials.strip()
         if scheme.lower() == "basic":
-            yield _decoded(credentials.strip()).partition(":")[2]
+            decoded = _decoded(credentials.strip())
+            yield from (decoded, decoded.partition(":")[2])
+    for _, _, part in (pair.partition("=") for pair in re.split(r"[\s,;]+", value)):
+        if looks_random(part):
+            yield part.strip('"')
 
 
-def _secrets_of_url(url: str) -> Iterator[str]:
+def _parts_of_url(url: str) -> Iterator[str]:
     """Yields the URL, its password, and those parts that look random: others stand elsewhere as well."""
-    yield from (url, quote(url, safe="/:?#[]@!$&'()*+,;=%~", errors="replace"))
+    yield url
     try:
         parts = urlsplit(url)
         username, password = parts.username or "", parts.password or ""
     except ValueError:
         return
-    yield from (password, unquote(password))
+    yield password
     if password:
         yield unquote(f"{username}:{password}")  # as basic authentication encodes it
     if looks_random(parts.path):
@@ -167,23 +188,77 @@ def _secrets_of_url(url: str) -> Iterator[str]:
     ]
     if parts.scheme not in {"http", "https"}:  # Apprise has tokens where others have a host
         single += re.split("[:@]", parts.netloc)
-    for part in filter(looks_random, single):
-        yield from (part, unquote(part))
+    yield from filter(looks_random, single)
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """Yields the forms in which a secret may be echoed."""
-    yield secret
-    raw = secret.encode(errors="replace")
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        encoded = encode(raw).decode()
-        yield from (encoded, encoded.rstrip("="))
-    quoted = quote(secret, safe="", errors="replace")
-    for form in (quoted, quote(secret, errors="replace")):
-        yield from (form, re.sub(r"%..", lambda match: match[0].lower(), form))
-    for escaped in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        yield from (escaped, escaped.replace("/", r"\/"))
-    yield html.escape(secret)
+def _forms(part: str) -> Iterator[str]:
+    """Yields the forms in which a part of a secret may be echoed, as they are once nothing is escaped."""
+    plains = [part, *(view.text for view in _unescaped(part))]
+    for plain in (*plains, *(plain.replace(" ", "+") for plain in plains)):
+        yield plain
+        for encoding in ("utf-8", "latin-1"):  # HTTP libraries disagree on that of passwords
+            raw = plain.encode(encoding, "replace")
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                encoded = encode(raw).decode()
+                yield from (encoded, encoded.rstrip("="))
+
+
+class _View(NamedTuple):
+    """A text without its escapes: where in the original text each character begins and ends."""
+
+    text: str
+    begins: Sequence[int]
+    ends: Sequence[int]
+
+
+def _mask(text: str, pattern: re.Pattern[str]) -> str:
+    """Masks what matches, as it is written and as it is meant."""
+    views = list(_unescaped(text))
+    if not views:
+        return pattern.sub(MASK, text)
+    found = {position for match in pattern.finditer(text) for position in range(*match.span())}
+    found |= {
+        position
+        for view in views
+        for match in pattern.finditer(view.text)
+        for position in range(view.begins[match.start()], view.ends[match.end() - 1])
+    }
+    runs = groupby(range(len(text)), found.__contains__)
+    return "".join(MASK if masked else "".join(text[position] for position in run) for masked, run in runs)
+
+
+def _unescaped(text: str) -> Iterator[_View]:
+    """Yields the text without one layer of escapes and invisible characters, then without two, and so on."""
+    view = _View(text, range(len(text)), range(1, len(text) + 1))
+    for _ in range(_LAYERS):
+        if not _HINT.search(view.text):
+            return
+        characters, begins, ends, at = list[str](), list[int](), list[int](), 0
+        for escape in _ESCAPE.finditer(view.text):
+            start, end = escape.span()
+            meant = _meaning(escape)
+            characters += [view.text[at:start], meant]
+            begins += [*view.begins[at:start], *[view.begins[start]] * len(meant)]
+            ends += [*view.ends[at:start], *[view.ends[end - 1]] * len(meant)]
+            at = end
+        if not at:
+            return
+        characters.append(view.text[at:])
+        view = _View("".join(characters), [*begins, *view.begins[at:]], [*ends, *view.ends[at:]])
+        yield view
+
+
+def _meaning(escape: re.Match[str]) -> str:
+    """Returns what an escape stands for; an invisible character stands for nothing."""
+    written = escape[0]
+    match escape.lastgroup:
+        case "percent":
+            return unquote(written)
+        case "json":
+            return str(json.loads(f'"{written}"')) if written[1] == "u" else _BACKSLASHED[written[1]]
+        case "html":
+            return html.unescape(written)
+    return ""
 
 
 def _pattern(known: Iterable[str]) -> re.Pattern[str]:

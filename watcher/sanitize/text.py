@@ -25,6 +25,8 @@ _HIDDEN: Final = (
     "\ufe00-\ufe0f\uffa0\U0001d173-\U0001d17a\U000e0100-\U000e01ef"
 )
 """Characters that act on nothing and show nothing: joiners, fillers, blank letters, variation selectors."""
+INVISIBLE: Final = f"{_ACTS}{_HIDDEN}{MARK}"
+"""All of them, and the mark that replaces some, for a class of a regular expression."""
 
 _ACTING: Final = re.compile(f"{_FLAG}|[{_ACTS}]")
 _INVISIBLE: Final = re.compile(f"{_FLAG}|[{_ACTS}\u2028\u2029]|(?<![^\x00-\x7f])[{_HIDDEN}](?!\u20e3)")

@@ -191,24 +191,6 @@ def test_of_headers_those_values_are_secret_that_look_so(header: tuple[str, str,
     assert f"<{MASK if HEADERS[header] else echo}>" == redactor.redact(f"<{echo}>")
 
 
-@pytest.mark.parametrize("spelling", [
-    "p/ss%2Bw%C3%B6rd%3D", "p%2Fss%2Bw%C3%B6rd%3D", "p%2fss%2bw%c3%b6rd%3d", "p/ss+w\\u00f6rd=",
-    "cC9zcyt3w7ZyZD0=", "cC9zcyt3w7ZyZD0", "p\\/ss+wörd=",
-])  # fmt: skip
-def test_a_secret_is_masked_in_every_spelling(spelling: str) -> None:
-    """A secret is found percent-encoded in either case, in base64 with or without padding, and escaped."""
-    redactor = Redactor()
-    redactor.add_secret("p/ss+wörd=")
-    assert f"<{MASK}>" == redactor.redact(f"<{spelling}>")
-
-
-def test_a_secret_is_masked_in_html() -> None:
-    """A page that echoes a secret escapes it."""
-    redactor = Redactor()
-    redactor.add_secret("<pass&word>")
-    assert f"a {MASK}" == redactor.redact("a &lt;pass&amp;word&gt;")
-
-
 @pytest.mark.parametrize("piece", [
     "eyJ", "eyJabcdefgh.", "a://", "a:", "-----BEGIN PRIVATE KEY-----", "bearer ", "sk-a", "a.",
     "basic aaaaaaaa ", "xoxb-1",

@@ -34,6 +34,7 @@ from watcher.sanitize.secrets import Secret
 from watcher.sanitize.text import one_line, truncate
 
 _QUOTED_AT_MOST: Final = 100
+_READ_AT_MOST: Final = 1000
 _MENTION_INTERVAL: Final = 30.0
 """Seconds between two mentions in a channel."""
 _CONFIGURED: Final = "configured"
@@ -227,7 +228,7 @@ class SlackNotifier:
         return Rejection(code, error)
 
     def _quoted(self, said: object) -> str:
-        return truncate(self._redactor.redact(one_line(str(said))), _QUOTED_AT_MOST)
+        return truncate(self._redactor.redact(one_line(str(said)[:_READ_AT_MOST])), _QUOTED_AT_MOST)
 
     async def _read(self, secret: Secret) -> str:
         value = await secret.fetch()

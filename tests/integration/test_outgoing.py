@@ -1,14 +1,16 @@
-"""Whoever reads the file of a secret at each use reads it beside the event loop."""
+"""What every outgoing call shares: how it reads its secret, and that its URL stays as it was configured."""
 
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 import pytest
 
 from tests.support.events import REQUESTED, make_delivery
+from tests.support.hostile_peers import Peer, answers, listening
 from tests.support.sending import CHANNEL, NOW, notifier_context, open_test_session, webhook_config
 from watcher.config.models import SlackConfig, WebhookConfig
 from watcher.monitoring.health import HealthReport
@@ -70,6 +72,30 @@ USES: dict[str, Use] = {
         lambda secret: SlackConfig(name="a", bot_token=secret, channel=CHANNEL, api_url=f"{NOBODY}/api/")
     ),
 }
+
+
+SENT: Final = {
+    "/a%2Fb%2f%7e~/../c": "/a%2Fb%2f%7e~/../c",
+    "/?key=%20+%2B&x=|^`{}": "/?key=%20+%2B&x=|^`{}",
+    "/a;b,c@d:e//f?g=http://h/i?j": "/a;b,c@d:e//f?g=http://h/i?j",
+    "/%zz%": "/%zz%",
+    "/%252F%25?a=%252B": "/%252F%25?a=%252B",
+    "/ü%2F+;/€?ä=%C3%A4&b=ß": "/%C3%BC%2F+;/%E2%82%AC?%C3%A4=%C3%A4&b=%C3%9F",
+    "?x=1": "/?x=1",
+    "": "/",
+}
+"""By how a URL ends what is sent: the same bytes, and what is not ASCII in the only way it can be sent."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["heartbeat", "webhook", "incoming webhook"])
+@pytest.mark.parametrize("path", SENT)
+async def test_a_url_is_sent_byte_for_byte(name: str, path: str) -> None:
+    """The other side is asked for exactly what was configured, however it is escaped."""
+    peer = Peer(answers)
+    async with listening([peer]), open_test_session() as session:
+        await USES[name](Secret("s", Redactor(), value=f"{peer.url}{path}#not-sent"), session)
+    assert [SENT[path]] == [call.path for call in peer.calls]
 
 
 @pytest.mark.anyio
