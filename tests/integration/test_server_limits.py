@@ -224,6 +224,21 @@ async def test_a_second_host_does_not_get_in() -> None:
     assert answer.split()[1] in {"400", "421"}
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost:8080/readyz", "localhost", "200"),
+        ("http://evil.example/readyz", "localhost", "421"),
+        ("http://localhost/readyz", "evil.example", "421"),
+        ("//evil.example/readyz", "localhost", "404"),
+    ],
+)
+async def test_a_whole_url_as_the_target(target: str, host: str, status: str) -> None:
+    """The name in the target counts like the one in the header."""
+    async with endpoints() as port:
+        assert status == (await head(port, get(target, host=host))).split()[1]
+
+
 async def test_a_program_without_a_host_is_answered() -> None:
     """A probe by HTTP/1.0 may leave the name out, which no browser does."""
     async with endpoints() as port:

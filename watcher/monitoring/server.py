@@ -186,8 +186,10 @@ class _Endpoints:
                 raise ConnectionAbortedError from None
 
     async def _answer(self, request: web.BaseRequest) -> _Answer:
-        # A program that sends no Host is no browser.
-        if not all(host_is_allowed(host, self._allowed_hosts) for host in request.headers.getall("Host", ())):
+        # A program that sends no Host is no browser. `host` is that of the target if this is a whole URL.
+        named = request.headers.getall("Host", ())
+        hosts = [*named, request.host] if named else []
+        if not all(host_is_allowed(host, self._allowed_hosts) for host in hosts):
             return _refusal(HTTPStatus.MISDIRECTED_REQUEST)
         handler = self._handler(request)
         if handler is None:

@@ -205,6 +205,13 @@ def test_what_is_no_mention(problems: Problems, mention: str) -> None:
         {"X Team": "x"},
         {"X-Team": f"{SECRET_VALUE}\\nX: y"},
         {"X-Team": " "},
+        *(
+            {name: "x"}
+            for name in (
+                *("Connection", "keep-alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Trailer"),
+                *("Transfer-Encoding", "UPGRADE", "Expect", "Host", "content-length", "Content-Encoding"),
+            )
+        ),
     ],
 )
 def test_what_is_no_header(problems: Problems, headers: dict[str, str]) -> None:
