@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,8 +43,14 @@ settings.load_profile("short")  # unless `--hypothesis-profile` names another
 sys.dont_write_bytecode = False
 
 
+IN_MEMORY: Final = Path("/dev/shm")
+"""Where the files of tests lie if it has room. Tests write much, and nothing of it has to reach a disk."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers a mark for each kind of test."""
+    """Registers a mark for each kind of test, and chooses where their files lie."""
+    if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2**31:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning}")
 

@@ -5,8 +5,10 @@ import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import cache
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 from watcher.delivery.rate_limit import RateLimiter
@@ -104,10 +106,26 @@ def take_database(path: Path, make_id: Callable[[float], str] = new_id) -> Store
     return Store(SqliteDatabase(path).open(), make_id)
 
 
+@cache
+def _empty_database() -> bytes:
+    """Returns a database of the newest version, made once: migrations take longer than most tests."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "watcher.db"
+        SqliteDatabase(file).open().close()
+        return file.read_bytes()
+
+
+def prepare_database(path: Path) -> Path:
+    """Puts an empty database there unless there is one, and returns the path."""
+    if not path.exists():
+        path.write_bytes(_empty_database())
+    return path
+
+
 @asynccontextmanager
 async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> AsyncIterator[Store]:
     """A store in a real file."""
-    store = take_database(path, make_id)
+    store = take_database(prepare_database(path), make_id)
     try:
         yield store
     finally:
@@ -242,7 +260,7 @@ class WatchedStore(Store):
     """Records what workers ask of it: how many deliveries at most, and how many results they bring."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(SqliteDatabase(path).open(), new_id)
+        super().__init__(SqliteDatabase(prepare_database(path)).open(), new_id)
         self.path = path
         self.asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         self.refused: asyncio.Queue[StoreError] = asyncio.Queue()
