@@ -55,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{kind}: {meaning}")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A worker a core for unit tests; two for the others, which wait for processes and sockets."""
+    only_units = all("unit" in Path(name).parts for name in config.args)
+    return (os.cpu_count() or 1) * (1 if only_units else 2)
+
+
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Marks each test with its kind, which is the name of its folder."""
     for item in items:

@@ -163,6 +163,6 @@ async def test_scenarios_survive_interference() -> None:
 
 async def test_a_busy_app_forgets_its_oldest_runs() -> None:
     """However long churn goes on, the simulator holds a bounded number of runs."""
-    app, _ = await rehearse("busy", until=1000.0)
+    app, _ = await rehearse("busy", until=540.0)
 
     assert len(app.runs) == 505
