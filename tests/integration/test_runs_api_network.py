@@ -187,3 +187,10 @@ def test_a_system_without_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.cert_store_stats()["x509_ca"] > 50
+
+
+@pytest.mark.parametrize("base_url", ["http://xn--a.example", "http://a\udcff.example"])
+def test_a_host_name_that_is_none(base_url: str) -> None:
+    """A name that the rules for international names refuse is a failed call, not the end of the daemon."""
+    (outcome,) = run_bounded(_outcomes(base_url, 5, 1))
+    assert isinstance(outcome, ConnectionFailed)

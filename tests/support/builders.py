@@ -123,9 +123,11 @@ def prepare_database(path: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_store(path: Path, make_id: Callable[[float], str] = new_id) -> AsyncIterator[Store]:
-    """A store in a real file."""
-    store = take_database(prepare_database(path), make_id)
+async def open_store(
+    path: Path, make_id: Callable[[float], str] = new_id, *, prepared: bool = True
+) -> AsyncIterator[Store]:
+    """A store in a real file, which it makes itself unless it may be `prepared`."""
+    store = take_database(prepare_database(path) if prepared else path, make_id)
     try:
         yield store
     finally:

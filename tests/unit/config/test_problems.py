@@ -379,3 +379,18 @@ def test_a_setting_in_the_wrong_table_is_sent_to_the_right_one(
     """A known setting in a table that does not have it is a problem that says where it belongs."""
     [problem] = problems(toml)
     assert problem.endswith(belongs)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"WATCHER_DATABASE": "."}, "WATCHER_DATABASE"),
+        ({"WATCHER_USER_ID": "a\udcff"}, "WATCHER_USER_ID"),
+        ({"WATCHER_LINK_TEMPLATE": "https://x/\udcff"}, "WATCHER_LINK_TEMPLATE"),
+        ({"WATCHER_ACCESS_KEY_FILE": "/"}, "WATCHER_ACCESS_KEY_FILE"),
+    ],
+)
+def test_variables_that_cannot_be_used(problems: Problems, variables: dict[str, str], named: str) -> None:
+    """A path that is none, and bytes that are no text, are problems that name their variable."""
+    [problem] = problems(**APP, **variables)
+    assert named in problem

@@ -203,3 +203,11 @@ def test_the_redactor_knows_every_secret(loaded: Load) -> None:
     assert "0123456789" not in config.redactor.redact(
         "dynamiq_acc_0123456789 https://h.example.com/abcdef0123456789 header-0123456789"
     )
+
+
+def test_a_notifier_named_like_another_with_file(loaded: Load) -> None:
+    """A variable for a notifier leaves alone one in the file that merely has `_file` after its name."""
+    config = loaded(
+        '[notifiers.audit_file]\ntype = "console"\n', **APP, WATCHER_NOTIFIERS__AUDIT__TYPE="console"
+    )
+    assert {"audit", "audit_file"} == {notifier.name for notifier in config.notifiers}

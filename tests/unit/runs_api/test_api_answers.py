@@ -321,3 +321,10 @@ def test_one_odd_run_spoils_no_page() -> None:
     )
     assert [run.id for run in page.runs] == ["a", "b", "c", "d", "e"]
     assert (Skipped(None, "it is not an object"),) == page.skipped
+
+
+def test_a_key_at_the_cut_of_a_message() -> None:
+    """Where a long message of the API is cut, no half of an echoed key is left."""
+    fake = FakeApi(lambda: refusal(401, code="unauthorized", message="x" * 450 + KEY))
+    error = api_error(fake, key=key_of(KEY))
+    assert "x" * 450 + "[redacted]" == error.message

@@ -39,7 +39,7 @@ ALL_PRIVATE = dict.fromkeys(["watcher.db", "watcher.db-wal", "watcher.db-shm", "
 async def test_new_files_are_private(tmp_path: Path) -> None:
     """Only the owner can open the files of a new database, whatever the umask; also while others write."""
     path = tmp_path / "watcher.db"
-    async with open_store(path) as store:
+    async with open_store(path, prepared=False) as store:
         await record_new(store)
         with SqliteDatabase(path).changing(0.0):
             assert ALL_PRIVATE == modes(tmp_path)
@@ -63,7 +63,7 @@ async def test_a_database_behind_a_link_is_private(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "data" / "watcher.db")
     for _ in range(2):
-        async with open_store(tmp_path / "link.db"):
+        async with open_store(tmp_path / "link.db", prepared=False):
             assert ALL_PRIVATE == modes(tmp_path / "data")
 
 
@@ -205,3 +205,13 @@ async def test_a_database_that_is_removed_or_replaced_is_noticed(tmp_path: Path)
         (tmp_path / "aside.db").rename(path)
         assert None is store.displaced()
     assert files.file_id(path) is not None
+
+
+def test_a_database_by_another_name_is_the_same(tmp_path: Path) -> None:
+    """A second daemon is refused also where it reaches the database through a link."""
+    database, alias = tmp_path / "watcher.db", tmp_path / "alias.db"
+    alias.symlink_to(database)
+    lock = DatabaseLock(database)
+    with pytest.raises(StoreInUse, match=str(os.getpid())):
+        DatabaseLock(alias)
+    lock.release()
