@@ -12,12 +12,15 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.support import databases
+from tests.support.databases import OnSqlite, Place, on_postgresql
 from tests.support.postgresql import Schema, Server, schema_for_test, shared_server
 from tests.support.settings import Load, Problems
 from watcher import logs
 from watcher.config.errors import ConfigError
 from watcher.config.models import Config
 from watcher.config.sources import load
+from watcher.store import sqlite
 
 KINDS: Final = {
     "unit": "one process, no sockets, no other process",
@@ -130,6 +133,26 @@ def schema(postgresql_server: Server) -> Iterator[Schema]:
     """A schema of the test's own on PostgreSQL."""
     with schema_for_test(postgresql_server) as schema:
         yield schema
+
+
+@pytest.fixture(scope="session")
+def emptied_schema(postgresql_server: Server) -> Iterator[Schema]:
+    """A schema on PostgreSQL that is emptied after each test."""
+    with schema_for_test(postgresql_server) as schema:
+        on_postgresql(schema).open().close()
+        yield schema
+
+
+@pytest.fixture(params=databases.KINDS)
+def database(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """The test's database, on SQLite and on PostgreSQL; locks are waited for only shortly."""
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", databases.LOCK_SECONDS)
+    if request.param == "sqlite":
+        yield OnSqlite(path)
+        return
+    schema = request.getfixturevalue("emptied_schema")
+    yield on_postgresql(schema)
+    databases.empty(schema)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.builders import corrupt_database, lock_database, open_store, outbox, pending, record_new
+from tests.support.databases import OnSqlite
 from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import Finished, Process, run_command
 from tests.support.world import World, open_world, wait_for_polls, wait_for_sent
@@ -216,7 +217,7 @@ async def test_a_database_that_is_locked_for_a_moment_at_the_start(tmp_path: Pat
     await make_database(tmp_path / "watcher.db")
     async with open_world(tmp_path) as world:
         world.ask()
-        with closing(lock_database(tmp_path / "watcher.db")) as holder:
+        with closing(OnSqlite(tmp_path / "watcher.db").lock()) as holder:
             async with world.running() as daemon:
                 await daemon.wait_for_log("daemon.started")
                 asyncio.get_running_loop().call_later(0.5, holder.rollback)
@@ -227,7 +228,7 @@ async def test_a_database_that_is_locked_for_a_moment_at_the_start(tmp_path: Pat
 async def test_a_database_that_is_locked_in_a_burst(tmp_path: Path) -> None:
     """While it is locked that is said; afterwards all goes on, nothing is lost and nothing repeated."""
     holders: list[sqlite3.Connection] = []
-    hook = Watched(5, lambda: holders.append(lock_database(tmp_path / "watcher.db")))
+    hook = Watched(5, lambda: holders.append(OnSqlite(tmp_path / "watcher.db").lock()))
     async with open_world(tmp_path) as world, served(hook) as url:
         for prompt in BURST:
             world.ask(prompt)

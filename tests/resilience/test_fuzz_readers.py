@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from tests.support.api_fakes import KEY, Body, key_of, response, with_client
 from tests.support.builders import BOUND, WatchedStore, claim, pending
+from tests.support.databases import OnSqlite
 from tests.support.fuzz_peer import Bench, open_bench
 from tests.support.harmless import assert_harmless
 from tests.support.poll_bench import PollBench, ScriptedApi, api_run, question
@@ -196,7 +197,7 @@ HEALTHY: Final = api_run("healthy", question())
 @pytest.fixture(scope="module")
 def store(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedStore]:
     """A store that lasts for many examples, each of which has apps and notifiers of its own."""
-    opened = WatchedStore(tmp_path_factory.mktemp("fuzz") / "watcher.db")
+    opened = WatchedStore(OnSqlite(tmp_path_factory.mktemp("fuzz") / "watcher.db"))
     yield opened
     bench.run(opened.close())
 
@@ -222,7 +223,7 @@ def test_any_listing_is_polled(
     routes = (Route(f"slack{number}", for_people=True), Route(f"hook{number}", for_people=False))
     api = AnyApi()
     api.single = single
-    around = PollBench(store.path, store, api)
+    around = PollBench(store.database, store, api)
 
     async def scenario() -> None:
         poller = around.poller(
@@ -251,7 +252,7 @@ def test_any_listing_is_polled(
     for one in told:
         assert_harmless(one.event)
         assert json.loads(encode(payload(one.event)), parse_constant=pytest.fail)
-    assert ["healthy"] == [request.run_id for request in pending(store.path, f"app{number}")]
+    assert ["healthy"] == [request.run_id for request in pending(store.database, f"app{number}")]
 
 
 async def told_of(store: Store, notifier: str, around: PollBench) -> tuple[Delivery, ...]:

@@ -4,13 +4,12 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, closing
-from functools import cache
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
+from tests.support.databases import Lock, OnSqlite, Place
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
@@ -101,33 +100,18 @@ def sqlite_of(store: Store) -> sqlite3.Connection:
     return store._connection.sqlite
 
 
-def take_database(path: Path, make_id: Callable[[float], str] = new_id) -> Store:
-    """Takes the database in a file, as a daemon does."""
-    return Store(SqliteDatabase(path).open(), make_id)
-
-
-@cache
-def _empty_database() -> bytes:
-    """Returns a database of the newest version, made once: migrations take longer than most tests."""
-    with TemporaryDirectory() as directory:
-        file = Path(directory) / "watcher.db"
-        SqliteDatabase(file).open().close()
-        return file.read_bytes()
-
-
-def prepare_database(path: Path) -> Path:
-    """Puts an empty database there unless there is one, and returns the path."""
-    if not path.exists():
-        path.write_bytes(_empty_database())
-    return path
+def take_database(place: Path | Place, make_id: Callable[[float], str] = new_id) -> Store:
+    """Takes the database in a file, or this one, as a daemon does."""
+    database = SqliteDatabase(place) if isinstance(place, Path) else place
+    return Store(database.open(), make_id)
 
 
 @asynccontextmanager
 async def open_store(
-    path: Path, make_id: Callable[[float], str] = new_id, *, prepared: bool = True
+    place: Path | Place, make_id: Callable[[float], str] = new_id, *, prepared: bool = True
 ) -> AsyncIterator[Store]:
-    """A store in a real file, which it makes itself unless it may be `prepared`."""
-    store = take_database(prepare_database(path) if prepared else path, make_id)
+    """A store in a real database, which it makes itself unless it may be `prepared`."""
+    store = take_database(OnSqlite(place) if isinstance(place, Path) and prepared else place, make_id)
     try:
         yield store
     finally:
@@ -165,46 +149,36 @@ async def claim(store: Store, notifier: str, *, limit: int = 100, now: float = N
     return (await store.settle_and_claim(notifier, (), limit=limit, now=now)).deliveries
 
 
-def outbox(path: Path) -> list[tuple[str, str, str]]:
+def outbox(place: Path | Database) -> list[tuple[str, str, str]]:
     """Returns notifier, type and state of every delivery, the oldest first."""
-    return [(record.notifier, record.type, record.state) for record in records(path)]
+    return [(record.notifier, record.type, record.state) for record in records(place)]
 
 
-def records(path: Path) -> list[DeliveryRecord]:
+def records(place: Path | Database) -> list[DeliveryRecord]:
     """Returns every delivery, planned ones too, the oldest first, as a second process would read it.
 
     Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
     """
-    with at(path).reading() as database:
+    with at(place).reading() as database:
         odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
-        assert [] == database.execute(odd)
+        assert not database.execute(odd)
         return queries.deliveries(database, now=math.inf)
 
 
-def pending(path: Path, *apps: str) -> list[PendingRequest]:
+def pending(place: Path | Database, *apps: str) -> list[PendingRequest]:
     """Returns the requests of an app, or of these, that wait, as a second process would read them."""
-    with at(path).reading() as database:
+    with at(place).reading() as database:
         return queries.pending_requests(database, apps or [APP.name])
 
 
-def lock_database(path: Path) -> sqlite3.Connection:
+def lock_database(place: Path | Place) -> Lock:
     """Locks a database against writing, as another process would, until what is returned is closed."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    return connection
+    return (OnSqlite(place) if isinstance(place, Path) else place).lock()
 
 
-def corrupt_database(path: Path) -> None:
-    """Overwrites tables and indexes with rubbish, under whoever has the database open."""
-    with closing(sqlite3.connect(path)) as connection:
-        pages = connection.execute("SELECT rootpage FROM sqlite_master").fetchall()
-        size = connection.execute("PRAGMA page_size").fetchone()[0]
-        connection.execute("CREATE TABLE makes_others_read_anew (a)")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    with path.open("r+b") as file:
-        for (page,) in pages:
-            file.seek((page - 1) * size)
-            file.write(b"\xff" * size)
+def corrupt_database(place: Path | Place) -> None:
+    """Damages a database, so that it cannot be used any more, under whoever has it open."""
+    (OnSqlite(place) if isinstance(place, Path) else place).corrupt()
 
 
 class ScriptedNotifier:
@@ -261,9 +235,9 @@ class ScriptedNotifier:
 class WatchedStore(Store):
     """Records what workers ask of it: how many deliveries at most, and how many results they bring."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(SqliteDatabase(prepare_database(path)).open(), new_id)
-        self.path = path
+    def __init__(self, database: Place) -> None:
+        super().__init__(database.open(), new_id)
+        self.database = database
         self.asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         self.refused: asyncio.Queue[StoreError] = asyncio.Queue()
 

@@ -1,25 +1,105 @@
 """Databases of both kinds for tests of the store."""
 
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
 from secrets import token_hex
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from typing import Final, Protocol
 
 from tests.support.postgresql import Schema
 from watcher.store.sql import Connection, Database
+from watcher.store.sqlite import SqliteConnection, SqliteDatabase
+
+KINDS: Final = ("sqlite", "postgresql")
+LOCK_SECONDS: Final = 0.5
+TABLES: Final = (
+    "deliveries",
+    "digest_members",
+    "events",
+    "requests",
+    "apps",
+    "clock",
+    "incidents",
+    "invisible_runs",
+    "notifiers",
+)
 
 
-class OwnDatabase(Database, Protocol):
+class Lock(Protocol):
+    """A lock of another process."""
+
+    def close(self) -> None:
+        """Gives it back."""
+
+
+class Place(Database, Protocol):
     """A database of a test's own."""
 
     def open(self) -> Connection:
         """Takes it, as a daemon does."""
 
+    def lock(self) -> Lock:
+        """Locks it against writing, as another process would."""
 
-def on_postgresql(schema: Schema) -> OwnDatabase:
+    def corrupt(self) -> None:
+        """Damages it, so that it cannot be used any more, under whoever has it open."""
+
+
+class OnSqlite(SqliteDatabase):
+    """A database in a file, which begins as a copy: migrations take longer than most tests."""
+
+    def open(self) -> SqliteConnection:
+        """Takes it, as a daemon does."""
+        if not self.path.exists():
+            self.path.write_bytes(_empty_database())
+        return super().open()
+
+    def lock(self) -> sqlite3.Connection:
+        """Locks it against writing, as another process would."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        return connection
+
+    def corrupt(self) -> None:
+        """Overwrites tables and indexes with rubbish."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            pages = connection.execute("SELECT rootpage FROM sqlite_master").fetchall()
+            size = connection.execute("PRAGMA page_size").fetchone()[0]
+            connection.execute("CREATE TABLE makes_others_read_anew (a)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self.path.open("r+b") as file:
+            for (page,) in pages:
+                file.seek((page - 1) * size)
+                file.write(b"\xff" * size)
+
+
+@cache
+def _empty_database() -> bytes:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "watcher.db"
+        SqliteDatabase(path).open().close()
+        return path.read_bytes()
+
+
+def on_postgresql(schema: Schema) -> Place:
     """Returns a database in a schema; who opens it takes the lease from who has it."""
     from watcher.store.postgresql import PostgresqlDatabase  # noqa: PLC0415 - for SQLite psycopg is not needed
     from watcher.store.postgresql_session import Session  # noqa: PLC0415
 
     class TakenDatabase(PostgresqlDatabase):
+        def lock(self) -> Lock:
+            connection = schema.server.connect()
+            connection.execute(f"BEGIN; SELECT 1 FROM {schema.name}.lease FOR UPDATE".encode())
+            return connection
+
+        def corrupt(self) -> None:
+            with schema.server.connect() as connection:
+                for table in TABLES:
+                    connection.execute(f"DROP TABLE {schema.name}.{table} CASCADE".encode())
+
         def open(self, token: str | None = None) -> Session:
             token = token or token_hex(16)
             self.prepare()
@@ -28,4 +108,25 @@ def on_postgresql(schema: Schema) -> OwnDatabase:
             session.close()
             return super().open(token)
 
-    return TakenDatabase(schema.url, schema=schema.name)
+    return TakenDatabase(schema.url, schema=schema.name, lock_seconds=LOCK_SECONDS)
+
+
+def empty(schema: Schema) -> None:
+    """Ends the sessions of a test and deletes its rows, which takes less time than to make tables."""
+    from psycopg.errors import UndefinedTable  # noqa: PLC0415
+
+    schema.end_sessions()
+    forget = [f"DELETE FROM {table}" for table in TABLES]
+    restart = "SELECT setval(pg_get_serial_sequence('deliveries', 'id'), 1, false)"
+    with schema.server.connect() as connection:
+        try:
+            connection.execute(";".join([f"SET search_path = {schema.name}", *forget, restart]).encode())
+        except UndefinedTable:
+            connection.execute(f"DROP SCHEMA {schema.name} CASCADE".encode())
+            on_postgresql(schema).open().close()
+
+
+def rows(database: Database, statement: str) -> Sequence[tuple[object, ...]]:
+    """Returns the rows of a statement, as a second process would read them."""
+    with database.reading() as reader:
+        return [tuple(row) for row in reader.execute(statement)]

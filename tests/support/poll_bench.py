@@ -5,13 +5,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.support.api_fakes import session_of
 from tests.support.builders import APP, BOTH, BOUND, Clock, open_store, pending
+from tests.support.databases import Place
 from watcher.config.models import AppConfig
 from watcher.hooks import Observer
 from watcher.models import (
@@ -122,7 +122,7 @@ def _response(answer: Answer) -> httpx.Response:
 class PollBench:
     """All that a poller needs, and a look at what it did. `wakes` are the times when it woke the workers."""
 
-    path: Path
+    database: Place
     store: Store
     api: ScriptedApi = field(default_factory=ScriptedApi)
     clock: Clock = field(default_factory=Clock)
@@ -168,11 +168,11 @@ class PollBench:
 
     def waiting(self) -> list[tuple[str, str, str | None]]:
         """Returns run, request and prompt of what waits, the longest waiting first."""
-        return [(request.run_id, request.request_id, request.prompt) for request in pending(self.path)]
+        return [(request.run_id, request.request_id, request.prompt) for request in pending(self.database)]
 
 
 @asynccontextmanager
-async def open_bench(path: Path) -> AsyncIterator[PollBench]:
+async def open_bench(database: Place) -> AsyncIterator[PollBench]:
     """A bench with an empty store and a Runs API where nothing waits."""
-    async with open_store(path) as store:
-        yield PollBench(path, store)
+    async with open_store(database) as store:
+        yield PollBench(database, store)

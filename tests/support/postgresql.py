@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = "TESTS_REQUIRE_POSTGRESQL"
 """The variable that makes a missing server a failure. The watcher reads none of this prefix."""
+_END_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,13 @@ class Schema:
 
     @property
     def url(self) -> str:
-        """The address of its database, by the Unix socket."""
-        return self.server.url()
+        """The address of its database, by the Unix socket; its sessions have the name of the schema."""
+        return f"{self.server.url()}?application_name={self.name}"
+
+    def end_sessions(self) -> None:
+        """Ends the sessions that tests left open, or hold open to see what happens."""
+        with self.server.connect() as connection:
+            connection.execute(_END_SESSIONS, [self.name])
 
 
 def find_binaries() -> Path | None:
@@ -97,11 +103,8 @@ def schema_for_test(server: Server) -> Iterator[Schema]:
     """Gives a test a name for its schema, and drops the schema after it."""
     schema = Schema(server, f"test_{token_hex(6)}")
     yield schema
+    schema.end_sessions()
     with server.connect() as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
-            [schema.name],
-        )
         connection.execute(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
 
 

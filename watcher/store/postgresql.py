@@ -24,7 +24,6 @@ from watcher.store.sql import Reader, Row, Sql, Transaction
 
 OLDEST_SERVER: Final = 14
 LOCK_SECONDS: Final = 5.0
-"""How long a statement waits for another session's lock before it fails."""
 STATEMENT_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 5.0
 """After such a silence inside a transaction the server ends it: a frozen process must not keep its locks."""
@@ -53,9 +52,16 @@ class PostgresqlDatabase:
     """A schema in a database of PostgreSQL."""
 
     def __init__(
-        self, url: str, *, schema: str = "watcher", password: Callable[[], str] | None = None
+        self,
+        url: str,
+        *,
+        schema: str = "watcher",
+        password: Callable[[], str] | None = None,
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         """`password` returns the password where the address has none; it is asked at each connect.
+
+        A statement waits `lock_seconds` for another session's lock.
 
         Raises:
             StoreUnusable: this is no address that libpq understands.
@@ -70,7 +76,7 @@ class PostgresqlDatabase:
         self._settings = (
             f"SET LOCAL search_path = {self._schema}, pg_temp",
             f"SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000:.0f}",
-            f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}",
+            f"SET LOCAL lock_timeout = {lock_seconds * 1000:.0f}",
             f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}",
             "SET LOCAL jit = off",  # to compile one of our statements takes longer than to execute it
         )

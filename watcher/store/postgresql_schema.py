@@ -2,7 +2,7 @@
 
 from typing import Final
 
-BASE_VERSION: Final = 6
+BASE_VERSION: Final = 7
 """The version of `SCHEMA`; versions have the numbers of SQLite's. A base that was released never changes."""
 
 _TABLES: Final = """
@@ -39,12 +39,15 @@ CREATE TABLE requests (
     outcome TEXT,
     resolved_status TEXT,
     identity TEXT NOT NULL,
-    masked TEXT NOT NULL
+    masked TEXT NOT NULL,
+    questions TEXT NOT NULL,
+    is_browser_takeover TEXT NOT NULL
 );
 CREATE UNIQUE INDEX requests_pending ON requests (identity) WHERE resolved_at IS NULL;
 CREATE INDEX requests_identity ON requests (identity, resolved_at) WHERE resolved_at IS NOT NULL;
 CREATE INDEX requests_app ON requests (app) WHERE resolved_at IS NULL;
 CREATE INDEX requests_resolved ON requests (resolved_at) WHERE resolved_at IS NOT NULL;
+CREATE INDEX requests_answered ON requests (fingerprint, substr(run_id, 1, 64)) WHERE outcome = 'answered';
 CREATE TABLE invisible_runs (
     app TEXT NOT NULL,
     run_hash TEXT NOT NULL,

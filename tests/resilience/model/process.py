@@ -16,6 +16,7 @@ from tests.resilience.model.destination import Destination, Witness
 from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
 from tests.support.builders import make_worker
+from tests.support.databases import OnSqlite
 from tests.support.poll_bench import PollBench
 from watcher.bootstrap import Services, notifier_policies, routes, sync_outbox_with_config
 from watcher.config.models import Config
@@ -78,7 +79,7 @@ class Process:
     def _build(self, store: MortalStore, notifiers: Sequence[Destination]) -> None:
         config = self.config
         self._pollers = {
-            app.name: PollBench(self.path, store, self.worlds[app.name].api, self.clock).poller(
+            app.name: PollBench(OnSqlite(self.path), store, self.worlds[app.name].api, self.clock).poller(
                 name=app.name,
                 base_url=app.base_url,
                 watch_paused=app.watch_paused,

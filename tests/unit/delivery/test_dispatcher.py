@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -23,6 +22,7 @@ from tests.support.builders import (
     run_ids,
     soon,
 )
+from tests.support.databases import Place
 from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.retry import RetrySettings, after_failure
@@ -31,7 +31,6 @@ from watcher.notifiers.base import DeliveryError
 from watcher.sanitize.secrets import SecretError
 from watcher.store import Dead, Retry, sqlite
 from watcher.store import outbox as outbox_work
-from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -48,9 +47,9 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[WatchedStore]:
+async def store(database: Place) -> AsyncIterator[WatchedStore]:
     """An empty store."""
-    opened = WatchedStore(tmp_path / "watcher.db")
+    opened = WatchedStore(database)
     yield opened
     await opened.close()
 
@@ -154,7 +153,7 @@ async def test_what_is_due_is_sent_and_marked(store: WatchedStore, clock: Clock)
     notifier = ScriptedNotifier(script=[MessageRef({"ts": "1.5"})])
     with capture_logs() as logs:
         await make_worker(notifier, store, clock).run(until_idle=True)
-    assert [("slack", NEWS, "sent")] == outbox(store.path)
+    assert [("slack", NEWS, "sent")] == outbox(store.database)
     assert [
         {
             "event": "delivery.sent",
@@ -185,7 +184,7 @@ async def test_a_failed_delivery_is_tried_again_on_schedule(store: WatchedStore,
             assert attempts == len(notifier.attempts)
     assert [1, 2, 3, 4] == [delivery.attempt for delivery in notifier.attempts]
     assert 1 == len({delivery.event.id for delivery in notifier.attempts})
-    assert [("sent", 4)] == [(record.state, record.attempts) for record in records(store.path)]
+    assert [("sent", 4)] == [(record.state, record.attempts) for record in records(store.database)]
     retry = {"event": "delivery.retry", "log_level": "warning", "notifier": "slack", "delivery": 1}
     assert [
         retry | {"event_type": NEWS, "attempt": number, "error": "503", "next_attempt_in": wait}
@@ -201,7 +200,7 @@ async def test_what_people_have_to_mend_is_logged_and_waits_longest(
     notifier = ScriptedNotifier(script=[DeliveryError("not_in_channel", fix="invite the bot")])
     with capture_logs() as logs:
         await make_worker(notifier, store, clock).run(until_idle=True)
-    assert [NOW + 300] == [record.next_attempt_at for record in records(store.path)]
+    assert [NOW + 300] == [record.next_attempt_at for record in records(store.database)]
     assert [("delivery.retry", "invite the bot")] == [(entry["event"], entry["fix"]) for entry in logs]
 
 
@@ -222,7 +221,7 @@ async def test_a_requested_pause_holds_that_notifier_only(store: WatchedStore, c
     clock.now = NOW + 30
     await dispatcher.run(until_idle=True)
     assert ["run-1", "run-2"] == sorted(run_ids(slack.accepted))
-    assert ["sent"] * 4 == [state for _, _, state in outbox(store.path)]
+    assert ["sent"] * 4 == [state for _, _, state in outbox(store.database)]
 
 
 async def test_a_wait_that_is_asked_for_with_another_status_delays_one_delivery(
@@ -236,7 +235,7 @@ async def test_a_wait_that_is_asked_for_with_another_status_delays_one_delivery(
     with capture_logs() as logs:
         await make_worker(notifier, store, clock).run(until_idle=True)
     assert ["run-2"] == run_ids(notifier.accepted)
-    assert [NOW + 900, None] == [record.next_attempt_at for record in records(store.path)]
+    assert [NOW + 900, None] == [record.next_attempt_at for record in records(store.database)]
     assert ["delivery.retry", "delivery.sent"] == sorted(entry["event"] for entry in logs)
 
 
@@ -249,7 +248,7 @@ async def test_a_pause_that_is_asked_for_at_the_last_attempt_holds(store: Watche
     await worker.run(until_idle=True)
     assert (["run-1"], ["dead", "pending"]) == (
         run_ids(notifier.attempts),
-        [state for _, _, state in outbox(store.path)],
+        [state for _, _, state in outbox(store.database)],
     )
     clock.now = NOW + DAY + 30
     await worker.run(until_idle=True)
@@ -265,13 +264,13 @@ async def test_what_nobody_accepts_is_dead_in_the_end(store: WatchedStore, clock
         clock.now = NOW + later
         await worker.run(until_idle=True)
     assert [("pending", NOW + 4000)] == [
-        (record.state, record.next_attempt_at) for record in records(store.path)
+        (record.state, record.next_attempt_at) for record in records(store.database)
     ]
     clock.now = NOW + 4000
     with capture_logs() as logs:
         await worker.run(until_idle=True)
     assert [("dead", 4, "no")] == [
-        (record.state, record.attempts, record.last_error) for record in records(store.path)
+        (record.state, record.attempts, record.last_error) for record in records(store.database)
     ]
     assert [
         {
@@ -292,7 +291,7 @@ async def test_nothing_is_given_up_before_it_was_tried_for_long(store: WatchedSt
     await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     clock.now = NOW + 2 * DAY
     await make_worker(ScriptedNotifier(script=[DeliveryError("no")]), store, clock).run(until_idle=True)
-    states = [(record.state, record.attempts, record.next_attempt_at) for record in records(store.path)]
+    states = [(record.state, record.attempts, record.next_attempt_at) for record in records(store.database)]
     assert [("pending", 1, clock.now + 1), ("sent", 1, None)] == states
 
 
@@ -305,17 +304,17 @@ async def test_the_dead_come_back_when_they_are_put_back(
     notifier = ScriptedNotifier(script=[DeliveryError("no")])
     worker = make_worker(notifier, store, clock, give_up_after=0.0)
     await worker.run(until_idle=True)
-    assert ["dead"] == [state for _, _, state in outbox(store.path)]
+    assert ["dead"] == [state for _, _, state in outbox(store.database)]
     monkeypatch.setattr(worker_module, "CLAIM_INTERVAL", 0.01)
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 5.0)
     running = asyncio.create_task(worker.run())
-    with SqliteDatabase(store.path).changing(clock.now) as tx:
+    with store.database.changing(clock.now) as tx:
         outbox_work.requeue(tx, [1])
     while not notifier.accepted:
         await soon(notifier.started.get())
     worker.stop()
     await soon(running)
-    assert [("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
+    assert [("sent", 1)] == [(record.state, record.attempts) for record in records(store.database)]
 
 
 @pytest.mark.parametrize(
@@ -340,14 +339,14 @@ async def test_no_error_of_a_notifier_loses_an_alert_or_tells_a_secret(
     with capture_logs() as logs:
         await worker.run(until_idle=True)
     assert [("pending", words, NOW + wait)] == [
-        (record.state, record.last_error, record.next_attempt_at) for record in records(store.path)
+        (record.state, record.last_error, record.next_attempt_at) for record in records(store.database)
     ]
     assert ("delivery.unexpected_error" in {entry["event"] for entry in logs}) == isinstance(
         error, RuntimeError
     )
     clock.now = NOW + wait
     await worker.run(until_idle=True)
-    assert ["sent"] == [state for _, _, state in outbox(store.path)]
+    assert ["sent"] == [state for _, _, state in outbox(store.database)]
 
 
 async def test_a_receipt_is_masked_before_it_is_kept(store: WatchedStore, clock: Clock) -> None:
@@ -373,5 +372,5 @@ async def test_what_became_stale_under_way_is_dropped_and_logged(store: WatchedS
         await record_answered(store, routes=[PEOPLE], now=NOW)
         notifier.gate.set()
         await soon(running)
-    assert ["superseded", "superseded"] == [state for _, _, state in outbox(store.path)]
+    assert ["superseded", "superseded"] == [state for _, _, state in outbox(store.database)]
     assert [NEWS, END] == [entry["event_type"] for entry in logs if entry["event"] == "delivery.superseded"]

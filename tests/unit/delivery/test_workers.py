@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +30,7 @@ from tests.support.builders import (
     run_ids,
     soon,
 )
+from tests.support.databases import Place
 from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
@@ -51,9 +51,9 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[WatchedStore]:
+async def store(database: Place) -> AsyncIterator[WatchedStore]:
     """An empty store."""
-    opened = WatchedStore(tmp_path / "watcher.db")
+    opened = WatchedStore(database)
     yield opened
     await opened.close()
 
@@ -115,7 +115,7 @@ async def test_eight_are_sent_at_once_and_never_more(store: WatchedStore, clock:
     notifier.gate.set()
     await soon(running)
     assert (8, 20) == (notifier.max_in_flight, len(notifier.accepted))
-    assert ["sent"] * 20 == [state for _, _, state in outbox(store.path)]
+    assert ["sent"] * 20 == [state for _, _, state in outbox(store.database)]
 
 
 async def test_order_holds_for_each_request_and_a_failing_one_holds_up_no_other(
@@ -229,14 +229,14 @@ async def test_a_silent_notifier_is_logged_and_told_through_the_others(
         ("notifier.failing", "HTTP 500", "2027-01-15T08:00:00Z"),
         ("notifier.recovered", None, "2027-01-15T08:00:00Z"),
     ] == said
-    assert ["superseded"] == [state for name, _, state in outbox(store.path) if name == "slack"]
+    assert ["superseded"] == [state for name, _, state in outbox(store.database) if name == "slack"]
 
 
 async def test_idle_is_only_who_has_sent_everything_due(store: WatchedStore, clock: Clock) -> None:
     """With `until_idle` a spaced notifier still sends all that is due before it ends."""
     await record_new(store, *[make_new_request(f"run-{number}") for number in range(3)], routes=[PEOPLE])
     await soon(make_worker(ScriptedNotifier(min_interval=0.01), store, clock).run(until_idle=True))
-    assert ["sent"] * 3 == [state for _, _, state in outbox(store.path)]
+    assert ["sent"] * 3 == [state for _, _, state in outbox(store.database)]
 
 
 async def test_a_hanging_destination_delays_no_other(store: WatchedStore, clock: Clock) -> None:
@@ -255,7 +255,7 @@ async def test_a_hanging_destination_delays_no_other(store: WatchedStore, clock:
     assert (1, 10) == (hanging.in_flight, len(webhook.attempts))
     hanging.gate.set()
     await soon(running)
-    assert {"sent"} == {state for _, _, state in outbox(store.path)}
+    assert {"sent"} == {state for _, _, state in outbox(store.database)}
 
 
 # Going on, and ending
@@ -316,7 +316,7 @@ async def test_stopping_finishes_what_is_under_way_and_begins_nothing(
     assert not running.done()
     notifier.gate.set()
     await soon(running)
-    assert ["sent", "pending"] == [state for _, _, state in outbox(store.path)]
+    assert ["sent", "pending"] == [state for _, _, state in outbox(store.database)]
 
 
 async def test_a_worker_that_is_cancelled_cancels_its_sends(store: WatchedStore, clock: Clock) -> None:
@@ -331,7 +331,7 @@ async def test_a_worker_that_is_cancelled_cancels_its_sends(store: WatchedStore,
         await running
     await asyncio.sleep(0)
     assert 0 == notifier.in_flight
-    assert [("slack", NEWS, "pending")] == outbox(store.path)
+    assert [("slack", NEWS, "pending")] == outbox(store.database)
 
 
 # The database
@@ -349,13 +349,15 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
         running = asyncio.create_task(make_worker(notifier, store, clock).run(until_idle=True))
         await soon(notifier.started.get())
         await soon(notifier.started.get())
-        with closing(lock_database(store.path)):
+        with closing(lock_database(store.database)):
             notifier.gate.set()
             await soon(store.refused.get())
             await soon(store.refused.get())
         await soon(running)
     assert ["run-1", "run-2"] == sorted(run_ids(notifier.attempts))
-    assert [("sent", 1), ("sent", 1)] == [(record.state, record.attempts) for record in records(store.path)]
+    assert [("sent", 1), ("sent", 1)] == [
+        (record.state, record.attempts) for record in records(store.database)
+    ]
     unrecorded = [entry for entry in logs if entry["event"] == "delivery.record_failed"]
     assert ("error", "webhook") == (unrecorded[0]["log_level"], unrecorded[0]["notifier"])
 
@@ -366,11 +368,11 @@ async def test_what_cannot_be_claimed_now_is_claimed_later(
     """A worker that starts while the database is locked goes on when it is free."""
     monkeypatch.setattr(worker_module, "FIRST_RETRY", 0.01)
     await record_new(store, routes=[PEOPLE])
-    with closing(lock_database(store.path)):
+    with closing(lock_database(store.database)):
         running = asyncio.create_task(make_worker(ScriptedNotifier(), store, clock).run(until_idle=True))
         await soon(store.refused.get())
     await soon(running)
-    assert ["sent"] == [state for _, _, state in outbox(store.path)]
+    assert ["sent"] == [state for _, _, state in outbox(store.database)]
 
 
 async def test_a_damaged_database_ends_all_workers(store: WatchedStore, clock: Clock) -> None:
@@ -383,7 +385,7 @@ async def test_a_damaged_database_ends_all_workers(store: WatchedStore, clock: C
     running = asyncio.create_task(dispatcher.run())
     await soon(slack.started.get())
     await soon(webhook.started.get())
-    corrupt_database(store.path)
+    corrupt_database(store.database)
     webhook.gate.set()
     with pytest.raises(ExceptionGroup) as caught:
         await soon(running)
@@ -407,7 +409,7 @@ async def test_an_alert_about_several_apps_is_one_message(store: WatchedStore, c
     assert [(f"delivery.{event}", number) for event in ("retry", "sent") for number in (1, 2, 3)] == [
         (entry["event"], entry["delivery"]) for entry in logs
     ]
-    assert [("sent", 2)] * 3 == [(record.state, record.attempts) for record in records(store.path)]
+    assert [("sent", 2)] * 3 == [(record.state, record.attempts) for record in records(store.database)]
 
 
 async def test_what_was_given_up_is_logged_when_it_comes_back(store: WatchedStore, clock: Clock) -> None:

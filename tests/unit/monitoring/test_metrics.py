@@ -5,13 +5,13 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_worker, record_new, sqlite_of
+from tests.support.builders import NOW, ScriptedNotifier, lock_database, make_worker, record_new
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.hooks import Observer
 from watcher.models import Failure
@@ -75,9 +75,9 @@ class Listener(Observer):
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -210,7 +210,6 @@ def test_prometheus_finds_nothing_to_criticise() -> None:
 
 async def test_what_a_poller_reports(bench: PollBench) -> None:
     """A poller tells of each poll and its outcome, of each request, and of how long it waited."""
-    sqlite_of(bench.store).execute("PRAGMA busy_timeout = 10")
     listener = Listener()
     poller = bench.poller(observer=listener)
     bench.api.lists(api_run("run-1", question()))
@@ -222,7 +221,7 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
     bench.api.pages = [refusal(401, "some_code_of_theirs", "no")]
     await poller.poll()
     bench.api.lists(api_run("run-2", question()))
-    with closing(lock_database(bench.path)):
+    with closing(lock_database(bench.database)):
         await poller.poll()
     assert [
         ("seen", "support", "approval_request"),
@@ -235,10 +234,10 @@ async def test_what_a_poller_reports(bench: PollBench) -> None:
     ] == listener.heard
 
 
-async def test_what_a_lane_reports(tmp_path: Path) -> None:
+async def test_what_a_lane_reports(database: Place) -> None:
     """A worker tells of every attempt and its outcome, with the time since the request was first seen."""
     notifier, listener = ScriptedNotifier(script=[DeliveryError("no")]), Listener()
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         await record_new(opened.store)
         worker = make_worker(notifier, opened.store, opened.clock, observer=listener)
         opened.clock.now += 2
@@ -252,9 +251,9 @@ async def test_what_a_lane_reports(tmp_path: Path) -> None:
     assert {"notifier slack"} == listener.parts
 
 
-async def test_a_lane_reports_the_dead(tmp_path: Path) -> None:
+async def test_a_lane_reports_the_dead(database: Place) -> None:
     """What is given up is told of as dead."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         await record_new(opened.store)
         opened.clock.now += 100_000
         listener = Listener()

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,6 +21,7 @@ from tests.support.builders import (
     record_answered,
     record_new,
 )
+from tests.support.databases import Place
 from watcher.config.models import AppConfig, NotifierConfig
 from watcher.models import Route
 from watcher.monitoring.liveness import LivenessTracker
@@ -36,7 +36,6 @@ from watcher.monitoring.snapshot import (
 )
 from watcher.sanitize.redactor import MASK
 from watcher.store import AppFailure, Dead, Retry, Sent, Store, StoreError, queries
-from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +44,7 @@ pytestmark = pytest.mark.anyio
 class Bench:
     """A store, the clocks, and a monitor of it."""
 
-    path: Path
+    database: Place
     store: Store
     clock: Clock
     liveness: LivenessTracker
@@ -74,20 +73,20 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(database: Place) -> AsyncIterator[Bench]:
     """A monitor of an empty database, as right after a start."""
-    path, clock = tmp_path / "watcher.db", Clock()
+    clock = Clock()
     liveness = LivenessTracker(monotonic=clock.time, wall=clock.time)
     monitor = Monitor(
-        SqliteDatabase(path),
+        database,
         [AppConfig(name=APP.name, base_url=APP.base_url, notify=("slack", "webhook"))],
         [NotifierConfig(name="slack"), NotifierConfig(name="webhook", after=60.0)],
         liveness=liveness,
         monotonic=clock.time,
         wall=clock.time,
     )
-    async with open_store(path) as store:
-        yield Bench(path, store, clock, liveness, monitor)
+    async with open_store(database) as store:
+        yield Bench(database, store, clock, liveness, monitor)
 
 
 async def fail(store: Store, code: str = "timeout") -> None:
@@ -156,8 +155,8 @@ async def test_only_what_is_configured_counts(bench: Bench) -> None:
     await bench.store.dead_letter_removed(["slack", "webhook"], now=NOW)
     bench.clock.now += 30
     assert bench.monitor.ready().good
-    with SqliteDatabase(bench.path).reading() as database:
-        assert {"gone"} == queries.notifiers(database, [], now=NOW).keys()
+    with bench.database.reading() as reader:
+        assert {"gone"} == queries.notifiers(reader, [], now=NOW).keys()
 
 
 async def test_up_and_down(bench: Bench) -> None:
@@ -182,7 +181,7 @@ async def test_lanes_must_go_round(bench: Bench) -> None:
 
 async def test_a_database_that_cannot_be_read(bench: Bench) -> None:
     """It is a problem of its own, not an exception, for those who ask whether the daemon is ready."""
-    corrupt_database(bench.path)
+    corrupt_database(bench.database)
     assert ["database"] == [problem.name for problem in bench.monitor.ready().problems]
     with pytest.raises(StoreError):
         bench.monitor.view(StatusQuery())
@@ -316,5 +315,5 @@ async def test_the_list_is_read_in_parts(bench: Bench) -> None:
         parts.append(part)
     assert [100, 100, 50, 1, 1] == [len(part) for part in parts]
     assert [*names, "run-x", "run-y"] == [request.run_id for part in parts for request in part]
-    with SqliteDatabase(bench.path).reading() as database:
-        assert 252 == len(list(queries.all_pending(database, [APP.name])))
+    with bench.database.reading() as reader:
+        assert 252 == len(list(queries.all_pending(reader, [APP.name])))

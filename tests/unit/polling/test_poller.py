@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.builders import MACHINE, NOW, claim, event_of, outbox, pending, records, soon
+from tests.support.databases import Place
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import Json, RequestEvent
 from watcher.polling import sync
@@ -21,9 +21,9 @@ NEWS = "run.input_requested"
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -37,10 +37,10 @@ async def test_what_waits_is_recorded_and_told(bench: PollBench) -> None:
     result = await poller.poll()
     assert PollResult(complete=True, runs=1, new=1) == result
     assert [("run-1", "q1", "Approve?")] == bench.waiting()
-    assert [("slack", NEWS, "pending"), ("webhook", NEWS, "pending")] == outbox(bench.path)
+    assert [("slack", NEWS, "pending"), ("webhook", NEWS, "pending")] == outbox(bench.database)
     assert [NOW] == bench.wakes
     assert (await poller.poll()).error is None
-    assert (2, [NOW]) == (len(outbox(bench.path)), bench.wakes)
+    assert (2, [NOW]) == (len(outbox(bench.database)), bench.wakes)
 
 
 async def test_a_page_is_recorded_before_the_next_is_asked_for(bench: PollBench) -> None:
@@ -49,7 +49,7 @@ async def test_a_page_is_recorded_before_the_next_is_asked_for(bench: PollBench)
     seen: dict[str, tuple[int, int]] = {}
 
     async def look(call: str) -> None:
-        seen[call] = (len(pending(bench.path)), len(bench.wakes))
+        seen[call] = (len(pending(bench.database)), len(bench.wakes))
 
     bench.api.before = look
     await bench.poller().poll()
@@ -436,7 +436,7 @@ async def test_a_question_ends_before_the_one_that_replaces_it_begins(bench: Pol
         case "has ended":
             bench.api.runs["run-1"] = api_run("run-1", status="completed")
     assert (fetched in {"fails", "is refused"}) == ((await poller.poll()).error is not None)
-    told = [(record.run_id, record.type.rpartition("_")[2]) for record in records(bench.path)[1:]]
+    told = [(record.run_id, record.type.rpartition("_")[2]) for record in records(bench.database)[1:]]
     expected = {
         "asks anew": [("run-2", "requested"), ("run-1", "resolved"), ("run-1", "requested")],
         "fails": [("run-2", "requested"), ("run-1", "requested")],

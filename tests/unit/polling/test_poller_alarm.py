@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.builders import NOW, outbox, soon
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench, open_bench, refusal
 from watcher.models import Failure
 from watcher.store import IncidentChange
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -48,5 +48,5 @@ async def test_a_poll_that_begins_while_an_app_is_told_of_finds_it_told(
     go_on.set()
     await soon(poller._failure_timer.cancel())
     assert [NOW + 119.98, NOW + 120] == asked
-    assert 2 == len(outbox(bench.path))
+    assert 2 == len(outbox(bench.database))
     assert (await poller.poll()).error is not None

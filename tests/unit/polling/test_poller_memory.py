@@ -2,10 +2,10 @@
 
 import gc
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench, api_run, open_bench, refusal
 from watcher.runs_api.errors import ApiError
 
@@ -15,9 +15,9 @@ NOTHING = (None, None, None)
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 

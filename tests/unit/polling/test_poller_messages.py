@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.builders import NOW, PEOPLE, ScriptedNotifier, make_worker
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench, api_run, open_bench, question
 from watcher.messages import MessageSettings, plain_text, render
 from watcher.models import Json
@@ -22,9 +22,9 @@ BLOCKED = "The run stays blocked until it is answered."
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 

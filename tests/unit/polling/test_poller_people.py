@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ from tests.support.builders import (
     record_new,
     run_ids,
     soon,
-    sqlite_of,
 )
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.models import Delivery, DigestEvent
 from watcher.polling import batching as holding
@@ -32,9 +31,9 @@ GATHERED = replace(PEOPLE, digests=True)
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -155,14 +154,13 @@ async def test_news_stays_held_until_the_database_takes_its_release(
     release = bench.store.release_held
 
     async def locked(app: str, *, digest_above: int, now: float) -> frozenset[str]:
-        with closing(lock_database(bench.path)):
+        with closing(lock_database(bench.database)):
             return await release(app, digest_above=digest_above, now=now)
 
-    sqlite_of(bench.store).execute("PRAGMA busy_timeout = 10")
     monkeypatch.setattr(bench.store, "release_held", locked)
     assert (await poller.poll()).error is not None
     assert () == await claim(bench.store, "slack")
     monkeypatch.setattr(bench.store, "release_held", release)
     assert (await poller.poll()).error is None
     assert ["run-1"] == told(await claim(bench.store, "slack"))
-    assert {"pending"} == {state for _, _, state in outbox(bench.path)}
+    assert {"pending"} == {state for _, _, state in outbox(bench.database)}

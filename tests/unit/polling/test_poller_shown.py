@@ -1,13 +1,13 @@
 """What a poller records where not everything is shown, is to be shown, or is to be told of."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.builders import claim, event_of, outbox, pending, records
+from tests.support.databases import TABLES, OnSqlite, Place, rows
 from tests.support.poll_bench import PollBench, api_run, open_bench, question, refusal
 from watcher.messages import render
 from watcher.models import INVISIBLE, Json, RequestEvent, Run
@@ -21,9 +21,9 @@ NEWS = "run.input_requested"
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -39,9 +39,10 @@ async def test_a_hidden_question_is_told_after_two_polls(bench: PollBench) -> No
     assert (await poller.poll()).error is None
     assert (await poller.poll()).error is None
     assert [("run-1", "", INVISIBLE, None)] == [
-        (request.run_id, request.request_id, request.type, request.prompt) for request in pending(bench.path)
+        (request.run_id, request.request_id, request.type, request.prompt)
+        for request in pending(bench.database)
     ]
-    assert 2 == len(outbox(bench.path))
+    assert 2 == len(outbox(bench.database))
 
 
 async def test_a_hidden_question_is_counted_across_a_restart(bench: PollBench) -> None:
@@ -125,10 +126,10 @@ async def test_a_baseline_is_recorded_and_not_told(bench: PollBench) -> None:
     await poller.poll()
     bench.api.pages = [[api_run("run-1", question())], [api_run("run-2", question())]]
     assert (await poller.poll()).error is None
-    assert (["run-1", "run-2"], []) == ([run for run, _, _ in bench.waiting()], outbox(bench.path))
+    assert (["run-1", "run-2"], []) == ([run for run, _, _ in bench.waiting()], outbox(bench.database))
     bench.api.lists(*[api_run(f"run-{number}", question()) for number in (1, 2, 3)])
     assert (await poller.poll()).error is None
-    assert ["run-3", "run-3"] == [record.run_id for record in records(bench.path)]
+    assert ["run-3", "run-3"] == [record.run_id for record in records(bench.database)]
 
 
 async def test_a_hidden_question_of_the_baseline_is_not_told(bench: PollBench) -> None:
@@ -141,7 +142,7 @@ async def test_a_hidden_question_of_the_baseline_is_not_told(bench: PollBench) -
     bench.api.lists(api_run("run-1"), api_run("run-2"))
     for _ in range(2):
         assert (await poller.poll()).error is None
-    assert ["run-2", "run-2"] == [record.run_id for record in records(bench.path)]
+    assert ["run-2", "run-2"] == [record.run_id for record in records(bench.database)]
 
 
 async def test_a_baseline_is_for_the_first_poll_ever(bench: PollBench) -> None:
@@ -149,7 +150,7 @@ async def test_a_baseline_is_for_the_first_poll_ever(bench: PollBench) -> None:
     await bench.poller(baseline=True).poll()
     bench.api.lists(api_run("run-1", question()))
     await bench.poller(baseline=True).poll()
-    assert 2 == len(outbox(bench.path))
+    assert 2 == len(outbox(bench.database))
 
 
 # What is shown of a request
@@ -199,7 +200,7 @@ async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> 
     assert {"Password": "[redacted]", "amount": 1} == event.request.params
     assert ["Password"] == payload(event)["data"]["request"]["masked"]
     assert {"deep": [{"password": "[redacted]"}]} == event.run.input
-    recorded = everything(bench.path)
+    recorded = everything(bench.database)
     found = [word for word in (b"Pay with", b"hunter22", b"acc_secret") if word in recorded]
     assert [b"Pay with"] == found
 
@@ -235,12 +236,12 @@ async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:
         len(event.run.input["text"]),
     )
     assert [0] * 10 == event.request.params["rows"]
-    assert 1_000_000 > len(everything(bench.path))
+    assert 1_000_000 > len(everything(bench.database))
     asked["params"]["body"] = f"{endless}!"
     await bench.poller().poll()
     bench.api.lists(api_run("run-1", asked))
     await bench.poller().poll()
-    assert 3 == len([kind for notifier, kind, _ in outbox(bench.path) if notifier == "webhook"])
+    assert 3 == len([kind for notifier, kind, _ in outbox(bench.database) if notifier == "webhook"])
 
 
 async def test_a_prompt_is_the_apis_own(bench: PollBench) -> None:
@@ -268,7 +269,7 @@ async def test_masking_makes_no_other_question(bench: PollBench) -> None:
         bench.api.lists(api_run("run-1", question(params={"password": password})))
         await poller.poll()
     assert 2 == len(
-        [kind for notifier, kind, _ in outbox(bench.path) if (notifier, kind) == ("webhook", NEWS)]
+        [kind for notifier, kind, _ in outbox(bench.database) if (notifier, kind) == ("webhook", NEWS)]
     )
 
 
@@ -288,6 +289,9 @@ async def test_a_link_leads_to_the_request(bench: PollBench, template: str | Non
     assert link == event.link
 
 
-def everything(path: Path) -> bytes:
-    """Returns all bytes of a database, those in its log too."""
-    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+def everything(database: Place) -> bytes:
+    """Returns all that a database holds: of SQLite all bytes, those in its log too."""
+    if isinstance(database, OnSqlite):
+        files = database.path.parent.glob(f"{database.path.name}*")
+        return b"".join(file.read_bytes() for file in files)
+    return repr([rows(database, f"SELECT * FROM {table}") for table in TABLES]).encode()

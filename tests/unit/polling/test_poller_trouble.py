@@ -20,6 +20,7 @@ from tests.support.builders import (
     record_answered,
     soon,
 )
+from tests.support.databases import Place
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
 from watcher.models import AppEvent
 from watcher.polling.clock import ClockChange
@@ -33,9 +34,9 @@ FAILING, RECOVERED = "watcher.app_failing", "watcher.app_recovered"
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[PollBench]:
+async def bench(database: Place) -> AsyncIterator[PollBench]:
     """A poller's surroundings."""
-    async with open_bench(tmp_path / "watcher.db") as opened:
+    async with open_bench(database) as opened:
         yield opened
 
 
@@ -174,7 +175,7 @@ async def test_an_app_that_keeps_failing_is_told_and_its_recovery_too(bench: Pol
         ("slack", FAILING, "superseded"),
         ("webhook", FAILING, "sent"),
         ("webhook", RECOVERED, "pending"),
-    ] == outbox(bench.path)[2:]
+    ] == outbox(bench.database)[2:]
 
 
 async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> None:
@@ -185,14 +186,14 @@ async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> No
     bench.clock.now = NOW + 119.98
     with capture_logs() as logs:
         assert 3600.0 == (await poller.poll()).wait
-        assert [] == outbox(bench.path)
+        assert [] == outbox(bench.database)
         await soon(told.wait())
     assert [("rate_limited", "slow down", "2027-01-15T08:00:00Z")] == entries(
         logs, "app.failing", "code", "error", "since"
     )
-    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.path)]
+    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.database)]
     await poller.poll()
-    assert 2 == len(outbox(bench.path))
+    assert 2 == len(outbox(bench.database))
 
 
 @pytest.mark.parametrize("was_well", [False, True])
@@ -211,7 +212,7 @@ async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench, *, 
     with capture_logs() as logs:
         assert (await poller.poll()).error is None
     assert [("timeout", "the poll has not ended yet")] == entries(logs, "app.failing", "code", "error")
-    assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.path) if kind == RECOVERED]
+    assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.database) if kind == RECOVERED]
 
 
 async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
@@ -240,10 +241,10 @@ async def test_a_machine_that_slept_is_no_outage(bench: PollBench) -> None:
     poller.clock_changed(ClockChange(step=0.0, slept=28_800.0))
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
-    assert [] == outbox(bench.path)
+    assert [] == outbox(bench.database)
     bench.clock.now += 120
     await poller.poll()
-    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.path)]
+    assert [FAILING, FAILING] == [kind for _, kind, _ in outbox(bench.database)]
 
 
 async def test_a_clock_that_is_set_makes_no_outage(bench: PollBench) -> None:
@@ -255,7 +256,7 @@ async def test_a_clock_that_is_set_makes_no_outage(bench: PollBench) -> None:
     poller.clock_changed(ClockChange(step=3600.0, slept=0.0))
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
-    assert [] == outbox(bench.path)
+    assert [] == outbox(bench.database)
 
 
 async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench) -> None:
@@ -269,7 +270,7 @@ async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench
         timers.append(poller._failure_timer._alarm._timer)
         bench.api.lists()
     assert [True, False] == [timer is not None for timer in timers]
-    assert [] == outbox(bench.path)
+    assert [] == outbox(bench.database)
 
 
 async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(bench: PollBench) -> None:
@@ -277,7 +278,7 @@ async def test_a_database_that_is_damaged_before_an_alert_ends_the_next_poll(ben
     poller = bench.poller()
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
-    corrupt_database(bench.path)
+    corrupt_database(bench.database)
     with capture_logs() as logs:
         await poller._failure_timer._announce()
     assert ["poll.record_failed"] == [entry["event"] for entry in logs]
@@ -321,12 +322,12 @@ async def test_a_secret_that_the_api_echoes_reaches_nobody(bench: PollBench) -> 
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
+async def test_a_locked_database_is_a_failed_poll(database: Place) -> None:
     """While the database is locked the app is left alone for a while, loudly; nothing is lost."""
-    async with open_bench(tmp_path / "watcher.db") as bench:
+    async with open_bench(database) as bench:
         bench.api.lists(api_run("run-1", question()))
         poller = bench.poller()
-        with capture_logs() as logs, closing(lock_database(bench.path)):
+        with capture_logs() as logs, closing(lock_database(bench.database)):
             assert 15.0 == (await poller.poll()).wait
         assert [("database_error", "warning")] == entries(logs, "poll.failed", "code", "log_level")
         assert [("error",)] == entries(logs, "poll.record_failed", "log_level")
@@ -336,7 +337,7 @@ async def test_a_locked_database_is_a_failed_poll(tmp_path: Path) -> None:
 
 async def test_a_damaged_database_ends_the_poller(bench: PollBench) -> None:
     """A database that cannot be used any more is no failed poll: whoever runs the poller has to know."""
-    corrupt_database(bench.path)
+    corrupt_database(bench.database)
     with pytest.raises(StoreUnusable):
         await bench.poller().poll()
 
@@ -345,7 +346,7 @@ async def test_a_database_damaged_during_a_failed_poll_ends_the_poller(bench: Po
     """The same holds when only the failure itself cannot be recorded."""
 
     async def damage_and_refuse(_: str) -> None:
-        corrupt_database(bench.path)
+        corrupt_database(bench.database)
 
     bench.api.before = damage_and_refuse
     bench.api.pages = [refusal(500, "internal")]

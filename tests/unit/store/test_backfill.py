@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +19,7 @@ from tests.support.builders import (
     record_new,
     run_ids,
 )
+from tests.support.databases import Place
 from watcher.models import App, DigestEvent, RequestEvent, Route
 from watcher.store import Dead, Store
 
@@ -34,9 +34,9 @@ async def backfill(store: Store, *routes: Route, now: float = NOW + 100) -> dict
     return await store.backfill_new_notifiers([(APP, routes), (OTHER, routes)], now=now)
 
 
-async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
+async def test_who_is_new_is_told_of_what_waits_once(database: Place) -> None:
     """Each request that waits, whoever else was told of it, is told at once to who is new, and not again."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(
             store,
             make_new_request("run-1"),
@@ -55,28 +55,28 @@ async def test_who_is_new_is_told_of_what_waits_once(path: Path) -> None:
 
 @pytest.mark.parametrize(("after", "due_at"), [(60.0, NOW + 100), (900.0, NOW + 900)])
 async def test_an_escalation_that_is_new_counts_from_the_beginning(
-    path: Path, after: float, due_at: float
+    database: Place, after: float, due_at: float
 ) -> None:
     """It is due when the request has waited for so long, and at once if it has already."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         await backfill(store, replace(PEOPLE, after=after))
         (told,) = await claim(store, "slack", now=due_at)
     assert due_at == told.due_at
 
 
-async def test_a_backlog_that_was_passed_over_stays_so(path: Path) -> None:
+async def test_a_backlog_that_was_passed_over_stays_so(database: Place) -> None:
     """What nobody was told of is told to nobody who is new either."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE], announce=False)
         assert {} == await backfill(store, PEOPLE)
-    assert [] == outbox(path)
+    assert [] == outbox(database)
 
 
-async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
+async def test_who_was_told_by_a_digest_is_not_new(database: Place) -> None:
     """Who knows of a request by a digest is not told again; many make a digest for who is new, too."""
     people = replace(PEOPLE, digests=True)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, *(make_new_request(f"run-{number}") for number in range(3)), routes=[people])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         other = replace(people, notifier="leads")
@@ -88,12 +88,12 @@ async def test_who_was_told_by_a_digest_is_not_new(path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [[], [PEOPLE]])
-async def test_who_was_given_up_is_not_new(path: Path, gone: Sequence[Route]) -> None:
+async def test_who_was_given_up_is_not_new(database: Place, gone: Sequence[Route]) -> None:
     """What is dead is for `retry`: who is there again after having been taken out is not told by itself."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Dead(news.id, "no")], limit=0, now=NOW)
         await backfill(store, *gone)
         assert {} == await backfill(store, PEOPLE)
-    assert [("slack", NEWS, "dead")] == outbox(path)
+    assert [("slack", NEWS, "dead")] == outbox(database)

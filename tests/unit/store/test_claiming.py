@@ -16,6 +16,7 @@ from tests.support.builders import (
     record_new,
     sqlite_of,
 )
+from tests.support.databases import Place
 from watcher.models import App, AppEvent, AppGroupEvent, Delivery, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, NotifierPolicy, Result, Retry, Sent, Store
 from watcher.store.migrations import MIGRATIONS
@@ -82,18 +83,18 @@ def named(delivery: Delivery) -> list[str]:
 # Turns
 
 
-async def test_a_busy_app_does_not_hold_up_a_quiet_one(path: Path) -> None:
+async def test_a_busy_app_does_not_hold_up_a_quiet_one(database: Place) -> None:
     """Apps take turns: the only request of a quiet app is second, whatever the other has in the queue."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, *[f"busy-{number}" for number in range(50)])
         await ask(store, SALES, "quiet", now=NOW + 30)
         sent = await send_one_by_one(store, 4, now=NOW + 30)
     assert ["support busy-0", "sales quiet", "support busy-1", "support busy-2"] == sent
 
 
-async def test_turns_go_on_where_they_were(path: Path) -> None:
+async def test_turns_go_on_where_they_were(database: Place) -> None:
     """Whoever was served last waits longest, also when the queue of another app was empty meanwhile."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, "a-1", "a-2")
         await ask(store, SALES, "b-1", "b-2")
         assert ["support a-1", "sales b-1", "support a-2"] == await send_one_by_one(store, 3)
@@ -101,9 +102,9 @@ async def test_turns_go_on_where_they_were(path: Path) -> None:
         assert ["sales b-2", "support a-3"] == await send_one_by_one(store, 2)
 
 
-async def test_several_at_once_are_shared_out(path: Path) -> None:
+async def test_several_at_once_are_shared_out(database: Place) -> None:
     """With eight places free each app gets some, the oldest of each first."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, *[f"a-{number}" for number in range(20)])
         await ask(store, SALES, "b-0", "b-1")
         claimed = await claim(store, limit=8)
@@ -111,10 +112,10 @@ async def test_several_at_once_are_shared_out(path: Path) -> None:
     assert ["a-0", "b-0", "a-1", "b-1", "a-2", "a-3", "a-4", "a-5"] == runs
 
 
-async def test_requests_before_reminders_before_operations(path: Path) -> None:
+async def test_requests_before_reminders_before_operations(database: Place) -> None:
     """An alert that has waited longer, and a reminder, let a request go first."""
     policy = NotifierPolicy(for_people=True, remind_after=(60.0,))
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, "old")
         (first,) = await claim(store)
         await claim(store, [Sent(first.id, None)], limit=0, policy=policy)
@@ -129,9 +130,9 @@ async def test_requests_before_reminders_before_operations(path: Path) -> None:
     assert ["run.input_requested", "run.input_reminder", "watcher.app_failing"] == kinds
 
 
-async def test_the_oldest_goes_first_also_after_failures(path: Path) -> None:
+async def test_the_oldest_goes_first_also_after_failures(database: Place) -> None:
     """Once a notifier accepts again the order is that of the requests, not that of their next attempts."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         for number in range(3):
             await ask(store, APP, f"run-{number}", now=NOW + number)
         claimed = await claim(store, limit=3, now=NOW + 3)
@@ -144,9 +145,9 @@ async def test_the_oldest_goes_first_also_after_failures(path: Path) -> None:
 # Backlogs
 
 
-async def test_a_backlog_becomes_one_digest(path: Path) -> None:
+async def test_a_backlog_becomes_one_digest(database: Place) -> None:
     """What piled up over several polls, and was refused, is one message once there is too much of it."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, "run-1", "run-2", "run-3")
         refused = await claim(store, limit=3, policy=DIGESTS)
         results = [Retry(each.id, "no", NOW + 60) for each in refused]
@@ -158,12 +159,12 @@ async def test_a_backlog_becomes_one_digest(path: Path) -> None:
     assert 4 == event_of(digest, DigestEvent).digest.total
     assert (2, NOW) == (digest.attempt, digest.due_at)
     assert "other" == event_of(alone, RequestEvent).run.id
-    assert 2 == len(outbox(path))
+    assert 2 == len(outbox(database))
 
 
-async def test_a_digest_that_waits_takes_in_what_follows(path: Path) -> None:
+async def test_a_digest_that_waits_takes_in_what_follows(database: Place) -> None:
     """An hour without Slack makes one digest and not one for every twenty requests."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         for number in range(12):
             await ask(store, APP, f"run-{number}", now=NOW + number)
             claimed = await claim(store, now=NOW + number, policy=DIGESTS)
@@ -172,12 +173,12 @@ async def test_a_digest_that_waits_takes_in_what_follows(path: Path) -> None:
         (digest,) = await claim(store, now=NOW + 60, policy=DIGESTS)
     assert 12 == event_of(digest, DigestEvent).digest.total
     assert NOW == digest.due_at
-    assert 1 == len(outbox(path))
+    assert 1 == len(outbox(database))
 
 
-async def test_what_a_person_may_have_seen_is_in_no_digest(path: Path) -> None:
+async def test_what_a_person_may_have_seen_is_in_no_digest(database: Place) -> None:
     """A message that may have been posted keeps its thread, so that its end is told in it."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, "run-1")
         (lost_reply,) = await claim(store, policy=DIGESTS)
         lost = [Retry(lost_reply.id, "no answer", NOW + 1, possibly_delivered=True)]
@@ -192,9 +193,9 @@ async def test_what_a_person_may_have_seen_is_in_no_digest(path: Path) -> None:
     ]
 
 
-async def test_requests_up_to_the_limit_stay_apart(path: Path) -> None:
+async def test_requests_up_to_the_limit_stay_apart(database: Place) -> None:
     """As many as a digest is not needed for are told one by one, and so is every request to a machine."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await ask(store, APP, "run-1", "run-2", "run-3")
         await record_new(store, *[make_new_request(f"m-{number}") for number in range(9)], routes=[HOOK])
         people = await claim(store, limit=9, policy=DIGESTS)
@@ -205,10 +206,10 @@ async def test_requests_up_to_the_limit_stay_apart(path: Path) -> None:
 # Outages of many apps
 
 
-async def test_an_outage_of_many_apps_is_one_alert(path: Path) -> None:
+async def test_an_outage_of_many_apps_is_one_alert(database: Place) -> None:
     """Apps that fail within ten seconds make one message, which is not held back longer than that."""
     apps = [App(f"app-{number:02}", "https://x.example") for number in range(60)]
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         for number, app in enumerate(apps):
             await fail(store, app, now=NOW + number / 6)
         waiting = await store.settle_and_claim("slack", (), limit=1, now=NOW + 9.9, policy=ALERTS)
@@ -217,15 +218,15 @@ async def test_an_outage_of_many_apps_is_one_alert(path: Path) -> None:
         assert [app.name for app in apps] == named(alert)
         numbers = [alert.id, *alert.together_with]
         await claim(store, [Sent(number, None) for number in numbers], limit=0, now=NOW + 11)
-        assert {"sent"} == {state for _, _, state in outbox(path)}
+        assert {"sent"} == {state for _, _, state in outbox(database)}
         await recover(store, *apps[:40], now=NOW + 600)
         (recovery,) = await claim(store, now=NOW + 610)
     assert ("watcher.app_recovered", 40) == (recovery.event.type, len(named(recovery)))
 
 
-async def test_a_group_that_is_refused_stays_together(path: Path) -> None:
+async def test_a_group_that_is_refused_stays_together(database: Place) -> None:
     """What failed together is tried again together."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store, APP, SALES)
         (alert,) = await claim(store, now=NOW + 10)
         numbers = [alert.id, *alert.together_with]
@@ -234,26 +235,26 @@ async def test_a_group_that_is_refused_stays_together(path: Path) -> None:
     assert ([2, 2], ["support", "sales"]) == ([again.attempt, len(numbers)], named(again))
 
 
-async def test_a_webhook_gets_one_event_for_each_app(path: Path) -> None:
+async def test_a_webhook_gets_one_event_for_each_app(database: Place) -> None:
     """Programs are told of every app by itself, at once."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store, APP, SALES, route=Route("slack", for_people=False))
         claimed = await claim(store, limit=8, policy=NotifierPolicy())
     assert ["support", "sales"] == [event_of(each, AppEvent).app.name for each in claimed]
 
 
-async def test_a_short_outage_that_is_over_before_it_is_told_is_not_told(path: Path) -> None:
+async def test_a_short_outage_that_is_over_before_it_is_told_is_not_told(database: Place) -> None:
     """An alert that still waits for others is superseded by the recovery."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store, APP)
         await recover(store, APP, now=NOW + 5)
         assert () == await claim(store, now=NOW + 60)
-    assert [("slack", "watcher.app_failing", "superseded")] == outbox(path)
+    assert [("slack", "watcher.app_failing", "superseded")] == outbox(database)
 
 
-async def test_a_single_run_waits_for_no_others(path: Path) -> None:
+async def test_a_single_run_waits_for_no_others(database: Place) -> None:
     """`watcher once` has polled every app, so it sends at once what was to wait for other apps."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store, APP, SALES)
         once = await store.settle_and_claim("slack", (), limit=1, now=NOW, policy=ALERTS, due_by=NOW)
     assert ["support", "sales"] == named(once.deliveries[0])

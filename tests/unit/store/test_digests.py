@@ -1,10 +1,7 @@
 """The store's digests: many requests held, told of, reminded of and ended together."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +23,7 @@ from tests.support.builders import (
     records,
     run_ids,
 )
+from tests.support.databases import Place, rows
 from watcher.models import (
     APPROVAL,
     Delivery,
@@ -103,9 +101,9 @@ def counts(deliveries: Sequence[Delivery]) -> list[tuple[str, int, int]]:
     ]
 
 
-async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(path: Path) -> None:
+async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(database: Place) -> None:
     """What may become a digest is given out once it is released; webhooks get theirs before."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 2)
         held = await claim(store, "slack")
         at_once = await claim(store, "webhook")
@@ -116,9 +114,9 @@ async def test_people_wait_for_the_end_of_the_poll_and_programs_do_not(path: Pat
     assert ["run-1", "run-2"] == run_ids(released)
 
 
-async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
+async def test_more_than_the_limit_are_one_digest(database: Place) -> None:
     """People get one message for all, programs still one for each."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (delivery,) = await claim(store, "slack", now=NOW + 1)
@@ -129,34 +127,34 @@ async def test_more_than_the_limit_are_one_digest(path: Path) -> None:
     assert ["No. 1?", "No. 2?", "No. 3?"] == [entry.prompt for entry in digest.entries]
     assert ("support", None, None) == next(
         (record.app, record.run_id, record.request_id)
-        for record in records(path)
+        for record in records(database)
         if record.notifier == "slack"
     )
 
 
 @pytest.mark.parametrize(("above", "expected"), [(0, 3), (3, 3), (2, 1)])
-async def test_the_limit(path: Path, above: int, expected: int) -> None:
+async def test_the_limit(database: Place, above: int, expected: int) -> None:
     """So many as the limit are told one by one, and with 0 always."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=above, now=NOW + 1)
         assert expected == len(await claim(store, "slack", now=NOW + 1))
 
 
-async def test_what_a_killed_process_held_is_released_by_the_next(path: Path) -> None:
+async def test_what_a_killed_process_held_is_released_by_the_next(database: Place) -> None:
     """Held news is neither lost nor sent one by one after a crash in the middle of a poll."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         assert [] == list(await claim(store, "slack", now=NOW + 60))
         await store.release_held(APP.name, digest_above=2, now=NOW + 60)
         assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 60))
 
 
-async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
+async def test_an_escalation_to_a_digest_waits_as_long(database: Place) -> None:
     """With `after` a digest is due that long after the requests were seen, and names who still waits then."""
     late = replace(GATHERED, after=600.0)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3, routes=(late,))
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == list(await claim(store, "slack", now=NOW + 599))
@@ -167,10 +165,10 @@ async def test_an_escalation_to_a_digest_waits_as_long(path: Path) -> None:
     assert ["run-1", "run-3"] == [entry.run_id for entry in digest_of(due[0]).entries]
 
 
-async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> None:
+async def test_an_escalation_that_is_due_takes_no_other_along(database: Place) -> None:
     """What a killed process held long ago is told now; what is new waits for its time, the last of it."""
     late = replace(GATHERED, after=600.0)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3, routes=(late,))
         for number in range(4, 7):
             await record_new(
@@ -181,23 +179,23 @@ async def test_an_escalation_that_is_due_takes_no_other_along(path: Path) -> Non
     assert [[(NEWS, 3, 3)], [], [(NEWS, 3, 3)]] == [counts(due) for due in told]
 
 
-async def test_a_digest_names_a_dozen(path: Path) -> None:
+async def test_a_digest_names_a_dozen(database: Place) -> None:
     """However many there are, the first twelve are named and all are counted."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         delivery = await gathered(store, 30)
     assert (30, 12) == (digest_of(delivery).total, len(digest_of(delivery).entries))
 
 
-async def test_what_a_digest_told_counts_as_told(path: Path) -> None:
+async def test_what_a_digest_told_counts_as_told(database: Place) -> None:
     """The list of what waits says who was told by a digest."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
-    assert {("slack",)} == {request.told for request in pending(path)}
+    assert {("slack",)} == {request.told for request in pending(database)}
 
 
-async def test_a_digest_is_followed_as_its_requests_end(path: Path) -> None:
+async def test_a_digest_is_followed_as_its_requests_end(database: Place) -> None:
     """When some have ended one message says how things are now, and knows the first one's receipt."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         await finish(store, 1, 2)
         (first,) = await settle(store, now=NOW + 61)
@@ -214,9 +212,9 @@ async def test_a_digest_is_followed_as_its_requests_end(path: Path) -> None:
     ]
 
 
-async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(path: Path) -> None:
+async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(database: Place) -> None:
     """A message under way says how things were; another one comes after it."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         await finish(store, 1)
         (under_way,) = await settle(store, now=NOW + 61)
@@ -226,10 +224,10 @@ async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(path: Path) -
     assert [(END, 4, 2)] == counts(after)
 
 
-async def test_later_edits_go_to_the_message_that_is_there(path: Path) -> None:
+async def test_later_edits_go_to_the_message_that_is_there(database: Place) -> None:
     """Where a follow-up was posted afresh, the next one finds that message and not the one that is gone."""
     anew = MessageRef({"channel": "C1", "ts": "2"})
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         await finish(store, 1)
         (first,) = await settle(store, now=NOW + 61)
@@ -239,9 +237,9 @@ async def test_later_edits_go_to_the_message_that_is_there(path: Path) -> None:
     assert anew == second.first_message
 
 
-async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
+async def test_a_digest_is_reminded_of_while_some_wait(database: Place) -> None:
     """One reminder for all, which counts who still waits and holds up no follow-up."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         await finish(store, 1)
         (update,) = await settle(store, now=NOW + 61)
@@ -256,9 +254,9 @@ async def test_a_digest_is_reminded_of_while_some_wait(path: Path) -> None:
     assert (MessageRef({"channel": "C1", "ts": "3"}),) == last.reminders
 
 
-async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(path: Path) -> None:
+async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(database: Place) -> None:
     """The digest was given up, a reminder of it came through: that is how people know of the requests."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await claim(store, "slack", now=NOW)
@@ -269,57 +267,57 @@ async def test_who_only_got_a_reminder_of_a_digest_hears_of_its_end(path: Path) 
         assert [(END, 3, 0)] == counts(await claim(store, "slack", now=NOW + 2000))
 
 
-async def test_all_over_takes_the_reminder_along(path: Path) -> None:
+async def test_all_over_takes_the_reminder_along(database: Place) -> None:
     """When the last request of a digest has ended its reminder is planned no longer."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         assert [] == await finish(store, 1, 2, 3, 4)
-        assert REMINDER not in {record.type for record in records(path)}
+        assert REMINDER not in {record.type for record in records(database)}
 
 
-async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(path: Path) -> None:
+async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(database: Place) -> None:
     """People hear nothing of what came and went while they could not be told."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == await finish(store, 1, 2)
         assert [NEWS] == await finish(store, 3)
-    assert [("slack", NEWS, "superseded")] == [row for row in outbox(path) if row[0] == "slack"]
+    assert [("slack", NEWS, "superseded")] == [row for row in outbox(database) if row[0] == "slack"]
 
 
-async def test_a_digest_that_fails_is_dropped_when_all_is_over(path: Path) -> None:
+async def test_a_digest_that_fails_is_dropped_when_all_is_over(database: Place) -> None:
     """A digest that was under way when the last request ended and was not accepted is not tried again."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (digest,) = await claim(store, "slack", now=NOW + 1)
         await finish(store, 1, 2, 3)
         assert [] == await settle(store, Retry(digest.id, "x", NOW + 90), now=NOW + 61)
-    assert {"superseded"} == {state for name, _, state in outbox(path) if name == "slack"}
+    assert {"superseded"} == {state for name, _, state in outbox(database) if name == "slack"}
 
 
-async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(path: Path) -> None:
+async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(database: Place) -> None:
     """`resolved = false` holds for digests too."""
     quiet = replace(GATHERED, resolved=False)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         change = ResolvedRequest(await pending_key(store, "run-1"), "answered", "completed")
         await store.record_changes(APP, (quiet,), ended=[change], now=NOW + 60)
         assert [] == await settle(store, now=NOW + 61)
 
 
-async def test_a_request_of_a_digest_that_ended_while_held_is_not_in_it(path: Path) -> None:
+async def test_a_request_of_a_digest_that_ended_while_held_is_not_in_it(database: Place) -> None:
     """What ended before the poll did is told to nobody."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 4)
         await finish(store, 1, now=NOW + 1)
         await store.release_held(APP.name, digest_above=2, now=NOW + 2)
         assert [(NEWS, 3, 3)] == counts(await claim(store, "slack", now=NOW + 2))
 
 
-async def test_a_digest_is_kept_as_long_as_one_of_it_waits(path: Path) -> None:
+async def test_a_digest_is_kept_as_long_as_one_of_it_waits(database: Place) -> None:
     """Pruning leaves what is still needed to follow a digest, and leaves nothing once all is long over."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store, 3)
         await finish(store, 1, 2)
         await accept_all(store, now=NOW + 61)
@@ -330,15 +328,13 @@ async def test_a_digest_is_kept_as_long_as_one_of_it_waits(path: Path) -> None:
         await settle(store, Sent(last.id, None), now=NOW + DAY)
         await accept_all(store, now=NOW + DAY)
         await store.prune(before=NOW + 3 * DAY)
-        assert ([], []) == (records(path), pending(path))
-    with closing(sqlite3.connect(path)) as connection:
-        left = [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES]
-    assert [0] * len(TABLES) == left
+        assert ([], []) == (records(database), pending(database))
+    assert [[]] * len(TABLES) == [rows(database, f"SELECT 1 FROM {table}") for table in TABLES]
 
 
-async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
+async def test_a_digest_that_may_have_been_told_is_followed(database: Place) -> None:
     """A digest whose answer was lost may stand in the channel, so how its requests ended is told."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         (digest,) = await claim(store, "slack", now=NOW + 1)
@@ -347,9 +343,9 @@ async def test_a_digest_that_may_have_been_told_is_followed(path: Path) -> None:
         assert [(END, 3, 0)] == counts(await settle(store, now=NOW + 61))
 
 
-async def test_one_message_that_waits_tells_of_all_ends(path: Path) -> None:
+async def test_one_message_that_waits_tells_of_all_ends(database: Place) -> None:
     """Two that end one after the other are one update, and a third after that was sent is another."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await gathered(store)
         await finish(store, 1)
         await finish(store, 2, now=NOW + 61)
@@ -360,28 +356,25 @@ async def test_one_message_that_waits_tells_of_all_ends(path: Path) -> None:
     assert [(END, 4, 2), (END, 4, 1)] == counts([update, another])
 
 
-async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(path: Path) -> None:
+async def test_what_an_earlier_process_held_is_in_one_digest_with_what_is_new(database: Place) -> None:
     """All that is due now goes together, whenever it became due, and leaves nothing of its own behind."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 2, routes=[GATHERED])
         await record_new(store, make_new_request("run-3"), routes=[GATHERED], now=NOW + 9)
         await store.release_held(APP.name, digest_above=2, now=NOW + 9)
         (digest,) = await claim(store, "slack", now=NOW + 9)
-    with closing(sqlite3.connect(path)) as connection:
-        alone = (
-            "SELECT count(*) FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)"
-        )
-        assert (0,) == connection.execute(alone).fetchone()
+    alone = "SELECT 1 FROM events WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)"
+    assert [] == rows(database, alone)
     assert [(NEWS, 3, 3)] == counts([digest])
 
 
-async def test_what_a_digest_says_of_a_request(path: Path) -> None:
+async def test_what_a_digest_says_of_a_request(database: Place) -> None:
     """Each is named with its run, type, question, parameters, link and id, since when, and how it ended."""
     sightings = [
         NewRequest(make_run(f"run-{number}"), make_request(params={"amount": number}), f"https://x/{number}")
         for number in (1, 2, 3)
     ]
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, *sightings, routes=[GATHERED])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await claim(store, "slack")
@@ -393,13 +386,13 @@ async def test_what_a_digest_says_of_a_request(path: Path) -> None:
     assert replace(waiting, outcome="answered", waited=60.0) == digest_of(ended).entries[0]
 
 
-async def test_nobody_is_reminded_of_a_digest_that_is_over(path: Path) -> None:
+async def test_nobody_is_reminded_of_a_digest_that_is_over(database: Place) -> None:
     """A digest that was under way when all of it ended is followed by its end and by no reminder."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await many(store, 3, routes=[GATHERED])
         await store.release_held(APP.name, digest_above=2, now=NOW)
         (digest,) = await settle(store, now=NOW)
         await finish(store, 1, 2, 3)
         (ended,) = await settle(store, Sent(digest.id, None), now=NOW + 61)
         await settle(store, Sent(ended.id, None), now=NOW + 62)
-    assert [("slack", NEWS, "sent"), ("slack", END, "sent")] == outbox(path)
+    assert [("slack", NEWS, "sent"), ("slack", END, "sent")] == outbox(database)

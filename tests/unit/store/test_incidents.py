@@ -1,7 +1,6 @@
 """The store's record of notifiers: when one accepts nothing for long, the others hear of it."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from tests.support.builders import (
     record_new,
     records,
 )
+from tests.support.databases import Place
 from watcher.models import NotifierEvent, NotifierFailure
 from watcher.store import Claim, NotifierPolicy, Result, Retry, Sent, Store
 
@@ -40,26 +40,26 @@ async def fail(store: Store, now: float = NOW) -> int:
     return news.id
 
 
-async def test_a_notifier_that_accepts_nothing_is_told_of_once(path: Path) -> None:
+async def test_a_notifier_that_accepts_nothing_is_told_of_once(database: Place) -> None:
     """After `alert_after` seconds without success the others hear why, since when and how much waits."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store)
         claims = [await settle(store, now=NOW + later) for later in (1, 119.9, 120, 500)]
         (delivery,) = await claim(store, "slack", now=NOW + 120)
     failure = NotifierFailure("webhook", "HTTP 500", NOW, undelivered=1)
     assert [None, None, failure, None] == [one.failing for one in claims]
     assert (FAILING, failure) == (delivery.event.type, event_of(delivery, NotifierEvent).failure)
-    assert [None] == [record.app for record in records(path) if record.type == FAILING]
+    assert [None] == [record.app for record in records(database) if record.type == FAILING]
 
 
-async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path: Path) -> None:
+async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(database: Place) -> None:
     """Neither failing nor recovery is repeated by another process, and both carry one beginning."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
         (failing,) = await claim(store, "slack", now=NOW + 200)
         await store.settle_and_claim("slack", [Sent(failing.id, None)], limit=0, now=NOW + 201)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         assert None is (await settle(store, now=NOW + 300)).failing
         recovered = (await settle(store, Sent(number, None), now=NOW + 400)).recovered
         assert recovered is not None
@@ -69,9 +69,9 @@ async def test_recovery_is_told_once_to_those_who_were_told_across_restarts(path
         assert None is (await settle(store, now=NOW + 500)).recovered
 
 
-async def test_recovery_is_told_after_however_long(path: Path) -> None:
+async def test_recovery_is_told_after_however_long(database: Place) -> None:
     """What was told of a silence that lasts is not pruned, for who got it is to hear of its end."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
         (failing,) = await claim(store, "slack", now=NOW + 200)
@@ -81,9 +81,9 @@ async def test_recovery_is_told_after_however_long(path: Path) -> None:
         assert [RECOVERED] == [delivery.event.type for delivery in await claim(store, "slack", now=NOW + 400)]
 
 
-async def test_a_short_failure_is_told_to_nobody(path: Path) -> None:
+async def test_a_short_failure_is_told_to_nobody(database: Place) -> None:
     """A notifier that accepts again in time made no news, and the next failure counts anew."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         claimed = await settle(store, Sent(number, None), now=NOW + 60)
         await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 61)
@@ -94,9 +94,9 @@ async def test_a_short_failure_is_told_to_nobody(path: Path) -> None:
     assert [False, False, True] == later
 
 
-async def test_one_poisoned_event_among_others_is_no_silence(path: Path) -> None:
+async def test_one_poisoned_event_among_others_is_no_silence(database: Place) -> None:
     """As long as a notifier accepts something it is not silent."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store)
         await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 100)
         (news,) = await claim(store, "webhook", now=NOW + 100)
@@ -104,9 +104,9 @@ async def test_one_poisoned_event_among_others_is_no_silence(path: Path) -> None
         assert None is (await settle(store, now=NOW + 121)).failing
 
 
-async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
+async def test_a_failure_of_long_ago_is_none_of_today(database: Place) -> None:
     """Something must have been tried in vain for the whole time, or nobody cries wolf."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
@@ -120,19 +120,19 @@ async def test_a_failure_of_long_ago_is_none_of_today(path: Path) -> None:
     assert (None, True) == (at_once.failing, later.failing is not None)
 
 
-async def test_what_people_were_not_told_in_time_is_dropped(path: Path) -> None:
+async def test_what_people_were_not_told_in_time_is_dropped(database: Place) -> None:
     """Who had not yet heard of the failure hears nothing of its end."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
         claimed = await settle(store, Sent(number, None), now=NOW + 210)
     assert [FAILING] == [stale.type for stale in claimed.superseded]
-    assert [("slack", FAILING, "superseded")] == [row for row in outbox(path) if row[0] == "slack"]
+    assert [("slack", FAILING, "superseded")] == [row for row in outbox(database) if row[0] == "slack"]
 
 
-async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(path: Path) -> None:
+async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(database: Place) -> None:
     """News of a silent notifier that was under way at its recovery and not accepted is not tried again."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
         (failing,) = await claim(store, "slack", now=NOW + 200)
@@ -142,10 +142,10 @@ async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(path: Pat
     assert [FAILING, RECOVERED] == [record.type for record in settled.superseded]
 
 
-async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
+async def test_alone_there_is_nobody_to_tell(database: Place) -> None:
     """A notifier without others is recorded as failing all the same, once, for the log."""
     alone = NotifierPolicy(alert_after=120.0)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await fail(store)
         told = [
             (await store.settle_and_claim("webhook", (), limit=0, now=NOW + at, policy=alone)).failing
@@ -154,9 +154,9 @@ async def test_alone_there_is_nobody_to_tell(path: Path) -> None:
     assert [True, False] == [failure is not None for failure in told]
 
 
-async def test_a_recovery_says_what_still_waits(path: Path) -> None:
+async def test_a_recovery_says_what_still_waits(database: Place) -> None:
     """The others learn how many deliveries the notifier has still to be sent by now, and none of later."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         number = await fail(store)
         await settle(store, now=NOW + 200)
         await record_new(store, make_new_request("run-2"), routes=[MACHINE], now=NOW + 201)

@@ -1,10 +1,7 @@
 """The store's reminders: when each is due, that none is repeated or outlives its request."""
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,9 +20,9 @@ from tests.support.builders import (
     records,
     reminder_of,
 )
+from tests.support.databases import Place, rows
 from watcher.models import Delivery, MessageRef, RequestEvent, Route
 from watcher.store import Dead, NotifierPolicy, Retry, Sent, Store, queries
-from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -59,9 +56,9 @@ def _name(delivery: Delivery) -> str:
     return f"{reminder.number} of {reminder.of}" if reminder else delivery.event.type
 
 
-async def test_reminders_come_at_their_ages_once_each(path: Path) -> None:
+async def test_reminders_come_at_their_ages_once_each(database: Place) -> None:
     """Each age, counted from when the request was first seen, brings one reminder, and no more come."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         told = [
             await send(store, NOW + age)
@@ -70,9 +67,9 @@ async def test_reminders_come_at_their_ages_once_each(path: Path) -> None:
     assert [[NEWS], [], ["1 of 3"], [], ["2 of 3"], ["3 of 3"], []] == told
 
 
-async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
+async def test_a_reminder_happens_when_it_is_due(database: Place) -> None:
     """Its event is dated by its age, so that what it says of the wait is true; it has an id of its own."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         claim = await store.settle_and_claim("slack", (), limit=1, now=NOW + 6, policy=POLICY)
@@ -83,11 +80,11 @@ async def test_a_reminder_happens_when_it_is_due(path: Path) -> None:
     assert "run-1" == event_of(reminder, RequestEvent).run.id
 
 
-async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:
+async def test_reminders_survive_restarts_without_repeating(database: Place) -> None:
     """Whatever process sends the next one, each is sent once."""
     told = []
     for age in (5.0, 40 * MINUTE, 50 * MINUTE, 3 * HOUR):
-        async with open_store(path) as store:
+        async with open_store(database) as store:
             if age == 5.0:
                 await record_new(store, routes=[PEOPLE])
             await store.plan_reminders({"slack": AGES}, {APP.name: ["slack"]}, now=NOW + age)
@@ -95,23 +92,22 @@ async def test_reminders_survive_restarts_without_repeating(path: Path) -> None:
     assert [[NEWS], ["1 of 3"], [], ["2 of 3"]] == told
 
 
-async def test_nobody_is_reminded_of_what_is_over(path: Path) -> None:
+async def test_nobody_is_reminded_of_what_is_over(database: Place) -> None:
     """The reminder that is planned goes with the request, without a trace, and none follows."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
         stale = await record_answered(store, now=NOW + 60)
         told = [await send(store, NOW + 9 * HOUR, notifier) for notifier in ("slack", "webhook")]
     assert ((), [[END], [END]]) == (stale, told)
-    assert {NEWS, END} == {record.type for record in records(path)}
-    with closing(sqlite3.connect(path)) as connection:
-        assert 2 == connection.execute("SELECT count(*) FROM events").fetchone()[0]
+    assert {NEWS, END} == {record.type for record in records(database)}
+    assert 2 == len(rows(database, "SELECT 1 FROM events"))
 
 
-async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -> None:
+async def test_a_reminder_under_way_at_the_end_is_followed_by_none(database: Place) -> None:
     """What is being sent while the request ends is recorded as sent, before the end is told."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         await send(store, NOW + 5, "webhook")
         (reminder,) = await take(store, NOW + AGES[0], "webhook")
@@ -121,12 +117,12 @@ async def test_a_reminder_under_way_at_the_end_is_followed_by_none(path: Path) -
             "webhook", [Sent(reminder.id, None)], limit=0, now=NOW + AGES[0] + 2, policy=POLICY
         )
         assert [END] == await send(store, NOW + 9 * HOUR, "webhook")
-    assert ["sent"] * 3 == [state for _, _, state in outbox(path)]
+    assert ["sent"] * 3 == [state for _, _, state in outbox(database)]
 
 
-async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(path: Path) -> None:
+async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(database: Place) -> None:
     """A person is not reminded late of what is over, and still told how it ended."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         (reminder,) = await take(store, NOW + AGES[0])
@@ -137,9 +133,9 @@ async def test_a_reminder_that_fails_is_dropped_when_its_request_has_ended(path:
     assert [END] == [delivery.event.type for delivery in settled.deliveries]
 
 
-async def test_a_notifier_that_was_away_is_not_flooded(path: Path) -> None:
+async def test_a_notifier_that_was_away_is_not_flooded(database: Place) -> None:
     """After hours without success the news goes out and of the reminders only those to come."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 3 * HOUR)], limit=0, now=NOW)
@@ -147,18 +143,18 @@ async def test_a_notifier_that_was_away_is_not_flooded(path: Path) -> None:
         assert ["3 of 3"] == await send(store, NOW + 8 * HOUR)
 
 
-async def test_a_reminder_just_missed_is_made_up_for(path: Path) -> None:
+async def test_a_reminder_just_missed_is_made_up_for(database: Place) -> None:
     """A message that is seconds late, by the pace of a channel say, costs no reminder."""
     policy = NotifierPolicy(remind_after=(1.0, 2.0))
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         told = await send(store, NOW + 4, policy=policy)
     assert [NEWS, "1 of 2", "2 of 2"] == told
 
 
-async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -> None:
+async def test_a_reminder_that_is_given_up_is_followed_by_the_next(database: Place) -> None:
     """A dead reminder ends nothing; a dead one that is put back brings no second one of any age."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         (reminder,) = await take(store, NOW + AGES[0])
@@ -169,9 +165,9 @@ async def test_a_reminder_that_is_given_up_is_followed_by_the_next(path: Path) -
         assert ["2 of 3"] == await send(store, NOW + AGES[1])
 
 
-async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
+async def test_who_only_got_a_reminder_hears_of_the_end(database: Place) -> None:
     """The news was given up, a reminder came through: that is how people know of the request."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim("slack", [Dead(news.id, "x")], limit=0, now=NOW + 5, policy=POLICY)
@@ -180,9 +176,9 @@ async def test_who_only_got_a_reminder_hears_of_the_end(path: Path) -> None:
         assert [END] == await send(store, NOW + HOUR)
 
 
-async def test_each_notifier_has_its_own_reminders(path: Path) -> None:
+async def test_each_notifier_has_its_own_reminders(database: Place) -> None:
     """One that is never reminded gets none."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         await send(store, NOW + 5)
         await send(store, NOW + 5, "webhook", NotifierPolicy())
@@ -198,9 +194,9 @@ async def plan(
     return [record.type for record in dropped]
 
 
-async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
+async def test_a_changed_configuration_holds_for_what_waits(database: Place) -> None:
     """At the next start reminders of old ages go, those of new ages come, and no age is told twice."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, (HOUR,))
@@ -210,50 +206,54 @@ async def test_a_changed_configuration_holds_for_what_waits(path: Path) -> None:
         assert [] == await send(store, NOW + 9 * HOUR, policy=new)
 
 
-async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(path: Path) -> None:
+async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(
+    database: Place,
+) -> None:
     """What should have been sent while nothing ran, and is wanted no longer, leaves a record."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [REMINDER] == await plan(store, NOW + HOUR, ())
-    assert "superseded" == records(path)[-1].state
+    assert "superseded" == records(database)[-1].state
 
 
-async def test_what_is_planned_is_no_delivery_yet(path: Path) -> None:
+async def test_what_is_planned_is_no_delivery_yet(database: Place) -> None:
     """The list of deliveries shows a reminder once its time has come."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
-    with SqliteDatabase(path).reading() as database:
+    with database.reading() as reader:
         shown = [
-            [record.type for record in queries.deliveries(database, "pending", now=NOW + at)]
+            [record.type for record in queries.deliveries(reader, "pending", now=NOW + at)]
             for at in (AGES[0] - 1, AGES[0])
         ]
     assert [[], [REMINDER]] == shown
 
 
-async def test_who_is_no_longer_told_of_an_app_is_not_reminded(path: Path) -> None:
+async def test_who_is_no_longer_told_of_an_app_is_not_reminded(database: Place) -> None:
     """An app or notifier that was taken out of the configuration takes its reminders along."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [] == await plan(store, NOW + 10, AGES, notifiers=())
         assert [] == await send(store, NOW + 9 * HOUR)
 
 
-async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_reminded(path: Path) -> None:
+async def test_who_is_told_late_of_an_app_that_is_no_longer_theirs_is_not_reminded(
+    database: Place,
+) -> None:
     """What waited for a notifier while it was taken off an app is told, and no reminder follows."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         assert [] == await plan(store, NOW + 5, AGES, notifiers=())
         elsewhere = replace(POLICY, apps=frozenset({"another"}))
         assert [NEWS] == await send(store, NOW + 10, policy=elsewhere)
-    assert [("slack", NEWS, "sent")] == outbox(path)
+    assert [("slack", NEWS, "sent")] == outbox(database)
 
 
-async def test_reminders_start_where_there_were_none(path: Path) -> None:
+async def test_reminders_start_where_there_were_none(database: Place) -> None:
     """Who configures reminders gets them for what waits already, but only for what was told."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5, policy=NotifierPolicy())
         await record_new(store, make_new_request("run-2"), routes=[replace(PEOPLE, after=HOUR)])
@@ -261,44 +261,44 @@ async def test_reminders_start_where_there_were_none(path: Path) -> None:
         assert ["1 of 3"] == await send(store, NOW + AGES[0])
 
 
-async def test_a_start_plans_no_reminder_beside_one_that_waits(path: Path) -> None:
+async def test_a_start_plans_no_reminder_beside_one_that_waits(database: Place) -> None:
     """However often it is started meanwhile, a notifier that was away for hours is reminded once."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
         assert [[], []] == [await plan(store, NOW + 10 + again, AGES) for again in range(2)]
-        assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(path)
+        assert [("slack", NEWS, "sent"), ("slack", REMINDER, "pending")] == outbox(database)
         assert ["1 of 3"] == await send(store, NOW + 7 * HOUR)
         assert ["3 of 3"] == await send(store, NOW + 8 * HOUR)
 
 
 @pytest.mark.parametrize("route", BOTH)
-async def test_an_escalation_that_is_not_due_is_reminded_of_by_nobody(path: Path, route: Route) -> None:
+async def test_an_escalation_that_is_not_due_is_reminded_of_by_nobody(database: Place, route: Route) -> None:
     """What was answered before a notifier's turn came is none of its business, later neither."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[replace(route, after=HOUR)])
         await record_answered(store, routes=[replace(route, after=HOUR)], now=NOW + MINUTE)
         assert [] == await send(store, NOW + 9 * HOUR, route.notifier)
 
 
-async def test_reminders_of_what_is_not_configured_any_more_are_dropped(path: Path) -> None:
+async def test_reminders_of_what_is_not_configured_any_more_are_dropped(database: Place) -> None:
     """All that are planned for a notifier, or about an app, that is gone, and none of the others."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=BOTH)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
         assert [] == await store.plan_reminders({"webhook": AGES}, {APP.name: ["slack", "webhook"]}, now=NOW)
-        assert [NEWS, NEWS] == [record.type for record in records(path) if record.notifier == "slack"]
+        assert [NEWS, NEWS] == [record.type for record in records(database) if record.notifier == "slack"]
         assert [] == await store.plan_reminders({"webhook": AGES}, {}, now=NOW + 6)
-    assert [NEWS] * 4 == [record.type for record in records(path)]
+    assert [NEWS] * 4 == [record.type for record in records(database)]
 
 
-async def test_no_reminder_is_planned_of_what_was_not_told(path: Path) -> None:
+async def test_no_reminder_is_planned_of_what_was_not_told(database: Place) -> None:
     """While news is tried in vain no reminder waits behind it."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await take(store, NOW)
         await store.settle_and_claim(
             "slack", [Retry(news.id, "no", NOW + 60)], limit=0, now=NOW, policy=POLICY
         )
-    assert [("slack", NEWS, "pending")] == outbox(path)
+    assert [("slack", NEWS, "pending")] == outbox(database)

@@ -1,9 +1,6 @@
 """The store's record of requests: what is new, what has ended, and who is to hear of it."""
 
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +23,7 @@ from tests.support.builders import (
     record_new,
     records,
 )
+from tests.support.databases import Place, rows
 from watcher.models import App, MessageRef, NewRequest, Outcome, RequestEvent, ResolvedRequest, Route
 from watcher.store import Claim, Dead, Retry, Sent
 
@@ -37,22 +35,22 @@ NEWS, END = "run.input_requested", "run.input_resolved"
 # What is new
 
 
-async def test_a_request_comes_with_a_delivery_for_each_notifier(path: Path) -> None:
+async def test_a_request_comes_with_a_delivery_for_each_notifier(database: Place) -> None:
     """A recorded request waits, and one delivery per notifier is pending at once, of one event."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         assert [("run-1", "q1", NOW, ())] == [
             (request.run_id, request.request_id, request.first_seen_at, request.told)
-            for request in pending(path)
+            for request in pending(database)
         ]
-        assert [("slack", NEWS, "pending"), ("webhook", NEWS, "pending")] == outbox(path)
-        assert 1 == len({record.event_id for record in records(path)})
+        assert [("slack", NEWS, "pending"), ("webhook", NEWS, "pending")] == outbox(database)
+        assert 1 == len({record.event_id for record in records(database)})
 
 
-async def test_who_has_something_to_claim_is_said(path: Path) -> None:
+async def test_who_has_something_to_claim_is_said(database: Place) -> None:
     """News names the notifiers that can claim it, now or later; what is held names them as it is released."""
     routes = (replace(PEOPLE, digests=True), MACHINE, Route("leads", for_people=True, after=60.0))
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         new = await store.record_changes(APP, routes, new=[make_new_request()], now=NOW)
         again = await store.record_changes(APP, routes, new=[make_new_request()], now=NOW)
         released = await store.release_held(APP.name, digest_above=0, now=NOW)
@@ -62,7 +60,7 @@ async def test_who_has_something_to_claim_is_said(path: Path) -> None:
     assert [["leads", "webhook"], [], ["slack"], ["webhook"]] == named
 
 
-async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
+async def test_a_delivery_carries_everything_that_was_seen(database: Place) -> None:
     """What was recorded of run and request comes back whole with the delivery."""
     request = replace(
         make_request(params={"amount": 620, "deep": [None]}),
@@ -72,7 +70,7 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
         is_browser_takeover=True,
     )
     run = replace(make_run(), user_id="u", session_id="s", input={"text": "hello"})
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, NewRequest(run, request, "https://ui.example/run-1", (2, 3)))
         (delivery,) = await claim(store, "slack")
     event = event_of(delivery, RequestEvent)
@@ -80,7 +78,7 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     assert (NEWS, NOW, NOW) == (event.type, event.at, event.first_seen_at)
     assert ("https://ui.example/run-1", (2, 3)) == (event.link, event.position)
     assert (1, NOW, None) == (delivery.attempt, delivery.due_at, delivery.first_message)
-    assert [event.key] == [waiting.id for waiting in pending(path)]
+    assert [event.key] == [waiting.id for waiting in pending(database)]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +92,10 @@ async def test_a_delivery_carries_everything_that_was_seen(path: Path) -> None:
     ],
 )
 async def test_what_a_run_asked_before_is_known(
-    path: Path, again: NewRequest, outcome: Outcome, asked_before: float | None
+    database: Place, again: NewRequest, outcome: Outcome, asked_before: float | None
 ) -> None:
     """A question that its run asked before, and that was answered, carries when, also under a new id."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         change = ResolvedRequest(await pending_key(store), outcome, "started")
         await store.record_changes(APP, [MACHINE], ended=[change], now=NOW + 60)
@@ -106,9 +104,9 @@ async def test_what_a_run_asked_before_is_known(
     assert asked_before == event_of(delivery, RequestEvent).asked_before
 
 
-async def test_an_invisible_question_is_never_the_same(path: Path) -> None:
+async def test_an_invisible_question_is_never_the_same(database: Place) -> None:
     """Nobody knows whether a run asks the same again if its question is not visible."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, make_new_request(request_id=""))
         await record_answered(store)
         await record_new(store, make_new_request(request_id=""), routes=[PEOPLE], now=NOW + 60)
@@ -116,13 +114,13 @@ async def test_an_invisible_question_is_never_the_same(path: Path) -> None:
     assert event_of(delivery, RequestEvent).asked_before is None
 
 
-async def test_the_same_request_is_recorded_once(path: Path) -> None:
+async def test_the_same_request_is_recorded_once(database: Place) -> None:
     """A request that is seen again, in a later call or in the same, is no news."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         first = await store.record_changes(APP, BOTH, new=[make_new_request(), make_new_request()], now=NOW)
         again = await store.record_changes(APP, BOTH, new=[make_new_request()], now=NOW + 1)
     assert (1, 0) == (len(first.new), len(again.new))
-    assert 2 == len(records(path))
+    assert 2 == len(records(database))
 
 
 @pytest.mark.parametrize(
@@ -133,56 +131,55 @@ async def test_the_same_request_is_recorded_once(path: Path) -> None:
         pytest.param(make_new_request(prompt="Approve it all?"), id="content"),
     ],
 )
-async def test_another_identity_is_another_request(path: Path, other: NewRequest) -> None:
+async def test_another_identity_is_another_request(database: Place, other: NewRequest) -> None:
     """Run, request id and content tell requests apart, each alone."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         await record_new(store, other)
-        assert 2 == len(pending(path))
+        assert 2 == len(pending(database))
 
 
-async def test_the_same_request_of_another_app_is_another(path: Path) -> None:
+async def test_the_same_request_of_another_app_is_another(database: Place) -> None:
     """Two apps may use the same ids."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         await store.record_changes(App("sales", "https://x.example"), BOTH, new=[make_new_request()], now=NOW)
-        assert ["support", "sales"] == [request.app for request in pending(path, "support", "sales")]
-        assert ["support"] == [request.app for request in pending(path, "support")]
+        assert ["support", "sales"] == [request.app for request in pending(database, "support", "sales")]
+        assert ["support"] == [request.app for request in pending(database, "support")]
 
 
 @pytest.mark.parametrize(("later", "waiting"), [(0.0, 0), (4.9, 0), (5.0, 1), (60.0, 1), (-3600.0, 1)])
-async def test_an_echo_of_an_answered_request_is_no_news(path: Path, later: float, waiting: int) -> None:
+async def test_an_echo_of_an_answered_request_is_no_news(database: Place, later: float, waiting: int) -> None:
     """Within 5 s of its end an identical request is an echo; later, or by a clock set back, it is new."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         await record_answered(store, now=NOW + 10)
         await record_new(store, now=NOW + 10 + later)
-        assert waiting == len(pending(path))
+        assert waiting == len(pending(database))
 
 
-async def test_an_unannounced_request_is_known_and_nobody_is_told(path: Path) -> None:
+async def test_an_unannounced_request_is_known_and_nobody_is_told(database: Place) -> None:
     """With `announce=False` a request waits without a delivery, and its end interests nobody either."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, announce=False)
-        assert 1 == len(pending(path))
+        assert 1 == len(pending(database))
         await record_answered(store)
-    assert [] == outbox(path)
+    assert [] == outbox(database)
 
 
-async def test_without_notifiers_nothing_is_to_be_delivered(path: Path) -> None:
+async def test_without_notifiers_nothing_is_to_be_delivered(database: Place) -> None:
     """An app that no notifier is told of leaves no event behind."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=())
-    with closing(sqlite3.connect(path)) as connection:
-        assert (0,) == connection.execute("SELECT count(*) FROM events").fetchone()
+    assert [] == rows(database, "SELECT 1 FROM events")
 
 
 # What has ended
 
 
-async def test_people_not_told_yet_are_spared_and_machines_hear_both(path: Path) -> None:
+async def test_people_not_told_yet_are_spared_and_machines_hear_both(database: Place) -> None:
     """An end before the news went out supersedes it for people; a webhook gets news and end, in order."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         superseded = await record_answered(store)
         assert [("slack", "superseded")] == [(record.notifier, record.state) for record in superseded]
@@ -193,14 +190,14 @@ async def test_people_not_told_yet_are_spared_and_machines_hear_both(path: Path)
     told = [delivery.event.type for delivery in (*first, *after_first.deliveries)]
     assert [NEWS, END] == told
     assert [("slack", NEWS, "superseded"), ("webhook", NEWS, "sent"), ("webhook", END, "pending")] == outbox(
-        path
+        database
     )
 
 
-async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) -> None:
+async def test_people_who_were_told_hear_the_end_with_their_receipt(database: Place) -> None:
     """The end reaches who was told, with outcome, status and the receipt of the first message."""
     receipt = MessageRef({"channel": "C1", "ts": "1.5"})
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         await store.settle_and_claim("slack", [Sent(news.id, receipt)], limit=1, now=NOW)
@@ -218,51 +215,53 @@ async def test_people_who_were_told_hear_the_end_with_their_receipt(path: Path) 
     assert "completed" == event.run.status
 
 
-async def test_a_request_ends_once(path: Path) -> None:
+async def test_a_request_ends_once(database: Place) -> None:
     """A request that ended already changes nothing when its end is reported again."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         change = ResolvedRequest(await pending_key(store), "answered", "completed")
         first = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
         again = await store.record_changes(APP, [MACHINE], ended=[change], now=NOW)
     assert ((change,), ()) == (first.ended, again.ended)
-    assert [NEWS, END] == [kind for _, kind, _ in outbox(path)]
+    assert [NEWS, END] == [kind for _, kind, _ in outbox(database)]
 
 
-async def test_people_whose_news_is_dead_do_not_hear_the_end(path: Path) -> None:
+async def test_people_whose_news_is_dead_do_not_hear_the_end(database: Place) -> None:
     """Nobody is told of the end of something of which the news was given up; a webhook is."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store)
         for notifier in ("slack", "webhook"):
             (news,) = await claim(store, notifier)
             await store.settle_and_claim(notifier, [Dead(news.id, "no")], limit=1, now=NOW)
         await record_answered(store)
-    assert [("slack", NEWS, "dead"), ("webhook", NEWS, "dead"), ("webhook", END, "pending")] == outbox(path)
+    assert [("slack", NEWS, "dead"), ("webhook", NEWS, "dead"), ("webhook", END, "pending")] == outbox(
+        database
+    )
 
 
 @pytest.mark.parametrize("route", [PEOPLE, MACHINE])
-async def test_who_wants_no_ends_gets_none(path: Path, route: Route) -> None:
+async def test_who_wants_no_ends_gets_none(database: Place, route: Route) -> None:
     """With `resolved=False` a notifier that was told of a request is not told of its end."""
     quiet = replace(route, resolved=False)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[quiet])
         (news,) = await claim(store, route.notifier)
         await store.settle_and_claim(route.notifier, [Sent(news.id, None)], limit=1, now=NOW)
         await record_answered(store, routes=[quiet])
-    assert [(route.notifier, NEWS, "sent")] == outbox(path)
+    assert [(route.notifier, NEWS, "sent")] == outbox(database)
 
 
-async def test_a_notifier_removed_from_an_app_does_not_hear_the_end(path: Path) -> None:
+async def test_a_notifier_removed_from_an_app_does_not_hear_the_end(database: Place) -> None:
     """Who is told of an end follows the configuration of now, not the one of the news."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         await record_answered(store, routes=[PEOPLE])
-    assert [("webhook", NEWS, "pending")] == outbox(path)
+    assert [("webhook", NEWS, "pending")] == outbox(database)
 
 
-async def test_news_under_way_at_the_end_is_followed_by_it(path: Path) -> None:
+async def test_news_under_way_at_the_end_is_followed_by_it(database: Place) -> None:
     """News that is being sent while its request ends is no longer taken back; the end follows it."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         (news,) = await claim(store, "slack")
         assert () == await record_answered(store, routes=[PEOPLE])
@@ -271,22 +270,24 @@ async def test_news_under_way_at_the_end_is_followed_by_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [Retry(1, "down", NOW + 11), Dead(1, "down")])
-async def test_news_that_fails_after_the_end_is_dropped_with_it(path: Path, result: Retry | Dead) -> None:
+async def test_news_that_fails_after_the_end_is_dropped_with_it(
+    database: Place, result: Retry | Dead
+) -> None:
     """When news was not accepted and the request has ended since, people hear neither news nor end."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await claim(store, "slack")
         await record_answered(store, routes=[PEOPLE])
         settled = await store.settle_and_claim("slack", [result], limit=1, now=NOW + 10)
     assert [1, 2] == [record.id for record in settled.superseded]
     assert ((), None) == (settled.deliveries, settled.wake_at)
-    assert ["superseded", "superseded"] == [state for _, _, state in outbox(path)]
-    assert (1, "down") == (records(path)[0].attempts, records(path)[0].last_error)
+    assert ["superseded", "superseded"] == [state for _, _, state in outbox(database)]
+    assert (1, "down") == (records(database)[0].attempts, records(database)[0].last_error)
 
 
-async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(path: Path) -> None:
+async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(database: Place) -> None:
     """News to a webhook that failed is tried again although the request has ended."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[MACHINE])
         (news,) = await claim(store, "webhook")
         await record_answered(store, routes=[MACHINE])
@@ -294,15 +295,15 @@ async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(path:
             "webhook", [Retry(news.id, "x", NOW + 60)], limit=1, now=NOW + 10
         )
     assert Claim((), NOW + 60, ()) == settled
-    assert ["pending", "pending"] == [state for _, _, state in outbox(path)]
+    assert ["pending", "pending"] == [state for _, _, state in outbox(database)]
 
 
 # Escalation
 
 
-async def test_escalation_waits_until_its_time(path: Path) -> None:
+async def test_escalation_waits_until_its_time(database: Place) -> None:
     """With `after` a delivery is due that much later than the request was seen."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[replace(PEOPLE, after=300.0)])
         early = await store.settle_and_claim("slack", (), limit=1, now=NOW + 299)
         assert Claim((), NOW + 300, ()) == early
@@ -311,19 +312,21 @@ async def test_escalation_waits_until_its_time(path: Path) -> None:
 
 
 @pytest.mark.parametrize("route", [PEOPLE, MACHINE])
-async def test_a_request_answered_before_its_escalation_concerns_nobody(path: Path, route: Route) -> None:
+async def test_a_request_answered_before_its_escalation_concerns_nobody(
+    database: Place, route: Route
+) -> None:
     """Whoever was to be told only later hears nothing of what ended before, a webhook neither."""
     later = replace(route, after=300.0)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[later])
         await record_answered(store, routes=[later], now=NOW + 299)
-    assert [(route.notifier, NEWS, "superseded")] == outbox(path)
+    assert [(route.notifier, NEWS, "superseded")] == outbox(database)
 
 
-async def test_a_machine_whose_turn_had_come_hears_both(path: Path) -> None:
+async def test_a_machine_whose_turn_had_come_hears_both(database: Place) -> None:
     """A request answered after a webhook's `after` is told of in full, even if that was not sent yet."""
     later = replace(MACHINE, after=300.0)
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[later])
         await record_answered(store, routes=[later], now=NOW + 301)
-    assert [("webhook", NEWS, "pending"), ("webhook", END, "pending")] == outbox(path)
+    assert [("webhook", NEWS, "pending"), ("webhook", END, "pending")] == outbox(database)

@@ -1,7 +1,6 @@
 """Dead is not final: what was given up and is still pending is announced when a notifier accepts again."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,9 @@ from tests.support.builders import (
     record_answered,
     record_new,
 )
+from tests.support.databases import Place
 from watcher.models import App, AppEvent, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, queries
-from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -50,9 +49,9 @@ async def accept_again(store: Store, policy: NotifierPolicy = SLACK) -> Claim:
     return await settle(store, Sent(fresh.id, None), limit=99, now=LATER, policy=policy)
 
 
-async def test_what_was_given_up_is_one_digest_when_slack_accepts_again(path: Path) -> None:
+async def test_what_was_given_up_is_one_digest_when_slack_accepts_again(database: Place) -> None:
     """After a weekend with a revoked token people get what is still pending, in one message, and its end."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1", "run-2", "run-3")
         await record_answered(store, "run-3", routes=[PEOPLE])
         claimed = await accept_again(store)
@@ -64,29 +63,29 @@ async def test_what_was_given_up_is_one_digest_when_slack_accepts_again(path: Pa
         await record_answered(store, "run-2", routes=[PEOPLE], now=LATER + 60)
         (end,) = (await settle(store, limit=9, now=LATER + 60)).deliveries
     assert (2, 0) == (event_of(end, DigestEvent).digest.total, event_of(end, DigestEvent).digest.waiting)
-    assert 1 == [state for _, _, state in outbox(path)].count("dead")
+    assert 1 == [state for _, _, state in outbox(database)].count("dead")
 
 
-async def test_one_that_was_given_up_is_told_by_itself(path: Path) -> None:
+async def test_one_that_was_given_up_is_told_by_itself(database: Place) -> None:
     """A single request needs no digest; it is due at once, and counts as never tried."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1")
         claimed = await accept_again(store)
     (again,) = claimed.deliveries
     assert ("run-1", 1, 0.0) == (event_of(again, RequestEvent).run.id, again.attempt, again.tried_for)
 
 
-async def test_a_notifier_without_digests_gets_each(path: Path) -> None:
+async def test_a_notifier_without_digests_gets_each(database: Place) -> None:
     """The console has no digests, so each request is told by itself."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1", "run-2", policy=CONSOLE)
         claimed = await accept_again(store, CONSOLE)
     assert ["run-1", "run-2"] == [event_of(each, RequestEvent).run.id for each in claimed.deliveries]
 
 
-async def test_what_people_know_is_not_repeated(path: Path) -> None:
+async def test_what_people_know_is_not_repeated(database: Place) -> None:
     """A request of which a reminder got through is known, so its announcement stays dead."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1")
         (reminder,) = (await settle(store, limit=9, now=NOW + 1800)).deliveries
         assert "run.input_reminder" == reminder.event.type
@@ -94,9 +93,9 @@ async def test_what_people_know_is_not_repeated(path: Path) -> None:
     assert (0, ()) == (claimed.revived, claimed.deliveries)
 
 
-async def test_a_planned_reminder_does_not_remind_twice(path: Path) -> None:
+async def test_a_planned_reminder_does_not_remind_twice(database: Place) -> None:
     """A digest in place of dead announcements is reminded of, the requests in it are not by themselves."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1", "run-2")
         for each in (await settle(store, limit=9, now=NOW + 1800)).deliveries:
             await settle(store, Retry(each.id, "invalid_auth", NOW + 2000), now=NOW + 1800)
@@ -107,11 +106,11 @@ async def test_a_planned_reminder_does_not_remind_twice(path: Path) -> None:
     assert ([2], 2) == (totals, len(reminders))
 
 
-async def test_an_outage_that_lasts_is_told_late_too(path: Path) -> None:
+async def test_an_outage_that_lasts_is_told_late_too(database: Place) -> None:
     """An alert about an app that still fails is made after all; one that is over is not."""
     failure = AppFailure(503, "unavailable", "no", NOW - 120)
     sales = App("sales", "https://sales.example")
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         for app in (APP, sales):
             await store.record_failure(app, [PEOPLE], failure, alert_after=120.0, now=NOW)
         claimed = (await settle(store, limit=9)).deliveries
@@ -122,31 +121,31 @@ async def test_an_outage_that_lasts_is_told_late_too(path: Path) -> None:
     assert [APP] == [event_of(each, AppEvent).app for each in claimed]
 
 
-async def test_the_dead_of_a_machine_stay(path: Path) -> None:
+async def test_the_dead_of_a_machine_stay(database: Place) -> None:
     """A program decides by `watcher retry` what it wants to have again."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1", "run-2", policy=WEBHOOK)
         assert 0 == (await accept_again(store, WEBHOOK)).revived
         assert {} == await store.revive_dead({"slack": WEBHOOK}, now=LATER)
-    assert 2 == [state for _, _, state in outbox(path)].count("dead")
+    assert 2 == [state for _, _, state in outbox(database)].count("dead")
 
 
-async def test_the_dead_come_back_at_the_start(path: Path) -> None:
+async def test_the_dead_come_back_at_the_start(database: Place) -> None:
     """A start with a new token tells at once what was given up; the status shows that for a day."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await give_up(store, "run-1", "run-2")
         assert {"slack": 2} == await store.revive_dead({"slack": SLACK, "other": SLACK}, now=LATER)
-        with SqliteDatabase(path).reading() as database:
-            shown = queries.notifiers(database, [APP.name], now=LATER + 60)["slack"]
-            later = queries.notifiers(database, [APP.name], now=LATER + 90_000)["slack"]
+        with database.reading() as reader:
+            shown = queries.notifiers(reader, [APP.name], now=LATER + 60)["slack"]
+            later = queries.notifiers(reader, [APP.name], now=LATER + 90_000)["slack"]
         assert [(2, 60.0), (0, None)] == [(each.revived, each.revived_ago) for each in (shown, later)]
         (digest,) = (await settle(store, limit=9, now=LATER)).deliveries
     assert 2 == event_of(digest, DigestEvent).digest.total
 
 
-async def test_what_is_not_due_yet_is_not_told_early(path: Path) -> None:
+async def test_what_is_not_due_yet_is_not_told_early(database: Place) -> None:
     """An escalation whose notifier was taken out and put back comes when it would have come."""
-    async with open_store(path) as store:
+    async with open_store(database) as store:
         await record_new(store, routes=[replace(PEOPLE, after=900.0)])
         await store.dead_letter_removed(["other"], now=NOW + 60)
         assert {"slack": 1} == await store.revive_dead({"slack": SLACK}, now=NOW + 120)

@@ -235,6 +235,8 @@ class AnyValue(dict[str, object]):
 def statements_of_the_store() -> Iterator[tuple[str, str]]:
     """Returns each statement with the module and the name that it has."""
     for module in iter_modules(store_package.__path__, "watcher.store."):
+        if "postgresql" in module.name:
+            continue
         for name, value in vars(import_module(module.name)).items():
             values = value if isinstance(value, tuple) else (value,)
             for statement in values:
