@@ -59,7 +59,7 @@ async def test_the_url_shows_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("command", ["run", "once", "check"])
+@pytest.mark.parametrize("command", ["run", "check"])
 async def test_every_url_that_cannot_be_used_is_named(tmp_path: Path, command: str) -> None:
     """Each URL that Apprise refuses is one line, from a file or not; the exit status is 2."""
     (tmp_path / "url").write_text(f"none://{PASSWORD}")

@@ -266,20 +266,6 @@ async def test_a_hanging_notifier_holds_up_no_other(tmp_path: Path) -> None:
                 await wait_for_sent(daemon, "slow", NEWS, count=3)
 
 
-async def test_the_list_of_what_waits_says_when_it_may_be_old(tmp_path: Path) -> None:
-    """`pending` names on standard error each app that cannot be polled and since when; the list is JSON."""
-    async with open_world(tmp_path) as world:
-        world.ask()
-        async with world.running() as daemon:
-            await wait_for_sent(daemon, "webhook", NEWS)
-            world.app.rotate_keys({"dynamiq_acc_another"})
-            await daemon.wait_for_log("poll.failed", status=401)
-            listed = await world.command("pending", "--json")
-    assert (0, 1) == (listed.status, len(json.loads(listed.out)))
-    assert "app support has been unreachable since 20" in listed.err
-    assert "HTTP 401, unauthorized" in listed.err
-
-
 async def test_requests_of_an_app_that_is_gone_from_the_configuration(tmp_path: Path) -> None:
     """What nobody watches any more is not listed and nobody is reminded of it; nothing is called resolved."""
     async with open_world(tmp_path) as world:

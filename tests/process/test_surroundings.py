@@ -167,18 +167,6 @@ async def test_the_proxy_of_the_environment_is_used(tmp_path: Path) -> None:
     assert "notifier here: the test message was accepted" in ended.out
 
 
-@pytest.mark.parametrize(
-    ("variable", "command"), [("HTTP_PROXY", "run"), ("https_proxy", "once"), ("ALL_PROXY", "check")]
-)
-async def test_a_proxy_that_cannot_be_used(tmp_path: Path, variable: str, command: str) -> None:
-    """A proxy of a kind that is not known is one line that names the variable and not its password."""
-    settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", variable: "socks5://me:secret@127.0.0.1:1"}
-    ended = await run_command(tmp_path, settings, command)
-    (line,) = ended.err.splitlines()
-    assert (2, True) == (ended.status, line.startswith(f"watcher: {variable}: must be"))
-    assert "secret" not in line
-
-
 @pytest.mark.parametrize(("closed", "status"), [("2", 0), ("1", 1)])
 async def test_a_process_without_standard_streams(tmp_path: Path, closed: str, status: int) -> None:
     """Without standard error all is done in silence; without standard output the console accepts nothing."""

@@ -17,10 +17,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.test_status_page import NOW, a_request, a_view, an_app
 from tests.support.characters import acting_in
 from tests.support.events import REQUEST
 from tests.support.harmless import assert_harmless, assert_one_line
+from tests.support.status_views import NOW, a_request, a_view, an_app
 from tests.support.strategies import LONG, any_text, anything, events, fuzz, utf8, words
 from tests.unit.notifiers.test_console import Output, show
 from watcher import logs

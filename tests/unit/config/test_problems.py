@@ -102,7 +102,7 @@ def test_all_problems_are_told_at_once(problems: Problems, tmp_path: Path) -> No
         EVERYTHING_WRONG,
         WATCHER_DIGEST_ABOVE="-1",
         WATCHER_HEARTBEAT_URL="no-url",
-        HTTP_PROXY="socks5://127.0.0.1:1",
+        HTTP_PROXY="socks5://me:secret@127.0.0.1:1",
     )
     said = [problem.replace(f"{tmp_path}/", "") for problem in found]
     assert sorted(ALL_THAT_IS_WRONG.strip().splitlines()) == sorted(said)
