@@ -262,24 +262,9 @@ def overwrite(path: Path, at: int, length: int) -> None:
         file.write(b"\xa5" * length)
 
 
-def damage_deliveries(path: Path) -> None:
-    """Overwrites the page that the deliveries begin at, and nothing else."""
-    with closing(sqlite3.connect(path)) as connection:
-        (page,) = connection.execute(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'deliveries'"
-        ).fetchone()
-        (size,) = connection.execute("PRAGMA page_size").fetchone()
-    overwrite(path, (page - 1) * size, size)
-
-
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (newer, "was written by a newer watcher: it has version 99"),
-    (lambda path: overwrite(path, 0, 100), "file is not a database"),
-    (lambda path: overwrite(path, 100, 4000), "malformed"),
     (lambda path: os.truncate(path, path.stat().st_size // 2), "malformed"),
-    (lambda path: os.truncate(path, path.stat().st_size - 4096), "malformed"),
-    (lambda path: os.truncate(path, 50), "malformed"),
-    (damage_deliveries, "malformed"),
 ]
 
 

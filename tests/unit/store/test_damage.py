@@ -1,7 +1,9 @@
 """The store when things go wrong: full disks, locks, damage, and other connections."""
 
+import asyncio
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -175,6 +177,50 @@ def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
         with pytest.raises(StoreUnusable, match="not a database"):
             opening()
     assert b"this is no database" * 1000 == path.read_bytes()
+
+
+def overwrite(path: Path, at: int, length: int) -> None:
+    """Overwrites a part of a file with rubbish."""
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xa5" * length)
+
+
+def damage_deliveries(path: Path) -> None:
+    """Overwrites the page that the deliveries begin at, and nothing else."""
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'deliveries'"
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    overwrite(path, (page - 1) * size, size)
+
+
+DAMAGES: list[tuple[Callable[[Path], None], str]] = [
+    (lambda path: overwrite(path, 0, 100), "file is not a database"),
+    (lambda path: overwrite(path, 100, 4000), "malformed"),
+    (lambda path: os.truncate(path, path.stat().st_size // 2), "malformed"),
+    (lambda path: os.truncate(path, path.stat().st_size - 4096), "malformed"),
+    (lambda path: os.truncate(path, 50), "malformed|not a database"),
+    (damage_deliveries, "malformed"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "reason"), DAMAGES)
+def test_a_damaged_database_is_refused(path: Path, spoil: Callable[[Path], None], reason: str) -> None:
+    """Whatever part of a database is damaged or missing, it is not used, and stays as it is."""
+    asyncio.run(record(path, "run-1"))
+    spoil(path)
+    spoilt = path.read_bytes()
+    with pytest.raises(StoreUnusable, match=reason):
+        asyncio.run(record(path, "run-2"))
+    assert spoilt == path.read_bytes()
+
+
+async def record(path: Path, run_id: str) -> None:
+    """Records a request."""
+    async with open_store(path) as store:
+        await record_new(store, make_new_request(run_id))
 
 
 async def test_a_truncated_database_is_unusable(path: Path) -> None:
