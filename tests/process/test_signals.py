@@ -169,7 +169,7 @@ async def test_sighup_before_the_daemon_runs(tmp_path: Path) -> None:
             async with world.running() as daemon:
                 await asyncio.wait_for(asyncio.to_thread(_wait_until_open, daemon.pid, database), WITHIN)
                 daemon.send(signal.SIGHUP)
-                holder.rollback()
+                holder.close()
                 await daemon.wait_for_log("config.reloaded")
                 await daemon.wait_for_log("daemon.started", count=2)
                 assert await daemon.stop() == 0
