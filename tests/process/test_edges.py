@@ -1,13 +1,12 @@
 """Edges of the whole path that once were defects, each with the case that showed it."""
 
 import asyncio
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.process import WITHIN, environment, run_watcher
+from tests.support.hostile_peers import Call, Peer, listening, reply
+from tests.support.process import WITHIN, run_watcher
 
 pytestmark = pytest.mark.anyio
 
@@ -19,45 +18,21 @@ ENOUGH = 20
 
 async def test_a_poll_that_is_due_at_once_is_not_lost(tmp_path: Path) -> None:
     """An app is polled on even if its next poll is due before the last one has been put away."""
-    polls = 0
+    enough = asyncio.Event()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal polls
-        await reader.readuntil(b"\r\n\r\n")
-        polls += 1
-        head = b"HTTP/1.1 503 Busy\r\nRetry-After: 0.000001\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        writer.write(head)
-        await writer.drain()
-        writer.close()
-        if polls == ENOUGH:
+    async def is_busy_for_an_instant(call: Call) -> None:
+        await call.say(reply(b"", b"503 Busy", more=b"Retry-After: 0.000001\r\n"))
+        call.writer.close()
+        if len(peer.calls) == ENOUGH:
             enough.set()
 
-    enough = asyncio.Event()
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with (
-            run_watcher(tmp_path, {**NOWHERE, "WATCHER_BASE_URL": f"http://127.0.0.1:{port}"}),
-            asyncio.timeout(WITHIN),
-        ):
-            await enough.wait()
+    peer = Peer(is_busy_for_an_instant)
+    async with listening([peer]), run_watcher(tmp_path, {**NOWHERE, "WATCHER_BASE_URL": peer.url}):
+        await asyncio.wait_for(enough.wait(), WITHIN)
 
 
 async def test_a_signal_right_after_the_start_is_a_clean_end(tmp_path: Path) -> None:
-    """Whoever reads that the daemon has started may end it at once."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "watcher",
-        "run",
-        cwd=tmp_path,
-        env=environment(NOWHERE),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    async with asyncio.timeout(WITHIN):
-        while b"daemon.started" not in await process.stderr.readline():
-            pass
-        process.send_signal(signal.SIGTERM)
-        await process.communicate()
-    assert 0 == process.returncode
+    """As soon as the log says that the daemon has started, a signal is a clean end."""
+    async with run_watcher(tmp_path, NOWHERE) as daemon:
+        await daemon.wait_for_log("daemon.started")
+        assert 0 == await daemon.stop()

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from tests.support import sending
 from tests.support.builders import BOUND
 from tests.support.events import REMINDED, REQUESTED, RESOLVED
-from tests.support.fuzz_peer import Bench, open_bench
+from tests.support.fuzz_bench import Bench, open_bench
 from tests.support.harmless import assert_one_line
 from tests.support.strategies import LONG, any_text, bodies, fuzz, http_answers, json_values
 from watcher.backoff import RETRY_AFTER_MAX
@@ -61,7 +61,7 @@ def bench() -> Iterator[Bench]:
 @example(b'HTTP/1.1 200 OK\r\nContent-Type: application/gzip\r\n\r\n{"ok": false}', "bot", REQUESTED)
 def test_any_answer_of_slack(bench: Bench, written: bytes, kind: str, event: Event) -> None:
     """Whatever answers in Slack's place, a message is accepted or fails as a delivery; so is a check."""
-    bench.peer.answer = written
+    bench.answer = written
 
     async def scenario() -> None:
         for call in (sending.send_event(event, FIRST), lambda notifier: notifier.check()):
@@ -94,7 +94,7 @@ def assert_told(error: DeliveryError) -> None:
 @given(http_answers(st.binary(max_size=6000)))
 def test_any_answer_to_a_webhook(bench: Bench, written: bytes) -> None:
     """Whatever a receiver answers, the event is accepted with a 2xx or fails as a delivery."""
-    bench.peer.answer = written
+    bench.answer = written
 
     async def scenario() -> None:
         try:
@@ -111,7 +111,7 @@ def test_any_answer_to_a_webhook(bench: Bench, written: bytes) -> None:
 @given(http_answers(st.binary(max_size=100)))
 def test_any_answer_to_a_heartbeat(bench: Bench, written: bytes) -> None:
     """Whatever answers a ping, nothing comes of it but a line of the log."""
-    bench.peer.answer = written
+    bench.answer = written
 
     async def ready() -> HealthReport:
         return HealthReport()
@@ -144,7 +144,7 @@ def test_any_answer_to_a_heartbeat(bench: Bench, written: bytes) -> None:
 @example(b"HTTP/1.1 503 x\r\n\r\n" + b"[" * 100_000)
 def test_any_answer_to_a_probe(bench: Bench, written: bytes) -> None:
     """Whatever answers the probe of the container, it is ready or not, with the reason in a line."""
-    bench.peer.answer = written
+    bench.answer = written
     found = bench.run(asyncio.to_thread(healthcheck.ask, "127.0.0.1", bench.peer.port))
     assert_one_line(found.text)
     assert 0 < len(found.text) < 1200
