@@ -60,7 +60,7 @@ class InputRequest:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of an app, as the API shows it."""
+    """One execution of an app, as the API shows it; one that `informs` shows messages but asks nothing."""
 
     id: str
     status: str
@@ -69,6 +69,7 @@ class Run:
     session_id: str | None = None
     input: Json = None
     requests: tuple[InputRequest, ...] = ()
+    informs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

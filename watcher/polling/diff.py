@@ -88,10 +88,11 @@ def compare_run(known: Sequence[PendingKey], run: Run | None, *, paused_waits: b
         )
         return RunDiff(new_requests(known, run), ended, invisible=False)
     if run.status == AWAITING:
-        return RunDiff((), (), invisible=not known)
+        return RunDiff((), (), invisible=not known and not run.informs)
     if run.status == PAUSED and paused_waits:
         visible = [request for request in known if request.fingerprint != INVISIBLE_REQUEST.fingerprint]
-        return replace(_all_ended(visible, "answered", run.status), invisible=len(visible) == len(known))
+        invisible = len(visible) == len(known) and not run.informs
+        return replace(_all_ended(visible, "answered", run.status), invisible=invisible)
     return _all_ended(known, "answered", run.status)
 
 

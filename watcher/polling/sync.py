@@ -138,7 +138,7 @@ class AppSync:
                 changed[run.id] = (run, unseen)
                 continue
             new.append((run, unseen))
-            if len(unseen) < len(requests) or not (run.requests or pending):
+            if len(unseen) < len(requests) or not (run.requests or pending or run.informs):
                 fetch.append(run.id)
         await self._record_new(new)
         # Such a run is fetched first: what it asked before must end before what it asks now begins.

@@ -51,6 +51,8 @@ def parse_run(item: Json) -> Run | Skipped:
     status = item.get("status")
     if not isinstance(status, str):
         return Skipped(run_id, "it has no status")
+    items = _asked_items(item.get("input_requests"))
+    requests = tuple(_request(each) for each in items if not _is_notice(each))
     return Run(
         id=run_id,
         status=normalize_json(status),
@@ -58,7 +60,8 @@ def parse_run(item: Json) -> Run | Skipped:
         user_id=_short(_identifier(item.get("user_id"))) or None,
         session_id=_short(_identifier(item.get("session_id"))) or None,
         input=item.get("input"),
-        requests=_requests(item.get("input_requests")),
+        requests=requests,
+        informs=bool(items) and not requests,
     )
 
 
@@ -89,10 +92,8 @@ def unseen_request() -> InputRequest:
     return InputRequest("", INVISIBLE, None, None, (), fingerprint({"type": INVISIBLE}))
 
 
-def _requests(items: Json) -> tuple[InputRequest, ...]:
-    if not isinstance(items, list):
-        return ()
-    return tuple(_request(item) for item in items if isinstance(item, dict) and not _is_notice(item))
+def _asked_items(items: Json) -> list[dict[str, Json]]:
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def _is_notice(item: dict[str, Json]) -> bool:

@@ -1,6 +1,7 @@
 """What is new and what has ended: absence alone ends nothing."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -177,6 +178,13 @@ def test_a_question_that_becomes_visible_replaces_the_unseen_one() -> None:
     assert (
         RunDiff((asked("q1"),), (ResolvedRequest(HIDDEN, "replaced", AWAITING),), invisible=False) == verdict
     )
+
+
+@pytest.mark.parametrize("status", [AWAITING, PAUSED])
+def test_a_run_that_only_informs_hides_nothing(status: str) -> None:
+    """A run that shows messages which ask nothing is not taken for one whose question is not visible."""
+    run = replace(run_of(status=status), informs=True)
+    assert RunDiff((), (), invisible=False) == compare_run([], run, paused_waits=True)
 
 
 @pytest.mark.parametrize(

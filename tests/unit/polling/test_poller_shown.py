@@ -45,6 +45,18 @@ async def test_a_hidden_question_is_told_after_two_polls(bench: PollBench) -> No
     assert 2 == len(outbox(bench.database))
 
 
+@pytest.mark.parametrize("listed", [True, False])
+async def test_a_run_that_only_informs_is_not_announced(bench: PollBench, *, listed: bool) -> None:
+    """A message that asks nothing makes its run neither a request nor one without a visible question."""
+    run = api_run("run-1", question(prompt="3 of 7 done.", action="info"))
+    bench.api.lists(run if listed else api_run("run-1"))
+    bench.api.runs["run-1"] = run
+    poller = bench.poller()
+    for _ in range(4):
+        assert (await poller.poll()).error is None
+    assert [] == bench.waiting()
+
+
 async def test_a_hidden_question_is_counted_across_a_restart(bench: PollBench) -> None:
     """The second of the two polls may be another process's."""
     bench.api.lists(api_run("run-1"))
