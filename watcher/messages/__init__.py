@@ -32,12 +32,20 @@ from watcher.messages.requests import (
     TAKEOVER,
     MessageSettings,
     outcome_sentence,
+    parameter_notes,
     parameters,
     request_label,
     request_message,
     web_link,
 )
-from watcher.messages.values import ShownValue, brief_parameters, show_name, show_prompt, show_value
+from watcher.messages.values import (
+    ShownValue,
+    brief_parameters,
+    has_columns,
+    show_name,
+    show_prompt,
+    show_value,
+)
 from watcher.models import (
     AppEvent,
     AppGroupEvent,
@@ -70,11 +78,13 @@ __all__ = [
     "format_elapsed",
     "format_timestamp",
     "given_fields",
+    "has_columns",
     "lost_reply",
     "more_items",
     "more_rows",
     "notification_line",
     "outcome_sentence",
+    "parameter_notes",
     "parameters",
     "plain_text",
     "read_questions",

@@ -18,6 +18,7 @@ from watcher.models import (
     InputRequest,
     Json,
     Outcome,
+    PendingRequest,
     Reminder,
     RequestEvent,
     Resolution,
@@ -166,7 +167,7 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
         questions=read_questions(request.questions),
         details=first_details(request.params),
         rows=tuple(parameters(request.params, request.editable_params)),
-        notes=tuple(_notes(request)),
+        notes=tuple(parameter_notes(request)),
         link=link or page,
         page=page if link else None,
         hint=None if link or page else where_to_answer(event.app, settings, "the run with the id below"),
@@ -242,7 +243,7 @@ def _unseen(request: InputRequest, run_status: str) -> str:
     return PAUSED_WITHOUT_QUESTION if run_status == PAUSED else INVISIBLE_QUESTION
 
 
-def _notes(request: InputRequest) -> Iterator[Note]:
+def parameter_notes(request: InputRequest | PendingRequest) -> Iterator[Note]:
     """Yields what is masked or withheld: how many parameters, and their names."""
     verb = "is" if len(request.masked) == 1 else "are"
     if request.params is not None:

@@ -34,6 +34,11 @@ def show_prompt(prompt: str | None) -> str:
     return "" if is_blank(prompt or "") else dedent(clean_lines(prompt or ""))
 
 
+def has_columns(text: str) -> bool:
+    """Returns whether spaces or tabs within the lines of a text may align something."""
+    return any("  " in line.strip() or "\t" in line for line in text.split("\n"))
+
+
 def show_name(name: str) -> str:
     """Returns the name of a parameter, in quotes and with escapes where it is not a plain word."""
     return name if _PLAIN_NAME.fullmatch(name) else escape_invisible(json.dumps(name, ensure_ascii=False))
@@ -60,8 +65,9 @@ def brief_parameters(params: Json, room: int) -> str:
     left = room
     for path, value in leaves:
         text = one_line(value[:_BRIEF_READ]) if isinstance(value, str) else _as_json(value)
+        unread = max(len(value) - _BRIEF_READ, 0) if isinstance(value, str) else 0
         most = room - len(path) - 2 if len(leaves) == 1 else _BRIEF_VALUE
-        part = f"{path}: {truncate(text, max(most, 0))}"
+        part = f"{path}: {truncate(text, max(most, 0), missing=unread)}"
         if parts and len(part) > left:
             break
         parts.append(truncate(part, left))

@@ -2,21 +2,24 @@
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import jinja2
 
 from watcher import __version__
-from watcher.messages import format_elapsed, format_timestamp
+from watcher.messages import Row, format_elapsed, format_timestamp, has_columns, show_name
 from watcher.monitoring.server import Page
-from watcher.sanitize.text import one_line, truncate
+from watcher.sanitize.text import one_line, truncate, truncate_middle
 
 OLD: Final = 3600.0
 VERY_OLD: Final = 4 * 3600.0
 """Seconds after which the age of a request is shown in another colour; the dashboard's thresholds."""
 _LINE_SHOWN: Final = 160
+TEXT_SHOWN: Final = 1 << 20
+"""Characters of the prompt and of each parameter that are shown: more than a person reads."""
 
 _FILES: Final = files("watcher.monitoring") / "templates"
 _STYLE: Final = (_FILES / "style.css").read_text(encoding="utf-8")
@@ -26,6 +29,24 @@ POLICY: Final = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Allows this one style and nothing else, whatever the page may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter as a page shows it; a `block` has lines of its own."""
+
+    name: str
+    text: str
+    block: bool
+    editable: bool
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """Returns a parameter of a message."""
+        shown = row.shown
+        return cls(
+            show_name(row.name), truncate_middle(shown.text, TEXT_SHOWN), shown.kind == "block", row.editable
+        )
 
 
 def line(text: str | None) -> str:
@@ -61,6 +82,7 @@ ENVIRONMENT.filters.update(
     clock=_clock,
     day=_day,
     duration=format_elapsed,
+    has_columns=has_columns,
     line=line,
     timestamp=format_timestamp,
 )

@@ -1,6 +1,5 @@
 """One request on a page of its own: the whole question, who was notified, what follows, how it ended."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -8,19 +7,15 @@ from watcher.messages import (
     MessageSettings,
     format_elapsed,
     outcome_sentence,
-    parameters,
     request_message,
-    show_name,
 )
-from watcher.models import DeliveryRecord, EventType, Json
+from watcher.models import DeliveryRecord, EventType
 from watcher.monitoring import html
 from watcher.monitoring.health import failure_line
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import RequestPageData
-from watcher.sanitize.text import one_line, truncate
+from watcher.sanitize.text import one_line, truncate, truncate_middle
 
-TEXT_SHOWN: Final = 1 << 20
-"""Characters of the prompt and of each parameter that are shown: more than a person reads."""
 PARAMETERS_SHOWN: Final = 1000
 _ERROR_SHOWN: Final = 300
 
@@ -29,16 +24,6 @@ _EVENTS: Final[dict[EventType, str]] = {
     "run.input_reminder": "reminder",
     "run.input_resolved": "resolution",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """A parameter as the page shows it; a `block` has lines of its own."""
-
-    name: str
-    text: str
-    block: bool
-    editable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +41,10 @@ def render(data: RequestPageData) -> Page:
     settings = MessageSettings({event.app.name: data.answer_hint} if data.answer_hint else {})
     asked = request_message(replace(event, type="run.input_requested", resolution=None, at=data.at), settings)
     told = request_message(event, settings)
-    rows = list(_parameters(event.request.params, event.request.editable_params))
     return html.page(
         "request.html",
         blind=_blindness(data) if resolution is None else "",
-        body=truncate(asked.body, TEXT_SHOWN),
+        body=truncate_middle(asked.body, html.TEXT_SHOWN),
         data=data,
         event=event,
         hint=asked.hint,
@@ -68,12 +52,13 @@ def render(data: RequestPageData) -> Page:
         lead=asked.lead,
         link=asked.link,
         mood="new" if resolution else "waits",
-        more_rows=max(len(rows) - PARAMETERS_SHOWN, 0),
+        more_rows=max(len(asked.rows) - PARAMETERS_SHOWN, 0),
+        notes=asked.notes,
         now=data.at,
         outcome=outcome_sentence(event),
         questions=asked.questions,
         root="../",
-        rows=rows[:PARAMETERS_SHOWN],
+        rows=[html.Parameter.of(row) for row in asked.rows[:PARAMETERS_SHOWN]],
         steps=sorted(map(_step, filter(_happened, data.deliveries)), key=lambda step: step.at),
         title=told.title,
         waited=data.at - event.first_seen_at,
@@ -89,13 +74,6 @@ def _blindness(data: RequestPageData) -> str:
     why = f" ({failure_line(data.app.failure)})" if data.app.failure else ""
     name = data.app.name
     return f"Watcher can't see the requests of {name} now{why}. This one may have been answered meanwhile."
-
-
-def _parameters(params: Json, editable: tuple[str, ...]) -> Iterator[_Parameter]:
-    for row in parameters(params, editable):
-        shown = row.shown
-        name, text = show_name(row.name), truncate(shown.text, TEXT_SHOWN)
-        yield _Parameter(name, text, shown.kind == "block", row.editable)
 
 
 def _happened(record: DeliveryRecord) -> bool:

@@ -7,10 +7,14 @@ from typing import Final
 from watcher.messages import (
     INVISIBLE_QUESTION,
     TAKEOVER,
+    Message,
+    Note,
     Question,
-    Row,
+    fit,
     format_elapsed,
+    parameter_notes,
     parameters,
+    plain_text,
     read_questions,
     request_label,
     show_prompt,
@@ -23,15 +27,14 @@ from watcher.monitoring.health import RETRY_DEAD, Problem, failure_line, given_u
 from watcher.monitoring.notifications import Notification
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
-from watcher.sanitize.text import truncate
 from watcher.store.results import AppStatus, NotifierStatus
 
 REFRESH_SECONDS: Final = 60
 STARTING_SECONDS: Final = 5
 """After a start the first polls end within seconds."""
 PROBLEMS_SHOWN: Final = 20
-_PROMPT_SHOWN: Final = 1000
-_PARAMETERS_SHOWN: Final = 12
+_CARD_SHOWN: Final = 2500
+"""Characters of one request in the list; its own page shows all."""
 
 _APP_STATES: Final = ("bad", "new", "good")
 """In the order in which apps are shown."""
@@ -47,8 +50,9 @@ class _Card:
     lead: str
     prompt: str
     questions: tuple[Question, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[html.Parameter, ...]
     more_rows: int
+    notes: tuple[Note, ...]
     link: str | None
     notified: str
     not_notified: tuple[Notification, ...]
@@ -166,18 +170,25 @@ def _mood(data: StatusPageData) -> str:
 
 
 def _card(request: PendingRequest, told: Sequence[Notification]) -> _Card:
-    rows = tuple(parameters(request.params, request.editable_params))
-    questions = read_questions(request.questions)
-    prompt = show_prompt(without_questions(request.prompt or "", request.questions))
+    asked = Message(
+        tone="urgent",
+        title="",
+        body=show_prompt(without_questions(request.prompt or "", request.questions)),
+        questions=read_questions(request.questions),
+        rows=tuple(parameters(request.params, request.editable_params)),
+        notes=tuple(parameter_notes(request)),
+    )
+    asked = fit(asked, _CARD_SHOWN, lambda shorter: len(plain_text(shorter)))
     return _Card(
         id=request.id,
         app=request.app,
         label=request_label(request.type),
         lead=TAKEOVER if request.is_browser_takeover else "",
-        prompt=truncate(prompt, _PROMPT_SHOWN) or ("" if questions else INVISIBLE_QUESTION),
-        questions=questions,
-        rows=rows[:_PARAMETERS_SHOWN],
-        more_rows=max(len(rows) - _PARAMETERS_SHOWN, 0),
+        prompt=asked.body or ("" if asked.questions else INVISIBLE_QUESTION),
+        questions=asked.questions,
+        rows=tuple(map(html.Parameter.of, asked.rows)),
+        more_rows=asked.dropped_rows,
+        notes=asked.notes,
         link=web_link(request.link),
         notified=", ".join(one.notifier for one in told if one.at is not None),
         not_notified=tuple(one for one in told if one.at is None),

@@ -97,6 +97,7 @@ def test_any_value_is_harmless(value: Json) -> None:
         ({"long": "w" * 100, "n": 1}, 100, f"long: {'w' * 18}… (82 more characters), n: 1"),
         ({"a": 1, "b": 2, "c": 3}, 10, "a: 1, b: 2"),
         ({"only": "w" * 100}, 60, f"only: {'w' * 32}… (68 more characters)"),
+        ({"long": "w" * 5000, "n": 1}, 100, f"long: {'w' * 16}… (4984 more characters), n: 1"),
         (["x"], 100, "[0]: x"),
         ("text", 100, "params: text"),
         (None, 100, ""),

@@ -122,6 +122,16 @@ def test_everything_is_shown() -> None:
     assert "p999 999 … 2 more parameters" in many.words
 
 
+def test_lines_can_be_told_apart() -> None:
+    """A text with columns is set in equal widths, and each of its lines is an element of its own."""
+    table = "item   price\ndesk     580"
+    lines = "<span>item   price\n</span><span>desk     580\n</span>"
+    page = shown(prompt=table, params={"table": table})
+    classes = [attributes.get("class") or "" for _, attributes in page.elements]
+    assert ["prompt block", "block"] == [name for name in classes if "block" in name]
+    assert 2 == page.html.count(lines)
+
+
 def test_questions_and_takeover() -> None:
     """Each question has its options and how it can be answered, and a takeover is said first."""
     asked = {"question": "Which size?", "options": [{"label": "S"}, {"label": "L"}], "multi_select": True}

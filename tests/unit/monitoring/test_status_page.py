@@ -183,19 +183,38 @@ def test_what_is_late_beside_a_problem() -> None:
 
 
 def test_what_a_request_is_about() -> None:
-    """Parameters are named with their values, short, as stored, and those that can be edited are marked."""
-    params = {"amount": 620, "api_token": "[redacted]", "notes": "n" * 500, "empty": ""}
-    asked = a_request(params=params, editable_params=("amount",), user_id="customer-7421")
+    """Parameters are named with their values, as stored; which can be edited and which are masked is said."""
+    params = {
+        "amount": 620,
+        "api_token": "[redacted]",
+        "notes": "n" * 500,
+        "code": "if x:\n    y()",
+        "empty": "",
+    }
+    asked = a_request(
+        params=params, editable_params=("amount",), user_id="customer-7421", masked=("api_token",)
+    )
     page = Page(a_view(waiting=[asked]))
-    assert "amount editable 620 api_token [redacted] notes " + "n" * 50 in page.words
-    assert "n" * 161 not in page.words
-    assert "empty (empty)" in page.words
+    assert (
+        f"amount editable 620 api_token [redacted] notes {'n' * 500} code if x: y() empty (empty)"
+        in page.words
+    )
+    assert "    y()" in page.text
+    assert "1 value is masked: api_token" in page.words
     assert "User customer-7421 Run run-1" in page.words
-    words = Page(a_view(waiting=[a_request(params={f"p{number}": number for number in range(40)})])).words
-    assert "p11 11 … 28 more parameters" in words
-    assert "p12" not in words
-    words = Page(a_view(waiting=[a_request(params={f"p{number}": number for number in range(13)})])).words
-    assert "… 1 more parameter " in words
+    withheld = a_request(params=None, masked=("amount",))
+    hidden = "1 parameter is not shown here (include_params is off): amount"
+    assert hidden in Page(a_view(waiting=[withheld])).words
+
+
+def test_a_large_request_does_not_fill_the_list() -> None:
+    """Of long texts the middle is missing, of many parameters the last ones, and both are counted."""
+    params = {f"p{number}": "v" * 60 for number in range(1000)}
+    prompt = f"{'p' * 50_000} Shall I?"
+    page = Page(a_view(waiting=[a_request(prompt=prompt, params=params)]))
+    assert len(page.words) < len(Page(a_view(waiting=[a_request()])).words) + 2600
+    assert re.search(r"p… \(\d+ more characters\) …p+ Shall I\?", page.words)
+    assert re.search(r"p9 v+… \(44 more characters\) …v+ p10 .* … 9\d\d more parameters ", page.words)
 
 
 def test_what_a_request_with_questions_asks() -> None:

@@ -18,6 +18,7 @@ from watcher.messages import (
     Tone,
     fit,
     format_timestamp,
+    has_columns,
     lost_reply,
     more_items,
     more_rows,
@@ -112,12 +113,8 @@ def _brief(message: Message) -> Iterator[Json]:
 
 def _quote(text: str) -> Json:
     """Returns other people's text as a quotation; one with columns is preformatted, so that they stay."""
-    style = "rich_text_preformatted" if _has_columns(text) else "rich_text_quote"
+    style = "rich_text_preformatted" if has_columns(text) else "rich_text_quote"
     return _section(style, _texts(text))
-
-
-def _has_columns(text: str) -> bool:
-    return any("  " in line.strip() or "\t" in line for line in text.split("\n"))
 
 
 def _question(question: Question, number: str) -> Iterator[Json]:
