@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 import structlog
@@ -20,6 +21,7 @@ from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
 from watcher.ids import event_id
+from watcher.leadership import LeaseKeeper
 from watcher.logs import log_superseded, writes_json
 from watcher.messages import MessageSettings
 from watcher.models import App, Route
@@ -35,6 +37,8 @@ from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
 from watcher.sanitize.masking import Masker
 from watcher.store import Boot, NotifierPolicy, Store
+from watcher.store.databases import locate, locate_server
+from watcher.store.sql import Connection
 from watcher.store.sqlite import SqliteDatabase
 
 log = structlog.get_logger()
@@ -45,6 +49,8 @@ class Services:
     """The services of one process."""
 
     config: Config
+    wall: Callable[[], float]
+    """The Unix time that is recorded: on PostgreSQL the database's, which all replicas share."""
     store: Store
     notifiers: Sequence[Notifier]
     pollers: Sequence[Poller]
@@ -55,38 +61,56 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(config: Config) -> AsyncIterator[Services]:
-    """Builds everything and closes it in the end.
+async def open_services(config: Config, keeper: LeaseKeeper | None = None) -> AsyncIterator[Services]:
+    """Builds everything and closes it in the end; on PostgreSQL for the holder of the lease.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
     """
+    wall = keeper.clock if keeper is not None else time.time
     async with AsyncExitStack() as stack:
-        database = SqliteDatabase(config.database_file)
-        store = Store(database.open(), lambda now: event_id(now, os.urandom(10)))
+        store = Store(_open_database(config, keeper), lambda now: event_id(now, os.urandom(10)))
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(open_session(config.request_timeout))
         notifiers = build_notifiers(config, session)
         hooks = Hooks()
-        dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks))
-        pollers = _build_pollers(config, notifiers, session, _poll_context(config, store, dispatcher, hooks))
+        dispatcher = Dispatcher(_build_workers(config, store, notifiers, hooks, wall))
+        context = _poll_context(config, store, dispatcher, hooks, wall)
+        pollers = _build_pollers(config, notifiers, session, context)
         for poller in pollers:
             stack.push_async_callback(poller.close)
-        liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
+        liveness = LivenessTracker(monotonic=time.monotonic, wall=wall)
         hooks.subscribe(liveness)
-        monitor = Monitor(
-            database,
-            config.apps,
-            config.notifiers,
-            liveness=liveness,
-            monotonic=time.monotonic,
-            wall=time.time,
-            displaced=store.displaced,
-        )
+        monitor = build_monitor(config, liveness, keeper, store.displaced)
         heartbeat = _build_heartbeat(config, monitor, session)
         if heartbeat is not None:
             stack.push_async_callback(heartbeat.close)
-        yield Services(config, store, notifiers, pollers, dispatcher, hooks, monitor, heartbeat)
+        yield Services(config, wall, store, notifiers, pollers, dispatcher, hooks, monitor, heartbeat)
+
+
+def _open_database(config: Config, keeper: LeaseKeeper | None) -> Connection:
+    if isinstance(config.database, Path):
+        return SqliteDatabase(config.database).open()
+    assert keeper is not None
+    return locate_server(config.database).open(keeper.token)
+
+
+def build_monitor(
+    config: Config,
+    liveness: LivenessTracker,
+    keeper: LeaseKeeper | None,
+    displaced: Callable[[], str | None] = lambda: None,
+) -> Monitor:
+    """Returns what shows the state of this process, as one of several replicas if there is a keeper."""
+    return Monitor(
+        locate(config.database),
+        config.apps,
+        config.notifiers,
+        liveness=liveness,
+        wall=keeper.clock if keeper is not None else time.time,
+        displaced=displaced,
+        standing=(lambda: keeper.standing) if keeper is not None else None,
+    )
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
@@ -172,28 +196,29 @@ def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str
 
 async def check_clock(services: Services) -> None:
     """Corrects what an earlier process recorded by a wrong clock."""
-    boot = Boot(boot_id(), time.time() - boottime())
+    own_clock = isinstance(services.config.database, Path)
+    boot = Boot(boot_id(), time.time() - boottime()) if own_clock else None
     longest_wait = _retry_settings(services.config).longest_wait
-    step = await services.store.check_clock(boot, longest_wait=longest_wait, now=time.time())
+    step = await services.store.check_clock(boot, longest_wait=longest_wait, now=services.wall())
     if step:
         log.warning("clock.stepped", seconds=round(step, 1))
 
 
 async def sync_outbox_with_config(services: Services) -> None:
     """Brings the outbox in line with a configuration that may have changed since the last start."""
-    config, store, notifiers = services.config, services.store, services.notifiers
+    config, store, notifiers, now = services.config, services.store, services.notifiers, services.wall()
     policies = notifier_policies(config, notifiers)
-    for notifier, announcements in (await store.revive_dead(policies, now=time.time())).items():
+    for notifier, announcements in (await store.revive_dead(policies, now=now)).items():
         log.info("notifier.caught_up", notifier=notifier, announcements=announcements)
     ages = {name: policy.remind_after for name, policy in policies.items()}
     apps = {app.name: app.notify for app in config.apps}
-    log_superseded(await store.plan_reminders(ages, apps, now=time.time()))
+    log_superseded(await store.plan_reminders(ages, apps, now=now))
     audiences = [(App(app.name, app.base_url), routes(config, app, notifiers)) for app in config.apps]
-    for notifier, requests in (await store.backfill_new_notifiers(audiences, now=time.time())).items():
+    for notifier, requests in (await store.backfill_new_notifiers(audiences, now=now)).items():
         log.info("notifier.backfilled", notifier=notifier, requests=requests)
     await store.hold_until_polled(list(apps))
     names = [notifier.name for notifier in notifiers]
-    for delivery in await store.dead_letter_removed(names, now=time.time()):
+    for delivery in await store.dead_letter_removed(names, now=now):
         log.error(
             "delivery.dead",
             notifier=delivery.notifier,
@@ -205,14 +230,18 @@ async def sync_outbox_with_config(services: Services) -> None:
 
 
 def _build_workers(
-    config: Config, store: Store, notifiers: Sequence[Notifier], observer: Observer
+    config: Config,
+    store: Store,
+    notifiers: Sequence[Notifier],
+    observer: Observer,
+    wall: Callable[[], float],
 ) -> list[DeliveryWorker]:
     context = WorkerContext(
         store=store,
         settings=_retry_settings(config),
         observer=observer,
         redact=config.redactor.redact,
-        wall=time.time,
+        wall=wall,
         jitter=random.random,
     )
     policies = notifier_policies(config, notifiers)
@@ -247,7 +276,9 @@ def _build_pollers(
     ]
 
 
-def _poll_context(config: Config, store: Store, dispatcher: Dispatcher, hooks: Hooks) -> PollContext:
+def _poll_context(
+    config: Config, store: Store, dispatcher: Dispatcher, hooks: Hooks, wall: Callable[[], float]
+) -> PollContext:
     settings = PollSettings(
         page_size=config.page_size,
         request_timeout=config.request_timeout,
@@ -264,7 +295,7 @@ def _poll_context(config: Config, store: Store, dispatcher: Dispatcher, hooks: H
         observer=hooks,
         wake=dispatcher.wake,
         redact=config.redactor.redact,
-        wall=time.time,
+        wall=wall,
         jitter=random.random,
     )
 

@@ -9,27 +9,31 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import structlog
 
 from watcher import __version__
-from watcher.bootstrap import Services, check_clock, config_problems, open_services, sync_outbox_with_config
+from watcher.bootstrap import Services, check_clock, open_services, sync_outbox_with_config
 from watcher.concurrency import run_blocking
+from watcher.config.database import PostgresqlAddress
 from watcher.config.models import Config
-from watcher.logs import flush
+from watcher.monitoring.snapshot import Monitor
 from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.clock import ClockChange, ClockWatch, boottime
 from watcher.polling.poller import DEADLINE_TIMEOUTS, OUTCOMES
 from watcher.polling.scheduler import Scheduler
-from watcher.store import StoreUnavailable
+from watcher.signals import Signals
+from watcher.standby import holding_lease, standing_by
+from watcher.store import StoreLost, StoreUnavailable
+
+if TYPE_CHECKING:
+    from watcher.monitoring.server import Answers
 
 DRAIN_SECONDS: Final = 8.0
 """How long the sends under way may take after a signal: less than the 10 s of `docker stop`."""
-
-ABORT_SECONDS: Final = 0.5
-"""How long the last log line may take after a second signal."""
 
 CLOCK_CHECK_INTERVAL: Final = 5.0
 
@@ -55,32 +59,66 @@ async def run(
 ) -> signal.Signals | None:
     """Polls and delivers until SIGTERM or SIGINT, or for so many seconds, and returns the signal.
 
-    The process is to execute itself anew if that is SIGHUP: then `reload`, which reads the configuration or
-    raises a ValueError with a line for each problem, found none. `listening` is a socket for the HTTP
-    endpoints, in place of the configured address.
+    On PostgreSQL it stands by first, until it has the lease. The process is to execute itself anew if the
+    signal is SIGHUP: then `reload`, which reads the configuration or raises a ValueError with a line for each
+    problem, found none. `listening` is a socket for the HTTP endpoints, in place of the configured address.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
         CannotListenError: the HTTP endpoints cannot be served.
-        DaemonDiedError: a task failed, or the database can no longer be used.
+        DaemonDiedError: a task failed, the database can no longer be used, or another replica took over.
     """
     _raise_descriptor_limit()
-    async with _open_with_endpoints(config, listening) as services:
-        daemon = _Daemon(services, reload)
-        daemon.handle_signals()
-        log.info(
-            "daemon.started",
-            version=__version__,
-            pid=os.getpid(),
-            apps=[app.name for app in config.apps],
-            notifiers=[notifier.name for notifier in services.notifiers],
-        )
-        _log_warnings(config)
-        await check_clock(services)
-        await sync_outbox_with_config(services)
-        await daemon.run(seconds)
+    signals = Signals(reload)
+    async with AsyncExitStack() as stack:
+        try:
+            if isinstance(config.database, PostgresqlAddress):
+                await _stand_by(config, signals, seconds, listening)
+            else:
+                services = await stack.enter_async_context(open_services(config))
+                await stack.enter_async_context(_serve(config, listening, services))
+                await _lead(services, signals, seconds)
+        except StoreLost as error:
+            log.error("daemon.lost", error=str(error))  # noqa: TRY400 - an expected end
+            raise DaemonDiedError(str(error)) from None
     log.info("daemon.stopped")
-    return daemon.ended_by
+    return signals.ended_by
+
+
+async def _stand_by(
+    config: Config, signals: Signals, seconds: float | None, listening: socket.socket | None
+) -> None:
+    """Waits for the lease while the endpoints tell who leads; leads once it is taken, then gives it back."""
+    async with standing_by(config) as standby, _serve(config, listening, standby.monitor) as show:
+        signals.handle()
+        _log_warnings(config)
+        if await standby.wait(signals):
+            async with open_services(config, standby.keeper) as services:
+                show(services)
+                await _lead(services, signals, seconds, standby.lost)
+
+
+async def _lead(
+    services: Services,
+    signals: Signals,
+    seconds: float | None,
+    lost: Callable[[], Coroutine[None, None, None]] | None = None,
+) -> None:
+    """Polls and delivers; `lost` raises an error when another replica took over."""
+    daemon = _Daemon(services, signals)
+    signals.handle()
+    log.info(
+        "daemon.started",
+        version=__version__,
+        pid=os.getpid(),
+        apps=[app.name for app in services.config.apps],
+        notifiers=[notifier.name for notifier in services.notifiers],
+    )
+    if lost is None:
+        _log_warnings(services.config)
+    await check_clock(services)
+    await sync_outbox_with_config(services)
+    await daemon.run(seconds, lost)
 
 
 async def once(config: Config) -> bool:
@@ -90,20 +128,25 @@ async def once(config: Config) -> bool:
         StoreUnusable: the database cannot be used, or another process has it.
     """
     _raise_descriptor_limit()
-    async with open_services(config) as services:
+    async with AsyncExitStack() as stack:
+        keeper = None
+        if isinstance(config.database, PostgresqlAddress):
+            keeper = await stack.enter_async_context(holding_lease(config.database))
+        services = await stack.enter_async_context(open_services(config, keeper))
+        store, wall = services.store, services.wall
         _log_warnings(config)
         await check_clock(services)
         await sync_outbox_with_config(services)
-        services.store.mark_polled()  # no worker claims anything before the polls have ended
-        await services.store.prune(before=time.time() - config.retention)
+        store.mark_polled()  # no worker claims anything before the polls have ended
+        await store.prune(before=wall() - config.retention)
         results = await asyncio.gather(*(poller.poll() for poller in services.pollers))
         names = [notifier.name for notifier in services.notifiers]
         apps = [app.name for app in config.apps]
         await services.dispatcher.run(until_idle=True)
-        if await services.store.undelivered(apps, names, now=time.time(), untried=True):
+        if await store.undelivered(apps, names, now=wall(), untried=True):
             # The trouble of one notifier is an event for the others, which may already have been idle.
             await services.dispatcher.run(until_idle=True)
-        left = await services.store.undelivered(apps, names, now=time.time())
+        left = await store.undelivered(apps, names, now=wall())
         if left:
             log.error("once.undelivered", deliveries=left, hint="see `watcher deliveries --state pending`")
         good = left == 0 and all(result.complete for result in results)
@@ -113,36 +156,47 @@ async def once(config: Config) -> bool:
 
 
 @asynccontextmanager
-async def _open_with_endpoints(config: Config, listening: socket.socket | None) -> AsyncIterator[Services]:
+async def _serve(
+    config: Config, listening: socket.socket | None, shown: Services | Monitor
+) -> AsyncIterator[Callable[[Services], None]]:
+    """Serves the endpoints of a leader, or of a standby, which has no more than a monitor.
+
+    Yields a function that makes them a leader's.
+    """
     if not config.http_port and listening is None:
-        async with open_services(config) as services:
-            yield services
+        yield lambda _: None
         return
     # What only the endpoints need is slow to import.
-    from watcher.monitoring.metrics import Metrics  # noqa: PLC0415
-    from watcher.monitoring.server import answers_of, serving  # noqa: PLC0415
+    from watcher.monitoring.server import serving  # noqa: PLC0415
 
-    metrics = Metrics(
-        apps=[app.name for app in config.apps],
-        notifiers=[notifier.name for notifier in config.notifiers],
-        outcomes=OUTCOMES,
-        version=__version__,
-    )
+    host, port = config.http_host, config.http_port
+    names = (*config.http_allowed_hosts, urlsplit(config.public_url or "").hostname or host)
     async with AsyncExitStack() as stack:
-        services = await stack.enter_async_context(open_services(config))
-        services.hooks.subscribe(metrics)
-        host, port = config.http_host, config.http_port
         try:
-            answers = answers_of(services.monitor, metrics)
-            names = (*config.http_allowed_hosts, urlsplit(config.public_url or "").hostname or host)
-            await stack.enter_async_context(
-                serving(answers, host, port, allowed_hosts=names, listening=listening)
-            )
+            server = serving(_answers(shown), host, port, allowed_hosts=names, listening=listening)
+            show = await stack.enter_async_context(server)
         except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
             raise CannotListenError(describe_listen_error(host, port, error)) from None
         host, port = listening.getsockname()[:2] if listening else (host, port)
         log.info("http.listening", host=host, port=port, url=f"http://{_authority(host, port)}/")
-        yield services
+        yield lambda services: show(_answers(services))
+
+
+def _answers(shown: Services | Monitor) -> "Answers":
+    from watcher.monitoring.metrics import Metrics, standby_metrics  # noqa: PLC0415
+    from watcher.monitoring.server import answers_of  # noqa: PLC0415
+
+    if not isinstance(shown, Services):
+        return answers_of(shown, partial(standby_metrics, __version__))
+    metrics = Metrics(
+        apps=[app.name for app in shown.config.apps],
+        notifiers=[notifier.name for notifier in shown.config.notifiers],
+        outcomes=OUTCOMES,
+        version=__version__,
+    )
+    shown.hooks.subscribe(metrics)
+    metrics.show(shown.monitor.snapshot)
+    return answers_of(shown.monitor, metrics.text)
 
 
 def describe_listen_error(host: str, port: int, error: Exception) -> str:
@@ -158,12 +212,9 @@ def _authority(host: str, port: int) -> str:
 
 
 class _Daemon:
-    def __init__(self, services: Services, reload: Callable[[], Config] | None) -> None:
-        self.ended_by: signal.Signals | None = None
+    def __init__(self, services: Services, signals: Signals) -> None:
         self._services = services
-        self._reload = reload
-        self._reload_asked = asyncio.Event()
-        self._end = asyncio.Event()
+        self._signals = signals
         self._reason: Exception | None = None
         if services.heartbeat is not None:
             services.hooks.subscribe(services.heartbeat)
@@ -173,33 +224,23 @@ class _Daemon:
             prune=self._prune,
             observer=services.hooks,
             die=self._die,
-            wall=time.time,
+            wall=services.wall,
         )
+        signals.poll_now = self._scheduler.poll_now
 
-    def handle_signals(self) -> None:
-        """Stops at SIGTERM and SIGINT, polls at SIGUSR1, and reloads at SIGHUP if that is possible."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGUSR1, self._poll_now)
-        if self._reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
-            # A process that executes itself anew blocks the signal until here, so that none is lost.
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-
-    async def run(self, seconds: float | None) -> None:
+    async def run(
+        self, seconds: float | None, lost: Callable[[], Coroutine[None, None, None]] | None
+    ) -> None:
         """Runs until a signal, the end of the time, or a failure; then drains."""
         release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_unpolled)
         delivering = self._start(self._services.dispatcher.run())
-        watching = [
-            self._start(self._watch_clock(ClockWatch(time.time, time.monotonic, boottime))),
-            self._start(self._watch_reload()),
-            self._start(self._watch_database()),
-        ]
+        clock = ClockWatch(self._services.wall, time.monotonic, boottime)
+        others = [self._watch_clock(clock), self._watch_database(), self._signals.watch_reload()]
+        watching = [self._start(work) for work in [*others, *([lost()] if lost else [])]]
         self._scheduler.start()
         try:
             async with asyncio.timeout(seconds):
-                await self._end.wait()
+                await self._signals.end.wait()
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         release.cancel()
@@ -207,10 +248,14 @@ class _Daemon:
             task.cancel()
         await self._scheduler.stop()
         self._services.dispatcher.stop()
-        done, _ = await asyncio.wait({delivering}, timeout=DRAIN_SECONDS)
+        # What a leader that was replaced still sends, its successor sends too; it cannot be recorded.
+        limit = 0.0 if isinstance(self._reason, StoreLost) else DRAIN_SECONDS
+        done, _ = await asyncio.wait({delivering}, timeout=limit)
         if not done:
             delivering.cancel()
             await asyncio.wait({delivering})
+        if isinstance(self._reason, StoreLost):
+            raise self._reason
         if self._reason is not None:
             raise DaemonDiedError(f"{type(self._reason).__name__}: {self._reason}") from self._reason
 
@@ -218,33 +263,6 @@ class _Daemon:
         """Lets the workers claim what an earlier process left, also for apps that were not polled yet."""
         if self._services.store.mark_polled():
             self._services.dispatcher.wake()
-
-    def _stop(self, number: signal.Signals) -> None:
-        log.info("daemon.stopping", reason=number.name)
-        for other in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(other, _abort, other)
-        self.ended_by = number
-        self._end.set()
-
-    def _poll_now(self) -> None:
-        log.info("daemon.polling_now", reason=signal.SIGUSR1.name)
-        self._scheduler.poll_now()
-
-    async def _watch_reload(self) -> None:
-        """Ends the daemon when SIGHUP came and the configuration as it is now can be used."""
-        while True:
-            await self._reload_asked.wait()
-            self._reload_asked.clear()
-            assert self._reload is not None
-            problems = await config_problems(self._reload)
-            if problems:
-                log.error("config.reload_failed", problems=problems)
-                continue
-            log.info("config.reloaded")
-            log.info("daemon.stopping", reason=signal.SIGHUP.name)
-            self.ended_by = signal.SIGHUP
-            self._end.set()
-            return
 
     def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -261,11 +279,11 @@ class _Daemon:
             error = error.exceptions[0]
         self._reason = error if isinstance(error, Exception) else RuntimeError(repr(error))
         log.error("daemon.stopping", reason=f"{type(error).__name__}: {error}")
-        self._end.set()
+        self._signals.end.set()
 
     async def _prune(self) -> None:
         try:
-            await self._services.store.prune(before=time.time() - self._services.config.retention)
+            await self._services.store.prune(before=self._services.wall() - self._services.config.retention)
         except StoreUnavailable as error:
             log.warning("database.prune_failed", error=str(error))
 
@@ -302,13 +320,6 @@ class _Daemon:
                 log.warning("clock.shift_failed", error=str(error))
         self._scheduler.restart()
         self._services.dispatcher.wake()
-
-
-def _abort(number: signal.Signals) -> NoReturn:
-    """Ends the process at once; what was not sent is in the outbox, as after a crash."""
-    log.warning("daemon.aborted", reason=number.name)
-    flush(ABORT_SECONDS)
-    os._exit(128 + number)
 
 
 def _log_warnings(config: Config) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from tests.support.process import WITHIN, environment
 from watcher.cli.process import USAGE_ERROR
-from watcher.config.database import PostgresDatabase
+from watcher.config.database import PostgresqlAddress
 from watcher.config.fields import parse_duration
 from watcher.config.models import GlobalSettings
 from watcher.config.sources import OTHER_VARIABLES, PREFIX, SHORT_VARIABLES, load
@@ -260,7 +260,7 @@ def test_the_settings_of_the_overlay_are_good(tmp_path: Path) -> None:
     environ |= {"WATCHER_DATABASE_PASSWORD_FILE": str(tmp_path / "password")}
     environ |= {"WATCHER_BASE_URL": "https://app.example"}
     database = load(None, environ=environ, directory=tmp_path).database
-    assert isinstance(database, PostgresDatabase)
+    assert isinstance(database, PostgresqlAddress)
     assert "sslmode=verify-full" in database.url
 
 

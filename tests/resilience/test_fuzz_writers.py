@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -218,14 +219,14 @@ def test_any_list(
 ) -> None:
     """What waits, the outbox and the settings are lists in which no words act, and JSON as strict as any."""
     capsys.readouterr()
-    output.show_pending(waiting, [])
-    output.show_deliveries(deliveries, as_json=False)
+    output.show_pending(waiting, [], time.time())
+    output.show_deliveries(deliveries, time.time(), as_json=False)
     output.show_settings(settings)
     assert set() == acting_in(capsys.readouterr().out) - {"\n"}
-    output.show_pending_json(waiting, [])
+    output.show_pending_json(waiting, [], time.time())
     out = capsys.readouterr().out
     assert len(waiting) == len(json.loads(out, parse_constant=pytest.fail))
-    output.show_deliveries(deliveries, as_json=True)
+    output.show_deliveries(deliveries, time.time(), as_json=True)
     out += capsys.readouterr().out
     assert out.isascii()
     assert json.dumps([pending_json(one, 5e9) for one in waiting]).isascii()

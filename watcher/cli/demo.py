@@ -59,7 +59,8 @@ async def _play(seconds: float | None) -> int | None:
     app = Simulation(time.time, keys=frozenset({ACCESS_KEY}))
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as directory:
         async with serve({APP: app}) as server:
-            config = _config(server.app_url(APP), Path(directory) / "watcher.db")
+            database = Path(directory) / "watcher.db"
+            config = _config(server.app_url(APP), database)
             logs.configure(level="warning", format="auto", redactor=config.redactor)
             structlog.configure(processors=[_drop_outage, *structlog.get_config()["processors"]])
             with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -72,7 +73,7 @@ async def _play(seconds: float | None) -> int | None:
                     playing.cancel()
                     with suppress(asyncio.CancelledError):
                         await playing
-            _caption(_summary(config.database_file))
+            _caption(_summary(database))
     return number
 
 

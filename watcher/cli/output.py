@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from textwrap import wrap
@@ -48,9 +47,8 @@ def blind_spots(apps: Iterable[AppStatus], now: float) -> dict[str, str]:
     return {name: f"app {name} {line}" for name, line in lines.items() if line}
 
 
-def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus]) -> None:
+def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus], now: float) -> None:
     """Prints what cannot be seen, and then the pending requests."""
-    now = time.time()
     blind = blind_spots(apps, now)
     lines = [f"WARNING: {line}" for line in blind.values()]
     if not requests and not blind:
@@ -65,10 +63,13 @@ def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus]) 
 
 
 def show_request(
-    event: RequestEvent, told: Sequence[str], apps: Iterable[AppStatus], settings: MessageSettings
+    event: RequestEvent,
+    told: Sequence[str],
+    apps: Iterable[AppStatus],
+    settings: MessageSettings,
+    now: float,
 ) -> None:
     """Prints one request whole, after a warning if its app cannot be seen."""
-    now = time.time()
     lines = [f"WARNING: {line}" for line in blind_spots(apps, now).values()]
     lines.append(plain_text(render(replace(event, at=now), settings)))
     if event.resolution is None:
@@ -76,15 +77,14 @@ def show_request(
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus]) -> None:
+def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus], now: float) -> None:
     """Prints the pending requests as JSON, and on standard error what cannot be seen."""
-    now = time.time()
     for line in blind_spots(apps, now).values():
         sys.stderr.write(f"watcher: {line}\n")
     _print_json([pending_json(request, now) for request in requests])
 
 
-def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None:
+def show_deliveries(records: Sequence[DeliveryRecord], now: float, *, as_json: bool) -> None:
     """Prints deliveries."""
     if as_json:
         _print_json([_delivery_json(record) for record in records])
@@ -92,7 +92,6 @@ def show_deliveries(records: Sequence[DeliveryRecord], *, as_json: bool) -> None
     if not records:
         sys.stdout.write("No deliveries.\n")
         return
-    now = time.time()
     titles = ["id", "when", "type", "notifier", "state", "app", "run"]
     rows = [
         [

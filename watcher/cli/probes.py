@@ -5,9 +5,11 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 
 from watcher.bootstrap import build_notifiers
+from watcher.cli.database_probe import CheckResult, check_database
+from watcher.concurrency import run_blocking
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE
@@ -18,18 +20,6 @@ from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line
-from watcher.store.errors import StoreError
-from watcher.store.sqlite import SqliteDatabase
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What a check found, in text for a person."""
-
-    good: bool
-    subject: str
-    text: str
-    warning: bool = False
 
 
 async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckResult]:
@@ -41,7 +31,8 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
         yield CheckResult(good=True, subject="configuration", text=warning, warning=True)
     counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
-    yield check_database(config)
+    for result in await run_blocking(lambda: check_database(config)):
+        yield replace(result, text=one_line(config.redactor.redact(result.text)))
     async with open_session(config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
         checks = [
@@ -60,29 +51,6 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'s' * (count != 1)}"
-
-
-def check_database(config: Config) -> CheckResult:
-    """Checks that the database can be created or is intact."""
-    path = config.database_file
-    database = SqliteDatabase(path)
-    directory = path.absolute().parent
-    subject = f"database {path}"
-    try:
-        if not database.exists():
-            if not directory.is_dir():
-                return CheckResult(
-                    good=False, subject=subject, text=f"the directory {directory} does not exist"
-                )
-            writable = os.access(directory, os.W_OK | os.X_OK)
-            text = "will be created" if writable else f"cannot be created: {directory} is not writable"
-            return CheckResult(writable, subject, text)
-        damage = database.find_damage()
-    except StoreError as error:
-        return CheckResult(good=False, subject=subject, text=str(error))
-    if not os.access(path, os.W_OK):
-        return CheckResult(good=False, subject=subject, text="is not writable")
-    return CheckResult(damage is None, subject, f"damaged: {damage}" if damage else "intact")
 
 
 async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:

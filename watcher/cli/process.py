@@ -29,13 +29,11 @@ def load_config(config_file: Path | None, *, need_secrets: bool = True) -> "Conf
         config = load(config_file, environ=os.environ, directory=Path.cwd(), need_secrets=need_secrets)
     except ConfigError as error:
         usage_error(*error.problems)
-    if not isinstance(config.database, Path):
-        usage_error("database: PostgreSQL is not supported yet")
     logs.configure(level=config.log_level, format=config.log_format, redactor=config.redactor)
     return config
 
 
-def run_async(work: Coroutine[Any, Any, T], database: Path | None = None) -> T:
+def run_async(work: Coroutine[Any, Any, T], database: object | None = None) -> T:
     """Runs a command to its end in an event loop; an expected error ends the process with a message.
 
     `database` is what an error of the store is about.

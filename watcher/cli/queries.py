@@ -1,6 +1,5 @@
 """`watcher pending`, `watcher deliveries` and `watcher retry`: the database, beside a running daemon."""
 
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from watcher.config.models import Config
     from watcher.models import DeliveryRecord, DeliveryState, PendingRequest
-    from watcher.store.sql import Reader
+    from watcher.store.sql import Database, Reader
 
 DELIVERY_STATES: Final = ("pending", "sent", "superseded", "dead")
 """As in `models`, which takes a third of the time of `--help` to import."""
@@ -44,12 +43,12 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
 
     config = load_config(config_file, need_secrets=False)
     intervals = {app.name: app.poll_interval for app in config.apps}
-    with _reading(config) as reader:
+    with _reading(config) as (reader, now):
         if reader is None:
             if as_json:
-                output.show_pending_json([], [])
+                output.show_pending_json([], [], now)
             return
-        apps = queries.apps(reader, intervals, now=time.time())
+        apps = queries.apps(reader, intervals, now=now)
         names = list(intervals)
         waiting: Iterable[PendingRequest] = (
             queries.all_pending(reader, names)
@@ -64,12 +63,12 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
             waiting = [request for request in waiting if request.id == number]
             if not as_json:
                 settings = MessageSettings(config.answer_hints, config.public_url)
-                output.show_request(event, waiting[0].told if waiting else (), apps, settings)
+                output.show_request(event, waiting[0].told if waiting else (), apps, settings, now)
                 return
         if as_json:
-            output.show_pending_json(waiting, apps)
+            output.show_pending_json(waiting, apps, now)
         else:
-            output.show_pending(list(waiting), apps)
+            output.show_pending(list(waiting), apps, now)
 
 
 @click.command(short_help="List deliveries: pending, sent, superseded or dead.")
@@ -98,15 +97,15 @@ def deliveries(
     config = load_config(config_file, need_secrets=False)
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
     found: list[DeliveryRecord] = []
-    with _reading(config) as reader:
+    with _reading(config) as (reader, now):
         exists = reader is not None
         if reader is not None:
             newest = most + 1 if most else None  # one more tells whether there are more
-            found = queries.deliveries(reader, state, now=time.time(), notifier=notifier, newest=newest)
+            found = queries.deliveries(reader, state, now=now, notifier=notifier, newest=newest)
     names = [section.name for section in config.notifiers]
     unknown = notifier is not None and notifier not in names and not found
     if as_json or (exists and not unknown):
-        output.show_deliveries(found[-most:], as_json=as_json)
+        output.show_deliveries(found[-most:], now, as_json=as_json)
     if limit is None and 0 < most < len(found):
         click.echo(f"watcher: showing the newest {most}; --limit 0 lists all", err=True)
     if unknown:
@@ -119,21 +118,18 @@ def deliveries(
 @click.option("--all-dead", is_flag=True, help="Retry every dead delivery.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Retry dead deliveries, by the ids that `watcher deliveries --state dead` shows."""
-    from watcher.store.errors import StoreError
-
     if bool(ids) == all_dead:
         raise click.UsageError("give either one or more delivery IDs or --all-dead")
     config = load_config(config_file, need_secrets=False)
-    try:
-        count = requeue(config.database_file, None if all_dead else ids)
-    except NotDeadError as error:
-        usage_error(str(error))
-    except StoreError as error:
-        usage_error(describe_store_error(error, config.database))
+    with open_database(config) as database:
+        try:
+            count = requeue(database, None if all_dead else ids)
+        except NotDeadError as error:
+            usage_error(str(error))
     click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} will be retried")
 
 
-def requeue(database: Path, ids: "Sequence[int] | None") -> int:
+def requeue(database: "Database", ids: "Sequence[int] | None") -> int:
     """Makes these dead deliveries, or all, pending again and returns how many.
 
     Raises:
@@ -141,9 +137,8 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
         StoreError: the database cannot be used.
     """
     from watcher.store import outbox
-    from watcher.store.sqlite import SqliteDatabase
 
-    with SqliteDatabase(database).changing(time.time()) as tx:
+    with database.changing(database.now()) as tx:
         states = outbox.states(tx, ids or ())
         for number in ids or ():
             state = states.get(number)
@@ -154,18 +149,25 @@ def requeue(database: Path, ids: "Sequence[int] | None") -> int:
 
 
 @contextmanager
-def _reading(config: "Config") -> "Iterator[Reader | None]":
-    """Opens the database to read; None where there is none yet, which is no error."""
-    from watcher.store.errors import StoreError
-    from watcher.store.sqlite import SqliteDatabase
-
-    database = SqliteDatabase(config.database_file)
-    try:
+def _reading(config: "Config") -> "Iterator[tuple[Reader | None, float]]":
+    """Opens the database to read, with its Unix time; None where there is none yet, which is no error."""
+    with open_database(config) as database:
+        now = database.now()
         if not database.exists():
             click.echo(f"watcher: there is no database at {database} yet", err=True)
-            yield None
+            yield None, now
             return
         with database.reading() as reader:
-            yield reader
+            yield reader, now
+
+
+@contextmanager
+def open_database(config: "Config") -> "Iterator[Database]":
+    """Gives the configured database; an error of it in the block ends the process with a message."""
+    from watcher.store.databases import locate
+    from watcher.store.errors import StoreError
+
+    try:
+        yield locate(config.database)
     except StoreError as error:
         usage_error(describe_store_error(error, config.database))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from watcher import logs
-from watcher.cli.probes import check_database
+from watcher.cli.database_probe import check_database
 from watcher.cli.process import exit_with
 from watcher.cli.signals import hold_back_all
 from watcher.config.errors import ConfigError
@@ -46,8 +46,8 @@ def execute_anew() -> NoReturn:
 
 def _resource_problems(config: Config, running: Config) -> Iterator[str]:
     """Tries the database and the port, unless the running daemon has them already."""
-    if config.database != running.database and not (result := check_database(config)).good:
-        yield f"{result.subject}: {result.text}"
+    if config.database != running.database:
+        yield from (f"{found.subject}: {found.text}" for found in check_database(config) if not found.good)
     if config.http_port in (0, running.http_port):
         return
     family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET

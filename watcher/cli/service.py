@@ -33,7 +33,7 @@ def run(config_file: Path | None) -> None:
 
     config = load_config(config_file)
     reload = partial(_read_config_again, config_file, config)
-    if run_async(daemon.run(config, reload=reload), config.database_file) == signal.SIGHUP:
+    if run_async(daemon.run(config, reload=reload), config.database) == signal.SIGHUP:
         from watcher.cli.reload import execute_anew
 
         execute_anew()
@@ -56,7 +56,7 @@ def once(config_file: Path | None) -> None:
         from watcher import daemon
 
     config = load_config(config_file)
-    sys.exit(0 if run_async(daemon.once(config), config.database_file) else 1)
+    sys.exit(0 if run_async(daemon.once(config), config.database) else 1)
 
 
 @click.command(short_help="Make the running daemon poll every app now.")
@@ -66,17 +66,34 @@ def poll(config_file: Path | None) -> None:
 
     Exits with 1 if no daemon of this database runs here.
     """
-    from watcher.store.files import find_lock_holder
-
-    database = load_config(config_file, need_secrets=False).database_file
-    holder = find_lock_holder(database)
+    config = load_config(config_file, need_secrets=False)
+    holder = _find_daemon(config)
     if holder is None:
-        exit_with(f"no daemon is running here with the database {database}", 1)
+        exit_with(f"no daemon is running here with the database {config.database}", 1)
     try:
         os.kill(holder, signal.SIGUSR1)
     except OSError as error:
         exit_with(f"cannot signal process {holder}: {error.strerror}", 1)
     click.echo(f"process {holder} was asked to poll every app now")
+
+
+def _find_daemon(config: "Config") -> int | None:
+    """Returns the id of the process on this machine that polls with this database, None if there is none."""
+    if isinstance(config.database, Path):
+        from watcher.store.files import find_lock_holder
+
+        return find_lock_holder(config.database)
+    from watcher.cli.queries import open_database
+    from watcher.store.lease import look, process_id
+
+    with open_database(config) as database, database.reading() as reader:
+        found = look(reader, token="")
+    if found.free or found.holder is None:
+        return None
+    number = process_id(found.holder, os.uname().nodename)
+    if number is None:
+        exit_with(f"{found.holder} leads; run this command there", 1)
+    return number
 
 
 @click.command("config", short_help="Show the settings in effect and their sources.")

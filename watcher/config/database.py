@@ -26,8 +26,8 @@ _PASSWORDS: Final = re.compile(r"(//[^/?#@]*?:)[^/?#]*(?=@)|([?&](?:ssl)?passwor
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresDatabase:
-    """A schema in a PostgreSQL database. `url` goes to libpq as it is, so it may hold the password."""
+class PostgresqlAddress:
+    """Where a schema in PostgreSQL is. `url` goes to libpq as it is, so it may hold the password."""
 
     url: str = field(repr=False)
     schema: str = DEFAULT_SCHEMA
@@ -38,7 +38,7 @@ class PostgresDatabase:
         return _PASSWORDS.sub(r"\1\2********", self.url)
 
 
-def _database(value: Any, info: ValidationInfo) -> Path | PostgresDatabase:
+def _database(value: Any, info: ValidationInfo) -> Path | PostgresqlAddress:
     loading = info.context or Loading(Redactor())
     password, schema = info.data.get("database_password"), info.data.get("database_schema", DEFAULT_SCHEMA)
     if not isinstance(value, str | Path):
@@ -59,7 +59,7 @@ def _database(value: Any, info: ValidationInfo) -> Path | PostgresDatabase:
         loading.redactor.add_secret(secret)
     if secrets and password is not None:
         raise sentence("both", "has a password, and database_password is given too; give one of them")
-    return PostgresDatabase(url, schema, password)
+    return PostgresqlAddress(url, schema, password)
 
 
 def _passwords_in(url: str) -> list[str]:
@@ -77,7 +77,7 @@ def _passwords_in(url: str) -> list[str]:
     return [secret for secret in given if secret]
 
 
-Database = Annotated[Path | PostgresDatabase, PlainValidator(_database)]
+Database = Annotated[Path | PostgresqlAddress, PlainValidator(_database)]
 Schema = Annotated[
     str,
     AfterValidator(

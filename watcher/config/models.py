@@ -215,12 +215,6 @@ class Config(GlobalSettings):
     redactor: Redactor = Field(default_factory=Redactor)
 
     @property
-    def database_file(self) -> Path:
-        """The SQLite file."""
-        assert isinstance(self.database, Path)
-        return self.database
-
-    @property
     def answer_hints(self) -> dict[str, str]:
         """By app where to answer, for the apps that say so."""
         return {app.name: app.answer_hint for app in self.apps if app.answer_hint}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from watcher.leadership import Standing
 from watcher.messages import ADVICE, format_elapsed
 from watcher.models import Failure, Json
 from watcher.monitoring.liveness import Deadline
@@ -57,9 +58,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """Healthy, or the problems."""
+    """Healthy, or the problems; with several replicas also the role of this one, and who leads."""
 
     problems: tuple[Problem, ...] = ()
+    standing: Standing | None = None
 
     @property
     def good(self) -> bool:
@@ -86,6 +88,15 @@ def readiness(status: Status) -> HealthReport:
     return HealthReport(tuple(problems))
 
 
+def standby_readiness(standing: Standing) -> HealthReport:
+    """Returns whether a standby can rely on a leader: its readiness is not about apps and notifiers."""
+    if standing.problem is not None:
+        return HealthReport((Problem("part", "database", standing.problem),), standing)
+    if standing.leader is None:
+        return HealthReport((Problem("part", "leader", "no replica leads"),), standing)
+    return HealthReport((), standing)
+
+
 def lateness(status: Status) -> str:
     """Returns which messages are late, though not late enough for readiness; empty if none is."""
     late = [
@@ -105,8 +116,11 @@ def lateness(status: Status) -> str:
 
 def as_json(report: HealthReport, word: str) -> dict[str, Json]:
     """Returns a report as JSON; `word` is the key of the verdict, for example `ready`."""
+    standing = report.standing
+    roles: dict[str, Json] = {"role": standing.role, "leader": standing.leader} if standing else {}
     return {
         word: report.good,
+        **roles,
         "problems": [{problem.kind: problem.name, "reason": problem.text} for problem in report.problems],
     }
 

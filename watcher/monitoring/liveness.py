@@ -33,6 +33,10 @@ class LivenessTracker(Observer):
         self._last: dict[str, Poll] = {}
         self._last_success: dict[str, Poll] = {}
 
+    def now(self) -> float:
+        """Returns the time by the clock of the deadlines and polls."""
+        return self._monotonic()
+
     def set_deadline(self, part: str, within: float) -> None:
         """Remembers that a part was active just now, and until when it must be active again."""
         now = self._monotonic()

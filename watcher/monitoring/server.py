@@ -5,7 +5,6 @@ import ipaddress
 import json
 import re
 import socket
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from aiohttp import web
 from watcher.models import Json
 from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, BoundedServer, Connection
 from watcher.monitoring.health import HealthReport, Problem, as_json
-from watcher.monitoring.metrics import Metrics
 from watcher.monitoring.questions import Questions, TooManyQuestionsError
 from watcher.monitoring.snapshot import Monitor, StatusQuery, pending_json
 from watcher.store import StoreError
@@ -88,13 +86,12 @@ class _Answer:
     more: AsyncIterable[bytes] | None = None
 
 
-def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
-    """Returns the answers of a running daemon."""
-    metrics.show(monitor.snapshot)
+def answers_of(monitor: Monitor, metrics: Callable[[], bytes]) -> Answers:
+    """Returns the answers of a running daemon; `metrics` returns Prometheus' text."""
 
     def pending(after: Place | None) -> tuple[Sequence[bytes], Place | None]:
-        requests = monitor.pending(after)
-        items = [json.dumps(pending_json(request, time.time()), indent=2) for request in requests]
+        requests, now = monitor.pending(after), monitor.wall()
+        items = [json.dumps(pending_json(request, now), indent=2) for request in requests]
         following = (requests[-1].first_seen_at, requests[-1].id) if requests else None
         return [indent(item, "  ").encode() for item in items], following
 
@@ -110,7 +107,7 @@ def answers_of(monitor: Monitor, metrics: Metrics) -> Answers:
         data = monitor.request(number)
         return request_page.render(data) if data is not None else None
 
-    return Answers(monitor.alive, monitor.ready, metrics.text, pending, page, request)
+    return Answers(monitor.alive, monitor.ready, metrics, pending, page, request)
 
 
 @asynccontextmanager
@@ -121,8 +118,10 @@ async def serving(
     *,
     allowed_hosts: Collection[str] = (),
     listening: socket.socket | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[Answers], None]]:
     """Serves the endpoints on host and port, or on the socket `listening` instead.
+
+    Yields a function that replaces the answers: those of a standby differ from a leader's.
 
     `allowed_hosts` are the names under which clients may ask for them, besides those of `host_is_allowed`.
 
@@ -137,7 +136,7 @@ async def serving(
     else:
         listener = await loop.create_server(server, sock=listening)
     try:
-        yield
+        yield endpoints.show
     finally:
         listener.close()
         await server.close(CLOSING_SECONDS)
@@ -168,6 +167,10 @@ class _Endpoints:
         self._probes = Questions(waiting=QUESTIONS_WAITING)
         self._pages = Questions(waiting=QUESTIONS_WAITING)
         self._held = 0
+
+    def show(self, answers: Answers) -> None:
+        """Gives these answers from now on."""
+        self._answers = answers
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request.

@@ -12,6 +12,7 @@ from typing import Final, Self
 from urllib.parse import urlencode
 
 from watcher.config.models import AppConfig, NotifierConfig
+from watcher.leadership import Standing
 from watcher.messages import format_timestamp, given_fields
 from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring import health
@@ -20,7 +21,7 @@ from watcher.monitoring.liveness import LivenessTracker
 from watcher.monitoring.notifications import Notification, next_reminders, notifications
 from watcher.store import StoreError, StoreUnusable, queries
 from watcher.store.events import load_request
-from watcher.store.results import AppStatus, NotifierStatus, RecentResolution
+from watcher.store.results import SUCCESS_SECONDS, AppStatus, NotifierStatus, RecentResolution
 from watcher.store.sql import Database, Reader
 
 REQUESTS_PER_PAGE: Final = 50
@@ -75,6 +76,7 @@ class StatusPageData:
     waiting: Sequence[PendingRequest]
     ended: Sequence[RecentResolution]
     notifications: Mapping[int, Sequence[Notification]] = field(default_factory=dict)
+    standing: Standing | None = None
 
     @property
     def apps(self) -> Sequence[AppStatus]:
@@ -134,13 +136,14 @@ class Monitor:
         notifiers: Iterable[NotifierConfig],
         *,
         liveness: LivenessTracker,
-        monotonic: Callable[[], float],
         wall: Callable[[], float],
         displaced: Callable[[], str | None] = lambda: None,
+        standing: Callable[[], Standing] | None = None,
     ) -> None:
-        """`liveness` and `monotonic` use the same clock; `wall` gives the Unix time.
+        """`wall` gives the Unix time.
 
-        `displaced` returns why the database that is read is not the one that the daemon writes.
+        `displaced` returns why the database that is read is not the one that the daemon writes; `standing`
+        returns the role of this process where there may be several.
         """
         self._database = database
         self._displaced = displaced
@@ -148,19 +151,22 @@ class Monitor:
         self._intervals = {app.name: app.poll_interval for app in self._apps.values()}
         self._notifiers = {notifier.name: notifier for notifier in notifiers}
         self._liveness = liveness
-        self._monotonic = monotonic
-        self._wall = wall
+        self.wall = wall
+        self._standing: Callable[[], Standing | None] = standing or (lambda: None)
 
     def alive(self) -> HealthReport:
         """Returns whether every part of the daemon makes progress."""
-        return health.liveness(self._liveness.deadlines(), self._monotonic())
+        return health.liveness(self._liveness.deadlines(), self._liveness.now())
 
     def ready(self) -> HealthReport:
         """Returns whether people can rely on being notified."""
+        standing = self._standing()
+        if standing is not None and standing.role == "standby":
+            return health.standby_readiness(standing)
         try:
-            return health.readiness(self.snapshot())
+            return replace(health.readiness(self.snapshot()), standing=standing)
         except StoreError as error:
-            return HealthReport((Problem("part", "database", str(error)),))
+            return HealthReport((Problem("part", "database", str(error)),), standing)
 
     def database_problem(self) -> str | None:
         """Returns why the database cannot be read, None if it can."""
@@ -198,7 +204,7 @@ class Monitor:
             event = load_request(database, request)
             if event is None:
                 return None
-            at, status = self._wall(), self._snapshot(database)
+            at, status = self.wall(), self._snapshot(database)
             deliveries = queries.request_deliveries(database, [request])[request]
         app = self._apps.get(event.app.name)
         known = [self._notifiers[name] for name in app.notify if name in self._notifiers] if app else []
@@ -222,7 +228,9 @@ class Monitor:
         with self._reading() as database:
             status = self._snapshot(database)
             ended = queries.ended_requests(database, limit=ENDED_SHOWN)
-            data = StatusPageData(self._wall(), query, status, health.readiness(status), (), ended)
+            data = StatusPageData(
+                self.wall(), query, status, health.readiness(status), (), ended, standing=self._standing()
+            )
             if not data.apps or query.page > data.pages or query.apps > data.apps_pages:
                 return None
             waiting = queries.pending_requests(
@@ -247,7 +255,7 @@ class Monitor:
             yield database
 
     def _snapshot(self, database: Reader) -> Status:
-        at = self._wall()
+        at = self.wall()
         apps = queries.apps(database, self._intervals, now=at)
         notifiers = queries.notifiers(database, self._intervals, now=at)
         return Status(
@@ -263,8 +271,14 @@ class Monitor:
         return notifications(names, deliveries, now=at, paused=paused)
 
     def _add_polls(self, app: AppStatus) -> AppStatus:
-        """Adds what this process knows of an app's polls."""
-        now, last = self._monotonic(), self._liveness.last(app.name)
+        """Adds what this process knows of an app's polls; a standby goes by what the leader records."""
+        standing = self._standing()
+        if standing is not None and standing.role == "standby":
+            if app.succeeded_at is None:
+                return app
+            ago = max(self.wall() - app.succeeded_at - SUCCESS_SECONDS, 0.0)
+            return replace(app, polled_ago=ago, succeeded_ago=ago)
+        now, last = self._liveness.now(), self._liveness.last(app.name)
         success = self._liveness.last_success(app.name)
         if last is not None:
             app = replace(app, polled_ago=now - last.ended, took=last.took)

@@ -146,6 +146,8 @@ def _summary(data: StatusPageData) -> str:
 
 def _sentences(data: StatusPageData) -> Iterator[str]:
     late = lateness(data.status)
+    if data.standing is not None and data.standing.role == "standby":
+        yield f"This replica stands by; {data.standing.leader or 'no replica'} leads."
     if data.oldest is not None:
         yield f"The oldest has been waiting for {format_elapsed(data.oldest)}."
     if late:

@@ -222,8 +222,11 @@ class Store:
         """Gives up, and returns, the deliveries of notifiers that are not among these."""
         return await self._run(lambda tx: outbox.dead_letter_removed(tx, notifiers), now)
 
-    async def check_clock(self, boot: Boot, *, longest_wait: float, now: float) -> float:
-        """Corrects what an earlier process recorded by a wrong clock; returns by how much it was set."""
+    async def check_clock(self, boot: Boot | None, *, longest_wait: float, now: float) -> float:
+        """Corrects what an earlier process recorded by a wrong clock; returns by how much it was set.
+
+        `boot` is None if the times are not this machine's.
+        """
         step, self._recorded_before = await self._run(lambda tx: clock.check(tx, boot, longest_wait), now)
         return step
 

@@ -76,13 +76,22 @@ def shift(tx: Transaction, seconds: float, newer_than: Mapping[str, int]) -> Non
         tx.execute(statement, {"by": seconds, **newer_than})
 
 
-def check(tx: Transaction, boot: Boot, longest_wait: float) -> tuple[float, Mapping[str, int]]:
+def check(tx: Transaction, boot: Boot | None, longest_wait: float) -> tuple[float, Mapping[str, int]]:
     """Corrects, at the start, what was recorded by a wrong clock.
 
-    Within one boot the time of its beginning tells by how much the clock was set. Otherwise only what was
-    recorded in the future is known to be wrong: it happened now. No attempt and no pause is farther away than
-    `longest_wait`. Returns by how much the clock was set, and which rows an earlier boot may have recorded.
+    Within one boot the time of its beginning tells by how much the clock was set. Otherwise, or if the times
+    are not this machine's (`boot` is None), only what was recorded in the future is known to be wrong: it
+    happened now. No attempt and no pause is farther away than `longest_wait`. Returns by how much the clock
+    was set, and which rows an earlier boot may have recorded.
     """
+    step, newer_than = _compare(tx, boot) if boot is not None else (0.0, ALL)
+    for statement in _CORRECT:
+        tx.execute(statement, {"now": tx.now, "latest": tx.now + longest_wait})
+    return step, newer_than
+
+
+def _compare(tx: Transaction, boot: Boot) -> tuple[float, Mapping[str, int]]:
+    """Follows a clock that was set since an earlier process of the same boot; returns what `check` does."""
     step = 0.0
     known = tx.first(_CLOCK)
     same_boot = known is not None and bool(boot.id) and known["boot"] == boot.id
@@ -90,8 +99,6 @@ def check(tx: Transaction, boot: Boot, longest_wait: float) -> tuple[float, Mapp
         step = boot.at - known["booted_at"]
         shift(tx, step, ALL)
     tx.execute(_REMEMBER, (boot.id, boot.at))
-    for statement in _CORRECT:
-        tx.execute(statement, {"now": tx.now, "latest": tx.now + longest_wait})
     if same_boot or known is None:
         return step, ALL
     (request, delivery) = tx.execute(_NEWEST)[0]

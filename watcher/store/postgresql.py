@@ -18,6 +18,7 @@ from psycopg.sql import Identifier
 
 from watcher.ids import event_id
 from watcher.store.errors import StoreError, StoreRejected, StoreUnavailable, StoreUnusable
+from watcher.store.lease import NOW
 from watcher.store.postgresql_schema import BASE_VERSION, SCHEMA, STEPS, VERSION
 from watcher.store.postgresql_session import Session, named
 from watcher.store.sql import Reader, Row, Sql, Transaction
@@ -91,6 +92,13 @@ class PostgresqlDatabase:
         with self._starting() as connection:
             return self._version(connection) is not None
 
+    def now(self) -> float:
+        """Returns the server's Unix time."""
+        with self._starting() as connection:
+            row = connection.execute(f"SELECT {NOW}".encode()).fetchone()
+        assert row is not None
+        return float(row[0])
+
     def prepare(self) -> None:
         """Makes the schema, its tables and the row of the lease where they are missing.
 
@@ -108,6 +116,13 @@ class PostgresqlDatabase:
                     self._create(connection)
                 elif version > VERSION:
                     raise StoreUnusable(_newer(version))
+
+    def check(self) -> None:
+        """Raises what `prepare` would raise, and changes nothing."""
+        with self._starting() as connection:
+            self._check_server(connection)
+            if (version := self._version(connection) or 0) > VERSION:
+                raise StoreUnusable(_newer(version))
 
     def session(self) -> Session:
         """Returns a session without a fence, for the lease itself."""

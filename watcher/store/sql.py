@@ -70,6 +70,9 @@ class Database(Protocol):
     def exists(self) -> bool:
         """Returns whether there is something to read."""
 
+    def now(self) -> float:
+        """Returns the Unix time by the clock that counts for it."""
+
     def reading(self) -> "AbstractContextManager[Reader]":
         """Opens it to read it in the block."""
 

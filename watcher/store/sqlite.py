@@ -6,6 +6,7 @@ This module, `files` and `migrations` are all that knows SQLite.
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -42,6 +43,10 @@ class SqliteDatabase:
     def exists(self) -> bool:
         """Returns whether there is a file."""
         return database_exists(self.path)
+
+    def now(self) -> float:
+        """Returns this machine's Unix time."""
+        return time.time()
 
     def open(self) -> "SqliteConnection":
         """Takes the database to change it, creates it if necessary, and brings it to the newest version.

@@ -108,11 +108,10 @@ class Process:
             (),
             (),
             liveness=liveness,
-            monotonic=elapsed,
             wall=wall,
         )
         pollers = list(self._pollers.values())
-        return Services(self.config, store, notifiers, pollers, Dispatcher(()), Hooks(), monitor, None)
+        return Services(self.config, wall, store, notifiers, pollers, Dispatcher(()), Hooks(), monitor, None)
 
     async def poll(self, apps: Collection[str]) -> dict[str, str]:
         """Polls these apps once, at the same time.

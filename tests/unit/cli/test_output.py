@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,12 +14,6 @@ from watcher.store import Sent
 from watcher.store.results import AppStatus
 
 RUN = "8c2c9a52-61a5-4f0c-9d59-6f0a7f2b3c4d"
-
-
-@pytest.fixture(autouse=True)
-def _now(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is always the same time."""
-    monkeypatch.setattr(output, "time", SimpleNamespace(time=lambda: NOW))
 
 
 SEEN = AppStatus("support", 30.0, succeeded_at=NOW - 40.0, worked=True)
@@ -49,7 +42,7 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
         {"amount": 620, "api_token": "[redacted]", "notes": "n\u202e" * 60},
         ("amount",),
     )
-    output.show_pending([request], [SEEN])
+    output.show_pending([request], [SEEN], NOW)
     first, *more = capsys.readouterr().out.splitlines()
     marked = "n\ufffd"
     assert first.startswith(f"{request.id} · support · Approval · waiting ")
@@ -74,7 +67,7 @@ def test_what_waits_fits_a_terminal(
     request = PendingRequest(
         1, "support", ids[0], ids[1], "human_feedback", "Which one? " * 30, 0.0, None, (), "u", params
     )
-    output.show_pending([request], [SEEN])
+    output.show_pending([request], [SEEN], NOW)
     lines = capsys.readouterr().out.splitlines()
     assert [] == [line for line in lines if len(line) > columns]
     assert ids == [word for line in lines for word in line.split() if word in ids]
@@ -107,13 +100,13 @@ def test_an_app_that_cannot_be_seen_comes_first(
     lines: list[str],
 ) -> None:
     """What cannot be seen stands above the list, and nothing is called empty that was not seen."""
-    output.show_pending([], apps)
+    output.show_pending([], apps, NOW)
     assert lines == capsys.readouterr().out.splitlines()
 
 
 def test_json_of_an_app_that_cannot_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
     """The list stays JSON; what cannot be seen stands on standard error."""
-    output.show_pending_json([], [SEEN, NEVER])
+    output.show_pending_json([], [SEEN, NEVER], NOW)
     shown = capsys.readouterr()
     assert ("[]\n", "watcher: app legal has not been polled yet\n") == (shown.out, shown.err)
 
@@ -169,7 +162,7 @@ def test_the_table_fits_a_terminal(
 ) -> None:
     """No line is wider than the terminal; a run's id is cut only where it does not fit."""
     on_a_terminal(monkeypatch, columns)
-    output.show_deliveries(EACH, as_json=False)
+    output.show_deliveries(EACH, NOW, as_json=False)
     lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
     assert [] == [line for line in lines if len(line) > columns]
     assert [run] * 4 == [line.split()[-1] for line in lines if line[0].isdigit()]
@@ -177,7 +170,7 @@ def test_the_table_fits_a_terminal(
 
 def test_a_table_that_is_read_by_a_program_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """Where no terminal is, a run's id is whole however wide the rest is."""
-    output.show_deliveries([record(app="a" * 300)], as_json=False)
+    output.show_deliveries([record(app="a" * 300)], NOW, as_json=False)
     assert RUN in capsys.readouterr().out
 
 
@@ -200,7 +193,7 @@ def test_what_is_said_of_attempts(
     capsys: pytest.CaptureFixture[str], shown: DeliveryRecord, words: str | None
 ) -> None:
     """A delivery that was not accepted at once has a second line: attempts, the next one, the last error."""
-    output.show_deliveries([shown], as_json=False)
+    output.show_deliveries([shown], NOW, as_json=False)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    ")]
     assert [words is not None] * (words is not None) == [line[4:].startswith(words or "") for line in told]
 
@@ -215,7 +208,7 @@ def test_what_is_said_of_attempts(
 )
 def test_when(capsys: pytest.CaptureFixture[str], shown: DeliveryRecord, when: str) -> None:
     """A delivery says how long ago it was finished, or else when it was or will be due."""
-    output.show_deliveries([shown], as_json=False)
+    output.show_deliveries([shown], NOW, as_json=False)
     assert f"7   {when}" in capsys.readouterr().out
 
 
@@ -247,7 +240,7 @@ def test_the_json_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:
         due_at=1781082900.0,
         finished_at=None,
     )
-    output.show_deliveries([record], as_json=True)
+    output.show_deliveries([record], NOW, as_json=True)
     assert json.loads(capsys.readouterr().out) == [
         {
             "id": 7,

@@ -8,6 +8,7 @@ import pytest
 from tests.support.builders import MACHINE, NOW, claim, make_new_request, open_store, record_new, records
 from watcher.cli.queries import NotDeadError, requeue
 from watcher.store import Dead, Sent
+from watcher.store.sqlite import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ async def test_dead_deliveries_are_retried(
 ) -> None:
     """The named deliveries, or all dead ones, become pending, and no others, beside an open store."""
     async with open_store(database):
-        assert count == requeue(database, ids)
+        assert count == requeue(SqliteDatabase(database), ids)
     assert states == [record.state for record in sorted(records(database), key=lambda record: record.id)]
 
 
@@ -52,5 +53,5 @@ async def test_only_dead_deliveries_are_retried(database: Path, number: int, wor
     """A delivery that is not dead is refused with its state, and the dead one named beside it stays dead."""
     before = records(database)
     with pytest.raises(NotDeadError, match=f"^{re.escape(words)}$"):
-        requeue(database, [1, number])
+        requeue(SqliteDatabase(database), [1, number])
     assert before == records(database)

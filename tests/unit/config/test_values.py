@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.settings import APP, CONSOLE, NEEDED_APP, SECRET_VALUE, SESSION, Load, Problems
-from watcher.config.database import PostgresDatabase
+from watcher.config.database import PostgresqlAddress
 from watcher.config.models import WebhookConfig
 
 
@@ -354,7 +354,7 @@ def test_a_postgresql_database(loaded: Load) -> None:
     """A URL of PostgreSQL becomes a database with schema and password; hosts and parameters stay."""
     url = "postgresql://watcher@db1:5432,[::1]/watcher?sslmode=verify-full"
     config = loaded(**APP, WATCHER_DATABASE=url, WATCHER_DATABASE_PASSWORD=SECRET_VALUE)
-    assert isinstance(config.database, PostgresDatabase)
+    assert isinstance(config.database, PostgresqlAddress)
     assert (url, "watcher") == (config.database.url, config.database.schema)
     assert config.database.password is not None
     assert config.database.password.read() == SECRET_VALUE
@@ -372,7 +372,7 @@ def test_a_postgresql_database(loaded: Load) -> None:
 def test_a_password_in_the_url_is_masked(loaded: Load, url: str) -> None:
     """A password in the URL is shown nowhere, and is taken out of what others say."""
     config = loaded(**APP, WATCHER_DATABASE=url)
-    assert isinstance(config.database, PostgresDatabase)
+    assert isinstance(config.database, PostgresqlAddress)
     assert config.database.url == url
     shown = [str(config.database), repr(config.database), str(config.shown)]
     shown.append(config.redactor.redact(f"auth failed: {SECRET_VALUE}"))

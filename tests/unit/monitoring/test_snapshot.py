@@ -82,7 +82,6 @@ async def bench(database: Place) -> AsyncIterator[Bench]:
         [AppConfig(name=APP.name, base_url=APP.base_url, notify=("slack", "webhook"))],
         [NotifierConfig(name="slack"), NotifierConfig(name="webhook", after=60.0)],
         liveness=liveness,
-        monotonic=clock.time,
         wall=clock.time,
     )
     async with open_store(database) as store:

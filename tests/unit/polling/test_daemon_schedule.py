@@ -15,6 +15,7 @@ from watcher.polling.clock import ClockChange
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
+from watcher.signals import Signals
 from watcher.store import Store, StoreUnavailable
 from watcher.store.sqlite import SqliteDatabase
 
@@ -75,7 +76,7 @@ async def test_a_database_that_is_locked_when_the_clock_was_set(tmp_path: Path) 
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
     async with open_services(config) as services:
         locked = LockedStore(SqliteDatabase(tmp_path / "other.db").open(), new_id)
-        daemon = _Daemon(replace(services, store=locked), None)
+        daemon = _Daemon(replace(services, store=locked), Signals(None))
         daemon._scheduler.start()
         with capture_logs() as logs:
             await daemon._follow_clock(ClockChange(step=-3600.0, slept=0.0))
@@ -92,7 +93,7 @@ async def test_a_machine_that_woke_moves_nothing(tmp_path: Path) -> None:
     config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
     async with open_services(config) as services:
         locked = LockedStore(SqliteDatabase(tmp_path / "other.db").open(), new_id)
-        daemon = _Daemon(replace(services, store=locked), None)
+        daemon = _Daemon(replace(services, store=locked), Signals(None))
         daemon._scheduler.start()
         with capture_logs() as logs:
             await daemon._follow_clock(ClockChange(step=0.0, slept=28_800.0))

@@ -233,9 +233,9 @@ class AnyValue(dict[str, object]):
 
 
 def statements_of_the_store() -> Iterator[tuple[str, str]]:
-    """Returns each statement with the module and the name that it has."""
+    """Returns each statement with the module and the name that it has, but for those of PostgreSQL alone."""
     for module in iter_modules(store_package.__path__, "watcher.store."):
-        if "postgresql" in module.name:
+        if "postgresql" in module.name or module.name.endswith(".lease"):
             continue
         for name, value in vars(import_module(module.name)).items():
             values = value if isinstance(value, tuple) else (value,)
