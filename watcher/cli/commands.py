@@ -9,6 +9,7 @@ from watcher import __version__
 from watcher.cli.check import check
 from watcher.cli.demo import demo
 from watcher.cli.healthcheck import healthcheck
+from watcher.cli.move import move
 from watcher.cli.queries import deliveries, pending, retry
 from watcher.cli.service import once, poll, run, show_config
 from watcher.cli.simulate import simulate
@@ -33,6 +34,7 @@ for command in (
     pending,
     deliveries,
     retry,
+    move,
     show_config,
     healthcheck,
     demo,

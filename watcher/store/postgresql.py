@@ -73,9 +73,10 @@ class PostgresqlDatabase:
             raise StoreUnusable(f"the address is wrong: {_first_line(error)}") from None
         self._parameters = {**CONNECTING, **{name: str(value) for name, value in given.items()}}
         self._password = password
-        self._schema = Identifier(schema).as_string()
+        self.schema = Identifier(schema).as_string()
+        """Its name as it stands in statements."""
         self._settings = (
-            f"SET LOCAL search_path = {self._schema}, pg_temp",
+            f"SET LOCAL search_path = {self.schema}, pg_temp",
             f"SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000:.0f}",
             f"SET LOCAL lock_timeout = {lock_seconds * 1000:.0f}",
             f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}",
@@ -89,12 +90,12 @@ class PostgresqlDatabase:
 
     def exists(self) -> bool:
         """Returns whether the tables are there."""
-        with self._starting() as connection:
+        with self.connected() as connection:
             return self._version(connection) is not None
 
     def now(self) -> float:
         """Returns the server's Unix time."""
-        with self._starting() as connection:
+        with self.connected() as connection:
             row = connection.execute(f"SELECT {NOW}".encode()).fetchone()
         assert row is not None
         return float(row[0])
@@ -107,10 +108,10 @@ class PostgresqlDatabase:
                 schema is of a newer version.
             StoreUnavailable: the database cannot be reached now.
         """
-        with self._starting() as connection:
+        with self.connected() as connection:
             self._check_server(connection)
             with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", [crc32(self._schema.encode())])
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", [crc32(self.schema.encode())])
                 version = self._version(connection)
                 if version is None:
                     self._create(connection)
@@ -119,7 +120,7 @@ class PostgresqlDatabase:
 
     def check(self) -> None:
         """Raises what `prepare` would raise, and changes nothing."""
-        with self._starting() as connection:
+        with self.connected() as connection:
             self._check_server(connection)
             if (version := self._version(connection) or 0) > VERSION:
                 raise StoreUnusable(_newer(version))
@@ -170,7 +171,8 @@ class PostgresqlDatabase:
         return connection
 
     @contextmanager
-    def _starting(self) -> Iterator["psycopg.Connection[Row]"]:
+    def connected(self) -> Iterator["psycopg.Connection[Row]"]:
+        """Connects in the block, for what no session offers; each statement is a transaction."""
         try:
             with closing(self._connect()) as connection:
                 yield connection
@@ -194,21 +196,21 @@ class PostgresqlDatabase:
 
     def _version(self, connection: "psycopg.Connection[Row]") -> int | None:
         """Returns the version of the schema, None if it does not exist."""
-        (table,) = connection.execute("SELECT to_regclass(%s)", [f"{self._schema}.lease"]).fetchone() or (
+        (table,) = connection.execute("SELECT to_regclass(%s)", [f"{self.schema}.lease"]).fetchone() or (
             None,
         )
         if table is None:
             return None
-        (version,) = connection.execute(f"SELECT version FROM {self._schema}.lease".encode()).fetchone() or (
+        (version,) = connection.execute(f"SELECT version FROM {self.schema}.lease".encode()).fetchone() or (
             0,
         )
         return int(version)
 
     def _create(self, connection: "psycopg.Connection[Row]") -> None:
-        (schema,) = connection.execute("SELECT to_regnamespace(%s)", [self._schema]).fetchone() or (None,)
+        (schema,) = connection.execute("SELECT to_regnamespace(%s)", [self.schema]).fetchone() or (None,)
         if schema is None:
-            connection.execute(f"CREATE SCHEMA {self._schema}".encode())
-        connection.execute(f"SET LOCAL search_path = {self._schema}, pg_temp".encode())
+            connection.execute(f"CREATE SCHEMA {self.schema}".encode())
+        connection.execute(f"SET LOCAL search_path = {self.schema}, pg_temp".encode())
         connection.execute(f"{SCHEMA};{_steps(BASE_VERSION)}".encode())
 
 

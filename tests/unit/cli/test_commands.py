@@ -33,6 +33,7 @@ COMMANDS = [
     "pending",
     "deliveries",
     "retry",
+    "move",
     "config",
     "healthcheck",
     "demo",

@@ -1,0 +1,66 @@
+"""`watcher move`: from a SQLite file into PostgreSQL."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from watcher.cli.options import config_option
+from watcher.cli.process import load_config, run_async, usage_error
+
+if TYPE_CHECKING:
+    from watcher.config.database import PostgresqlAddress
+    from watcher.store.sqlite import SqliteConnection
+
+_PARTS: Final = ("", "-wal", "-shm")
+"""What SQLite adds to the name of a database for the files beside it."""
+
+
+@click.command(short_help="Copy a SQLite database into PostgreSQL.")
+@config_option
+@click.argument("file", type=click.Path(path_type=Path))
+def move(config_file: Path | None, file: Path) -> None:
+    """Copy the SQLite database FILE into the empty schema of the configured PostgreSQL.
+
+    All of it is copied or nothing. Then the file is renamed to FILE.moved, so that no daemon starts on it
+    again. No daemon may be using either of them.
+    """
+    from watcher.store.errors import StoreError
+    from watcher.store.sqlite import SqliteDatabase
+
+    address = load_config(config_file, need_secrets=False).database
+    if isinstance(address, Path):
+        usage_error(
+            f"database: got {str(address)!r}; must be postgresql://USER@HOST/NAME to move a file there"
+        )
+    moved = file.with_name(f"{file.name}.moved")
+    if moved.exists():
+        usage_error(f"{moved} exists already")
+    source = SqliteDatabase(file)
+    try:
+        if not source.exists():
+            usage_error(f"{file} does not exist")
+        connection = source.open()
+    except StoreError as error:
+        usage_error(f"{file}: {error}")
+    counts = run_async(_copy(connection, address), address)
+    connection.sqlite.close()
+    for part in _PARTS:  # the lock is held until all of them are gone
+        path = file.with_name(f"{file.name}{part}")
+        if path.exists():
+            path.rename(file.with_name(f"{moved.name}{part}"))
+    connection.close()
+    for table, count in counts.items():
+        click.echo(f"{table:<14} {count:>9}")
+    click.echo(f"{file} was renamed to {moved}")
+
+
+async def _copy(connection: "SqliteConnection", address: "PostgresqlAddress") -> dict[str, int]:
+    from watcher.concurrency import run_blocking
+    from watcher.standby import holding_lease
+    from watcher.store.databases import locate_server
+    from watcher.store.transfer import copy_all
+
+    async with holding_lease(address) as keeper:
+        return await run_blocking(partial(copy_all, connection, locate_server(address), keeper.token))
