@@ -35,6 +35,7 @@ from watcher.polling.clock import boot_id, boottime
 from watcher.polling.context import PollContext, PollSettings
 from watcher.polling.poller import Poller
 from watcher.runs_api.client import RunsClient
+from watcher.runs_api.transport import LargeAnswers
 from watcher.sanitize.masking import Masker
 from watcher.store import Boot, NotifierPolicy, Store
 from watcher.store.databases import locate, locate_server
@@ -259,6 +260,7 @@ def _retry_settings(config: Config) -> RetrySettings:
 def _build_pollers(
     config: Config, notifiers: Sequence[Notifier], session: aiohttp.ClientSession, context: PollContext
 ) -> list[Poller]:
+    large = LargeAnswers()
     return [
         Poller(
             app,
@@ -269,6 +271,7 @@ def _build_pollers(
                 session=session,
                 timeout=config.request_timeout,
                 keep_input=app.include_input,
+                large=large,
             ),
             context,
         )

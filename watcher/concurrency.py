@@ -18,26 +18,31 @@ async def run_blocking(work: Callable[[], T]) -> T:
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
+    threading.Thread(target=_run, args=(work, loop, outcome), daemon=True).start()
+    try:
+        return await outcome
+    finally:
+        del outcome, work  # an error would keep them, and all that was worked on, in a cycle
 
-    def settle(result: T | None, error: Exception | None) -> None:
-        if outcome.done():  # nobody waits any more
-            return
-        if error is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)  # type: ignore[arg-type]  # T may be None, too
 
-    def run() -> None:
-        result, failed = None, None
+def _run(work: Callable[[], T], loop: asyncio.AbstractEventLoop, outcome: asyncio.Future[T]) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and the process about to end
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 - it is raised where the work was asked for
-            failed = error
-        with suppress(RuntimeError):  # the loop is closed, and the process about to end
-            loop.call_soon_threadsafe(settle, result, failed)
+            loop.call_soon_threadsafe(_settle, outcome, None, error)
+        else:
+            loop.call_soon_threadsafe(_settle, outcome, result, None)
+    del outcome, work  # as above
 
-    threading.Thread(target=run, daemon=True).start()
-    return await outcome
+
+def _settle(outcome: asyncio.Future[T], result: T | None, error: Exception | None) -> None:
+    if outcome.done():  # nobody waits any more
+        return
+    if error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)  # type: ignore[arg-type]  # T may be None, too
 
 
 async def run_cpu_bound(work: Callable[[], T]) -> T:

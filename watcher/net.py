@@ -1,12 +1,13 @@
 """What outgoing calls share: the TLS context, the session, and reading within bounds."""
 
 import asyncio
+import math
 import os
 import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -77,7 +78,7 @@ class _Resolver(AbstractResolver):
 
 
 class BrokenConnection(aiohttp.ClientConnectionError):
-    """The connection of a GET broke before an answer came; `Reuse` says whether it was a new one."""
+    """The connection of a call broke before the whole answer came; `Reuse` says whether it was a new one."""
 
 
 _TRUST: Final = "use a certificate that this machine trusts, or add its authority to the trust store"
@@ -197,27 +198,41 @@ def as_configured(url: str) -> URL:
         raise aiohttp.InvalidURL(url) from None
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def read_body(
+    response: aiohttp.ClientResponse,
+    most: int,
+    *,
+    large: float = math.inf,
+    admit: Callable[[], Awaitable[object]] | None = None,
+) -> bytearray:
     """Returns the whole body, of at most so many bytes, inflated within that bound if it is gzip or deflate.
+
+    `admit` is waited for before more than `large` bytes are held.
 
     Raises:
         BodyTooLarge: it is larger.
         UnreadableBody: it is compressed otherwise.
+        BrokenConnection: the connection broke.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
         raise UnreadableBody(f"it is compressed as {encoding}, which was not asked for")
     inflater = None if encoding in {"", "identity"} else zlib.decompressobj(_ANY_HEADER)
     body, received = bytearray(), 0
-    async for chunk in response.content.iter_any():
-        received += len(chunk)
-        try:
+    try:
+        async for chunk in response.content.iter_any():
+            received += len(chunk)
             body += inflater.decompress(chunk, most + 1 - len(body)) if inflater else chunk
-        except zlib.error:
-            raise UnreadableBody(f"it is not {encoding}") from None
-        if max(len(body), received) > most:
-            raise BodyTooLarge(f"it has more than {most:,} bytes")
-    return bytes(body)
+            if max(len(body), received) > most:
+                raise BodyTooLarge(f"it has more than {most:,} bytes")
+            if admit and len(body) > large:
+                await admit()
+                admit = None
+    except zlib.error:
+        raise UnreadableBody(f"it is not {encoding}") from None
+    except (aiohttp.ClientPayloadError, aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise BrokenConnection from error
+    return body
 
 
 def explain(error: Exception, timeout: float) -> tuple[str, str | None]:
@@ -225,6 +240,8 @@ def explain(error: Exception, timeout: float) -> tuple[str, str | None]:
 
     The words hold neither host nor URL, which may be a secret. `timeout` is that of the call, in seconds.
     """
+    if isinstance(error, BrokenConnection) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     for kinds, reason, fix in _CAUSES:
         if isinstance(error, kinds):
             return reason.format(timeout=timeout, detail=_detail(error)), fix

@@ -1,9 +1,10 @@
 """The client of the Runs API on real sockets: connections that break, stall, or lead through a proxy."""
 
+import asyncio
 import re
 import socket
 import ssl
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 
 import certifi
 import pytest
@@ -23,7 +24,9 @@ from tests.support.hostile_peers import (
     is_busy_and_floods,
     is_busy_and_truncates,
     listening,
+    reply,
     resets,
+    resets_in_its_body,
     says_nothing,
     stalls,
     truncates,
@@ -31,7 +34,9 @@ from tests.support.hostile_peers import (
 from watcher.models import Run
 from watcher.net import open_session, trusted_authorities
 from watcher.runs_api.client import RunsClient
+from watcher.runs_api.decoding import LARGE
 from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
+from watcher.runs_api.transport import RECEIVED_MAX, LargeAnswers
 
 
 def exchange(
@@ -113,6 +118,83 @@ def test_a_connection_that_was_dropped_meanwhile() -> None:
     first, second, third, fourth, fifth = (call.writer for call in peer.calls)
     assert (first, third) == (second, fourth)
     assert 3 == len({first, third, fifth})
+
+
+BREAKS = [resets, hangs_up, hangs_up_in_its_head, truncates, resets_in_its_body]
+
+
+@pytest.mark.parametrize("breaks", BREAKS)
+@pytest.mark.parametrize("path", ["list", "run"])
+def test_a_connection_that_breaks_when_it_is_used_again(path: str, breaks: Behaviour) -> None:
+    """A GET that breaks on a used connection, before or after the first byte, is repeated on a new one."""
+    outcomes, peer = get_in_turn(path, well, breaks, well, calls=2)
+    assert [None, None] == outcomes
+    first, second, third = (call.writer for call in peer.calls)
+    assert (True, False) == (first is second, first is third)
+
+
+@pytest.mark.parametrize("breaks", BREAKS)
+@pytest.mark.parametrize("path", ["list", "run"])
+def test_a_new_connection_that_breaks(path: str, breaks: Behaviour) -> None:
+    """A GET that breaks on a new connection has failed: its server may not bear it a second time."""
+    (error,), peer = get_in_turn(path, breaks, well, calls=1)
+    assert (ConnectionFailed, 1) == (type(error), len(peer.calls))
+
+
+async def well(call: Call) -> None:
+    """Answers a GET of the list or of a run."""
+    run = b'{"id":"r1","status":"started"}'
+    body = b'{"data":%b}' % (run if call.path.endswith("/r1") else b"[]")
+    await call.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+def get_in_turn(path: str, *turns: Behaviour, calls: int) -> tuple[list[ApiError | None], Peer]:
+    """What becomes of GETs to a server that behaves differently from call to call."""
+    behaviours = iter(turns)
+
+    async def in_turn(call: Call) -> None:
+        await next(behaviours)(call)
+
+    async def run() -> list[ApiError | None]:
+        outcomes: list[ApiError | None] = []
+        async with listening([peer]), open_session(5) as session:
+            client = RunsClient(peer.url, None, session=session, timeout=5)
+            for _ in range(calls):
+                try:
+                    await (client.run("r1") if path == "run" else anext(client.awaiting(page_size=1)))
+                    outcomes.append(None)
+                except ApiError as error:
+                    outcomes.append(error)
+        return outcomes
+
+    peer = Peer(in_turn)
+    return run_bounded(run()), peer
+
+
+def test_large_answers_wait_for_room() -> None:
+    """While as many large answers are held as there is room for, further ones wait, and small ones do not."""
+    body = b'{"data":{"id":"r1","status":"started"}}'
+
+    async def in_size(call: Call) -> None:
+        large = call.path.endswith("/large")
+        said = body.replace(b"r1", b"large").ljust(10 * LARGE) if large else body
+        await call.say(reply(said))
+
+    async def run() -> tuple[list[Run], bool]:
+        room = LargeAnswers()
+        async with listening([peer]), open_session(5) as session:
+            client = RunsClient(peer.url, None, session=session, timeout=5, large=room)
+            async with AsyncExitStack() as others:
+                for _ in range(RECEIVED_MAX):
+                    await others.enter_async_context(room.receiving)
+                waiting = asyncio.create_task(client.run("large"))
+                found = [await client.run("r1") for _ in range(20)]
+                held_up = not waiting.done()
+            return [*found, await waiting], held_up
+
+    peer = Peer(in_size)
+    found, held_up = run_bounded(run())
+    assert (["r1"] * 20 + ["large"], True) == ([each.id for each in found], held_up)
 
 
 def test_a_port_where_nobody_listens() -> None:

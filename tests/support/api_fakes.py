@@ -144,12 +144,20 @@ def with_client(
     *,
     base_url: str = "https://app.test",
     key: Secret | None = None,
+    keep_input: bool = True,
 ) -> T:
     """Makes a client of that API, calls it, and closes it."""
 
     async def run() -> T:
-        session = session_of(handler)
-        return await call(RunsClient(base_url, key, session=session, timeout=5, wall=lambda: NOON))
+        client = RunsClient(
+            base_url,
+            key,
+            session=session_of(handler),
+            timeout=5,
+            keep_input=keep_input,
+            wall=lambda: NOON,
+        )
+        return await call(client)
 
     return run_bounded(run())
 

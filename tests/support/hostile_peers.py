@@ -118,6 +118,12 @@ async def resets(call: Call) -> None:
     call.writer.transport.abort()
 
 
+async def resets_in_its_body(call: Call) -> None:
+    """Resets the connection in the middle of the body."""
+    await call.say(HEAD + BODY[:10])
+    await resets(call)
+
+
 async def babbles(call: Call) -> None:
     """Speaks something that is not HTTP."""
     await call.say(b"220 mail.example ESMTP\r\n\r\n")

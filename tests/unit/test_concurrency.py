@@ -3,11 +3,15 @@
 import asyncio
 import gc
 import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from tests.support.builders import BOUND, soon
-from watcher.concurrency import run_cpu_bound
+from watcher.concurrency import run_blocking, run_cpu_bound
 
 pytestmark = pytest.mark.anyio
 
@@ -52,3 +56,30 @@ async def test_garbage_is_collected_again_when_all_is_done() -> None:
     released.set()
     assert False is await soon(long)
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("runner", [run_blocking, run_cpu_bound])
+async def test_work_that_failed_is_let_go(runner: Callable[..., Awaitable[None]]) -> None:
+    """What was worked on is freed with the error, and does not wait for the collector of cycles."""
+
+    class Large:
+        pass
+
+    large = Large()
+    alive = weakref.ref(large)
+
+    def fail(_: Large) -> None:
+        raise ValueError
+
+    others = set(threading.enumerate())
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            await runner(partial(fail, large))
+        del large
+        for thread in set(threading.enumerate()) - others:
+            thread.join(BOUND)
+        await asyncio.sleep(0)
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -18,6 +18,7 @@ from watcher.net import open_session
 from watcher.notifiers.base import DeliveryError, Notifier
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.errors import ApiError
+from watcher.runs_api.transport import LargeAnswers
 from watcher.sanitize.secrets import SecretError
 from watcher.sanitize.text import one_line
 
@@ -35,11 +36,18 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
         yield replace(result, text=one_line(config.redactor.redact(result.text)))
     async with open_session(config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
+        large = LargeAnswers()
         checks = [
             _app(
                 config,
                 app,
-                RunsClient(app.base_url, app.access_key, session=session, timeout=config.request_timeout),
+                RunsClient(
+                    app.base_url,
+                    app.access_key,
+                    session=session,
+                    timeout=config.request_timeout,
+                    large=large,
+                ),
             )
             for app in config.apps
         ]

@@ -11,7 +11,7 @@ from typing import Final
 import aiohttp
 
 from watcher import backoff
-from watcher.net import as_configured, explain
+from watcher.net import BrokenConnection, as_configured, explain
 from watcher.notifiers.base import PAUSING_STATUSES, DeliveryError
 from watcher.proxies import proxy_for
 from watcher.sanitize.text import one_line
@@ -22,7 +22,13 @@ _WAIT_FOR_BODY: Final = 1.0
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 """The client errors that may pass by themselves."""
 
-_UNANSWERED: Final = (TimeoutError, OSError, aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)
+_UNANSWERED: Final = (
+    TimeoutError,
+    OSError,
+    BrokenConnection,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientPayloadError,
+)
 """What may come after the destination has taken the request."""
 
 

@@ -16,17 +16,17 @@ from urllib.parse import quote
 
 import aiohttp
 
-from watcher.concurrency import run_cpu_bound
 from watcher.models import AWAITING, PAUSED, Json, Run
-from watcher.runs_api.decoding import LARGE, TooMuch, parse_document
+from watcher.runs_api.decoding import TooMuch, count_values, parse_document
 from watcher.runs_api.errors import BadRequest, InvalidResponse, NotFound, ResponseTooLarge
 from watcher.runs_api.parser import Skipped, parse_run
-from watcher.runs_api.transport import Query, Transport
+from watcher.runs_api.transport import LargeAnswers, Query, Transport
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.secrets import Secret
 
 KEPT_MAX: Final = 1024 * 1024
-"""Bytes: what was read out of a larger page is not kept until the next poll."""
+KEPT_VALUES_MAX: Final = 20_000
+"""Bytes and values: what was read out of a larger page is not kept until the next poll."""
 PAGES_MAX: Final = 10_000
 SMALL_FOR: Final = 3600.0
 """Seconds for which pages stay small after one was too large."""
@@ -59,12 +59,15 @@ class RunsClient:
         timeout: float,
         keep_input: bool = False,
         wall: Callable[[], float] = time.time,
+        large: LargeAnswers | None = None,
     ) -> None:
         """`timeout` bounds a whole call, in seconds; `wall` gives the Unix time.
 
-        Without `keep_input` the input of runs is passed over where it would take long to read.
+        Runs have their input only if it is to be kept. All clients of a process share one `large`.
         """
-        self._transport = Transport(base_url, access_key, session=session, timeout=timeout, wall=wall)
+        self._transport = Transport(
+            base_url, access_key, session=session, timeout=timeout, wall=wall, large=large or LargeAnswers()
+        )
         self._keep_input = keep_input
         self._read_before: dict[int, tuple[bytes, _Content]] = {}
         self._small_size, self._small_until = 1, 0.0
@@ -124,7 +127,9 @@ class RunsClient:
         listed = stale = reported = 0
         for number in range(1, PAGES_MAX + 1):
             try:
-                page = await self._get("/v1/runs", [*query, ("page", number)], partial(self._page, number))
+                page = await self._transport.get(
+                    "/v1/runs", [*query, ("page", number)], partial(self._page, number)
+                )
             except ResponseTooLarge as error:
                 if size > 1 or len(too_large) == TOO_LARGE_MAX:
                     raise
@@ -157,15 +162,15 @@ class RunsClient:
             NotFound: the run does not exist, if `is_api_error`.
             ApiError: it could not be had.
         """
-        run = await self._get(f"/v1/runs/{quote(run_id, safe='')}", [], self._run)
+        run = await self._transport.get(f"/v1/runs/{quote(run_id, safe='')}", [], self._run)
         if run.id != run_id:
             raise InvalidResponse("the answer is about another run")
         return run
 
-    def _run(self, body: bytes) -> Run:
+    def _run(self, body: bytes | bytearray) -> Run:
         return _read_run(body, keep_input=self._keep_input)
 
-    def _page(self, number: int, body: bytes) -> "_Content":
+    def _page(self, number: int, body: bytes | bytearray) -> "_Content":
         """Reads a page, unless it is the same, byte for byte, as at the last poll: mostly nothing changes."""
         digest = hashlib.sha256(body).digest()
         before = self._read_before.get(number)
@@ -173,16 +178,12 @@ class RunsClient:
             return before[1]
         content = _read_page(body, self._most_items, keep_input=self._keep_input)
         self._read_before.pop(number, None)
-        if len(body) <= KEPT_MAX:
+        if len(body) <= KEPT_MAX and count_values(body) <= KEPT_VALUES_MAX:
             self._read_before[number] = (digest, content)
         return content
 
     def _forget_behind(self, last: int) -> None:
         self._read_before = {number: page for number, page in self._read_before.items() if number <= last}
-
-    async def _get(self, path: str, query: Query, read: Callable[[bytes], T]) -> T:
-        body = await self._transport.get(path, query)
-        return await run_cpu_bound(partial(read, body)) if len(body) > LARGE else read(body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class _Content:
     pagination: Json
 
 
-def _document(body: bytes, *, keep_input: bool) -> dict[str, Json]:
+def _document(body: bytes | bytearray, *, keep_input: bool) -> dict[str, Json]:
     try:
         document = parse_document(body, keep_input=keep_input)
     except TooMuch as error:
@@ -208,14 +209,14 @@ def _document(body: bytes, *, keep_input: bool) -> dict[str, Json]:
     return document
 
 
-def _read_page(body: bytes, most: int, *, keep_input: bool) -> _Content:
+def _read_page(body: bytes | bytearray, most: int, *, keep_input: bool) -> _Content:
     document = _document(body, keep_input=keep_input)
     items = document.get("data")
     if not isinstance(items, list):
         raise InvalidResponse("the answer has no list of runs in `data`")
     if len(items) > most:
         raise InvalidResponse(f"a page has {len(items):,} items, more than twice as many as were asked for")
-    parsed = [parse_run(item) for item in items]
+    parsed = [parse_run(item, keep_input=keep_input) for item in items]
     skipped = tuple(item for item in parsed if isinstance(item, Skipped))
     return _Content(
         runs=tuple(run for run in parsed if isinstance(run, Run)),
@@ -226,8 +227,8 @@ def _read_page(body: bytes, most: int, *, keep_input: bool) -> _Content:
     )
 
 
-def _read_run(body: bytes, *, keep_input: bool) -> Run:
-    run = parse_run(_document(body, keep_input=keep_input).get("data"))
+def _read_run(body: bytes | bytearray, *, keep_input: bool) -> Run:
+    run = parse_run(_document(body, keep_input=keep_input).get("data"), keep_input=keep_input)
     if isinstance(run, Skipped):
         raise InvalidResponse(f"the run cannot be read: {run.reason}")
     return run

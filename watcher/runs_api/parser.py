@@ -39,8 +39,8 @@ class Skipped:
     reason: str
 
 
-def parse_run(item: Json) -> Run | Skipped:
-    """Returns the run in a list item or in the `data` of a single run."""
+def parse_run(item: Json, *, keep_input: bool = True) -> Run | Skipped:
+    """Returns the run in a list item or in the `data` of a single run; with `keep_input` also its input."""
     if not isinstance(item, dict):
         return Skipped(None, "it is not an object")
     run_id = _identifier(item.get("id"))
@@ -59,7 +59,7 @@ def parse_run(item: Json) -> Run | Skipped:
         started_at=parse_time(item.get("started_at")),
         user_id=_short(_identifier(item.get("user_id"))) or None,
         session_id=_short(_identifier(item.get("session_id"))) or None,
-        input=item.get("input"),
+        input=item.get("input") if keep_input else None,
         requests=requests,
         informs=bool(items) and not requests,
     )

@@ -2,15 +2,17 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
 from watcher import __version__
 from watcher.backoff import retry_after
+from watcher.concurrency import run_cpu_bound
 from watcher.models import Json
 from watcher.net import (
     BodyTooLarge,
@@ -43,6 +45,8 @@ from watcher.sanitize.secrets import Secret, SecretError
 
 RESPONSE_MAX: Final = 16 * 1024 * 1024
 """Bytes: a larger answer is refused before it fills the memory."""
+RECEIVED_MAX: Final = 2
+"""Large answers that are received at a time; one app that is slow to send leaves room for another."""
 REUSED_MAX: Final = 10
 """Idle connections of an app that may all have been dropped; there are as many as calls at a time."""
 MESSAGE_MAX: Final = 500
@@ -52,6 +56,7 @@ _READ_TIMES: Final = 8
 """How much more of a message is read than is kept, because a key in it, which is masked, may be escaped."""
 
 Query = Sequence[tuple[str, str | int]]
+T = TypeVar("T")
 
 _OK: Final = 200
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
@@ -61,6 +66,14 @@ _BY_STATUS: Final[dict[int, type[Refused]]] = {
     404: NotFound,
     429: RateLimited,
 }
+
+
+class LargeAnswers:
+    """Bounds the memory for large answers: over all apps of a process, few are received and one is read."""
+
+    def __init__(self) -> None:
+        self.receiving = asyncio.Semaphore(RECEIVED_MAX)
+        self.reading = asyncio.Semaphore(1)
 
 
 class Transport:
@@ -73,33 +86,41 @@ class Transport:
         *,
         session: aiohttp.ClientSession,
         timeout: float,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float],
+        large: LargeAnswers,
     ) -> None:
         """`timeout` bounds a whole call, in seconds; `wall` gives the Unix time."""
+        self._large = large
         self._base_url = base_url.rstrip("/")
         self._access_key = access_key
         self._session = session
         self._timeout = timeout
         self._wall = wall
 
-    async def get(self, path: str, query: Query = ()) -> bytes:
-        """Returns the body of a 200.
+    async def get(self, path: str, query: Query, read: Callable[[bytes | bytearray], T]) -> T:
+        """Returns what `read` makes of the body of a 200.
 
         A connection that was used before may have been dropped on the way; if it breaks, another one is used.
 
         Raises:
-            ApiError: there was no answer, or another one.
+            ApiError: there was no answer, or another one; or `read` raised it.
         """
         for left in range(REUSED_MAX, -1, -1):
             connection = Reuse()
             try:
-                return await self._get(path, query, connection)
+                async with AsyncExitStack() as held:
+                    body = await self._get(path, query, connection, held)
+                    if len(body) <= LARGE:
+                        return read(body)
+                    async with self._large.reading:
+                        return await run_cpu_bound(partial(read, body))
             except BrokenConnection as error:
                 if not (connection.reused and left):
                     raise self._failed(error) from None
         raise AssertionError("the last try returns or raises")
 
-    async def _get(self, path: str, query: Query, connection: Reuse) -> bytes:
+    async def _get(self, path: str, query: Query, connection: Reuse, held: AsyncExitStack) -> bytearray:
+        """Returns the body. For a large one, a place among those is taken in `held`."""
         headers = {"Accept": "application/json", "User-Agent": f"dynamiq-watcher/{__version__}"}
         headers |= await self._authorization()
         url = self._base_url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
@@ -114,7 +135,8 @@ class Transport:
             ) as response:
                 if response.status != _OK:
                     raise await self._refusal(response)
-                return await read_body(response, RESPONSE_MAX)
+                admit = partial(held.enter_async_context, self._large.receiving)
+                return await read_body(response, RESPONSE_MAX, large=LARGE, admit=admit)
         except TimeoutError:
             raise TimedOut(f"no complete answer within {self._timeout:g} s") from None
         except UnreadableBody as error:

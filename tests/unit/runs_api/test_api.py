@@ -24,7 +24,7 @@ from tests.support.api_fakes import (
     with_client,
 )
 from watcher import __version__
-from watcher.models import Json
+from watcher.models import Json, Run
 from watcher.runs_api import client as api
 from watcher.runs_api import decoding as documents
 from watcher.runs_api.client import Page, RunsClient
@@ -276,6 +276,31 @@ def test_a_large_answer_is_read_beside_the_loop(size: int, monkeypatch: pytest.M
     body = json.dumps({"data": waiting_items("a"), "pagination": {"page_count": 1}}).encode().ljust(size)
     assert ["a"] == fetch_ids(FakeApi(lambda: response(body)))
     assert [size > documents.LARGE] == [thread is not threading.main_thread() for thread in threads]
+
+
+async def poll_twice(client: RunsClient) -> list[Run]:
+    """Reads the list two times."""
+    return [run for _ in range(2) async for page in client.awaiting(page_size=9) for run in page.runs]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_input_is_read_only_if_it_is_kept(*, keep: bool) -> None:
+    """The input of runs, which may be most of a page, takes no memory where no message shows it."""
+    run = waiting_items("a")[0] | {"input": {"order": 7}}
+    fake = FakeApi(lambda: response({"data": [run], "pagination": {"page_count": 1}}))
+    assert [{"order": 7} if keep else None] * 2 == [
+        run.input for run in with_client(fake, poll_twice, keep_input=keep)
+    ]
+
+
+@pytest.mark.parametrize(("values", "kept"), [(api.KEPT_VALUES_MAX // 2, True), (api.KEPT_VALUES_MAX, False)])
+def test_nothing_large_is_kept_between_polls(values: int, *, kept: bool) -> None:
+    """What was read out of a page that becomes many values is read again at the next poll."""
+    request = {"id": "q", "type": "x", "params": {"a": [1] * values}}
+    run = waiting_items("a")[0] | {"input_requests": [request]}
+    fake = FakeApi(lambda: response({"data": [run], "pagination": {"page_count": 1}}))
+    first, second = with_client(fake, poll_twice)
+    assert (first, kept) == (second, first is second)
 
 
 def test_a_large_answer_that_is_no_list() -> None:

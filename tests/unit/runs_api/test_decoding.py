@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.strategies import any_text
 from watcher.models import Json
-from watcher.runs_api.decoding import LARGE, VALUES_MAX, TooMuch, parse_document, parse_json
+from watcher.runs_api.decoding import CHARACTERS_MAX, LARGE, VALUES_MAX, TooMuch, parse_document, parse_json
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | any_text,
@@ -78,10 +78,11 @@ def test_size_makes_no_difference(value: Json, indent: int | None) -> None:
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_input_of_runs_is_passed_over(*, keep: bool) -> None:
-    """In a large answer runs have their input only if it is kept, and all else stays."""
+    """In a large answer runs have no output, and their input only if it is kept; all else stays."""
     text = "x" * LARGE
-    run = {"id": "r1", "input": text, "input_requests": [{"params": {"input": 1}}]}
-    rest = {name: value for name, value in run.items() if keep or name != "input"}
+    run = {"id": "r1", "input": text, "output": text, "input_requests": [{"params": {"input": 1}}]}
+    unused = {"output"} if keep else {"output", "input"}
+    rest = {name: value for name, value in run.items() if name not in unused}
     for data, expected in ([run, {}], [rest, {}]), (run, rest):
         body = json.dumps({"data": data, "pagination": {"page": 1}}).encode()
         assert {"data": expected, "pagination": {"page": 1}} == parse_document(body, keep_input=keep)
@@ -117,3 +118,13 @@ def test_a_byte_order_mark_is_passed_over() -> None:
     assert [{"a": [1]}] * 2 == [
         parse_document(text, keep_input=False) for text in (body, body + b" " * LARGE)
     ]
+
+
+@pytest.mark.parametrize("wide", ["\N{GRINNING FACE}".encode(), b"\\ud83d\\ude00", b"\\uD83D\\uDE00"])
+def test_texts_that_take_too_much_memory(wide: bytes) -> None:
+    """One character beyond 16 bits makes a text four times as large; that counts before the text is made."""
+    text = b"x" * (CHARACTERS_MAX // 4)
+    document = b'{"data":[{"id":"r1","prompt":"%b"}]}'
+    assert 1 == len(parse_document(document % text, keep_input=False)["data"])
+    with pytest.raises(TooMuch, match="bytes in memory"):
+        parse_document(document % (text + wide), keep_input=False)

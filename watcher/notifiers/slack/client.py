@@ -61,7 +61,7 @@ class _BoundedSession:
         async with self._session.request(
             method, as_configured(url), **arguments, allow_redirects=False
         ) as response:
-            body = b""
+            body: bytes | bytearray = b""
             if response.status != 200:  # noqa: PLR2004 - what Slack answers when it answers
                 body = await read_prefix(response, ANSWER_MAX)
             else:
@@ -72,7 +72,7 @@ class _BoundedSession:
             yield _Answer(response.status, response.headers, _document(body))
 
 
-def _document(body: bytes) -> dict[str, Json]:
+def _document(body: bytes | bytearray) -> dict[str, Json]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
