@@ -1,80 +1,34 @@
 """What outgoing calls share: the TLS context, the session, and reading within bounds."""
 
-import asyncio
 import math
 import os
 import re
-import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from types import SimpleNamespace
 from typing import Final, Literal
 from urllib.parse import quote
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from watcher.concurrency import run_blocking
+from watcher.connector import BoundedConnector, TooMuchBeforeAnswer, answer_began
 
 IDLE_MAX: Final = 60.0
 """Seconds after which an idle connection is not used again: something on its way may have dropped it."""
 
-DNS_TTL: Final = 60
-"""Seconds for which the addresses of a host are used again without asking for them."""
-
-LOOK_UPS_MAX: Final = 256
-"""Hosts that are looked up at a time; further ones wait, because a container has room for so many threads."""
+CHUNK_MIN: Final = 64
+CHUNKS_MIN: Final = 10_000
+"""Bytes that chunks have on average, once there are many: each costs as much time as a kilobyte."""
 
 _ASCII: Final = bytes(range(0x21, 0x7F)).decode()
 """The characters that may stand in a request."""
 
 _ANY_HEADER: Final = 32 + zlib.MAX_WBITS
 """For zlib: gzip or deflate, whichever it is."""
-
-
-class _Resolver(AbstractResolver):
-    """Looks up each host in a thread of its own, so that a name server that hangs delays only its own hosts.
-
-    The event loop's pool has a handful of threads, and a look-up keeps its thread though the call gave up.
-    The connector asks for a host once at a time, and keeps the answer for `DNS_TTL`.
-    """
-
-    def __init__(self) -> None:
-        self._room = asyncio.Semaphore(LOOK_UPS_MAX)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Returns the addresses of a host.
-
-        Raises:
-            OSError: the name is not known, or cannot be looked up.
-        """
-        async with self._room:
-            found = await run_blocking(
-                partial(
-                    socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-                )
-            )
-        return [
-            ResolveResult(
-                hostname=host,
-                host="%".join(str(part) for part in (address[0], *address[3:]) if part),  # with IPv6's scope
-                port=int(address[1]),
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for kind, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """Leaves look-ups that hang to their threads, which the end of the process does not wait for."""
 
 
 class BrokenConnection(aiohttp.ClientConnectionError):
@@ -99,6 +53,7 @@ _CAUSES: Final[tuple[tuple[tuple[type[Exception], ...], str, str | None], ...]] 
         "the connection broke before an answer came",
         None,
     ),
+    ((TooMuchBeforeAnswer,), "too much came before an answer", None),
     ((ValueError,), "the URL or a header cannot be sent in HTTP", _CHARACTERS),
 )
 """What the HTTP client raises, the special before the general, in words, and what to mend."""
@@ -123,13 +78,15 @@ async def _without_repeating(
 ) -> aiohttp.ClientResponse:
     """Keeps the client from repeating a GET by itself, which it would do on new connections too."""
     try:
-        return await handler(request)
+        response = await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         if request.method != "GET":
             raise
         raise BrokenConnection from error
+    answer_began(response)
+    return response
 
 
 class UnreadableBody(Exception):
@@ -166,13 +123,7 @@ async def open_session(timeout: float) -> AsyncIterator[aiohttp.ClientSession]: 
     async with aiohttp.ClientSession(
         middlewares=[_without_repeating],
         trace_configs=[trace],
-        connector=aiohttp.TCPConnector(
-            ssl=trusted_authorities(),
-            limit=0,
-            keepalive_timeout=IDLE_MAX,
-            resolver=_Resolver(),
-            ttl_dns_cache=DNS_TTL,
-        ),
+        connector=BoundedConnector(ssl=trusted_authorities(), keepalive_timeout=IDLE_MAX),
         timeout=aiohttp.ClientTimeout(total=timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"Accept-Encoding": "identity"},
@@ -211,17 +162,20 @@ async def read_body(
 
     Raises:
         BodyTooLarge: it is larger.
-        UnreadableBody: it is compressed otherwise.
+        UnreadableBody: it is compressed otherwise, or comes in very small chunks.
         BrokenConnection: the connection broke.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
         raise UnreadableBody(f"it is compressed as {encoding}, which was not asked for")
     inflater = None if encoding in {"", "identity"} else zlib.decompressobj(_ANY_HEADER)
-    body, received = bytearray(), 0
+    body, received, chunks = bytearray(), 0, 0
     try:
-        async for chunk in response.content.iter_any():
+        async for chunk, ended in response.content.iter_chunks():
             received += len(chunk)
+            chunks += ended
+            if chunks > CHUNKS_MIN + received // CHUNK_MIN:
+                raise UnreadableBody(f"it comes in chunks of less than {CHUNK_MIN} bytes")
             body += inflater.decompress(chunk, most + 1 - len(body)) if inflater else chunk
             if max(len(body), received) > most:
                 raise BodyTooLarge(f"it has more than {most:,} bytes")

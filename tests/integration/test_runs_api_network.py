@@ -14,8 +14,10 @@ from tests.support.hostile_peers import (
     Behaviour,
     Call,
     Peer,
+    announces,
     answers,
     babbles,
+    crumbles,
     drips,
     drips_its_head,
     hangs_up,
@@ -35,7 +37,7 @@ from watcher.models import Run
 from watcher.net import open_session, trusted_authorities
 from watcher.runs_api.client import RunsClient
 from watcher.runs_api.decoding import LARGE
-from watcher.runs_api.errors import ApiError, ConnectionFailed, ServerError, TimedOut
+from watcher.runs_api.errors import ApiError, ConnectionFailed, InvalidResponse, ServerError, TimedOut
 from watcher.runs_api.transport import RECEIVED_MAX, LargeAnswers
 
 
@@ -169,6 +171,32 @@ def get_in_turn(path: str, *turns: Behaviour, calls: int) -> tuple[list[ApiError
 
     peer = Peer(in_turn)
     return run_bounded(run()), peer
+
+
+@pytest.mark.parametrize(
+    ("floods", "kind", "words"),
+    [
+        (crumbles, InvalidResponse, "chunks of less than 64 bytes"),
+        (announces, ConnectionFailed, "too much came before an answer"),
+    ],
+)
+@pytest.mark.parametrize("path", ["list", "run"])
+def test_answers_that_would_take_all_the_time(
+    path: str, floods: Behaviour, kind: type[ApiError], words: str
+) -> None:
+    """An answer in crumbs, and interim answers without end, are given up long before their time is over."""
+    (error,), peer = get_in_turn(path, floods, calls=1)
+    assert (kind, True, 1) == (type(error), words in str(error), len(peer.calls))
+
+
+def test_interim_answers_are_passed_over() -> None:
+    """A few of them, as proxies send, come before an answer; the bound counts anew for each call."""
+
+    async def hints(call: Call) -> None:
+        await call.say(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 10_000)
+        await well(call)
+
+    assert [None] * 4 == get_in_turn("run", *[hints] * 4, calls=4)[0]
 
 
 def test_large_answers_wait_for_room() -> None:

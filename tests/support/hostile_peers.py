@@ -124,6 +124,17 @@ async def resets_in_its_body(call: Call) -> None:
     await resets(call)
 
 
+async def crumbles(call: Call) -> None:
+    """Sends its answer in chunks of one byte, without end."""
+    await call.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await call.say_for_ever(b"1\r\nx\r\n" * 10_000, every=0)
+
+
+async def announces(call: Call) -> None:
+    """Sends interim answers as fast as it can, and no other one."""
+    await call.say_for_ever(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000, every=0)
+
+
 async def babbles(call: Call) -> None:
     """Speaks something that is not HTTP."""
     await call.say(b"220 mail.example ESMTP\r\n\r\n")
