@@ -66,9 +66,10 @@ class FakeAnswer:
         self.content = self
         self._response = response
 
-    def iter_any(self) -> AsyncIterator[bytes]:
-        """The body in pieces."""
-        return self._response.aiter_raw()
+    async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
+        """The body in pieces, each of which is a chunk of HTTP's."""
+        async for piece in self._response.aiter_raw():
+            yield piece, True
 
 
 class FakeSession:
