@@ -17,13 +17,15 @@ RECORD_BATCH: Final = 200
 class ChangeRecorder:
     """Records the changes of one app.
 
-    The recorder counts what it recorded since `begin`. Deliveries to people are held in `digest_window`.
+    The recorder counts what it recorded since `begin`; `rejected` are the runs with a question that the
+    database does not take, each with the reason. Deliveries to people are held in `digest_window`.
     """
 
     def __init__(self, app: App, routes: Sequence[Route], context: PollContext) -> None:
         self.digest_window = DigestWindow(app.name, context)
         self.new = 0
         self.resolved = 0
+        self.rejected: list[tuple[str, str]] = []
         self._app = app
         self._routes = routes
         self._context = context
@@ -33,6 +35,7 @@ class ChangeRecorder:
     def begin(self, *, announce: bool) -> None:
         """Counts anew; without `announce` new requests are recorded and not announced."""
         self.new = self.resolved = 0
+        self.rejected.clear()
         self._announce = announce
 
     async def record(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest] = ()) -> None:
@@ -69,6 +72,7 @@ class ChangeRecorder:
         for change in recorded.ended:
             self._report_resolved(change, now)
         self.report_superseded(recorded.superseded)
+        self.rejected += [(new_request.run.id, reason) for new_request, reason in recorded.rejected]
 
     def _report_resolved(self, change: ResolvedRequest, now: float) -> None:
         event = "request.replaced" if change.outcome == "replaced" else "request.resolved"

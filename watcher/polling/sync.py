@@ -95,6 +95,7 @@ class AppSync:
             await self._read_list(state)
             await self._fetch_unclear(state)
         finally:
+            state.skip(self._recorder.rejected)
             self._log_skipped(state)
         await self._announce_invisible(state, known.invisible)
         self._last_fetches = {run_id: self._last_fetches.get(run_id, 0) for run_id in state.listed}

@@ -33,17 +33,19 @@ _IN_TURN: Final = (
     f"{_FREE} AND d.priority = :priority"
     # A delivery that was only delayed, to be sent in a group, does not wait for a later run.
     " AND (d.next_attempt_at <= :now OR (:last_run = 1 AND d.attempts = 0 AND d.due_at <= :now))"
-    # OFFSET keeps PostgreSQL from making a join of this, which reads all that is pending
+    # OFFSET keeps PostgreSQL from making a join of this, and coalesce() from an index of what is pending: it
+    # would read all of that.
     " AND NOT EXISTS (SELECT 1 FROM deliveries e WHERE e.thread_key = d.thread_key"
-    " AND e.notifier = d.notifier AND e.id < d.id AND e.state = 'pending' AND (e.due_at <= :now"
+    " AND e.notifier = d.notifier AND e.id < d.id AND coalesce(e.state, '') = 'pending' AND (e.due_at <= :now"
     " OR e.attempts > 0 OR e.id IN (SELECT value FROM json_each(:claimed))) LIMIT 1 OFFSET 0)"
 )
 _APPS: Final = (
     # Jumps from app to app by the index, however many deliveries each has.
-    "WITH RECURSIVE known (app) AS (SELECT min(n.app) FROM deliveries n"
+    "WITH RECURSIVE known (app) AS (SELECT * FROM (SELECT n.app FROM deliveries n"
     " WHERE n.notifier = :notifier AND n.state = 'pending' AND n.priority = :priority"
-    " UNION ALL SELECT (SELECT min(n.app) FROM deliveries n WHERE n.notifier = :notifier"
-    " AND n.state = 'pending' AND n.priority = :priority AND n.app > known.app)"
+    " ORDER BY n.app LIMIT 1) AS first"
+    " UNION ALL SELECT (SELECT n.app FROM deliveries n WHERE n.notifier = :notifier"
+    " AND n.state = 'pending' AND n.priority = :priority AND n.app > known.app ORDER BY n.app LIMIT 1)"
     " FROM known WHERE known.app IS NOT NULL)"
 )
 _APPS_DUE: Final = (
@@ -75,7 +77,8 @@ _SAME_KIND: Final = (
     " (SELECT x.type FROM deliveries o JOIN events x ON x.id = o.event WHERE o.id = :id"
     " AND o.for_people <> 0 AND x.type IN ('watcher.app_failing', 'watcher.app_recovered'))"
     " AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.thread_key = d.thread_key"
-    " AND o.notifier = d.notifier AND o.id < d.id AND o.state = 'pending') ORDER BY d.due_at, d.id"
+    " AND o.notifier = d.notifier AND o.id < d.id AND coalesce(o.state, '') = 'pending' LIMIT 1 OFFSET 0)"
+    " ORDER BY d.due_at, d.id"
 )
 _OPEN_ATTEMPTS: Final = (
     "UPDATE deliveries SET attempt_open = 1,"

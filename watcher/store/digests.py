@@ -58,7 +58,12 @@ _MEMBERS: Final = (
     "FROM digest_members m JOIN requests r ON r.key = m.request"
     " WHERE m.digest_id IN (SELECT value FROM json_each(:digests))"
 )
-_PENDING: Final = f"SELECT DISTINCT m.digest_id {_MEMBERS} AND r.resolved_at IS NULL"
+_PENDING: Final = (
+    # Not a join: PostgreSQL might begin it with all that is pending.
+    "SELECT DISTINCT m.digest_id FROM digest_members m"
+    " WHERE m.digest_id IN (SELECT value FROM json_each(:digests))"
+    " AND (SELECT r.resolved_at FROM requests r WHERE r.key = m.request) IS NULL"
+)
 _COUNTS: Final = (
     f"SELECT m.digest_id, r.outcome, count(*) AS number {_MEMBERS}"
     " GROUP BY m.digest_id, r.outcome ORDER BY number DESC, r.outcome"

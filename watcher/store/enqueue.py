@@ -40,7 +40,8 @@ _INSERT_DELIVERY: Final = (
 _THREADS: Final = (
     "SELECT d.id, d.thread_key, d.notifier, d.for_people, d.state, d.attempts, d.due_at, d.attempt_open,"
     " d.possibly_delivered, e.type FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.thread_key IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+    " WHERE d.thread_key IN (SELECT value FROM json_each(?))"
+    " ORDER BY d.id + 0"  # else PostgreSQL may read all by the index that has this order
 )
 _RECORDS_BY_ID: Final = f"{RECORDS} WHERE d.id IN (SELECT value FROM json_each(?)) ORDER BY d.id"
 _PLANNED_BY_ID: Final = (

@@ -2,7 +2,7 @@
 
 StoreError
 ├── StoreUnavailable    it may pass: busy, locked, away, a full disk
-├── StoreRejected       these values cannot be stored, others can
+│   └── StoreRejected   these values cannot be stored, others can
 ├── StoreLost           another process has taken the database over
 └── StoreUnusable       it does not pass: damaged, another version, not writable
     └── StoreInUse      another process has it
@@ -20,7 +20,7 @@ class StoreUnavailable(StoreError):
     """The database cannot do it now: it is busy, locked or away, or the disk is full. It may work later."""
 
 
-class StoreRejected(StoreError):
+class StoreRejected(StoreUnavailable):
     """The database takes other values, but not these."""
 
 

@@ -39,7 +39,8 @@ _STALE: Final = (
     " WHERE d.id IN (SELECT value FROM json_each(?)) AND d.for_people <> 0 AND ("
     "(e.type IN ('run.input_requested', 'run.input_reminder') AND (r.resolved_at IS NOT NULL"
     " OR (e.digest_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM digest_members m"
-    " JOIN requests w ON w.key = m.request WHERE m.digest_id = e.digest_id AND w.resolved_at IS NULL))))"
+    " WHERE m.digest_id = e.digest_id"
+    " AND (SELECT w.resolved_at FROM requests w WHERE w.key = m.request) IS NULL LIMIT 1 OFFSET 0))))"
     " OR (e.type IN ('watcher.app_failing', 'watcher.notifier_failing')"
     " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = e.id)))"
 )

@@ -81,6 +81,9 @@ class PostgresqlDatabase:
             f"SET LOCAL lock_timeout = {lock_seconds * 1000:.0f}",
             f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}",
             "SET LOCAL jit = off",  # to compile one of our statements takes longer than to execute it
+            # Every statement finds its rows by one index, and joins them so, as SQLite does it. Otherwise its
+            # plan would depend on statistics, which are never right in an outbox that is mostly empty.
+            *(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")),
         )
 
     def __str__(self) -> str:

@@ -100,9 +100,10 @@ CREATE TABLE deliveries (
     last_attempt_at REAL
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX deliveries_event ON deliveries (event);
-CREATE INDEX deliveries_due ON deliveries (notifier, next_attempt_at, id) WHERE state = 'pending';
+CREATE INDEX deliveries_due ON deliveries (notifier, next_attempt_at)
+    WHERE state = 'pending' AND next_attempt_at > 0; -- always true, but keeps it for who asks for this column
 CREATE INDEX deliveries_turn ON deliveries (notifier, priority, app, due_at, id) WHERE state = 'pending';
-CREATE INDEX deliveries_thread ON deliveries (thread_key, notifier);
+CREATE INDEX deliveries_thread ON deliveries (thread_key, notifier, id);
 CREATE INDEX deliveries_held ON deliveries (held) WHERE held = 1;
 CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX deliveries_dead ON deliveries (notifier) WHERE state = 'dead';

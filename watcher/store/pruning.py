@@ -4,26 +4,30 @@ from typing import Final
 
 from watcher.store.sql import Transaction
 
+# OFFSET keeps PostgreSQL from making joins, which would read all there is.
 _DELIVERIES: Final = (
-    "DELETE FROM deliveries WHERE id IN (SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event"
-    " LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < :before"
+    # `watcher retry` may put one back at the same time.
+    "DELETE FROM deliveries WHERE state <> 'pending' AND id IN (SELECT d.id FROM deliveries d"
+    " JOIN events e ON e.id = d.event LEFT JOIN requests r ON r.key = e.request WHERE d.finished_at < :before"
     " AND (r.key IS NULL OR r.resolved_at < :before) AND NOT EXISTS (SELECT 1 FROM digest_members m"
-    " JOIN requests w ON w.key = m.request WHERE m.digest_id = e.digest_id"
-    " AND (w.resolved_at IS NULL OR w.resolved_at >= :before))"
-    " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = d.thread_key) LIMIT :limit)"
-    " RETURNING id"
+    " WHERE m.digest_id = e.digest_id"
+    " AND coalesce((SELECT w.resolved_at FROM requests w WHERE w.key = m.request), :before) >= :before"
+    " LIMIT 1 OFFSET 0)"
+    " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = d.thread_key LIMIT 1 OFFSET 0)"
+    " LIMIT :limit) RETURNING id"
 )
 _UNUSED: Final = (
-    "e.at < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id)"
-    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.thread_key = e.id)"
+    "e.at < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.id LIMIT 1 OFFSET 0)"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.thread_key = e.id LIMIT 1 OFFSET 0)"
 )
 """Tells an old event of which, or of whose digest, no delivery is left."""
 _MEMBERS: Final = f"DELETE FROM digest_members WHERE digest_id IN (SELECT e.id FROM events e WHERE {_UNUSED})"
 _EVENTS: Final = f"DELETE FROM events AS e WHERE {_UNUSED}"
 _REQUESTS: Final = (
     "DELETE FROM requests WHERE key IN (SELECT key FROM requests r WHERE r.resolved_at < :before"
-    " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key)"
-    " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key) LIMIT :limit) RETURNING key"
+    " AND NOT EXISTS (SELECT 1 FROM events e WHERE e.request = r.key LIMIT 1 OFFSET 0)"
+    " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key LIMIT 1 OFFSET 0) LIMIT :limit)"
+    " RETURNING key"
 )
 
 

@@ -24,15 +24,15 @@ _PENDING: Final = (
 _TOLD: Final = (
     "SELECT d.id, d.notifier, d.for_people, d.thread_key, e.app, e.base_url, e.request, e.digest_id,"
     " coalesce((SELECT r.first_seen_at FROM requests r WHERE r.key = e.request AND r.resolved_at IS NULL),"
-    " (SELECT min(r.first_seen_at) FROM digest_members m JOIN requests r ON r.key = m.request"
-    " WHERE m.digest_id = e.digest_id AND r.resolved_at IS NULL)) AS pending_since,"
+    " (SELECT min((SELECT r.first_seen_at FROM requests r WHERE r.key = m.request AND r.resolved_at IS NULL))"
+    " FROM digest_members m WHERE m.digest_id = e.digest_id)) AS pending_since,"
     " (SELECT max(x.age) FROM deliveries o JOIN events x ON x.id = o.event WHERE o.thread_key = d.thread_key"
     " AND o.notifier = d.notifier AND o.state <> 'superseded') AS last_age"
     " FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE d.id IN (SELECT value FROM json_each(?))"
     f" AND e.type IN {_TELLING}"
     " AND NOT EXISTS (SELECT 1 FROM deliveries o JOIN events x ON x.id = o.event"
-    " WHERE o.thread_key = d.thread_key AND o.notifier = d.notifier AND o.state = 'pending'"
+    " WHERE o.thread_key = d.thread_key AND o.notifier = d.notifier AND coalesce(o.state, '') = 'pending'"
     " AND x.type = 'run.input_reminder') ORDER BY d.id"
 )
 """Deliveries that no reminder follows yet; `pending_since` is null where nothing is pending any more."""

@@ -72,8 +72,7 @@ _WORKED: Final = "SELECT 1 FROM apps WHERE name = ? AND first_success_at IS NOT 
 
 def load_app(tx: Transaction, app: str) -> AppState:
     """Returns what is known of an app."""
-    known = tx.execute(_PENDING, (app,))
-    rows = tx.execute(_APP, (app,))
+    known, rows = tx.execute_all([(_PENDING, (app,)), (_APP, (app,))])
     return AppState(
         known=tuple(PendingKey(*row) for row in known),
         invisible={row["run_id"]: row["invisible_since"] for row in rows if row["run_id"] is not None},
@@ -172,11 +171,12 @@ def _insert(tx: Transaction, app: App, new: Iterable[NewRequest]) -> dict[int, N
     if not found:
         return {}
     echo = {"echo_begins": tx.now - ECHO_SECONDS, "echo_ends": tx.now + ECHO_SECONDS}
-    known = {row["identity"] for row in tx.execute(_KNOWN, echo | {"identities": Listed(found.keys())})}
+    seen = (_KNOWN, echo | {"identities": Listed(found.keys())})
+    (rows_seen, ((newest,),)) = tx.execute_all([seen, (_NEWEST_KEY, ())])
+    known = {row["identity"] for row in rows_seen}
     fresh = [(identity, each) for identity, each in found.items() if identity not in known]
     if not fresh:
         return {}
-    (newest,) = tx.execute(_NEWEST_KEY)[0]
     rows = list(enumerate(fresh, start=newest + 1))
     tx.execute_many(_INSERT, [_row(tx, app, key, identity, each) for key, (identity, each) in rows])
     return {key: each for key, (_, each) in rows}

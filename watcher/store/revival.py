@@ -13,8 +13,8 @@ _UNKNOWN_REQUESTS: Final = (
     f"SELECT {digests.ANNOUNCED} WHERE d.notifier = :notifier AND d.state = 'dead'"
     " AND e.type = 'run.input_requested'"
     " AND (EXISTS (SELECT 1 FROM requests r WHERE r.key = e.request AND r.resolved_at IS NULL)"
-    " OR EXISTS (SELECT 1 FROM digest_members m JOIN requests r ON r.key = m.request"
-    " WHERE m.digest_id = e.digest_id AND r.resolved_at IS NULL))"
+    " OR EXISTS (SELECT 1 FROM digest_members m WHERE m.digest_id = e.digest_id"
+    " AND (SELECT r.resolved_at FROM requests r WHERE r.key = m.request) IS NULL))"
     " AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.thread_key = d.thread_key"
     " AND o.notifier = d.notifier AND o.state = 'sent') ORDER BY d.id"
 )

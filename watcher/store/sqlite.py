@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from watcher.ids import event_id
-from watcher.store.errors import StoreError, StoreUnavailable, StoreUnusable
+from watcher.store.errors import StoreError, StoreRejected, StoreUnavailable, StoreUnusable
 from watcher.store.files import DatabaseLock, create_database, database_exists, file_id, real_path
 from watcher.store.migrations import MIGRATIONS
 from watcher.store.sql import Listed, Parameters, Reader, Row, Sql, Statement, Transaction, identity_hash
@@ -203,6 +203,8 @@ def translated() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(error) from None
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise StoreRejected(str(error)) from None
 
 
 def translate(error: sqlite3.Error) -> StoreError:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,7 +24,8 @@ from tests.support.builders import (
 )
 from tests.support.databases import Place
 from tests.support.poll_bench import Answer, PollBench, api_run, open_bench, question, refusal
-from watcher.models import AppEvent
+from watcher.models import AppEvent, NewRequest
+from watcher.polling import preparation
 from watcher.polling.clock import ClockChange
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
@@ -411,3 +414,24 @@ async def test_an_echo_of_an_answered_request_is_silent(bench: PollBench) -> Non
         await poller.poll()
     assert [("debug", 0)] == entries(logs, "poll.succeeded", "log_level", "new")
     assert 1 == len(logs)
+
+
+async def test_a_question_that_cannot_be_stored_is_skipped(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that the database does not take is logged with its run, and the rest counts."""
+    bench.api.lists(api_run("run-1", question(prompt="bad")), api_run("run-2", question()))
+    prepare = preparation.RequestPreparation._prepare
+
+    def spoil(*arguments: Any) -> NewRequest:
+        new = prepare(*arguments)
+        if new.request.prompt != "bad":
+            return new
+        return replace(new, request=replace(new.request, prompt="\ud800"))
+
+    monkeypatch.setattr(preparation.RequestPreparation, "_prepare", spoil)
+    with capture_logs() as logs:
+        assert (await bench.poller().poll()).error is None
+    assert ["run-2"] == [run for run, _, _ in bench.waiting()]
+    (skipped,) = [entry for entry in logs if entry["event"] == "run.skipped"]
+    assert (1, ["run-1"]) == (skipped["count"], [example["run"] for example in skipped["examples"]])

@@ -130,7 +130,8 @@ def test_an_error_that_is_passed_over_commits_nothing(leader: Session, database:
     """PostgreSQL answers COMMIT with ROLLBACK then, and no error."""
     rolled_back = pytest.raises(StoreUnavailable, match="rolled back")
     with rolled_back, leader.transaction() as sql, suppress(StoreError):
-        sql.execute_many(ADD, [("one", None), ("one", None)])
+        sql.execute(ADD, ["one", None])
+        sql.execute("SELECT no_such_column FROM apps")
     assert [] == names(database)
 
 
@@ -154,18 +155,25 @@ def test_a_large_batch_goes_in_parts(leader: Session, database: PostgresqlDataba
 
 
 def test_round_trips(leader: Session) -> None:
-    """A transaction begins with its first statement, and the fence comes with the first that writes."""
+    """What writes goes with the next question or with the end, and the beginning and the fence with it."""
     before = leader.round_trips
     with leader.transaction():
         pass
     assert 0 == leader.round_trips - before
     with leader.transaction() as sql:
-        sql.execute_all([("SELECT 1", ()), ("SELECT 2", ())])
+        ((one,),), ((two,),) = sql.execute_all([("SELECT 1", ()), ("SELECT 2", ())])
+        assert (1, 2) == (one, two)
         sql.execute_many(ADD, [(f"app-{number}", None) for number in range(100)])
+        sql.execute("DELETE FROM apps WHERE name = ?", ["app-7"])
+        assert 99 == len(sql.execute("SELECT 1 FROM apps"))
+        sql.execute(ADD, ["app-7", None])
     assert 3 == leader.round_trips - before
+    with leader.transaction() as sql:
+        sql.execute(ADD, ["alone", None])
+    assert 4 == leader.round_trips - before
     with leader.reading() as sql:
         sql.execute_all([("SELECT 1", ()), ("SELECT 2", ())])
-    assert 4 == leader.round_trips - before
+    assert 5 == leader.round_trips - before
 
 
 # The fence
@@ -192,6 +200,7 @@ def test_the_lease_cannot_be_taken_while_its_owner_writes(
     """From the first write to the commit; the lease can be renewed meanwhile."""
     with leader.transaction() as sql:
         sql.execute(ADD, ["one", None])
+        sql.execute("SELECT 1")  # with which it is sent
         other = database.session()
         other.execute("UPDATE lease SET expires_at = clock_timestamp()")  # a renewal
         with pytest.raises(StoreUnavailable, match="lock"), other.transaction() as waiting:
