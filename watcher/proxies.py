@@ -36,7 +36,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
         if not value:  # mostly so, and this is asked for every call
             return None
         host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
-    except ValueError:  # no URL; whoever calls it will say so
+    except ValueError:  # no URL; the call itself will report that
         return None
     _, exempt = _variable("no_proxy", environ)
     if host is None or any(_matches(entry, host, port) for entry in re.split(r"[,\s]+", exempt)):

@@ -78,7 +78,7 @@ async def _play(seconds: float | None) -> int | None:
 
 
 def _drop_outage(_logger: object, _method: str, event: "EventDict") -> "EventDict":
-    """Keeps the staged outage, of which people are told, out of the log."""
+    """Keeps the staged outage out of the log; people get a message about it."""
     from structlog import DropEvent
 
     if event["event"] in {"poll.failed", "app.failing"}:
@@ -99,7 +99,7 @@ def _caption(text: str) -> None:
 
 
 def _summary(database: Path) -> str:
-    """Returns how often people were told of what."""
+    """Returns how many messages of each kind people got."""
     from collections import Counter
 
     from watcher.messages.formatting import count

@@ -1,1 +1,1 @@
-"""The configuration: where it comes from, what is allowed, and what is said of problems."""
+"""The configuration: its sources, what each setting allows, and how problems are reported."""

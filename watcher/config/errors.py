@@ -1,4 +1,4 @@
-"""What is said of a configuration that cannot be used: one line per problem, in our own words.
+"""The problems of a configuration that cannot be used, each as one line in our own words.
 
 A line names the setting as its user writes it, what was given (but no secret), and what is allowed.
 """

@@ -57,7 +57,7 @@ class WrittenSecret(NamedTuple):
 
 
 def sentence(kind: str, words: str) -> PydanticCustomError:
-    """Returns an error that is said in these words, without "must be"."""
+    """Returns an error with these words, which do not follow "must be"."""
     return PydanticCustomError(kind, "{words}", {"words": words})
 
 

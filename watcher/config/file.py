@@ -25,7 +25,7 @@ class ConfigFileError(Exception):
 
 
 class ConfigFile(NamedTuple):
-    """A file and who named it: `--config`, `WATCHER_CONFIG`, or nobody (`config.toml`)."""
+    """A file and who named it: `--config`, `WATCHER_CONFIG`, or the default (`config.toml`)."""
 
     path: Path
     origin: str

@@ -6,7 +6,8 @@ from collections.abc import Callable
 class RateLimiter:
     """Lets one send start at a time, at least `min_interval` seconds after the last; 0 means no limit.
 
-    Slack takes about one message per second and channel, whoever posts it. Times are those of the event loop.
+    Slack takes about one message per second and channel, from all senders together. Times are the event
+    loop's.
     """
 
     def __init__(self, min_interval: float) -> None:

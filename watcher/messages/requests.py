@@ -67,7 +67,7 @@ _NAMES_SHOWN, _NAME_SHOWN, _ID_SHOWN = 10, 80, 200
 
 _KINDS: Final = {APPROVAL: "Approval", FEEDBACK: "Feedback"}
 _APPROVED_BY_SILENCE: Final = re.compile(r"send\s+nothing\s+for\s+approval", re.IGNORECASE)
-"""The platform's default template asks for it; a reply to a message would reach nobody."""
+"""The platform's default template asks for it; a reply to a message does not reach the run."""
 
 
 @dataclass(frozen=True, slots=True)

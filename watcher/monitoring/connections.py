@@ -20,7 +20,7 @@ ANSWER_SECONDS: Final = 60.0
 WRITE_SECONDS: Final = 10.0
 """How long a client may take to read one piece of an answer."""
 RECEIVED_MAX: Final = 1 << 16
-"""Bytes that a client may send for one request, body included, which nobody reads."""
+"""Bytes that a client may send for one request, body included, which is not read."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

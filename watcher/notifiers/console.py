@@ -55,7 +55,7 @@ class ConsoleNotifier:
         is_terminal = stream.isatty()
         message = render(event, self._context.messages)
         if self._context.json_lines and not is_terminal:
-            # Programs know no digests, so that one is told in words.
+            # Programs know no digests, so one is printed as text.
             body = payload(event) | ({"text": plain_text(message)} if message.items else {})
             return f"{encode(body).decode()}\n"
         message = fit(message, _TEXT_MAX, lambda shorter: len(plain_text(shorter)))

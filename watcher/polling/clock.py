@@ -1,7 +1,7 @@
 """Notices that the wall clock was set, or that the machine slept; these are different things.
 
-A machine that sleeps stops the monotonic clock, by which the event loop waits, and no other. Whoever sets the
-wall clock leaves both others alone.
+A machine that sleeps stops the monotonic clock, by which the event loop waits, and no other. Setting
+the wall clock changes no other.
 """
 
 import time

@@ -179,7 +179,7 @@ class Transport:
         return refusal
 
     async def _error_object(self, response: aiohttp.ClientResponse) -> dict[str, Json]:
-        """A refusal is told by its status, whether or not its body can be read."""
+        """Returns the error of a refusal by its status, whether or not its body can be read."""
         try:
             async with asyncio.timeout(self._timeout / 2):
                 document = parse_json(await read_body(response, LARGE))

@@ -34,7 +34,7 @@ DEFAULT_REDACT: Final = (
 )
 """Globs of the names of values that are secret; `max_tokens` and `secretary` are not."""
 MASKED_MAX: Final = 1000
-"""Paths that are listed of masked values; of the others the number is said."""
+"""Paths of masked values that are listed; the others are counted."""
 
 _REPEATED_MIN: Final = 6
 """Characters of the shortest masked value that is masked elsewhere too."""

@@ -107,7 +107,7 @@ def claim(
     messages = _choose(tx, notifier, policy, wanted) if wanted.limit > 0 else []
     if messages:
         # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
-        # posted, so its resolution is still sent. Machines are told of everything anyway.
+        # posted, so its resolution is still sent. Machines get every event anyway.
         ids = [delivery for message in messages for delivery in message]
         tx.execute(_OPEN_ATTEMPTS, (Listed(ids),))
     (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]

@@ -125,7 +125,7 @@ def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
 def enqueue_digest_updates(
     tx: Transaction, ended: Collection[int], routes: Sequence[Route]
 ) -> tuple[frozenset[str], list[DeliveryRecord]]:
-    """Tells those who got a digest that requests in it ended; returns whom, and what that made stale.
+    """Enqueues updates of digests in which requests ended; returns their notifiers, and what became stale.
 
     One message that waits to be sent is enough, for it will show what is pending by then.
     """

@@ -115,11 +115,10 @@ def _priority(kind: EventType) -> int:
 def resolution_recipients(
     tx: Transaction, thread_keys: Sequence[str], routes: Sequence[Route]
 ) -> tuple[dict[str, list[Route]], list[DeliveryRecord]]:
-    """Returns by thread who is to be told how it ended, and the deliveries that this made stale.
+    """Returns by thread the routes that get its resolution, and the deliveries that this made stale.
 
-    A notifier that was told, if only by a reminder, may have been told, or is being told right now, is told
-    of the end too. A webhook is told of everything but what ended before its turn came. Nobody is reminded of
-    what is over.
+    A notifier gets it if a message, be it a reminder, was accepted, may have been, or is being sent. A
+    webhook gets every resolution but of what ended before its turn came. Reminders of what ended are stale.
     """
     wants = {route.notifier: replace(route, after=0.0) for route in routes if route.resolved}
     told: dict[str, list[Route]] = {}

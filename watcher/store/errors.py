@@ -12,7 +12,7 @@ StoreError
 class StoreError(Exception):
     """The database did not do what was asked; nothing was changed.
 
-    The message does not name the database: who shows it to a person does.
+    The message does not name the database; the command that shows it does.
     """
 
 

@@ -1,6 +1,7 @@
 """Incidents: an app that cannot be polled, a notifier that accepts nothing. Announced once, closed once.
 
-An incident lasts as long as the failure and survives restarts. Who was told of it is told of its end.
+An incident lasts as long as the failure and survives restarts. The notifiers that got the alert get the
+recovery.
 """
 
 import json
@@ -41,7 +42,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Component(Generic[F]):
-    """An app or a notifier that can fail, and who is told; `describe` says how it fails now."""
+    """An app or a notifier that can fail, and the routes of its alerts; `describe` says how it fails now."""
 
     scope: Literal["app", "notifier"]
     name: str
@@ -51,13 +52,13 @@ class Component(Generic[F]):
 
 
 def app_component(app: App, routes: Sequence[Route]) -> Component[Failure]:
-    """Returns an app, of whose incidents its notifiers are told."""
+    """Returns an app, whose alerts go to its notifiers."""
 
     def describe(tx: Transaction, incident: Incident) -> Failure:
         (pending,) = tx.execute(_PENDING, (app.name,))[0]
         return to_failure(incident.since, incident.reason, pending)
 
-    # What is configured for requests does not hold here: everybody is told at once.
+    # What is configured for requests does not hold here: alerts go to all at once.
     recipients = [Route(route.notifier, route.for_people, grouped=route.grouped) for route in routes]
     return Component("app", app.name, app, recipients, describe)
 
@@ -98,7 +99,7 @@ def announce_due(
 def close(tx: Transaction, component: Component[F]) -> IncidentChange[F]:
     """Ends the incident of a component that works again, and returns it if it was announced.
 
-    Those who were told of it are told of its end.
+    The notifiers that got the alert get the recovery.
     """
     incident = _find(tx, component)
     if incident is None:
@@ -120,8 +121,8 @@ def record_results(
 ) -> tuple[IncidentChange[NotifierFailure], IncidentChange[NotifierFailure]]:
     """Opens, announces or closes the incident of a notifier by what became of its sends.
 
-    It is announced only if something was tried in vain for all of `alert_after`: a failure of long ago is not
-    one of today. Returns what was announced and what was closed.
+    It is announced only if sends failed for all of `alert_after`: an old failure is not a new one.
+    Returns what was announced and what was closed.
     """
     component = _notifier_component(notifier, policy)
     nothing: IncidentChange[NotifierFailure] = IncidentChange(None)
@@ -146,7 +147,7 @@ def to_failure(since: float, reason: str, pending: int) -> Failure:
 
 
 def _notifier_component(name: str, policy: NotifierPolicy) -> Component[NotifierFailure]:
-    """Returns a notifier, of whose incidents the others are told."""
+    """Returns a notifier, whose alerts go to the others."""
 
     def describe(tx: Transaction, incident: Incident) -> NotifierFailure:
         (undelivered,) = tx.execute(_UNDELIVERED, (name, tx.now))[0]

@@ -89,7 +89,7 @@ def settle_and_claim(
 def _settle(tx: Transaction, results: Sequence[Result], policy: NotifierPolicy) -> list[DeliveryRecord]:
     """Records what became of sends; returns deliveries that are not tried again because they became stale.
 
-    What was told, or given up, is followed by the next reminder of it.
+    After a delivery that was accepted or given up, its next reminder is planned.
     """
     sent = [result for result in results if isinstance(result, Sent)]
     failed = [result for result in results if isinstance(result, Retry | Dead)]
@@ -161,7 +161,7 @@ def requeue(tx: Transaction, ids: Collection[int] | None) -> int:
 def _supersede_stale(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecord]:
     """A person is not told, late, of what is over by now, nor reminded of it.
 
-    A person who knows of it, or may know, is still told how it ended.
+    A person who got a message about it, or may have, still gets its resolution.
     """
     rows = tx.execute(_STALE, (Listed(ids),))
     stale = {row["id"] for row in rows if row["reached"]}

@@ -1,4 +1,4 @@
-"""Pruning: what ended long ago is deleted; what is pending, and what was told of it, stays."""
+"""Pruning: what ended long ago is deleted; what is pending, and its deliveries, stays."""
 
 from typing import Final
 
@@ -34,7 +34,7 @@ _REQUESTS: Final = (
 def prune(tx: Transaction, before: float, limit: int) -> int:
     """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
 
-    An incident that lasts keeps what was told of it.
+    An incident that lasts keeps its deliveries.
     """
     parameters = {"before": before, "limit": limit}
     deleted = len(tx.execute(_DELIVERIES, parameters))

@@ -1,4 +1,4 @@
-"""Reminders: the next reminder of each request, or digest, that a notifier was told of waits in the outbox.
+"""Reminders: for each request or digest that a notifier got, the next reminder waits in the outbox.
 
 Ages count from when a request was first seen. At most one reminder of a thread waits for a notifier at a
 time; the one after it is planned when it was sent, and none for what is over.

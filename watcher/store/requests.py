@@ -100,7 +100,7 @@ def record_changes(
     """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
 
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
-    recorded and nobody is told of them. What goes into digests is held until it is released.
+    recorded and not announced. What goes into digests is held until it is released.
     """
     notifiers: frozenset[str] = frozenset()
     superseded: list[DeliveryRecord] = []
@@ -122,7 +122,7 @@ def record_changes(
 def record_success(
     tx: Transaction, app: App, routes: Sequence[Route], *, invisible: Collection[str]
 ) -> IncidentChange[Failure]:
-    """Records that an app was polled whole, and tells of its recovery if its failing was told of."""
+    """Records a complete poll of an app, and announces its recovery if its failure was announced."""
     _replace_invisible(tx, app.name, invisible)
     tx.execute(_SUCCEED, (app.name, tx.now, tx.now))
     return incidents.close(tx, incidents.app_component(app, routes))

@@ -87,10 +87,10 @@ class AppFailure:
 
 @dataclass(frozen=True, slots=True)
 class IncidentChange(Generic[F]):
-    """The failure that is told of now, or has passed, and the deliveries that became stale by that.
+    """The failure that is announced now, or has passed, and the deliveries that became stale by that.
 
-    `alert_at` is when a failure that is not told of yet has lasted long enough; `notifiers` have something
-    new to claim. `closed` says that there was a failure, told of or not, and that it has passed.
+    `alert_at` is when a failure that is not announced yet has lasted long enough; `notifiers` have something
+    new to claim. `closed` says that a failure, announced or not, has passed.
     """
 
     failure: F | None
@@ -177,7 +177,7 @@ class ClaimRequest:
 class Claim:
     """Deliveries to send now, when to ask again at the latest (None: never), and what became stale.
 
-    `failing` and `recovered` say that the other notifiers are told of this one. `revived` counts the
+    `failing` and `recovered` say that the other notifiers get a message about this one. `revived` counts the
     announcements that had been given up and are made after all.
     """
 

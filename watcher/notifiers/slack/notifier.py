@@ -38,7 +38,7 @@ _READ_AT_MOST: Final = 1000
 _MENTION_INTERVAL: Final = 30.0
 """Seconds between two mentions in a channel."""
 _CONFIGURED: Final = "configured"
-"""Where a receipt keeps the channel as it was configured, which may be its name."""
+"""Where a message reference keeps the channel as it was configured, which may be its name."""
 _CHANNEL_ID: Final = re.compile(r"[CDG][A-Z0-9]{6,}")
 
 
@@ -172,7 +172,7 @@ class SlackNotifier:
         return named is None or self._config.channel in {at, named}
 
     def _mention(self) -> Sequence[str]:
-        """Returns whom to mention: nobody while the last mention in the channel is recent."""
+        """Returns whom to mention: no one while the last mention in the channel is recent."""
         last = self._context.mentioned_at.get(self.rate_limit_key, -math.inf)
         recent = abs(self._context.clock() - last) < _MENTION_INTERVAL
         return () if recent else self._config.mention
