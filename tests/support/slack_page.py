@@ -20,7 +20,7 @@ from typing import Final
 from tests.support.slack_html import WIDTH, page
 from tests.support.slack_samples import GOLDEN, SAMPLES, Sample, calls, channel, golden, said
 
-PICTURE: Final = "approval-editable"
+PICTURE: Final = "approval-code"
 """The sample that the README shows."""
 
 _FLAGS: Final = (

@@ -52,6 +52,14 @@ _PARAMS: Final[dict[str, Json]] = {
     "currency": "EUR",
     "reason": "duplicate charge",
 }
+_STATEMENT: Final = """\
+DELETE FROM carts
+ WHERE updated_at < now() - interval '30 days'
+   AND customer_id NOT IN (
+         SELECT customer_id
+           FROM orders
+          WHERE state = 'open'
+       );"""
 _CONTRACT: Final = """\
 Clause 9.2 caps liability at 12 months of fees; the playbook says 24.
 - Accept 12 months, as the customer proposes
@@ -185,6 +193,19 @@ _NONE_LEFT: Final = _digest(0, (("answered", 36), ("canceled", 4)))
 SAMPLES: Final = (
     Sample("approval", (_APPROVAL,)),
     Sample("approval-editable", (_EDITABLE,)),
+    Sample(
+        "approval-code",
+        (
+            replace(
+                _asking(
+                    "Approve calling 'run_sql' with these arguments?",
+                    {"database": "shop-production", "statement": _STATEMENT, "max_rows": 5000},
+                    editable=("max_rows",),
+                ),
+                next_reminder_at=SEEN_AT + 1800,
+            ),
+        ),
+    ),
     Sample(
         "approval-masked",
         (
