@@ -94,29 +94,33 @@ class Bursts:
         Each has its own addresses to call, so that what the last one sent is not taken for what this one did.
         """
         self.life += 1
-        async with self._settings() as settings, run_watcher(self._directory, settings) as daemon:
+        async with self.settings() as settings, run_watcher(self._directory, settings) as daemon:
             await daemon.wait_for_log("daemon.started")
             yield daemon
 
     async def live(self, number: signal.Signals) -> int:
         """One life in which requests come and go, ended by a signal at some instant; returns its status."""
-        self._ask_many()
+        self.ask_many()
         async with self.running() as daemon:
-            await self._moment(daemon)
-            self._change()
-            await self._moment(daemon)
+            await self.moment(daemon)
+            self.change()
+            await self.moment(daemon)
             return await daemon.stop(number)
 
     async def finish(self) -> int:
         """Lets the watcher live until all is told, and then look once more; returns the status of that."""
         async with self.running() as daemon:
-            # One message a second is what Slack gets.
-            await self._until(lambda: not self.lost(), within=PATIENCE + 2 * len(self.questions))
+            await self.all_told()
             await self._some_polls(2)
             assert 0 == await daemon.stop()
         self.life += 1
-        async with self._settings() as settings:
+        async with self.settings() as settings:
             return (await run_command(self._directory, settings, "once")).status
+
+    async def all_told(self) -> None:
+        """Waits until every destination was told of everything."""
+        # One message a second is what Slack gets.
+        await self._until(lambda: not self.lost(), within=PATIENCE + 2 * len(self.questions))
 
     def lost(self) -> set[str]:
         """Returns the prompts of requests that a destination was not told of, or not of their end."""
@@ -144,7 +148,7 @@ class Bursts:
                 wrong.add(call.prompt)
         return wrong
 
-    def _ask_many(self) -> None:
+    def ask_many(self) -> None:
         """A new burst of requests."""
         for name in ["many"] * BURST + ["few"] * self._chance.randint(0, 1):
             self._ask(self._api.apps[name], self._api.apps[name].start_run())
@@ -154,7 +158,7 @@ class Bursts:
         request_id = app.ask(run_id, prompt=prompt)
         self.questions.append(Question(prompt, app, run_id, request_id, again))
 
-    def _change(self) -> None:
+    def change(self) -> None:
         """Ends some requests that wait, in every way; some are followed by another question.
 
         Of two questions of one run that nobody saw the first never was; so the second waits until it is told.
@@ -179,7 +183,7 @@ class Bursts:
                 self._ask(app, run_id, again=True)
         question.outcome = outcome
 
-    async def _moment(self, daemon: Process) -> None:
+    async def moment(self, daemon: Process) -> None:
         """Waits for a random instant: around a call of the API or of a destination, or what was recorded."""
         choice = self._chance.random()
         if choice < 0.2:
@@ -195,9 +199,9 @@ class Bursts:
                 task.cancel()
             await asyncio.gather(seen, polls, return_exceptions=True)
         elif choice < 0.6 and self._unposted():
-            await self._more_calls(self.slacked, 1)
+            await self.more_calls(self.slacked, 1)
         else:
-            await self._more_calls(self.hooked, self._chance.randint(0, len(self._unheard())))
+            await self.more_calls(self.hooked, self._chance.randint(0, len(self._unheard())))
         await asyncio.sleep(self._chance.uniform(0, JITTER))
 
     def _waiting(self) -> list[Question]:
@@ -221,7 +225,7 @@ class Bursts:
         """Returns what looks in Slack as if it still waited."""
         return (prompts(self.slacked, REQUESTED) & self._ended()) - prompts(self.slacked, RESOLVED)
 
-    async def _more_calls(self, calls: list[Call], more: int) -> None:
+    async def more_calls(self, calls: list[Call], more: int) -> None:
         """Waits until a destination was called so many more times."""
         target = len(calls) + more
         await self._until(lambda: len(calls) >= target, within=PATIENCE)
@@ -238,7 +242,8 @@ class Bursts:
             await self._api.wait_for_calls(self._api.finished(app=name) + more, app=name, within=PATIENCE)
 
     @asynccontextmanager
-    async def _settings(self) -> AsyncIterator[dict[str, str]]:
+    async def settings(self) -> AsyncIterator[dict[str, str]]:
+        """Serves the destinations in the block and gives the settings of a watcher for them."""
         hook_told, slack_told = Telling(self._hook, self._hear_hook), Telling(self._slack, self._hear_slack)
         async with served(hook_told) as hook, served(slack_told) as slack:
             yield {
