@@ -120,6 +120,12 @@ def test_nothing_is_called_empty_that_was_not_seen(
     assert page.html.index('id="problems"') < page.html.index("<h1>")
 
 
+def test_a_poll_of_another_process() -> None:
+    """A standby says when the leader checked an app; how long that took is only known to the leader."""
+    page = Page(a_view(apps=[an_app("support", took=None)]))
+    assert "support up last check 3 s ago, every 15 s" in page.words
+
+
 def test_a_start_is_no_alarm() -> None:
     """Before the first poll the page knows nothing yet, says so calmly, and looks again soon."""
     view = a_view(apps=[an_app(polled_ago=None, succeeded_ago=None, took=None, worked=False)])
