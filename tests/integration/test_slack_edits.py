@@ -112,6 +112,20 @@ def test_what_cannot_be_edited_is_told_afresh(code: str) -> None:
     assert seen(now(slack, reminder)).startswith("💬")
 
 
+@pytest.mark.parametrize(
+    "code", ["restricted_action", "access_denied", "team_access_not_granted", "no_permission", "a_new_code"]
+)
+def test_what_cannot_be_edited_in_the_former_channel(code: str) -> None:
+    """After a change of channel the end is told in the new one, though the old one allows no edit."""
+    slack = FakeSlack(channels=(CHANNEL, "C0000000002"))
+    first, reminder = told(slack)
+    for receipt in (first, reminder):
+        slack.uneditable[CHANNEL, receipt.values["ts"]] = code
+    ended = with_slack(slack, send_event(ENDED, first, (reminder,)), channel="C0000000002")
+    assert ("C0000000002", None) == (ended.values["channel"], now(slack, ended).get("thread_ts"))
+    assert seen(now(slack, ended)).startswith("💬 Approval answered · support — after 5 min 12 s")
+
+
 def test_a_first_message_that_was_deleted() -> None:
     """When a person has deleted the first message, the end is told in a new one."""
     slack = FakeSlack()

@@ -28,7 +28,7 @@ _NO_CHANNEL: Final = frozenset({
     "is_archived",
     "channel_is_archived",
 })  # fmt: skip
-NOT_EDITABLE: Final = _NO_CHANNEL | {
+_NOT_EDITABLE: Final = _NO_CHANNEL | {
     "message_not_found",
     "cant_update_message",
     "edit_window_closed",
@@ -119,6 +119,16 @@ def fix(code: str, status: int) -> str | None:
     if code in _PASSING or status in TRANSIENT_STATUSES or status >= 500:  # noqa: PLR2004 - HTTP's own classes
         return None
     return _LOOK_UP if code else WRONG_ADDRESS
+
+
+def edit_is_hopeless(refused: Rejection) -> bool:
+    """Returns whether an edit will not succeed later, nor in another form: then a new message tells instead.
+
+    What a person has to fix counts too, unless it is the token or the address: the message may stand where
+    the app may not write any more.
+    """
+    fixable = refused.error.fix not in {None, _REINSTALL, WRONG_ADDRESS}
+    return refused.code in _NOT_EDITABLE or (fixable and not _UNREADABLE.fullmatch(refused.code))
 
 
 def webhook_fix(code: str, status: int) -> str:

@@ -21,7 +21,6 @@ from watcher.notifiers.slack import errors
 from watcher.notifiers.slack.blocks import blocks
 from watcher.notifiers.slack.client import bounded_client
 from watcher.notifiers.slack.errors import (
-    NOT_EDITABLE,
     PARTLY_DONE,
     WRONG_ADDRESS,
     NotEditableError,
@@ -135,7 +134,7 @@ class SlackNotifier:
             # Slack's pages disagree on whether an edit without blocks removes the former ones.
             await self._call("chat.update", {"blocks": [], **form, "link_names": False, "parse": "none"})
         except Rejection as refused:
-            if refused.code in NOT_EDITABLE:
+            if errors.edit_is_hopeless(refused):
                 raise NotEditableError from None
             raise
         return None
