@@ -3,6 +3,8 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -50,6 +52,52 @@ async def test_a_second_signal_is_the_end(
 
 
 ENDINGS = [(signal.SIGINT, 130, "watcher: interrupted\n"), (signal.SIGTERM, 143, "watcher: terminated\n")]
+
+
+SIGNALLED = """
+import builtins, os, sys
+load = builtins.__import__
+module, number = sys.argv[1], int(sys.argv[2])
+def signalled(name, *arguments):
+    if name == module:
+        builtins.__import__ = load
+        os.kill(os.getpid(), number)
+    return load(name, *arguments)
+builtins.__import__ = signalled
+from watcher.cli import main
+sys.argv = ["watcher", "config"]
+main()
+"""
+"""Runs a command that gets a signal when it is about to import a module."""
+
+
+@pytest.mark.parametrize(
+    "module", ["watcher.cli.signals", "select", "watcher.cli.commands", "watcher.config.errors"]
+)
+@pytest.mark.parametrize(("number", "status", "line"), ENDINGS)
+def test_a_signal_while_modules_are_imported(
+    tmp_path: Path, module: str, number: signal.Signals, status: int, line: str
+) -> None:
+    """A signal before any command runs ends the process with one word, too."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, module, str(int(number))],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (status, line) == (ended.returncode, ended.stderr)
+
+
+def test_a_signal_while_the_log_is_being_imported() -> None:
+    """The end of the process does not need a module that is there only in part."""
+    script = """
+import os, sys, time, types
+from watcher.cli.signals import end_by_signal
+sys.modules["watcher.logs"] = types.ModuleType("watcher.logs")
+end_by_signal()
+os.kill(os.getpid(), 15)
+time.sleep(30)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (143, "watcher: terminated\n") == (ended.returncode, ended.stderr)
 
 
 @pytest.mark.parametrize(

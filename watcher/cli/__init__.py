@@ -2,7 +2,13 @@
 
 
 def main() -> None:
-    """Runs the command that the arguments name."""
+    """Runs the command that the arguments name.
+
+    Until signals are handled they are held back: Ctrl-C while modules are imported would be a traceback.
+    """
+    import _signal  # type: ignore[import-not-found]  # `signal` is slow to import
+
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, {_signal.SIGINT, _signal.SIGTERM})
     from watcher.cli.signals import end_by_signal
 
     end_by_signal()

@@ -2,7 +2,7 @@
 
 A handler in Python runs only between two steps of the main thread, so it could wait for seconds, for example
 for a locked database. Therefore a thread of its own ends the process. This module is the first that is
-imported, and imports little, because Ctrl-C before it is a traceback.
+imported, and imports little, because until then signals wait.
 """
 
 import _thread
@@ -50,8 +50,8 @@ def _leave_to_thread(*_: object) -> None:
 
 def _end_process(reading: int) -> None:
     number = os.read(reading, 1)[0]
-    if logs := sys.modules.get("watcher.logs"):
-        logs.flush(_WRITE_SECONDS)
+    if flush := getattr(sys.modules.get("watcher.logs"), "flush", None):  # the module may not be loaded yet
+        flush(_WRITE_SECONDS)
     _write(f"watcher: {ENDING[number]}\n")
     os._exit(128 + number)
 
