@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -54,6 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers a mark for each kind of test, and chooses where their files lie."""
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > 2**31:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+        tempfile.tempdir = str(IN_MEMORY)
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning}")
 
@@ -84,7 +86,7 @@ def no_proxies() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of single tests."""
-    parser.addoption("--kills", type=int, default=20, help="how often test_kill.py kills the watcher")
+    parser.addoption("--kills", type=int, default=10, help="how often test_kill.py kills the watcher")
 
 
 @pytest.fixture

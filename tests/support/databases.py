@@ -54,7 +54,7 @@ class OnSqlite(SqliteDatabase):
     def open(self) -> SqliteConnection:
         """Takes it, as a daemon does."""
         if not self.path.exists():
-            self.path.write_bytes(_empty_database())
+            write_empty_database(self.path)
         return super().open()
 
     def lock(self) -> sqlite3.Connection:
@@ -74,6 +74,11 @@ class OnSqlite(SqliteDatabase):
             for (page,) in pages:
                 file.seek((page - 1) * size)
                 file.write(b"\xff" * size)
+
+
+def write_empty_database(path: Path) -> None:
+    """Writes a database of the newest version, in which nothing is recorded; migrations take much longer."""
+    path.write_bytes(_empty_database())
 
 
 @cache

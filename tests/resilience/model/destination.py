@@ -84,6 +84,7 @@ class Destination(ScriptedNotifier):
             raise Killed
         mood = self.script.pop(0) if self.script else self.mood
         self._witness.began(self, delivery)
+        self._fate.sends += 1
         well: bool | None = None
         pause = 0.0
         try:
@@ -94,6 +95,7 @@ class Destination(ScriptedNotifier):
             pause = getattr(error, "retry_after", None) or 0.0
             raise
         finally:
+            self._fate.sends += 1
             self._witness.ended(self, delivery, well=well, pause=pause)
         return receipt
 

@@ -64,7 +64,8 @@ class ModelLoop(asyncio.SelectorEventLoop):
 class Fate:
     """When the process is struck by what; `turns` counts what it does, `commits` its units of work.
 
-    `wrote` are the numbers of those that changed something. Only `polls` can be cut short.
+    `wrote` are the numbers of those that changed something, each with how many sends had begun or ended by
+    then, which `sends` counts. Only `polls` can be cut short.
     """
 
     blow: Blow | None = None
@@ -73,7 +74,8 @@ class Fate:
     refused: bool = False
     turns: int = 0
     commits: int = 0
-    wrote: list[int] = field(default_factory=list)
+    sends: int = 0
+    wrote: list[tuple[int, int]] = field(default_factory=list)
     polls: Collection[asyncio.Task[Any]] = ()
 
     def arm(self, blow: Blow, commits: int) -> None:
@@ -136,7 +138,7 @@ class MortalStore(Store):
             raise StoreUnavailable("the disk is full")
         result = super()._transact(work, now, reading)
         if sqlite.total_changes > changes:
-            self._fate.wrote.append(number)
+            self._fate.wrote.append((number, self._fate.sends))
         if blow == "killed after":
             self._fate.dead = True
             raise Killed

@@ -20,6 +20,7 @@ from tests.resilience.model.ledger import Ledger
 from tests.resilience.model.news import News
 from tests.resilience.model.process import Process
 from tests.resilience.model.world import Exchange, World, identities
+from tests.support.databases import write_empty_database
 from watcher import bootstrap
 from watcher.config.models import Config
 from watcher.models import AWAITING
@@ -54,6 +55,7 @@ class Scene:
         self.runner.get_loop().set_exception_handler(lambda *_: None)
         directory = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.path = Path(directory, "watcher.db")
+        write_empty_database(self.path)
         self.fate = Fate()
 
     def open(self, worlds: Sequence[World], config: Config, *, min_interval: float, shared: bool) -> None:
