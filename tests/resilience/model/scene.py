@@ -30,7 +30,7 @@ from watcher.store.sqlite import SqliteDatabase
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0
-ENDLESS: Final = 400
+ENDLESS: Final = 2000
 """So many are too many for anything to be sent or given up."""
 
 
@@ -273,7 +273,7 @@ class Scene:
             for run in world.waiting():
                 assert run.asks() or any(run.id == run_id for run_id, _ in known), run
         for turn in range(ENDLESS):
-            # Who asks for a pause each time is rid of one delivery a turn.
+            # Who asks for a pause each time gets one delivery a turn, and each 25 times before it is dead.
             if turn >= self.settling_turns and not any(
                 checks.check_all_ended(self.database, self.process.config)
             ):
