@@ -5,12 +5,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/watcher
 WORKDIR /src
-COPY requirements.lock ./
-# Wheels only: a source distribution would run its own code here and might want a compiler.
-RUN pip --python /opt/watcher/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements.lock
+COPY requirements.lock requirements-build.lock ./
+# Wheels only: a source distribution would run its own code here and might want a compiler. What builds the package is
+# pinned like what runs, and stays in this stage.
+RUN pip --python /opt/watcher/bin/python install --no-compile --require-hashes --no-deps --only-binary :all: -r requirements.lock \
+    && pip install --root-user-action ignore --require-hashes --no-deps --only-binary :all: -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY watcher watcher
-RUN pip --python /opt/watcher/bin/python install --no-compile --no-deps .
+RUN pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
+    && pip --python /opt/watcher/bin/python install --no-compile --no-index --no-deps /wheels/*.whl
 
 FROM ${BASE}
 # Group 0 may write, because OpenShift and its like run an image as any user of that group.
@@ -19,8 +22,8 @@ COPY --from=build /opt/watcher /opt/watcher
 # On a read-only file system Python would compile anew at every start. Importing everything once keeps the bytecode of
 # what is used, less than half of all there is, and proves the image whole. Those that are named are imported late.
 RUN /opt/watcher/bin/python -c 'import importlib, pkgutil, watcher; \
-    late = ["anyio._backends._asyncio", "apscheduler.executors.asyncio", "apscheduler.triggers.date", \
-        "apscheduler.triggers.interval", "encodings.idna", "httpcore"]; \
+    late = ["apscheduler.executors.asyncio", "apscheduler.triggers.date", "apscheduler.triggers.interval", \
+        "encodings.ascii", "encodings.idna", "encodings.unicode_escape", "encodings.utf_16_le"]; \
     modules = [found.name for found in pkgutil.walk_packages(watcher.__path__, "watcher.")]; \
     [importlib.import_module(name) for name in modules + late if name != "watcher.__main__"]'
 ENV PATH=/opt/watcher/bin:$PATH \

@@ -1,9 +1,11 @@
 """The image holds what it should and no more, and its packages are pinned."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -11,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 LAST_STAGE = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+BUILD_LOCK = (ROOT / "requirements-build.lock").read_text(encoding="utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
 
 
 def test_the_image_says_what_it_is() -> None:
@@ -57,12 +61,36 @@ def test_only_what_is_named_gets_into_a_build() -> None:
     assert let_in == {name for names in copied for name in names.split()}
 
 
-def test_every_dependency_is_pinned() -> None:
-    """The lock has every dependency, PostgreSQL's too, in an allowed version, by hash, without addresses."""
-    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", LOCK, re.MULTILINE))
-    extra = PROJECT["optional-dependencies"]["postgresql"]
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *extra]):
+EXTRA = PROJECT["optional-dependencies"]["postgresql"]
+
+
+@pytest.mark.parametrize(
+    ("lock", "required"),
+    [(LOCK, [*PROJECT["dependencies"], *EXTRA]), (BUILD_LOCK, PYPROJECT["build-system"]["requires"])],
+)
+def test_every_dependency_is_pinned(lock: str, required: list[str]) -> None:
+    """The locks have what runs, PostgreSQL's too, and what builds, in allowed versions, without addresses."""
+    pinned = dict(re.findall(r"^([\w.-]+)==([\w.]+)", lock, re.MULTILINE))
+    for requirement in map(Requirement, required):
         assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)])
-    entries = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
+    entries = re.split(r"^(?=\w)", lock, flags=re.MULTILINE)[1:]
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
-    assert "://" not in LOCK
+    assert "://" not in lock
+
+
+def test_everything_is_installed_by_hash() -> None:
+    """Each installation in the build checks hashes, or asks no index at all."""
+    installs = re.findall(r"pip (?:--python \S+ )?install (.*?)(?: \\\n|\n)", DOCKERFILE)
+    assert 3 == len(installs)
+    assert [] == [each for each in installs if "--require-hashes" not in each and "--no-index" not in each]
+    assert [] == [
+        each for each in re.findall("pip wheel .*", DOCKERFILE) if "--no-build-isolation" not in each
+    ]
+
+
+def test_what_is_imported_late_is_installed() -> None:
+    """The build imports some modules by name; each is of the standard library or pinned."""
+    (named,) = re.findall(r"late = \[(.*?)\];", DOCKERFILE, re.DOTALL)
+    pinned = {name.replace("-", "_") for name in re.findall(r"^([\w.-]+)==", LOCK, re.MULTILINE)}
+    top = {module.partition(".")[0] for module in re.findall('"([^"]+)"', named)}
+    assert set() == top - pinned - sys.stdlib_module_names
