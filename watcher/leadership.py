@@ -142,6 +142,9 @@ class LeaseKeeper:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(STOP_SECONDS)
+        else:
+            self._release()
+            self._drop_session()
 
     def try_once(self) -> Lease:
         """Asks for the lease once, and keeps it if it is free; returns it as it is then.
@@ -152,7 +155,7 @@ class LeaseKeeper:
         """
         found = self._take_or_look()
         if found.mine:
-            self._set(Standing("leader", self._holder))
+            self._set(self._standing_of(found))
         return found
 
     def _run(self) -> None:
@@ -177,7 +180,7 @@ class LeaseKeeper:
             else:
                 found = self._take_or_look()
                 leads = found.mine
-                self._set(Standing("leader" if leads else "standby", None if found.free else found.holder))
+                self._set(self._standing_of(found))
         except StoreLost:
             raise
         except StoreError as error:
@@ -190,6 +193,14 @@ class LeaseKeeper:
         finally:
             self._on_look()
         return RENEW_INTERVAL if leads else LOOK_INTERVAL * (1 + JITTER * (2 * self._jitter() - 1))
+
+    def _standing_of(self, found: Lease) -> Standing:
+        if found.mine:
+            return Standing("leader", self._holder)
+        if not found.free:
+            return Standing("standby", found.holder)
+        newer = f"its schema has version {found.version}, this watcher knows {self._version}"
+        return Standing("standby", problem=newer if found.version > self._version else None)
 
     def _take_or_look(self) -> Lease:
         session = self._opened()
@@ -204,8 +215,10 @@ class LeaseKeeper:
             )
         self._fit = True
         if found.free and not found.mine and found.version <= self._version:
+            asked_at = self._boottime()
             with session.transaction() as sql:
                 found = lease.take(sql, self.token, self._holder, self._version, self._migrate)
+            self.clock.set(found.now, asked_at)
         self._epoch = found.epoch
         return found
 
@@ -230,15 +243,16 @@ class LeaseKeeper:
         before, self.standing = self.standing, standing
         if standing == before:
             return
-        if isinstance(standing.error, StoreLost):
-            log.error("daemon.lost", error=str(standing.error))
-        elif standing.role == "standby" and standing.error is None:
-            if standing.problem is not None:
-                log.warning("daemon.standby", error=standing.problem)
-            else:
-                log.info("daemon.standby", leader=standing.leader)
+        if standing.error is None:  # else the process ends, and logs why
+            self._log(before, standing)
+        self._on_change()
+
+    def _log(self, before: Standing, standing: Standing) -> None:
+        if standing.role == "standby" and standing.problem is not None:
+            log.warning("daemon.standby", error=standing.problem)
+        elif standing.role == "standby":
+            log.info("daemon.standby", leader=standing.leader)
         elif before.role == "standby":
             log.info("daemon.leading", holder=self._holder, epoch=self._epoch)
         elif standing.problem is not None:
             log.warning("lease.renewal_failed", error=standing.problem)
-        self._on_change()
