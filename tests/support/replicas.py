@@ -110,22 +110,23 @@ def _binaries() -> Path:
 
 
 class Proxy:
-    """Passes connections on to a port; while it is cut, nothing passes and nothing is closed."""
+    """Passes connections on to the port `target`; while it is cut, nothing passes and nothing is closed."""
 
     def __init__(self) -> None:
         self.whole = asyncio.Event()
         self.whole.set()
-        self.port = 0
+        self.port = self.target = 0
 
     @asynccontextmanager
     async def listening(self, target: int) -> AsyncIterator[None]:
         """Listens in the block."""
+        self.target = target
         tasks: set[asyncio.Task[None]] = set()
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self.whole.wait()
             try:
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
             except OSError:
                 writer.close()
                 return

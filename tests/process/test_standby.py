@@ -1,0 +1,211 @@
+"""Real replicas on PostgreSQL: what a standby shows and answers, and which starts are refused."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.postgresql import Schema, Server
+from tests.support.postgresql_keeper import free_port
+from tests.support.process import run_command
+from tests.support.replicas import Proxy, RestartableServer, restartable_server
+from tests.support.world import World, open_world, wait_for_sent
+
+pytestmark = pytest.mark.anyio
+
+APP = {"WATCHER_BASE_URL": "http://127.0.0.1:1"}
+
+
+def on(schema: Schema, **settings: str) -> dict[str, str]:
+    """Returns the settings of a replica that has this schema."""
+    return {"WATCHER_DATABASE": schema.url, "WATCHER_DATABASE_SCHEMA": schema.name, **settings}
+
+
+async def get(port: int, path: str) -> tuple[int, str]:
+    """Asks a replica once and returns status and text."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as response,
+    ):
+        return response.status, await response.text()
+
+
+async def ready(port: int) -> tuple[int, dict[str, Any]]:
+    """Asks a replica for its readiness."""
+    status, text = await get(port, "/readyz")
+    return status, json.loads(text)
+
+
+def pending_prompts(text: str) -> list[str]:
+    """Returns the prompts in a list of pending requests."""
+    return [request["prompt"] for request in json.loads(text)]
+
+
+async def test_a_standby_shows_who_leads(tmp_path: Path, schema: Schema) -> None:
+    """It serves the pages from the database, is ready while a replica leads, and exports few metrics."""
+    lead_port, port = free_port(), free_port()
+    async with (
+        open_world(tmp_path) as world,
+        world.running(**on(schema, WATCHER_HTTP_PORT=str(lead_port))) as leader,
+    ):
+        world.ask("Approve the refund?")
+        await wait_for_sent(leader, "webhook", "run.input_requested")
+        async with world.running(**on(schema, WATCHER_HTTP_PORT=str(port))) as standby:
+            await standby.wait_for_log("daemon.standby")
+            await standby.wait_for_log("http.listening")
+            pages = {path: await get(port, path) for path in ("/healthz", "/", "/api/pending", "/metrics")}
+            standing, leading = await ready(port), await ready(lead_port)
+            await check_signals_of_a_standby(standby)
+            await check_commands(world, schema, leader.pid)
+            assert 0 == await standby.stop()
+        assert 0 == await leader.stop()
+    name = f"process {leader.pid} on {os.uname().nodename}"
+    assert (200, "standby", name) == (standing[0], standing[1]["role"], standing[1]["leader"])
+    assert ("leader", name) == (leading[1]["role"], leading[1]["leader"])
+    assert {200} == {status for status, _ in pages.values()}
+    assert f"This replica stands by; {name} leads." in pages["/"][1]
+    assert "Approve the refund?" in pages["/"][1]
+    assert ["Approve the refund?"] == pending_prompts(pages["/api/pending"][1])
+    families = list(text_string_to_metric_families(pages["/metrics"][1]))
+    own = {family.name for family in families if not family.name.startswith("process_")}
+    assert {"watcher_build_info", "watcher_leader"} == own
+
+
+async def check_signals_of_a_standby(standby: Any) -> None:
+    """SIGUSR1 polls nothing, and SIGHUP reloads: the process starts anew and stands by again."""
+    standby.send(signal.SIGUSR1)
+    await standby.wait_for_log("daemon.polling_now")
+    standby.send(signal.SIGHUP)
+    await standby.wait_for_log("config.reloaded")
+    await standby.wait_for_log("daemon.standby", count=2)
+    assert not standby.logged("poll.succeeded")
+
+
+async def check_commands(world: World, schema: Schema, leader: int) -> None:
+    """Beside a leader lists work, `poll` reaches it, and `once` is refused with its name."""
+    listed = await world.command("pending", "--json", **on(schema))
+    assert ["Approve the refund?"] == pending_prompts(listed.out)
+    asked = await world.command("poll", **on(schema))
+    assert (0, f"process {leader} was asked to poll every app now\n") == (asked.status, asked.out)
+    once = await world.command("once", **on(schema))
+    assert 2 == once.status
+    assert f"it is in use by process {leader} on {os.uname().nodename}" in once.err
+    checked = await world.command("check", **on(schema))
+    assert f"process {leader} on {os.uname().nodename} leads" in checked.out
+
+
+async def test_a_database_that_is_away_at_the_start(tmp_path: Path, schema: Schema) -> None:
+    """The replica stands by, says why it is not ready, and leads as soon as the database answers."""
+    port, proxy = free_port(), Proxy()
+    async with open_world(tmp_path) as world, proxy.listening(free_port()):
+        address = f"postgresql://watcher@127.0.0.1:{proxy.port}/watcher"
+        settings = {"WATCHER_DATABASE": address, "WATCHER_HTTP_PORT": str(port)}
+        async with world.running(**on(schema, **settings)) as replica:
+            record = (await replica.wait_for_log("daemon.standby"))[0]
+            await replica.wait_for_log("http.listening")
+            assert ("warning", True) == (record["level"], "connection" in record["error"])
+            status, answer = await ready(port)
+            assert (503, "standby", "database") == (status, answer["role"], answer["problems"][0]["part"])
+            assert 200 == (await get(port, "/healthz"))[0]
+            proxy.target = schema.server.port
+            await replica.wait_for_log("daemon.started")
+            assert "leader" == (await ready(port))[1]["role"]
+            assert 0 == await replica.stop()
+
+
+async def test_once_takes_the_lease_and_gives_it_back(tmp_path: Path, schema: Schema) -> None:
+    """Run after run, it polls and delivers, and leaves the lease free."""
+    async with open_world(tmp_path) as world:
+        for number in range(2):
+            world.ask(f"Number {number}?")
+            assert 0 == (await world.command("once", **on(schema))).status
+        assert ["Number 0?", "Number 1?"] == [event["data"]["request"]["prompt"] for event in world.events()]
+
+
+# Starts that are refused
+
+
+def as_superuser(server: Server, statement: str) -> None:
+    """Changes the server."""
+    with server.connect() as connection:
+        connection.execute(statement.encode())
+
+
+async def refusal(directory: Path, **settings: str) -> str:
+    """Returns the line with which a start is refused."""
+    ended = await run_command(directory, {**APP, **settings}, "run")
+    lines = [line for line in ended.err.splitlines() if not line.startswith("{")]
+    assert (2, 1) == (ended.status, len(lines)), ended.err
+    return lines[0]
+
+
+async def test_wrong_addresses_are_refused(tmp_path: Path, schema: Schema) -> None:
+    """An unknown parameter, database, role or password is one line, and exit status 2."""
+    port, server = schema.server.port, schema.server
+    as_superuser(server, "DROP ROLE IF EXISTS guarded")
+    as_superuser(server, "CREATE ROLE guarded LOGIN PASSWORD 'right' IN ROLE passworded")
+    lines = {
+        await refusal(tmp_path, WATCHER_DATABASE=f"postgresql://{place}")
+        for place in (
+            f"watcher@127.0.0.1:{port}/watcher?no_such=1",
+            f"watcher@127.0.0.1:{port}/no_such",
+            f"no_such@127.0.0.1:{port}/watcher",
+            f"guarded:of-no-one@127.0.0.1:{port}/watcher",
+        )
+    }
+    said = sorted(line.partition(": ")[2].split(": ", 2)[-1] for line in lines)
+    assert [line for line in lines if "of-no-one" in line] == []
+    assert 4 == len(said)
+    for words, line in zip(
+        ('database "no_such" does not exist', "password authentication failed", 'role "no_such"', "no_such"),
+        sorted(said, key=lambda line: ("invalid" in line, "role" in line, "password" in line)),
+        strict=True,
+    ):
+        assert words in line
+
+
+async def test_a_role_without_rights_is_refused(tmp_path: Path, schema: Schema) -> None:
+    """A role that may not make the schema gets one line, and so does `check`."""
+    as_superuser(schema.server, "DROP ROLE IF EXISTS poor")
+    as_superuser(schema.server, "CREATE ROLE poor LOGIN")
+    settings = on(schema, WATCHER_DATABASE=schema.server.url(user="poor"))
+    assert "permission denied for database watcher" in await refusal(tmp_path, **settings)
+    checked = await run_command(tmp_path, {**APP, **settings}, "check")
+    wanted = f"the role lacks the right to make the schema {schema.name} (CREATE on the database)"
+    assert (1, True) == (checked.status, wanted in checked.out)
+
+
+async def test_another_encoding_is_refused(tmp_path: Path, schema: Schema) -> None:
+    """Prompts are in every script, so the database must be in UTF-8."""
+    as_superuser(schema.server, "DROP DATABASE IF EXISTS latin")
+    as_superuser(schema.server, "CREATE DATABASE latin OWNER watcher ENCODING 'LATIN1' TEMPLATE template0")
+    line = await refusal(tmp_path, WATCHER_DATABASE=schema.server.url(database="latin"))
+    assert line.endswith("its encoding is LATIN1; it must be UTF8")
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path, schema: Schema) -> None:
+    """A watcher that knows less than the schema does not start on it."""
+    assert 1 == (await run_command(tmp_path, {**APP, **on(schema)}, "once")).status  # no app answers
+    as_superuser(schema.server, f"UPDATE {schema.name}.lease SET version = 99")
+    assert "it was written by a newer watcher: it has version 99" in await refusal(tmp_path, **on(schema))
+
+
+@pytest.mark.usefixtures("postgresql_server")  # skips it where there are no programs of PostgreSQL
+async def test_a_demoted_primary_is_refused(tmp_path: Path) -> None:
+    """A server that only replays another's changes cannot be written, and the line says what to name."""
+    with restartable_server() as server:
+        demote(server)
+        line = await refusal(tmp_path, WATCHER_DATABASE=server.server.url(tcp=True))
+    assert line.endswith("the server is a read-only standby; name the primary")
+
+
+def demote(server: RestartableServer) -> None:
+    """Makes the server a standby."""
+    server.stop(signal.SIGINT)
+    (Path(server.server.host) / "data" / "standby.signal").touch()
+    server.start()
