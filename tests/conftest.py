@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -67,11 +67,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) * (1 if only_units else 2)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Marks each test with its kind, which is the name of its folder."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks each test with its kind, which is the name of its folder.
+
+    All unit tests by themselves are for while one edits, so then those that need PostgreSQL are left out.
+    """
+    here = Path(__file__).parent
     for item in items:
-        kind = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(kind)
+        item.add_marker(item.path.relative_to(here).parts[0])
+    if [Path(name).resolve() for name in config.args] == [here / "unit"]:
+        slow = [item for item in items if "postgresql" in item.nodeid]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
 
 
 @pytest.fixture(scope="session", autouse=True)
