@@ -193,9 +193,11 @@ class PostgresqlDatabase:
             )
         if encoding != "UTF8":
             raise StoreUnusable(f"its encoding is {encoding}; it must be UTF8")
-        (read_only,) = connection.execute("SELECT pg_is_in_recovery()").fetchone() or (True,)
-        if read_only:
-            raise StoreUnusable("the server is a read-only standby; name the primary")
+        question = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'"
+        standby, read_only = connection.execute(question).fetchone() or (True, True)
+        if standby or read_only:
+            what = "the server is a read-only standby; name the primary" if standby else "it is read-only"
+            raise StoreUnusable(what)
 
     def _version(self, connection: "psycopg.Connection[Row]") -> int | None:
         """Returns the version of the schema, None if it does not exist."""
