@@ -88,8 +88,8 @@ class DatabaseClock:
                 way = "ahead of" if ahead > 0 else "behind"
                 log.warning(
                     "config.warning",
-                    message=f"this machine's clock is {abs(ahead):.0f} s {way} the database's, which counts;"
-                    " receivers of webhooks check this machine's, and it checks certificates",
+                    message=f"this machine's clock is {abs(ahead):.0f} s {way} the database's;"
+                    " messages use the database's clock, signatures and certificates this machine's",
                 )
         if self._offset is None or answered_at - asked_at <= ROUND_TRIP_MAX:
             self._offset = now - (asked_at + answered_at) / 2

@@ -60,13 +60,13 @@ def _check_server(address: PostgresqlAddress) -> Iterator[tuple[bool, str]]:
     leads = "will be made" if lease is None else "no replica leads" if lease.free else f"{lease.holder} leads"
     yield True, f"PostgreSQL {found.server}, {'encrypted' if found.encrypted else 'not encrypted'}; {leads}"
     if not found.encrypted and not found.local:
-        yield True, "the connection is not encrypted; sslmode=verify-full in the address makes it safe"
+        yield True, "the connection is not encrypted; add sslmode=verify-full to the address"
     if abs(ahead := time.time() - found.now) > CLOCK_TOLERANCE:
         way = "ahead of" if ahead > 0 else "behind"
         yield True, f"this machine's clock is {abs(ahead):.0f} s {way} the server's"
     if (found.longest_transaction or 0.0) > LONG_TRANSACTION:
         since = format_elapsed(found.longest_transaction or 0.0)
-        yield True, f"a transaction has been open for {since}, so what is deleted keeps its room; end it"
+        yield True, f"a transaction has been open for {since}; it keeps deleted rows on the disk, so end it"
 
 
 def _check_file(path: Path) -> CheckResult:
