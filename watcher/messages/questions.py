@@ -29,10 +29,14 @@ def read_questions(given: Json) -> tuple[Question, ...]:
 def without_questions(prompt: str, given: Json) -> str:
     """Returns the prompt without the list of its questions at the end, which says less than they do.
 
-    The platform adds that list to the prompt of the agent. A prompt that ends otherwise stays whole.
+    The platform adds that list to the prompt of the agent. A prompt that ends otherwise stays whole, and so
+    does one with more questions or options than are shown.
     """
+    items = _items(given)
+    if max([len(items) - _QUESTIONS_SHOWN, *(len(_options(item)) - _OPTIONS_SHOWN for item in items)]) > 0:
+        return prompt
     listed = "\n".join(
-        line for number, item in enumerate(_items(given), start=1) for line in _as_listed(number, item)
+        line for number, item in enumerate(items, start=1) for line in _as_listed(number, item)
     )
     kept = prompt.rstrip()
     return kept.removesuffix(listed).rstrip() if listed and kept.endswith(listed) else prompt

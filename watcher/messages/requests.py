@@ -157,12 +157,13 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
     request = event.request
     text = show_prompt(without_questions(request.prompt or "", request.questions))
     place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
+    unseen = "" if text else _unseen(request, event.run.status)
     link, page = web_link(event.link), settings.page(event.key)
     return Message(
         tone="urgent",
         title=titled(f"{request_label(request.type)} needed{place}", event.app.name),
         lead=" ".join(_leads(event)) or None,
-        body=text or _unseen(request, event.run.status),
+        body=text or unseen,
         quoted=bool(text),
         questions=read_questions(request.questions),
         details=first_details(request.params),
@@ -172,7 +173,7 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
         page=page if link else None,
         hint=None if link or page else where_to_answer(event.app, settings, "the run with the id below"),
         reply_is_lost=_APPROVED_BY_SILENCE.search(text) is not None,
-        outlook=_BLOCKED,
+        outlook=None if unseen == PAUSED_WITHOUT_QUESTION else _BLOCKED,
         facts=tuple(_facts(event)),
     )
 

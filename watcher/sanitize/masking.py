@@ -14,7 +14,7 @@ from typing import Final
 from watcher.models import InputRequest, Json
 from watcher.sanitize.limits import PROMPT_MAX, STRING_MAX, VALUES_MAX, limit_size, size_notice
 from watcher.sanitize.redactor import MASK, Redactor
-from watcher.sanitize.text import truncate
+from watcher.sanitize.text import cut_note, truncate, truncate_middle
 
 DEFAULT_REDACT: Final = (
     "*password*",
@@ -46,6 +46,8 @@ _FEW: Final = 32
 """Up to so many values it is fastest to search for each."""
 _SECRET_MAX: Final = 16 * 1024
 """Characters that no configured secret exceeds."""
+_HEAD_MAX, _TAIL_MAX = PROMPT_MAX * 3 // 5, PROMPT_MAX * 2 // 5 - 64
+"""Characters that are kept of a prompt that is too long; the question often stands at its end."""
 _MARK: Final = "\0"
 """Stands for the mask while values are searched for: none of them is found within it."""
 _NESTED: Final = frozenset({dict, list})
@@ -113,14 +115,16 @@ class Masker:
 
     def _prompt(self, prompt: str, values: Collection[str]) -> str:
         prompt = self._mask_json(prompt)
-        start = prompt[: 2 * PROMPT_MAX]
-        shown = self._redactor.redact(_ValueMasker(values).mask(start))
-        if len(start) == len(prompt):
-            return truncate(shown, PROMPT_MAX)
-        # The end may be the beginning of a secret that is cut off here.
-        longest = max(map(len, values), default=0)
-        kept = shown[: -min(max(longest, _SECRET_MAX), PROMPT_MAX)]
-        return truncate(kept, PROMPT_MAX, missing=len(prompt) - len(kept))
+        masker = _ValueMasker(values)
+        if len(prompt) <= 2 * PROMPT_MAX:
+            return truncate_middle(self._redactor.redact(masker.mask(prompt)), PROMPT_MAX)
+        # A secret may be cut in two where the middle is left out: as much as one can have goes with it.
+        lost = min(max([_SECRET_MAX, *map(len, values)]), PROMPT_MAX)
+        first, last = (
+            self._redactor.redact(masker.mask(part)) for part in (prompt[:PROMPT_MAX], prompt[-PROMPT_MAX:])
+        )
+        head, tail = first[:-lost][:_HEAD_MAX], last[lost:][-_TAIL_MAX:]
+        return f"{head}{cut_note(len(prompt) - len(head) - len(tail))}{tail}"
 
     def _mask_json(self, prompt: str) -> str:
         """Masks by keys in a prompt that is JSON, as it is where an agent asks with an object."""

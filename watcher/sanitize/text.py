@@ -96,15 +96,16 @@ def truncate_middle(text: str, limit: int) -> str:
     """
     if len(text) <= limit:
         return text
-    room = max(0, limit - len(_note(len(text))))
+    room = max(0, limit - len(cut_note(len(text))))
     tail_size = room * 2 // 5
     head, tail = text[: room - tail_size], text[len(text) - tail_size :]
     head = head[: head.rfind("\n", len(head) // 2) + 1] or head
     tail = tail[max(0, tail.find("\n", 0, len(tail) // 2)) :]
-    return f"{head}{_note(len(text) - len(head) - len(tail))}{tail}"
+    return f"{head}{cut_note(len(text) - len(head) - len(tail))}{tail}"
 
 
-def _note(missing: int) -> str:
+def cut_note(missing: int) -> str:
+    """Returns what stands where so many characters are missing within a text."""
     return f"… ({missing} more characters) …"
 
 

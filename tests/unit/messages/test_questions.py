@@ -54,6 +54,14 @@ def test_a_flood_of_options() -> None:
     assert (len(question.options), question.options[-1]) == (21, "… 5 more options")
 
 
+def test_a_list_that_is_not_shown_whole_stays_in_the_prompt() -> None:
+    """With more questions than are shown, the prompt is what tells of all of them."""
+    asked: list[Json] = [{"question": f"q{number}?", "allow_custom_answer": False} for number in range(11)]
+    prompt = "\n".join(f"{number}. q{number - 1}?" for number in range(1, 12))
+    assert prompt == without_questions(prompt, asked)
+    assert "" == without_questions("\n".join(prompt.split("\n")[:10]), asked[:10])
+
+
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [

@@ -242,11 +242,8 @@ async def test_too_much_is_cut_before_it_is_recorded(bench: PollBench) -> None:
     run = api_run("run-1", asked, input={"text": endless})
     event = await shown_with(bench, run, include_input=True)
     assert event.request.prompt is not None
-    assert (256 * 1024, 1000, 1000) == (
-        len(event.request.prompt),
-        len(event.request.params["body"]),
-        len(event.run.input["text"]),
-    )
+    assert 256 * 1024 - 100 < len(event.request.prompt) <= 256 * 1024
+    assert (1000, 1000) == (len(event.request.params["body"]), len(event.run.input["text"]))
     assert [0] * 10 == event.request.params["rows"]
     assert 1_000_000 > len(everything(bench.database))
     asked["params"]["body"] = f"{endless}!"
