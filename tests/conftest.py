@@ -94,12 +94,24 @@ def no_proxies() -> Iterator[None]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of single tests."""
     parser.addoption("--kills", type=int, default=10, help="how often test_kill.py kills the watcher")
+    parser.addoption(
+        "--takeovers",
+        type=int,
+        default=0,
+        help="how often test_replicas.py kills a leader, 0: briefly",
+    )
 
 
 @pytest.fixture
 def kills(request: pytest.FixtureRequest) -> int:
     """How often a test kills the watcher."""
     return int(request.config.getoption("--kills"))
+
+
+@pytest.fixture
+def takeovers(request: pytest.FixtureRequest) -> int:
+    """How often a test kills the leader of several replicas, 0 for its short form."""
+    return int(request.config.getoption("--takeovers"))
 
 
 @pytest.fixture

@@ -139,6 +139,20 @@ def test_one_leads_and_the_other_takes_over(database: Distant, keep: Callable[..
     ] == [(log["event"], log.get("holder", log.get("leader")), log.get("epoch")) for log in logs]
 
 
+def test_of_three_that_start_at_once_one_leads(schema: Schema, keep: Callable[..., Kept]) -> None:
+    """On an empty database, time and again, one makes the schema and leads, and the others name it."""
+    for number in range(9):
+        database = PostgresqlDatabase(schema.url, schema=f"{schema.name}_{number}")
+        three = [keep(database, name) for name in ("one", "two", "three")]
+        standings = [kept.wait(lambda standing: standing.leader) for kept in three]
+        assert 1 == len({standing.leader for standing in standings})
+        assert ["leader", "standby", "standby"] == sorted(standing.role for standing in standings)
+        for kept in three:
+            kept.keeper.stop()
+        with schema.server.connect() as connection:
+            connection.execute(f"DROP SCHEMA {schema.name}_{number} CASCADE".encode())
+
+
 def test_who_was_replaced_is_told(database: Distant, keep: Callable[..., Kept]) -> None:
     """A leader that finds the lease taken has an error, which names the new leader."""
     with capture_logs() as logs:
