@@ -179,13 +179,14 @@ def _custom_header(name: str) -> str:
 
 
 def _bare(value: str) -> str:
-    return re.sub(r"^(?:bearer\s+|[\"'`\s])+|[\"'`\s]+$", "", value, flags=re.IGNORECASE)
+    quotes = "[\"'`\N{LEFT SINGLE QUOTATION MARK}-\N{DOUBLE HIGH-REVERSED-9 QUOTATION MARK}\xab\xbb\\s]"
+    return re.sub(rf"^(?:(?:authorization:|bearer)\s+|{quotes})+|{quotes}+$", "", value, flags=re.IGNORECASE)
 
 
 def _token(value: str) -> str:
-    if _header_value(value) != _bare(value):
+    if _bare(value) != value.strip() or re.search(r"\s", value.strip()):
         raise ValueError('the token alone, without quotes and without "Bearer" before it')
-    return value.strip()
+    return _header_value(value)
 
 
 def _access_key(value: str) -> str:
@@ -212,8 +213,13 @@ def _doubt_signing_secret(secret: str) -> str:
     if secret.startswith("v1,"):
         return "begins with v1, as signatures do; it is used as it is"
     encoded = re.fullmatch(r"whsec_([\w+/-]+={0,2})", secret, re.ASCII)
-    broken = secret.startswith("whsec_") and (not encoded or len(encoded[1].rstrip("=")) % 4 == 1)
-    return "has no base64 after whsec_, so it is used as plain text" if broken else ""
+    if secret.startswith("whsec_") and (not encoded or len(encoded[1].rstrip("=")) % 4 == 1):
+        return "has no base64 after whsec_, so it is used as plain text"
+    # Of 24 bytes or more, as the specification recommends; neither words nor hexadecimal digits.
+    mixed = r"(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[\w+/-]{30,}={0,2}"
+    if re.fullmatch(mixed, secret, re.ASCII) and len(secret) % 4 == 0:
+        return "looks like base64 and is used as plain text; if its bytes are meant, put whsec_ before it"
+    return ""
 
 
 def check_path(value: Path) -> Path:

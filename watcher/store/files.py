@@ -26,10 +26,11 @@ class DatabaseLock:
 
         Raises:
             StoreInUse: another process has it; the message names its process id and host.
-            StoreUnusable: the lock file cannot be written or locked, and waiting does not help.
+            StoreUnusable: the database is no file, or its lock file cannot be written or locked.
             StoreUnavailable: the disk is full.
         """
         database = real_path(database)
+        database_exists(database)  # else a device or a directory would get a lock file beside it
         path = _lock_file(database)
         for _ in range(LOCK_TRIES):
             self._file = _open_private(path, os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -79,7 +80,7 @@ def database_exists(database: Path) -> bool:
     """
     try:
         mode = database.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
         raise StoreUnusable(f"it cannot be opened: {getattr(error, 'strerror', error)}") from None

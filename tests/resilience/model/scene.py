@@ -274,9 +274,10 @@ class Scene:
                 assert run.asks() or any(run.id == run_id for run_id, _ in known), run
         for turn in range(ENDLESS):
             # Who asks for a pause each time gets one delivery a turn, and each 25 times before it is dead.
-            if turn >= self.settling_turns and not any(
+            ended = self.process.idle() and not any(
                 checks.check_all_ended(self.database, self.process.config)
-            ):
+            )
+            if ended and turn >= self.settling_turns:
                 break
             self.clock.passes(DAY / 4)
             self.deliver()

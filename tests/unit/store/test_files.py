@@ -174,6 +174,7 @@ def test_what_is_no_file_is_no_database(tmp_path: Path, make: Callable[[Path], N
     ):
         with pytest.raises(StoreUnusable, match=f"it is {reason}"):
             opening()
+    assert [path] == list(tmp_path.iterdir())
 
 
 def test_a_device_is_no_database() -> None:
