@@ -50,6 +50,7 @@ async def test_takeovers_lose_nothing(tmp_path: Path, takeovers: int, *, pooled:
             scene.ask_many()
             scene.change()
             await replicas.disturb(kind, patient=takeovers > 0)
+            log.info("%s: silent for %.1f s", kind, replicas.silences[kind][-1])
         await scene.all_told()
         statuses = await replicas.end()
         problems = replicas.problems()

@@ -1,4 +1,4 @@
-"""Which database a setting names, and what is said of a server that cannot be used."""
+"""Which database a setting names, and where its driver and its password come from."""
 
 import sys
 from pathlib import Path
@@ -53,14 +53,3 @@ def test_a_password_is_read_afresh(tmp_path: Path, schema: Schema) -> None:
     assert database.now() > 0
     with schema.server.connect() as connection:
         connection.execute(f"DROP ROLE {role}".encode())
-
-
-def test_an_old_server_is_refused(monkeypatch: pytest.MonkeyPatch, schema: Schema) -> None:
-    """A server of an older version than the statements need gets one line, and nothing is made in it."""
-    from watcher.store import postgresql  # noqa: PLC0415 - the fixture skips the test without the driver
-
-    monkeypatch.setattr(postgresql, "OLDEST_SERVER", 99)
-    database = locate_server(PostgresqlAddress(schema.url, schema.name))
-    with pytest.raises(StoreUnusable, match=r"^the server is PostgreSQL \d+; it must be 99 or newer$"):
-        database.prepare()
-    assert not database.exists()
