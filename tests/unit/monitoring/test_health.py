@@ -6,7 +6,17 @@ import pytest
 
 from watcher.messages import ADVICE
 from watcher.models import Failure
-from watcher.monitoring.health import RETRY_DEAD, HealthReport, Problem, Status, as_json, liveness, readiness
+from watcher.monitoring.health import (
+    OVERDUE_AFTER,
+    RETRY_DEAD,
+    HealthReport,
+    Problem,
+    Status,
+    as_json,
+    lateness,
+    liveness,
+    readiness,
+)
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.store.results import AppStatus, NotifierStatus
 
@@ -164,3 +174,18 @@ def test_a_failed_poll_is_the_last_but_not_the_last_success() -> None:
     assert last is not None
     assert whole is not None
     assert (1015.0, 9.0, 1000.0) == (last.ended, last.took, whole.ended)
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ("abc", "3 messages are late: a, b, c"),
+        ("abcd", "4 messages are late: a, b, c and 1 more"),
+        ("abcdef", "6 messages are late: a, b, c and 3 more"),
+    ],
+)
+def test_three_late_notifiers_are_named(names: str, line: str) -> None:
+    """The line about late messages names three notifiers and counts the others, without those overdue."""
+    late = [replace(IDLE, name=name, undelivered=1, oldest_undelivered=OVERDUE_AFTER) for name in names]
+    overdue = replace(IDLE, name="z", undelivered=1, oldest_undelivered=OVERDUE_AFTER + 1)
+    assert line == lateness(Status((), (*late, overdue)))
