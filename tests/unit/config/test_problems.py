@@ -300,13 +300,32 @@ def test_a_named_file_must_be_there(tmp_path: Path, *, by_variable: bool) -> Non
         assert [str(file) in problem for problem in raised.value.problems] == [True]
 
 
-@pytest.mark.parametrize("content", [b"a = \n", b"\xff\xfe"])
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
-    """What cannot be read as TOML is a problem that names the file."""
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"a = \n", "invalid TOML: "),
+        (b"\xff\xfe", "it is not UTF-8 text"),
+        (b"a = [" + b"[" * 5000, "it is nested too deeply"),
+        (b"a = [{b = 0xffffffffffffffff}]", "a whole number has more than 64 bits"),
+        (b"a = 1" + b"0" * 5000, "Exceeds the limit"),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, bytes) else None,
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, why: str) -> None:
+    """What cannot be read as TOML is a problem that names the file and the reason."""
     (tmp_path / "config.toml").write_bytes(content)
     with pytest.raises(ConfigError) as raised:
         load(None, environ=APP, directory=tmp_path)
-    assert [str(tmp_path / "config.toml") in problem for problem in raised.value.problems] == [True]
+    [problem] = raised.value.problems
+    assert problem.startswith(f"config.toml: cannot read {tmp_path / 'config.toml'}: {why}")
+
+
+@pytest.mark.parametrize("name", ["a__b", "_a", "a_"])
+def test_a_name_of_an_app_that_no_variable_can_have(problems: Problems, name: str) -> None:
+    """The name must fit between the parts of a variable."""
+    assert ("WATCHER_APP_NAME: must be a name without __, and without _ at either end",) == problems(
+        **APP, WATCHER_APP_NAME=name
+    )
 
 
 @pytest.mark.parametrize(

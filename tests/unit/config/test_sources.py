@@ -211,3 +211,9 @@ def test_a_notifier_named_like_another_with_file(loaded: Load) -> None:
         '[notifiers.audit_file]\ntype = "console"\n', **APP, WATCHER_NOTIFIERS__AUDIT__TYPE="console"
     )
     assert {"audit", "audit_file"} == {notifier.name for notifier in config.notifiers}
+
+
+def test_an_app_that_notifies_no_one_is_a_warning(loaded: Load) -> None:
+    """An app may have no notifier, which is hardly meant."""
+    config = loaded(f"{NEEDED_APP}notify = []\n{CONSOLE}")
+    assert "apps.a.notify: is empty, so no one is notified about this app" in config.warnings
