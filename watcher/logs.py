@@ -36,7 +36,7 @@ _NOT_FORMATTABLE: Final = "a log record that cannot be shown"
 _CONSTANT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 """The names of our own events, which stay whole even if a secret is spelled like one."""
 
-_FLUSH_SECONDS: Final = 2.0
+FLUSH_SECONDS: Final = 1.0
 """How long the end of the process waits for the reader of the log."""
 
 _FIRST: Final = ("timestamp", "level", "event", "app", "notifier", "error")
@@ -223,7 +223,7 @@ class _Handler(logging.Handler):
 
     def flush(self) -> None:
         """Waits a while; the standard library calls it at the end of the process."""
-        self.wait(_FLUSH_SECONDS)
+        self.wait(FLUSH_SECONDS)
 
     def _run(self) -> None:
         # Past the stream: a write that hangs holds the stream's lock, which the end of Python waits for.

@@ -18,6 +18,8 @@ from watcher.config.fields import parse_duration
 from watcher.config.models import GlobalSettings
 from watcher.config.sources import OTHER_VARIABLES, PREFIX, SHORT_VARIABLES, load
 from watcher.daemon import DRAIN_SECONDS
+from watcher.logs import FLUSH_SECONDS
+from watcher.monitoring.server import CLOSING_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -139,6 +141,11 @@ def test_everything_waits_for_the_drain() -> None:
         "systemd": parse_duration(dict(unit_settings(UNIT))["TimeoutStopSec"]),
     }
     assert {name: seconds for name, seconds in grace.items() if seconds <= DRAIN_SECONDS} == {}
+
+
+def test_a_stop_by_docker_leaves_time_for_a_drain() -> None:
+    """Sends under way, slow clients and an unread log together take less than the 10 s of `docker stop`."""
+    assert DRAIN_SECONDS + CLOSING_SECONDS + FLUSH_SECONDS <= 9.5
 
 
 def test_one_pod_per_database() -> None:

@@ -19,6 +19,8 @@ ANSWER_SECONDS: Final = 60.0
 """How long an answer may take as a whole."""
 WRITE_SECONDS: Final = 10.0
 """How long a client may take to read one piece of an answer."""
+_ABORTED_SECONDS: Final = 0.1
+"""How long the handlers of aborted connections may take to end."""
 RECEIVED_MAX: Final = 1 << 16
 """Bytes that a client may send for one request, body included, which is not read."""
 
@@ -67,7 +69,7 @@ class BoundedServer(web.Server):
                 await self._closed.wait()
         for connection in list(self._open):
             connection.abort()
-        await self.shutdown(seconds)
+        await self.shutdown(_ABORTED_SECONDS)
 
 
 class Connection(web.RequestHandler):

@@ -22,7 +22,7 @@ from watcher.monitoring.questions import Questions, TooManyQuestionsError
 from watcher.monitoring.snapshot import Monitor, StatusQuery, pending_json
 from watcher.store import StoreError
 
-CLOSING_SECONDS: Final = 1.0
+CLOSING_SECONDS: Final = 0.5
 """How long answers that are under way may take at shutdown."""
 QUESTIONS_WAITING: Final = 4
 BODIES_MAX: Final = 32 << 20
