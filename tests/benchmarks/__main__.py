@@ -4,12 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.benchmarks import bursts, long_runs, soak, starting
 from tests.benchmarks.figures import Figure, as_json, table
 from tests.benchmarks.processes import cores, pin
 from tests.benchmarks.scene import Scene, scene
+from tests.support.postgresql import shared_server
 
 BENCHMARKS: Final[Mapping[str, Callable[[Scene], Iterator[Figure]]]] = {
     "one": bursts.one,
@@ -26,6 +30,9 @@ BENCHMARKS: Final[Mapping[str, Callable[[Scene], Iterator[Figure]]]] = {
     "soak": soak.soak,
 }
 ONLY_BY_NAME: Final = frozenset({"soak"})
+ON_POSTGRESQL: Final = frozenset(
+    {"one", "carried", "fetched", "quiet", "memory", "thousand", "waiting", "turnover", "start"}
+)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -42,11 +49,19 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=soak.MINUTES, help="how long soak lasts; %(default)g by default"
     )
+    parser.add_argument(
+        "--postgresql",
+        action="store_true",
+        help=f"on a PostgreSQL that it starts: {', '.join(sorted(ON_POSTGRESQL))}",
+    )
     chosen = parser.parse_args(given)
     unknown = [name for name in chosen.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    chosen.names = chosen.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]
+    if chosen.postgresql and (needs := [name for name in chosen.names if name not in ON_POSTGRESQL]):
+        parser.error(f"{', '.join(needs)}: looks at the file of SQLite")
+    usual = ON_POSTGRESQL if chosen.postgresql else BENCHMARKS.keys() - ONLY_BY_NAME
+    chosen.names = chosen.names or [name for name in BENCHMARKS if name in usual]
     return chosen
 
 
@@ -56,10 +71,15 @@ def main() -> None:
     available = cores()
     pin(0, available.others)
     figures: list[Figure] = []
-    for name in chosen.names:
-        with scene(available, chosen.minutes) as surroundings:
-            figures += BENCHMARKS[name](surroundings)
-        sys.stderr.write(f"{name}: done, load average {os.getloadavg()[0]:.1f}\n")
+    with ExitStack() as stack:
+        database = None
+        if chosen.postgresql:
+            place = Path(stack.enter_context(TemporaryDirectory()), "postgresql")
+            database = stack.enter_context(shared_server(place, durable=True))
+        for name in chosen.names:
+            with scene(available, chosen.minutes, database) as surroundings:
+                figures += BENCHMARKS[name](surroundings)
+            sys.stderr.write(f"{name}: done, load average {os.getloadavg()[0]:.1f}\n")
     sys.stdout.write((as_json(figures) if chosen.json else table(figures)) + "\n")
 
 

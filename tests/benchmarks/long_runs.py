@@ -39,7 +39,7 @@ def memory(scene: Scene) -> Iterator[Figure]:
         ("resident memory, a webhook and Slack", SLACK, 70.0, 60.0),
     ):
         slack = {"WATCHER_SLACK_API_URL": f"{scene.servers.url}/slack/api/"}
-        with scene.watcher(**settings, **slack, WATCHER_DATABASE=f"{len(settings)}.db") as watcher:
+        with scene.watcher(f"memory-{len(settings)}", **settings, **slack) as watcher:
             scene.servers.publish(KNOWN)
             scene.servers.wait_for_polls(QUIET_POLLS)
             yield Figure(what, watcher.memory(), "MiB", goal, stretch)
@@ -117,7 +117,7 @@ def _quiet(
 ) -> Figure:
     scene.servers.publish(KNOWN, carried=carried)
     scene.servers.forget()
-    with scene.watcher(WATCHER_DATABASE=f"quiet-{carried}.db") as watcher:
+    with scene.watcher(f"quiet-{carried}") as watcher:
         scene.servers.wait("posts", KNOWN)
         scene.servers.wait_for_polls(20)
         costs = Costs(watcher)

@@ -23,7 +23,7 @@ def start(scene: Scene) -> Iterator[Figure]:
     polls, spent = [], 0.0
     for number in range(TIMES):
         scene.servers.forget()
-        with scene.watcher(WATCHER_DATABASE=f"start-{number}.db") as watcher:
+        with scene.watcher(f"start-{number}") as watcher:
             spent += watcher.cpu()
             polls.append(scene.servers.report().polls[0][0] - watcher.started)
     yield Figure("watcher run to the first poll", percentile(polls, 0.5), "s", 1.5, 0.8, _note(polls, spent))

@@ -76,10 +76,10 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def shared_server(shared: Path) -> Iterator[Server]:
+def shared_server(shared: Path, *, durable: bool = False) -> Iterator[Server]:
     """Gives the server of this run of the tests, whose processes share a directory; starts it if need be.
 
-    It ends with the last process that uses it.
+    It ends with the last process that uses it. Unless it is `durable` it leaves out what only protects data.
     """
     try:
         import psycopg  # noqa: F401, PLC0415 - without it no test can use the server
@@ -94,7 +94,7 @@ def shared_server(shared: Path) -> Iterator[Server]:
             fcntl.flock(starting, fcntl.LOCK_EX)
             fcntl.flock(users, fcntl.LOCK_SH)
             if not (shared / "server.json").exists():
-                _start(binaries, shared)
+                _start(binaries, shared, durable=durable)
         yield Server(**loads((shared / "server.json").read_text(encoding="ascii")))
 
 
@@ -108,8 +108,8 @@ def schema_for_test(server: Server) -> Iterator[Schema]:
         connection.execute(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
 
 
-def _start(binaries: Path, shared: Path) -> None:
-    command = [sys.executable, postgresql_keeper.__file__, str(binaries), str(shared)]
+def _start(binaries: Path, shared: Path, *, durable: bool) -> None:
+    command = [sys.executable, postgresql_keeper.__file__, str(binaries), str(shared), *["durable"] * durable]
     with (shared / "errors").open("w+") as errors:
         done = subprocess.run(
             command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors

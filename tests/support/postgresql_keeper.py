@@ -1,8 +1,8 @@
 """A program that runs a PostgreSQL server for the tests until no process of their run uses it any more.
 
-`python postgresql_keeper.py BIN SHARED` returns when the server accepts connections, and leaves a process
-that ends it. Processes that use the server hold `SHARED/users` locked, shared; the kernel takes that lock
-from a process however it ends.
+`python postgresql_keeper.py BIN SHARED [durable]` returns when the server accepts connections, and leaves a
+process that ends it. Processes that use the server hold `SHARED/users` locked, shared; the kernel takes that
+lock from a process however it ends.
 """
 
 import fcntl
@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Final
 
 START_SECONDS: Final = 60.0
-SETTINGS: Final[Mapping[str, str]] = {
+QUICK: Final[Mapping[str, str]] = {
     "autovacuum": "off",  # statistics change only when a test wants it
     "fsync": "off",
     "full_page_writes": "off",
+}
+"""What a server for tests can do without, and one that is measured cannot."""
+SETTINGS: Final[Mapping[str, str]] = {
     "lc_messages": "C",
     "max_connections": "200",
     "max_wal_size": "128MB",
@@ -45,7 +48,7 @@ CREATE DATABASE watcher OWNER watcher;
 """
 
 
-def main(binaries: Path, shared: Path) -> int:
+def main(binaries: Path, shared: Path, *, durable: bool) -> int:
     """Returns 0 when another process, which is left, has the server running."""
     reading, writing = os.pipe()
     if os.fork():
@@ -53,11 +56,11 @@ def main(binaries: Path, shared: Path) -> int:
         return 0 if os.read(reading, 1) else 1
     os.setsid()  # an interrupt of the tests does not reach it: it ends when they have ended
     os.close(reading)
-    run_server(binaries, shared, ready=writing)
+    run_server(binaries, shared, ready=writing, durable=durable)
     return 0
 
 
-def run_server(binaries: Path, shared: Path, *, ready: int) -> None:
+def run_server(binaries: Path, shared: Path, *, ready: int, durable: bool) -> None:
     """Runs the server, whose files are gone when it ends; writes to the file `ready` when it is."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="watcher-postgresql-") as directory:
@@ -66,7 +69,7 @@ def run_server(binaries: Path, shared: Path, *, ready: int) -> None:
             os.chown(place, pwd.getpwnam(owner).pw_uid, -1)
         make_cluster(binaries, place, owner)
         port = free_port()
-        server = start_server(binaries, place, port, owner)
+        server = start_server(binaries, place, port, owner, durable=durable)
         try:
             wait_until_ready(binaries, place, port, server)
             run(
@@ -114,12 +117,13 @@ def make_cluster(binaries: Path, place: Path, owner: str | None) -> None:
     (place / "data" / "pg_hba.conf").write_text(CLIENTS, encoding="ascii")
 
 
-def start_server(binaries: Path, place: Path, port: int, owner: str | None) -> subprocess.Popen[bytes]:
+def start_server(
+    binaries: Path, place: Path, port: int, owner: str | None, *, durable: bool = False
+) -> subprocess.Popen[bytes]:
     """Starts the server on a Unix socket in its directory, and on a port of the loopback interface."""
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": str(place)}
-    arguments = [
-        word for name, value in {**SETTINGS, **options}.items() for word in ("-c", f"{name}={value}")
-    ]
+    settings = {**SETTINGS, **({} if durable else QUICK), **options}
+    arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     with (place / "log").open("wb") as log:
         return subprocess.Popen(
             [binaries / "postgres", "-D", place / "data", *arguments],
@@ -158,4 +162,4 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), durable="durable" in sys.argv[3:]))
