@@ -205,3 +205,16 @@ def test_check() -> None:
     with Output() as output:
         notifier = ConsoleNotifier(ConsoleConfig(name="console"), notifier_context(stream=output))
         assert asyncio.run(notifier.check()) == "writes to standard output"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_questions_with_their_options(*, terminal: bool) -> None:
+    """Each question has its number and all its options, in their order, on a terminal and in a pipe."""
+    asked = [
+        {"question": "Which size?", "options": [{"label": "small"}, {"label": "large"}]},
+        {"question": "Why?", "options": []},
+    ]
+    event = request_event("Please decide.", type="human_feedback")
+    shown = show(Output(terminal=terminal), replace(event, request=replace(event.request, questions=asked)))
+    parts = ("Question 1 of 2.", "Which size?", "small", "large", "Question 2 of 2.", "Why?")
+    assert re.search(".*".join(map(re.escape, parts)), shown, re.DOTALL)
