@@ -213,8 +213,9 @@ class Replicas:
 
         Unless it is `patient`, the lease expires at once instead of after its time.
         """
-        leader, began = self.leader, time.monotonic()
+        leader = self.leader
         await self._scene.moment(leader.process)
+        began = time.monotonic()
         match kind:
             case "kill":
                 assert -signal.SIGKILL == await leader.process.stop(signal.SIGKILL)
@@ -228,7 +229,6 @@ class Replicas:
                 number = signal.SIGINT if kind == "restart" else signal.SIGQUIT
                 await asyncio.to_thread(self._server.stop, number)
                 await asyncio.to_thread(self._server.start)
-        began = time.monotonic()
         if kind not in {"restart", "crash"}:
             self._scene.life += 1
             self.takeovers += 1

@@ -39,6 +39,8 @@ class PostgresqlAddress:
 
 
 def _database(value: Any, info: ValidationInfo) -> Path | PostgresqlAddress:
+    if isinstance(value, PostgresqlAddress):
+        return value
     loading = info.context or Loading(Redactor())
     password, schema = info.data.get("database_password"), info.data.get("database_schema", DEFAULT_SCHEMA)
     if not isinstance(value, str | Path):
