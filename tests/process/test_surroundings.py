@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fakes import WebhookReceiver, served
+from tests.support.fakes import Reply, WebhookReceiver, served
 from tests.support.process import WITHIN, environment, read_until, run_command
 from tests.support.world import open_world, wait_for_polls
 
@@ -165,6 +165,29 @@ async def test_the_proxy_of_the_environment_is_used(tmp_path: Path) -> None:
     assert {"Basic bWU6c2VjcmV0"} == {received.headers["Proxy-Authorization"] for received in proxy.received}
     assert "secret" not in ended.out + ended.err
     assert "notifier here: the test message was accepted" in ended.out
+
+
+async def test_credentials_of_a_proxy_that_echoes_them(tmp_path: Path) -> None:
+    """What a proxy repeats of its credentials shows nowhere, not even in logs of libraries for debugging."""
+    password, encoded = "hunter-2-pass/word", "bWU6aHVudGVyLTItcGFzcy93b3Jk"
+    words = f"Basic {encoded} is me:{password} of http://me:hunter-2-pass%2fword@proxy"
+    proxy = WebhookReceiver()
+    proxy.replies.extend([Reply(500, json.dumps({"error": {"code": "x", "message": words}}))] * 20)
+    settings = {
+        "WATCHER_BASE_URL": "http://app.example",
+        "WATCHER_WEBHOOK_URL": "http://hook.example/in",
+        "WATCHER_HTTP_PORT": "0",
+        "WATCHER_LOG_LEVEL": "debug",
+    }
+    async with served(proxy) as url:
+        settings["HTTP_PROXY"] = url.replace("http://", "http://me:hunter-2-pass%2Fword@")
+        ended = [
+            await run_command(tmp_path, settings, *command) for command in (("once",), ("check", "--send"))
+        ]
+    said = "".join(each.out + each.err for each in ended)
+    assert {f"Basic {encoded}"} == {received.headers["Proxy-Authorization"] for received in proxy.received}
+    assert 2 <= said.count("Basic [redacted] is [redacted] of http")
+    assert (False, False) == ("hunter-2" in said, encoded in said)
 
 
 @pytest.mark.parametrize(("closed", "status"), [("2", 0), ("1", 1)])
