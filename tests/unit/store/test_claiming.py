@@ -19,6 +19,7 @@ from tests.support.builders import (
 from tests.support.databases import Place
 from watcher.models import App, AppEvent, AppGroupEvent, Delivery, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, NotifierPolicy, Result, Retry, Sent, Store
+from watcher.store.claiming import APPS_TRIED
 from watcher.store.migrations import MIGRATIONS
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +111,30 @@ async def test_several_at_once_are_shared_out(database: Place) -> None:
         claimed = await claim(store, limit=8)
     runs = [event_of(delivery, RequestEvent).run.id for delivery in claimed]
     assert ["a-0", "b-0", "a-1", "b-1", "a-2", "a-3", "a-4", "a-5"] == runs
+
+
+async def test_an_app_behind_many_that_must_wait_gets_its_turn(database: Place) -> None:
+    """However many apps have only what was refused and waits, the next one is found behind them."""
+    async with open_store(database) as store:
+        for number in range(APPS_TRIED + 1):
+            await ask(store, App(f"app-{number}", "https://x.example"), "run-1")
+        refused = await claim(store, limit=APPS_TRIED + 1)
+        await claim(store, [Retry(each.id, "no", NOW + 60) for each in refused], limit=0)
+        await ask(store, SALES, "run-2", now=NOW + 1)
+        (found,) = await claim(store, now=NOW + 1)
+    assert APPS_TRIED + 1 == len(refused)
+    assert SALES == event_of(found, RequestEvent).app
+
+
+async def test_only_what_comes_later_for_a_notifier_wakes_it(database: Place) -> None:
+    """Neither what is under way nor what another notifier has to send gives a time to ask again."""
+    async with open_store(database) as store:
+        await record_new(store)
+        assert 1 == len(await claim(store))
+        (other,) = (await store.settle_and_claim("webhook", (), limit=1, now=NOW)).deliveries
+        await store.settle_and_claim("webhook", [Retry(other.id, "no", NOW + 60)], limit=0, now=NOW)
+        again = await store.settle_and_claim("slack", (), limit=1, now=NOW)
+    assert ((), None) == (again.deliveries, again.wake_at)
 
 
 async def test_requests_before_reminders_before_operations(database: Place) -> None:
