@@ -1,7 +1,7 @@
 """Three replicas on one PostgreSQL: whatever happens to the leader, nothing is lost and little is repeated.
 
-`--takeovers N` makes the long form: N kills, N / 5 freezes, cuts and signals, N / 10 restarts of the server,
-each for as long as it really takes, some 12 s. `--log-cli-level=info` shows the figures.
+`--takeovers N` makes the long form: N kills, N / 5 freezes, cuts, ends and reloads, N / 10 restarts of the
+server, each for as long as it really takes, some 12 s. `--log-cli-level=info` shows the figures.
 """
 
 import logging
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 def disturbances(takeovers: int, chance: random.Random) -> list[str]:
     """Returns what happens, in some order."""
     if not takeovers:
-        return ["kill", "freeze", "restart", "cut", "term", "crash"]
-    kinds = {"kill": takeovers, **dict.fromkeys(("freeze", "cut", "term"), takeovers // 5)}
+        return ["kill", "freeze", "restart", "cut", "reload", "term", "crash"]
+    kinds = {"kill": takeovers, **dict.fromkeys(("freeze", "cut", "term", "reload"), takeovers // 5)}
     kinds |= dict.fromkeys(("restart", "crash"), takeovers // 20)
     all_of_them = [kind for kind, number in kinds.items() for _ in range(number)]
     chance.shuffle(all_of_them)

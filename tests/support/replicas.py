@@ -216,23 +216,11 @@ class Replicas:
         leader = self.leader
         await self._scene.moment(leader.process)
         began = time.monotonic()
-        match kind:
-            case "kill":
-                assert -signal.SIGKILL == await leader.process.stop(signal.SIGKILL)
-            case "term":
-                assert 0 == await leader.process.stop(signal.SIGTERM)
-            case "freeze":
-                leader.process.send(signal.SIGSTOP)
-            case "cut":
-                leader.proxy.whole.clear()
-            case "restart" | "crash":
-                number = signal.SIGINT if kind == "restart" else signal.SIGQUIT
-                await asyncio.to_thread(self._server.stop, number)
-                await asyncio.to_thread(self._server.start)
+        await self._strike(kind, leader)
         if kind not in {"restart", "crash"}:
             self._scene.life += 1
             self.takeovers += 1
-            if not patient and kind != "term":
+            if not patient and kind not in {"term", "reload"}:
                 self._expire()
             await self._wait_for_leader(after=max(leader.epochs))
         self._scene.ask_many()
@@ -243,11 +231,28 @@ class Replicas:
             leader.proxy.whole.set()
             assert 1 == await leader.process.wait()
             assert leader.process.logged("daemon.lost")
-        if kind not in {"restart", "crash"}:
+        if kind not in {"restart", "crash", "reload"}:
             self._running.remove(leader)
             self.ended.append(leader)
             await leader.stack.aclose()
             await self._add()
+
+    async def _strike(self, kind: str, leader: Replica) -> None:
+        match kind:
+            case "kill":
+                assert -signal.SIGKILL == await leader.process.stop(signal.SIGKILL)
+            case "term":
+                assert 0 == await leader.process.stop(signal.SIGTERM)
+            case "reload":
+                leader.process.send(signal.SIGHUP)  # it starts anew, as a standby
+            case "freeze":
+                leader.process.send(signal.SIGSTOP)
+            case "cut":
+                leader.proxy.whole.clear()
+            case "restart" | "crash":
+                number = signal.SIGINT if kind == "restart" else signal.SIGQUIT
+                await asyncio.to_thread(self._server.stop, number)
+                await asyncio.to_thread(self._server.start)
 
     def problems(self) -> list[Any]:
         """Returns what must never be: an epoch that two replicas had, and a write under another's epoch."""
