@@ -119,6 +119,13 @@ def test_short_values_do_not_garble_the_prompt() -> None:
     assert masker(*GLOBS).request(request("May I use it?", {"pin": "use"})).prompt == "May I use it?"
 
 
+def test_finds_the_shortest_secret_at_either_end_of_a_text() -> None:
+    """Among many masked values too, one of six characters is masked where a text begins and ends with it."""
+    params = {f"token{number}": f"ab{number:04}" for number in range(100)}
+    shown = masker(*GLOBS).request(request("ab0042, or ab0099", params))
+    assert f"{MASK}, or {MASK}" == shown.prompt
+
+
 def test_finds_what_is_masked_among_much() -> None:
     """Of thousands of masked values those that the prompt repeats are masked there."""
     rows = [{"token": f"value-{number}", "pin": 1_000_000 + number} for number in range(20_000)]
