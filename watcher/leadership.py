@@ -21,8 +21,9 @@ from watcher.store.sql import Sql
 
 RENEW_INTERVAL: Final = 3.0
 LOOK_INTERVAL: Final = 1.0
-"""How often a standby looks whether the lease is free, with jitter."""
-JITTER: Final = 0.2
+"""How often, at least, a standby looks whether the lease is free."""
+JITTER: Final = 0.4
+"""By which part of that standbys look earlier, at random, so that not all of them look at once."""
 STOP_SECONDS: Final = 3.0
 """How long giving the lease back may take; without that it expires by itself."""
 ROUND_TRIP_MAX: Final = 2.0
@@ -192,7 +193,7 @@ class LeaseKeeper:
             return LOOK_INTERVAL
         finally:
             self._on_look()
-        return RENEW_INTERVAL if leads else LOOK_INTERVAL * (1 + JITTER * (2 * self._jitter() - 1))
+        return RENEW_INTERVAL if leads else LOOK_INTERVAL * (1 - JITTER * self._jitter())
 
     def _standing_of(self, found: Lease) -> Standing:
         if found.mine:
