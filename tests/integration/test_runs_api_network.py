@@ -200,7 +200,7 @@ def test_interim_answers_are_passed_over() -> None:
 
 
 def test_large_answers_wait_for_room() -> None:
-    """While as many large answers are held as there is room for, further ones wait, and small ones do not."""
+    """While there is no room large answers wait, beyond their time limit too, and small ones do not."""
     body = b'{"data":{"id":"r1","status":"started"}}'
 
     async def in_size(call: Call) -> None:
@@ -211,12 +211,13 @@ def test_large_answers_wait_for_room() -> None:
     async def run() -> tuple[list[Run], bool]:
         room = LargeAnswers()
         async with listening([peer]), open_session(5) as session:
-            client = RunsClient(peer.url, None, session=session, timeout=5, large=room)
+            client = RunsClient(peer.url, None, session=session, timeout=0.5, large=room)
             async with AsyncExitStack() as others:
                 for _ in range(RECEIVED_MAX):
                     await others.enter_async_context(room.receiving)
                 waiting = asyncio.create_task(client.run("large"))
                 found = [await client.run("r1") for _ in range(20)]
+                await asyncio.sleep(0.7)  # more than the time limit
                 held_up = not waiting.done()
             return [*found, await waiting], held_up
 

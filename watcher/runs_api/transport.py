@@ -120,22 +120,32 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     async def _get(self, path: str, query: Query, connection: Reuse, held: AsyncExitStack) -> bytearray:
-        """Returns the body. For a large one, a place among those is taken in `held`."""
+        """Returns the body; `held` keeps the place of a large one, whose wait for it the limit leaves out."""
+
+        async def admit() -> None:
+            left = (limit.when() or 0.0) - loop.time()
+            limit.reschedule(None)
+            await held.enter_async_context(self._large.receiving)
+            limit.reschedule(loop.time() + left)
+
+        loop = asyncio.get_running_loop()
         headers = {"Accept": "application/json", "User-Agent": f"dynamiq-watcher/{__version__}"}
         headers |= await self._authorization()
         url = self._base_url + path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
         try:
-            async with self._session.get(
-                as_configured(url),
-                headers=headers,
-                proxy=proxy_for(url, os.environ),
-                allow_redirects=False,
-                trace_request_ctx=connection,
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-            ) as response:
+            async with (
+                asyncio.timeout(self._timeout) as limit,
+                self._session.get(
+                    as_configured(url),
+                    headers=headers,
+                    proxy=proxy_for(url, os.environ),
+                    allow_redirects=False,
+                    trace_request_ctx=connection,
+                    timeout=aiohttp.ClientTimeout(total=None),
+                ) as response,
+            ):
                 if response.status != _OK:
                     raise await self._refusal(response)
-                admit = partial(held.enter_async_context, self._large.receiving)
                 return await read_body(response, RESPONSE_MAX, large=LARGE, admit=admit)
         except TimeoutError:
             raise TimedOut(f"no complete answer within {self._timeout:g} s") from None
