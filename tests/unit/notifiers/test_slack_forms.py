@@ -102,7 +102,7 @@ def events(draw: st.DrawFn) -> Event:
             return replace(kind, app=app, failure=replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS)))
         case AppGroupEvent():
             failure = replace(FAILURE, code=draw(_TEXTS), message=draw(_TEXTS))
-            return replace(kind, failures=((app, failure),) * draw(st.integers(2, 40)))
+            return replace(kind, failures=((app, failure),) * draw(st.integers(2, 4)))
         case NotifierEvent():
             return replace(
                 kind, failure=replace(NOTIFIER_FAILURE, notifier=draw(_TEXTS), message=draw(_TEXTS))
