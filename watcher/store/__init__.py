@@ -86,7 +86,7 @@ class Store:
         self._claimed_ids: frozenset[int] = frozenset()
         self._unpolled: set[str] = set()
         self._unwatched: set[str] = set()
-        self._left_over = 0
+        self._leftover = 0
         self._recorded_before = clock.ALL
         self._served: dict[str, dict[str, None]] = {}  # by notifier the apps, the one served last is last
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
@@ -150,7 +150,7 @@ class Store:
         Much of it may be over by now, which their first poll will tell. What it left about other apps, which
         are not watched any more, is kept for when they are configured again.
         """
-        self._left_over, known = await self._run(outbox.leftover_deliveries, reading=True)
+        self._leftover, known = await self._run(outbox.leftover_deliveries, reading=True)
         self._unwatched = known - set(apps)
         self._unpolled = known & set(apps)
 
@@ -219,7 +219,7 @@ class Store:
         """
         withheld = self._unpolled | self._unwatched
         served = self._served.setdefault(notifier, {})
-        wanted = ClaimRequest(limit, pause_until, due_by, self._left_over, withheld, tuple(served))
+        wanted = ClaimRequest(limit, pause_until, due_by, self._leftover, withheld, tuple(served))
         claim = await self._run(
             lambda tx: outbox.settle_and_claim(tx, notifier, results, policy, wanted), now
         )

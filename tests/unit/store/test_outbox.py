@@ -302,6 +302,17 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(database: P
     assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
 
 
+async def test_an_app_with_nothing_left_over_waits_for_no_poll(database: Place) -> None:
+    """What another process has sent already holds nothing back."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Sent(news.id, None)], limit=0, now=NOW)
+    async with open_store(database) as store:
+        await store.hold_until_polled([APP.name])
+        assert not store.mark_polled(APP.name)
+
+
 async def test_what_is_about_an_app_that_is_not_watched_is_kept_for_when_it_is(database: Place) -> None:
     """Nothing is sent about an app that left the configuration, nothing is overdue, nothing is lost."""
     async with open_store(database) as store:
