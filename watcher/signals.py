@@ -47,7 +47,11 @@ class Signals:
             await self._reload_asked.wait()
             self._reload_asked.clear()
             assert self._reload is not None
-            problems = await config_problems(self._reload)
+            try:
+                problems = await config_problems(self._reload)
+            except asyncio.CancelledError:  # a standby begins to lead, which then reloads
+                self._reload_asked.set()
+                raise
             if problems:
                 log.error("config.reload_failed", problems=problems)
                 continue
