@@ -28,6 +28,7 @@ from tests.resilience.model.destination import MOODS, Mood
 from tests.resilience.model.fate import BLOWS, Blow
 from tests.resilience.model.scene import Scene
 from tests.resilience.model.world import BAD, FORMS, Form, ModelRun, World
+from tests.support.postgresql import Schema
 from watcher.config.models import Config
 from watcher.models import AWAITING, PAUSED
 
@@ -383,15 +384,26 @@ class Watching(Scene, RuleBasedStateMachine):
         return self.worlds[app], self.worlds[app].runs[run_id]
 
 
-TestWatching = Watching.TestCase
-TestWatching.settings = (
-    settings()
-    if LONG
-    else settings(
-        max_examples=50,
-        stateful_step_count=30,
-        derandomize=True,
-        database=None,
-        deadline=None,
+class WatchingOnPostgresql(Watching):
+    """The same on PostgreSQL."""
+
+
+def exploring(examples: int) -> settings:
+    """Returns settings by which the same so many scenarios are played each time, unless more are wanted."""
+    if LONG:
+        return settings()
+    return settings(
+        max_examples=examples, stateful_step_count=30, derandomize=True, database=None, deadline=None
     )
-)
+
+
+TestWatching = Watching.TestCase
+TestWatching.settings = exploring(50)
+TestWatchingOnPostgresql = pytest.mark.usefixtures("on_postgresql")(WatchingOnPostgresql.TestCase)
+TestWatchingOnPostgresql.settings = exploring(8)
+
+
+@pytest.fixture
+def on_postgresql(emptied_schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plays on PostgreSQL."""
+    monkeypatch.setattr(WatchingOnPostgresql, "schema", emptied_schema)

@@ -10,6 +10,7 @@ from tests.resilience.model.config import APPS, make_config
 from tests.resilience.model.fate import Blow
 from tests.resilience.model.scene import Scene
 from tests.resilience.model.world import World
+from tests.support.postgresql import Schema
 from tests.support.strategies import LONG
 
 pytestmark = pytest.mark.timeout(240)
@@ -119,10 +120,14 @@ class Played(Scene):
         self.clock.passes(seconds)
 
 
+class PlayedOnPostgresql(Played):
+    """The same on PostgreSQL."""
+
+
 @cache
-def played(parts: Sequence[str]) -> Played:
+def played(parts: Sequence[str], on_postgresql: bool = False) -> Played:  # noqa: FBT001, FBT002
     """Plays a scenario in which nothing is killed; it always takes the same course."""
-    return Played(parts)
+    return PlayedOnPostgresql(parts) if on_postgresql else Played(parts)
 
 
 def test_the_scenarios_have_everything_in_them() -> None:
@@ -150,9 +155,28 @@ def test_a_kill_at_any_commit_loses_nothing_and_repeats_no_more_than_was_in_flig
 
     After one commit is as before the next where no send began or ended in between.
     """
+    kill_at_each_commit(Played, blow, number)
+
+
+@pytest.mark.parametrize("number", range(len(SCENARIOS) if LONG else 1))
+@pytest.mark.parametrize("blow", ["killed before", "killed after"])
+def test_a_kill_at_any_commit_on_postgresql(
+    blow: Blow, number: int, emptied_schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, too: at every sixteenth commit of the first scenario, with the profile `long` at all of all."""
+    monkeypatch.setattr(PlayedOnPostgresql, "schema", emptied_schema)
+    kill_at_each_commit(PlayedOnPostgresql, blow, number, step=1 if LONG else 16)
+
+
+def kill_at_each_commit(kind: type[Played], blow: Blow, number: int, *, step: int = 1) -> None:
+    """Plays a scenario again and again; each time the process is killed at another commit."""
     parts, tried = SCENARIOS[number], {part for earlier in SCENARIOS[:number] for part in earlier}
-    for part, commits in played(parts).wrote.items():
+    for part, commits in played(parts, kind is PlayedOnPostgresql).wrote.items():
         following = [sends for _, sends in commits[1:]] + [-1]
-        for (commit, sends), then in zip(commits, following, strict=True) if part not in tried else ():
-            if blow == "killed before" or sends != then or LONG:
-                Played(parts, blow, commit)
+        chosen = [
+            commit
+            for (commit, sends), then in zip(commits, following, strict=True)
+            if blow == "killed before" or sends != then or LONG
+        ]
+        for commit in chosen[::step] if part not in tried else ():
+            kind(parts, blow, commit)

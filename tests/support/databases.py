@@ -1,8 +1,8 @@
 """Databases of both kinds for tests of the store."""
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 from tests.support.postgresql import Schema
-from watcher.store.sql import Connection, Database
+from watcher.store.sql import Connection, Database, Reader
 from watcher.store.sqlite import SqliteConnection, SqliteDatabase
 
 KINDS: Final = ("sqlite", "postgresql")
@@ -41,6 +41,9 @@ class Place(Database, Protocol):
     def open(self) -> Connection:
         """Takes it, as a daemon does."""
 
+    def looking(self) -> AbstractContextManager[Reader]:
+        """Reads it in the block, often and quickly."""
+
     def lock(self) -> Lock:
         """Locks it against writing, as another process would."""
 
@@ -56,6 +59,10 @@ class OnSqlite(SqliteDatabase):
         if not self.path.exists():
             write_empty_database(self.path)
         return super().open()
+
+    def looking(self) -> AbstractContextManager[Reader]:
+        """Reads it in the block."""
+        return self.reading()
 
     def lock(self) -> sqlite3.Connection:
         """Locks it against writing, as another process would."""
@@ -95,6 +102,13 @@ def on_postgresql(schema: Schema) -> Place:
     from watcher.store.postgresql_session import Session  # noqa: PLC0415
 
     class TakenDatabase(PostgresqlDatabase):
+        @contextmanager
+        def looking(self) -> Iterator[Reader]:
+            just_the_schema = self._settings[:1]
+            session = Session(self._connect, self.translate, just_the_schema)
+            with closing(session), session.reading() as sql:
+                yield Reader(sql)
+
         def lock(self) -> Lock:
             connection = schema.server.connect()
             connection.execute(f"BEGIN; SELECT 1 FROM {schema.name}.lease FOR UPDATE".encode())

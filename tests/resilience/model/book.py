@@ -3,11 +3,11 @@
 What is promised when a request is first seen stays, whatever is configured later.
 """
 
-import sqlite3
 from dataclasses import dataclass, field
 
 from tests.resilience.model.config import told_of
 from watcher.config.models import Config
+from watcher.store.sql import Reader
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Book:
         told = {} if silent else told_of(config, app)
         self.promises[key] = Promise({name: now + section.after for name, section in told.items()}, now)
 
-    def started(self, database: sqlite3.Connection, config: Config, now: float) -> None:
+    def started(self, database: Reader, config: Config, now: float) -> None:
         """A life of the process has begun: whoever is new is to be told of what waits and was announced."""
         for row in database.execute("SELECT key, app, first_seen_at FROM requests WHERE resolved_at IS NULL"):
             promise = self.promises.get(row["key"])
@@ -46,7 +46,7 @@ class Book:
             promise.due = {name: due + seconds for name, due in promise.due.items()}
             promise.seen += min(seconds, 0.0)
 
-    def forget(self, database: sqlite3.Connection) -> None:
+    def forget(self, database: Reader) -> None:
         """Forgets requests that were pruned, for their keys may be given out again."""
         known = {row["key"] for row in database.execute("SELECT key FROM requests")}
         self.promises = {key: promise for key, promise in self.promises.items() if key in known}

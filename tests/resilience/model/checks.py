@@ -4,7 +4,6 @@ The first half is about requests: what begins and what ends, and who hears of th
 deliveries: everybody was told, or will be, of what was promised, and nobody of anything else.
 """
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from tests.resilience.model.world import Exchange, Identity, Shown
 from watcher.config.models import Config
 from watcher.models import AWAITING, TERMINAL
 from watcher.polling.diff import INVISIBLE_REQUEST
+from watcher.store.sql import Reader
 
 ECHO_SECONDS: Final = 5.0
 """For so long after it ended a request that is shown unchanged is no news."""
@@ -55,9 +55,9 @@ class Memory:
         }
 
 
-def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory:
+def remember(database: Reader, in_flight: Collection[int]) -> Memory:
     """Returns what the database says now."""
-    rows = database.execute("SELECT * FROM requests").fetchall()
+    rows = database.execute("SELECT * FROM requests")
     return Memory(
         {
             row["key"]: KnownRequest(
@@ -75,7 +75,7 @@ def remember(database: sqlite3.Connection, in_flight: Collection[int]) -> Memory
         frozenset(
             row["app"]
             for row in database.execute(
-                "SELECT e.app FROM deliveries d JOIN events e ON e.id = d.event WHERE d.held"
+                "SELECT e.app FROM deliveries d JOIN events e ON e.id = d.event WHERE d.held = 1"
             )
         ),
         frozenset(in_flight),
@@ -186,11 +186,11 @@ def check_seen(
 
 
 def check_end_told(
-    database: sqlite3.Connection, before: Memory, after: Memory, config: Config, ledger: Ledger
+    database: Reader, before: Memory, after: Memory, config: Config, ledger: Ledger
 ) -> Iterator[str]:
     """Who was told of what has ended now hears of its end, if configured so, and nobody else does."""
     ended = {each.key: each for each in ended_between(before, after) if each.key in before.requests}
-    for row in database.execute(OPENINGS).fetchall():
+    for row in database.execute(OPENINGS):
         if row["key"] not in ended or row["id"] in before.in_flight ^ after.in_flight:
             continue
         section = told_of(config, row["app"]).get(row["notifier"])
@@ -199,15 +199,15 @@ def check_end_told(
             "SELECT d.id FROM deliveries d JOIN events e ON e.id = d.event WHERE d.thread_key = ?"
             " AND d.notifier = ? AND e.type = 'run.input_resolved' AND d.state = 'pending'",
             (row["thread_key"], row["notifier"]),
-        ).fetchall()
+        )
         told = any(each["id"] not in before.in_flight for each in on_their_way)
         reached = (
             row["state"] == "sent" or in_doubt(row) or ledger.doubts(row) or row["id"] in before.in_flight
-        ) or database.execute(
+        ) or database.first(
             "SELECT 1 FROM deliveries WHERE thread_key = ? AND notifier = ?"
-            " AND (state = 'sent' OR attempt_open OR possibly_delivered)",
+            " AND (state = 'sent' OR attempt_open <> 0 OR possibly_delivered <> 0)",
             (row["thread_key"], row["notifier"]),
-        ).fetchone()
+        )
         due = row["due_at"] <= row["resolved_at"] or row["attempts"] > 0
         in_turn = row["notifier"] not in PEOPLE and (row["state"] == "dead" or due)
         wanted = section is not None and section.resolved and (reached or in_turn)
@@ -220,12 +220,12 @@ def check_end_told(
             yield f"the beginning {where} is still to be told"
 
 
-def _others_wait(database: sqlite3.Connection, thread_key: str) -> bool:
-    query = f"SELECT 1 FROM ({OPENINGS}) WHERE thread_key = ? AND resolved_at IS NULL LIMIT 1"
-    return database.execute(query, (thread_key,)).fetchone() is not None
+def _others_wait(database: Reader, thread_key: str) -> bool:
+    query = f"SELECT 1 FROM ({OPENINGS}) AS openings WHERE thread_key = ? AND resolved_at IS NULL LIMIT 1"
+    return database.first(query, (thread_key,)) is not None
 
 
-def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
+def check_told(database: Reader, book: Book) -> Iterator[str]:
     """Everybody to whom that was promised is told, or will be, of what waits, once; and nobody else."""
     openings: dict[tuple[int, str], list[str]] = {}
     for row in database.execute(OPENINGS):
@@ -240,14 +240,14 @@ def check_told(database: sqlite3.Connection, book: Book) -> Iterator[str]:
                 yield f"request {row['key']} waits and {name} is not told: {states}"
     for row in database.execute(
         "SELECT DISTINCT e.request AS key, d.notifier FROM deliveries d JOIN events e ON e.id = d.event"
-        f" WHERE e.request IS NOT NULL UNION SELECT key, notifier FROM ({OPENINGS})"
+        f" WHERE e.request IS NOT NULL UNION SELECT key, notifier FROM ({OPENINGS}) AS openings"
     ):
         if row["notifier"] not in book.promises[row["key"]].due:
             yield f"{row['notifier']} hears of request {row['key']}, which it was not to be told of"
 
 
 def check_reminders(
-    database: sqlite3.Connection, config: Config, requeued: Collection[str], latest: float
+    database: Reader, config: Config, requeued: Collection[str], latest: float
 ) -> Iterator[str]:
     """Of what waits and was told the next reminder waits, and one only; each age has one at most.
 
@@ -257,7 +257,7 @@ def check_reminders(
         "SELECT d.thread_key, d.notifier, d.state, e.age"
         " FROM deliveries d JOIN events e ON e.id = d.event WHERE e.type = 'run.input_reminder'"
         " AND d.state <> 'superseded'"
-    ).fetchall()
+    )
     planned: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for row in rows:
         planned.setdefault((row["thread_key"], row["notifier"]), []).append((row["age"], row["state"]))
@@ -280,7 +280,7 @@ def check_reminders(
 
 
 def check_digest(
-    database: sqlite3.Connection, config: Config, app: str, begun: Collection[int], notifier: str
+    database: Reader, config: Config, app: str, begun: Collection[int], notifier: str
 ) -> Iterator[str]:
     """More than so many new requests of a poll before which nothing was held are one digest, fewer none."""
     if notifier not in told_of(config, app) or not begun:
@@ -295,7 +295,7 @@ def check_digest(
 
 
 def check_all_sent(
-    database: sqlite3.Connection, notifier: str, *, newest: int, due_by: float, polled: Collection[str]
+    database: Reader, notifier: str, *, newest: int, due_by: float, polled: Collection[str]
 ) -> Iterator[str]:
     """A notifier that was always well has been sent all that was due, of apps that were polled or of none.
 
@@ -303,14 +303,14 @@ def check_all_sent(
     """
     for row in database.execute(
         "SELECT d.id, e.type, e.app FROM deliveries d JOIN events e ON e.id = d.event"
-        " WHERE d.notifier = ? AND d.state = 'pending' AND NOT d.held AND d.due_at <= ? AND d.id <= ?",
+        " WHERE d.notifier = ? AND d.state = 'pending' AND d.held = 0 AND d.due_at <= ? AND d.id <= ?",
         (notifier, due_by, newest),
     ):
         if not row["app"] or row["app"] in polled:
             yield f"{notifier} is well, and delivery {row['id']} ({row['type']}) is not sent"
 
 
-def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str) -> Iterator[str]:
+def check_delivered(database: Reader, ledger: Ledger, notifier: str) -> Iterator[str]:
     """In the end a notifier that was always well has accepted what was promised to it of all that waits."""
     told = {
         row["key"]: ledger.knows_told(notifier, row["event"])
@@ -322,14 +322,14 @@ def check_delivered(database: sqlite3.Connection, ledger: Ledger, notifier: str)
             yield f"{notifier} was always well, and never accepted request {row['key']}"
 
 
-def check_removed(database: sqlite3.Connection, config: Config, requeued: Collection[str]) -> Iterator[str]:
+def check_removed(database: Reader, config: Config, requeued: Collection[str]) -> Iterator[str]:
     """Nothing waits for a notifier that was taken out, but what was put back since."""
     for row in database.execute("SELECT id, notifier, thread_key FROM deliveries WHERE state = 'pending'"):
         if notifier_config(config, row["notifier"]) is None and row["thread_key"] not in requeued:
             yield f"{row['id']} waits for {row['notifier']}, which was taken out"
 
 
-def check_all_ended(database: sqlite3.Connection, config: Config) -> Iterator[str]:
+def check_all_ended(database: Reader, config: Config) -> Iterator[str]:
     """In the end every delivery about what is watched is sent, superseded or dead."""
     for row in database.execute(
         "SELECT d.id, d.notifier, e.type, e.app FROM deliveries d JOIN events e ON e.id = d.event"

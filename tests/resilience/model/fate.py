@@ -5,15 +5,16 @@ they are asked for.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from tests.support.builders import Clock, new_id, sqlite_of
+from tests.support.builders import Clock, new_id
+from tests.support.databases import Place
 from watcher.store import Store, StoreUnavailable
-from watcher.store.sqlite import SqliteDatabase
+from watcher.store.sql import Connection
+from watcher.store.sqlite import SqliteConnection
 
 T = TypeVar("T")
 
@@ -115,20 +116,39 @@ async def at_once(work: Callable[[], T]) -> T:
     return work()
 
 
+def changes_of(connection: Connection) -> Callable[[], int]:
+    """Returns a function that counts: it grows when the connection changes the database."""
+    if isinstance(connection, SqliteConnection):
+        sqlite = connection.sqlite
+        return lambda: sqlite.total_changes
+    session: Any = connection
+    changing: list[str] = []
+    send = session.send
+
+    def watched(texts: Sequence[str]) -> Any:
+        changing.extend(text[:6] for text in texts if text.startswith(("INSERT", "UPDATE", "DELETE")))
+        return send(texts)
+
+    session.send = watched
+    return lambda: len(changing)
+
+
 class MortalStore(Store):
     """A store whose process can be struck at each commit."""
 
-    def __init__(self, path: Path, fate: Fate) -> None:
-        connection = SqliteDatabase(path).open()
+    def __init__(self, place: Place, fate: Fate) -> None:
+        connection = place.open()
         super().__init__(connection, new_id)
         self._thread.shutdown()
         self._thread = Inline()  # type: ignore[assignment]
-        connection.sqlite.execute("PRAGMA synchronous = OFF")  # processes are killed here, machines are not
+        if isinstance(connection, SqliteConnection):
+            # Processes are killed here, machines are not.
+            connection.sqlite.execute("PRAGMA synchronous = OFF")
         self._fate = fate
+        self._changes = changes_of(connection)
 
     def _transact(self, work: Any, now: float, reading: bool) -> Any:  # noqa: FBT001
-        sqlite = sqlite_of(self)
-        number, changes = self._fate.commits, sqlite.total_changes
+        number, changes = self._fate.commits, self._changes()
         blow = self._fate.strike()
         if blow == "killed before":
             self._fate.dead = True
@@ -137,7 +157,7 @@ class MortalStore(Store):
             self._fate.refused = True
             raise StoreUnavailable("the disk is full")
         result = super()._transact(work, now, reading)
-        if sqlite.total_changes > changes:
+        if self._changes() > changes:
             self._fate.wrote.append((number, self._fate.sends))
         if blow == "killed after":
             self._fate.dead = True

@@ -5,7 +5,6 @@ is over, or of an app that is not watched; no destination gets more at a time or
 nor anything in a pause that it asked for.
 """
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from tests.resilience.model.news import News, in_doubt
 from watcher.config.models import Config
 from watcher.models import Delivery, DigestEvent
 from watcher.polling.batching import HOLD_SECONDS
+from watcher.store.sql import Reader, Row
 
 OPENINGS: Final = (
     "SELECT r.key, r.app, r.resolved_at, r.first_seen_at, d.notifier, d.state, d.id, d.due_at, d.attempts,"
@@ -78,7 +78,7 @@ class Ledger(Witness):
     """Sees what destinations accept, and collects what they should not have seen."""
 
     clock: ModelClock
-    database: sqlite3.Connection
+    database: Reader
     book: Book
     news: News
     violations: list[str] = field(default_factory=list)
@@ -189,7 +189,7 @@ class Ledger(Witness):
         told = self._told.get((notifier, event))
         return told is not None and told.certain
 
-    def doubts(self, row: sqlite3.Row) -> bool:
+    def doubts(self, row: Row) -> bool:
         """Returns whether the watcher knows that a delivery was accepted, may be, and the reply lost."""
         return row["id"] in self.lost and row["attempts"] >= self.lost[row["id"]]
 
@@ -226,7 +226,7 @@ class Ledger(Witness):
                 self._fail(delivery, "comes too soon after another to its place")
         self.life.starts[place] = self.clock.elapsed
 
-    def _check_withheld(self, delivery: Delivery, row: sqlite3.Row) -> None:
+    def _check_withheld(self, delivery: Delivery, row: Row) -> None:
         app = row["app"]
         assert self.life is not None
         if not app:
@@ -238,7 +238,7 @@ class Ledger(Witness):
             self._fail(delivery, f"is a leftover, and {app} was not polled yet")
 
     def _check_age(self, delivery: Delivery) -> None:
-        for row in self._rows(f"SELECT key FROM ({OPENINGS}) WHERE id = {delivery.id}"):
+        for row in self._rows(f"SELECT key FROM ({OPENINGS}) AS openings WHERE id = {delivery.id}"):
             promise = self.book.promises.get(row["key"])
             if promise is None:
                 continue  # it is being recorded by a poll that has not ended
@@ -250,7 +250,7 @@ class Ledger(Witness):
             ):  # a digest is as old as its oldest part
                 self._fail(delivery, "is told of too early")
 
-    def _check_reminder(self, delivery: Delivery, row: sqlite3.Row) -> None:
+    def _check_reminder(self, delivery: Delivery, row: Row) -> None:
         assert self.life is not None
         config, name = self.life.config, delivery.notifier
         wanted = row["age"] in ages(config, name) and name in told_of(config, row["app"])
@@ -276,7 +276,7 @@ class Ledger(Witness):
         if destination.for_people and event.type == "run.input_resolved" and not may_know:
             self._fail(delivery, "ends what nobody was told of")
 
-    def _row(self, delivery: int) -> sqlite3.Row:
+    def _row(self, delivery: int) -> Row:
         (row,) = self._rows(
             "SELECT d.thread_key, e.app, e.age, r.resolved_at"
             " FROM deliveries d JOIN events e ON e.id = d.event"
@@ -284,8 +284,8 @@ class Ledger(Witness):
         )
         return row
 
-    def _rows(self, query: str) -> list[sqlite3.Row]:
-        return self.database.execute(query).fetchall()
+    def _rows(self, query: str) -> Sequence[Row]:
+        return self.database.execute(query)
 
     def _fail(self, delivery: Delivery, words: str) -> None:
         self.violations.append(f"{delivery.notifier}: delivery {delivery.id} ({delivery.event.type}) {words}")

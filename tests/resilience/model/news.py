@@ -6,20 +6,20 @@ in time and no earlier; of its end once those who were told, or may have been.
 """
 
 import json
-import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tests.resilience.model.config import ALERT_AFTER, told_of
 from tests.resilience.model.fate import ModelClock
 from watcher.config.models import Config
+from watcher.store.sql import Reader, Row
 
 Kind = Literal["app", "notifier"]
 A_LITTLE: Final = 0.001
 
 
-def in_doubt(delivery: sqlite3.Row) -> bool:
+def in_doubt(delivery: Row) -> bool:
     """Returns whether the database says that a delivery may have been accepted."""
     return bool(delivery["attempt_open"] or delivery["possibly_delivered"])
 
@@ -54,7 +54,7 @@ class News:
     """Follows each app and each notifier, and knows what must be told of them."""
 
     clock: ModelClock
-    database: sqlite3.Connection
+    database: Reader
     apps: dict[str, Outage] = field(default_factory=dict)
     notifiers: dict[str, Outage] = field(default_factory=dict)
     accepted_at: dict[str, float] = field(default_factory=dict)
@@ -75,11 +75,11 @@ class News:
         if whole:
             outage.since, outage.lasting = self._now(), False
             return
-        row = self.database.execute(
+        row = self.database.first(
             "SELECT i.announced_event, a.first_success_at FROM incidents i"
             " LEFT JOIN apps a ON a.name = i.name WHERE i.scope = 'app' AND i.name = ?",
             (app,),
-        ).fetchone()
+        )
         outage.lasting = row is not None and (row["first_success_at"] or row["announced_event"]) is not None
 
     def attempted(self, notifier: str, *, well: bool | None) -> None:
@@ -136,7 +136,8 @@ class News:
         self._reached = {
             row["id"]
             for row in self.database.execute(
-                "SELECT id FROM deliveries WHERE state = 'sent' OR attempt_open OR possibly_delivered"
+                "SELECT id FROM deliveries"
+                " WHERE state = 'sent' OR attempt_open <> 0 OR possibly_delivered <> 0"
             )
         }
         self._looked_at = self.clock.elapsed
@@ -156,27 +157,25 @@ class News:
         """After workers have gone round: an outage that has lasted long enough is told of."""
         names = {each.name for each in config.notifiers}
         for name in names & self.notifiers.keys():
-            in_vain = self.database.execute(
+            in_vain = self.database.first(
                 "SELECT 1 FROM deliveries WHERE notifier = ? AND state = 'pending' AND attempts > 0"
                 " AND due_at <= ? LIMIT 1",
                 (name, self.clock.now - ALERT_AFTER),
-            ).fetchone()
+            )
             outage = self.notifiers[name]
             if in_vain and outage.sure and outage.told is None and names != {name} and self._lasted(outage):
                 yield f"{name} has accepted nothing for long, and nobody is told"
 
-    def _new_events(self) -> list[sqlite3.Row]:
+    def _new_events(self) -> Sequence[Row]:
         rows = self.database.execute(
-            "SELECT e.*, min(d.id) AS first, group_concat(d.notifier) AS hearers FROM events e"
-            " JOIN deliveries d ON d.event = e.id WHERE e.type LIKE 'watcher.%' GROUP BY e.id ORDER BY first"
-        ).fetchall()
+            "SELECT e.* FROM events e WHERE e.type LIKE 'watcher.%'"
+            " ORDER BY (SELECT min(d.id) FROM deliveries d WHERE d.event = e.id)"
+        )
         new = [row for row in rows if row["id"] not in self._events]
         self._events |= {row["id"] for row in new}
         return new
 
-    def _check_alarm(
-        self, event: sqlite3.Row, kind: Kind, name: str, hearers: Collection[str]
-    ) -> Iterator[str]:
+    def _check_alarm(self, event: Row, kind: Kind, name: str, hearers: Collection[str]) -> Iterator[str]:
         outage = (self.apps if kind == "app" else self.notifiers).setdefault(name, Outage())
         detail = json.loads(event["detail"])
         if outage.told is not None:
@@ -188,8 +187,9 @@ class News:
             yield f"that {name} fails is told at {self.clock.elapsed}, too early for {since}"
         if kind == "app" and outage.since is not None and abs(detail["since"] - outage.since.wall) > A_LITTLE:
             yield f"{name} fails since {outage.since.wall}, told is {detail['since']}"
-        if sorted(event["hearers"].split(",")) != sorted(hearers):
-            yield f"that {name} fails is told to {event['hearers']}, not to {hearers}"
+        told = self.database.execute("SELECT notifier FROM deliveries WHERE event = ?", (event["id"],))
+        if sorted(row["notifier"] for row in told) != sorted(hearers):
+            yield f"that {name} fails is told to {[row['notifier'] for row in told]}, not to {hearers}"
         outage.told, outage.told_at, outage.told_since = event["id"], self._looked_at, detail["since"]
 
     def _check_end(
@@ -202,9 +202,9 @@ class News:
         *,
         may_end: bool,
     ) -> Iterator[str]:
-        row = self.database.execute(
+        row = self.database.first(
             "SELECT announced_event FROM incidents WHERE scope = ? AND name = ?", (kind, name)
-        ).fetchone()
+        )
         if outage.told is None or (row is not None and row["announced_event"] == outage.told):
             return
         if not may_end:
@@ -227,12 +227,12 @@ class News:
                 yield f"{name} failed since {outage.told_since}, told is {detail['since']}"
         outage.told = None
 
-    def _deliveries(self, thread_key: str, kind: str) -> list[sqlite3.Row]:
+    def _deliveries(self, thread_key: str, kind: str) -> Sequence[Row]:
         return self.database.execute(
             "SELECT d.*, e.detail FROM deliveries d JOIN events e ON e.id = d.event"
             " WHERE d.thread_key = ? AND e.type = ?",
             (thread_key, kind),
-        ).fetchall()
+        )
 
     def _lasted(self, outage: Outage) -> bool:
         since = outage.since

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from tests.resilience.model.config import notifier_config
@@ -16,7 +15,7 @@ from tests.resilience.model.destination import Destination, Witness
 from tests.resilience.model.fate import Fate, Killed, ModelClock, MortalStore
 from tests.resilience.model.world import World
 from tests.support.builders import make_worker
-from tests.support.databases import OnSqlite
+from tests.support.databases import Place
 from tests.support.poll_bench import PollBench
 from watcher.bootstrap import Services, notifier_policies, routes, sync_outbox_with_config
 from watcher.config.models import Config
@@ -30,7 +29,6 @@ from watcher.polling.batching import HOLD_SECONDS
 from watcher.polling.clock import ClockChange
 from watcher.polling.poller import Poller, PollResult
 from watcher.store import StoreError
-from watcher.store.sqlite import SqliteDatabase
 
 PATIENCE: Final = 40
 """So many turns of the loop without progress mean that what still runs waits for the model."""
@@ -42,7 +40,7 @@ PACED_MAX: Final = 60
 class Process:
     """One life of the watcher after the other, on one database; `config` is that of the next."""
 
-    path: Path
+    place: Place
     clock: ModelClock
     worlds: Mapping[str, World]
     destinations: Sequence[Destination]
@@ -64,7 +62,7 @@ class Process:
 
     async def _start(self) -> None:
         self.fate.dead = False
-        self.store = MortalStore(self.path, self.fate)
+        self.store = MortalStore(self.place, self.fate)
         notifiers = [each for each in self.destinations if notifier_config(self.config, each.name)]
         self._build(self.store, notifiers)
         try:
@@ -79,7 +77,7 @@ class Process:
     def _build(self, store: MortalStore, notifiers: Sequence[Destination]) -> None:
         config = self.config
         self._pollers = {
-            app.name: PollBench(OnSqlite(self.path), store, self.worlds[app.name].api, self.clock).poller(
+            app.name: PollBench(self.place, store, self.worlds[app.name].api, self.clock).poller(
                 name=app.name,
                 base_url=app.base_url,
                 watch_paused=app.watch_paused,
@@ -104,7 +102,7 @@ class Process:
         elapsed, wall = asyncio.get_running_loop().time, self.clock.time
         liveness = LivenessTracker(monotonic=elapsed, wall=wall)
         monitor = Monitor(
-            SqliteDatabase(self.path),
+            self.place,
             (),
             (),
             liveness=liveness,

@@ -1,12 +1,11 @@
 """The scene of the model: worlds, process, destinations, and what is checked after each happening."""
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import Collection, Coroutine, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,13 +19,14 @@ from tests.resilience.model.ledger import Ledger
 from tests.resilience.model.news import News
 from tests.resilience.model.process import Process
 from tests.resilience.model.world import Exchange, World, identities
-from tests.support.databases import write_empty_database
+from tests.support.databases import OnSqlite, Place, empty, on_postgresql
+from tests.support.postgresql import Schema
 from watcher import bootstrap
 from watcher.config.models import Config
 from watcher.models import AWAITING
 from watcher.polling import preparation as sightings
 from watcher.store import outbox
-from watcher.store.sqlite import SqliteDatabase
+from watcher.store.sql import Row
 
 DAY: Final = 86_400.0
 RETENTION: Final = 200_000.0
@@ -41,6 +41,8 @@ class Scene:
     """
 
     settling_turns = 20
+    schema: ClassVar[Schema | None] = None
+    """Where it is played on PostgreSQL; on SQLite if there is none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,17 +55,19 @@ class Scene:
         self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))
         # What a killed process did not look at any more is of no interest.
         self.runner.get_loop().set_exception_handler(lambda *_: None)
-        directory = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.path = Path(directory, "watcher.db")
-        write_empty_database(self.path)
+        if self.schema is None:
+            directory = self.stack.enter_context(tempfile.TemporaryDirectory())
+            self.place: Place = OnSqlite(Path(directory, "watcher.db"))
+        else:
+            self.place = on_postgresql(self.schema)
+            self.stack.callback(empty, self.schema)
         self.fate = Fate()
 
     def open(self, worlds: Sequence[World], config: Config, *, min_interval: float, shared: bool) -> None:
         """Starts the watcher; with `shared` the notifiers for people send to one place."""
         self.worlds = dict(zip(APPS, worlds, strict=True))
-        self.database = sqlite3.connect(self.path, isolation_level=None)
-        self.database.row_factory = sqlite3.Row
-        self.stack.callback(self.database.close)
+        self.place.open().close()
+        self.database = self.stack.enter_context(self.place.looking())
         self.book = Book()
         self.news = News(self.clock, self.database)
         self.ledger = Ledger(self.clock, self.database, self.book, self.news)
@@ -79,7 +83,7 @@ class Scene:
             for name in NOTIFIERS
         ]
         self.process = Process(
-            self.path, self.clock, self.worlds, self.destinations, self.fate, self.ledger, config
+            self.place, self.clock, self.worlds, self.destinations, self.fate, self.ledger, config
         )
         self._adapt(config)
         self.run(self.process.start())
@@ -238,7 +242,7 @@ class Scene:
     def put_back_dead(self) -> None:
         """Somebody uses `watcher retry --all-dead`."""
         dead = self.rows("SELECT id, thread_key FROM deliveries WHERE state = 'dead'")
-        with SqliteDatabase(self.path).changing(self.clock.now) as tx:
+        with self.place.changing(self.clock.now) as tx:
             outbox.requeue(tx, [row["id"] for row in dead])
         self.ledger.requeued |= {row["thread_key"] for row in dead}
 
@@ -310,9 +314,9 @@ class Scene:
         """Fails if anything is wrong."""
         assert not wrong, "\n".join(wrong)
 
-    def rows(self, query: str) -> list[sqlite3.Row]:
+    def rows(self, query: str) -> Sequence[Row]:
         """Returns what the database says."""
-        return self.database.execute(query).fetchall()
+        return self.database.execute(query)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs something to its end, and looks at what was told meanwhile of apps and notifiers."""
