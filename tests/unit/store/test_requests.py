@@ -1,6 +1,7 @@
 """The store's record of requests: what is new, what has ended, and who is to hear of it."""
 
 from dataclasses import replace
+from secrets import token_hex
 
 import pytest
 
@@ -345,3 +346,44 @@ async def test_a_request_that_cannot_be_stored_leaves_the_others(database: Place
     assert (tuple(ended), frozenset({"slack", "webhook"})) == (recorded.ended, recorded.notifiers)
     assert [[poisoned], [poisoned]] == [[new for new, _ in each.rejected] for each in (recorded, alone)]
     assert ["run-3", "run-4"] == [request.run_id for request in pending(database)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it's \\ \" % %s ? :name $1 {} -- ; /*",
+        "\u202e\u200d\ufeff \U0001f468\u200d\U0001f469",
+        "",
+        "\x01\x7f\r\n\t",
+    ],
+    ids=["marks", "invisible", "empty", "controls"],
+)
+async def test_texts_of_others_come_back_as_they_were(database: Place, text: str) -> None:
+    """Nothing in a text acts on the database, wherever it stands."""
+    run = replace(make_run(f"run {text}"), user_id=text, session_id=text, input={text: [text]})
+    request = replace(make_request(f"q {text}", text, params={text: text}), editable_params=(text,))
+    async with open_store(database) as store:
+        await record_new(store, NewRequest(run, request, f"https://ui.example/{text}"))
+        await store.record_success(APP, BOTH, invisible={run.id}, now=NOW)
+        known = (await store.app_state(APP.name)).known
+        (delivery,) = await claim(store, "slack")
+    event = event_of(delivery, RequestEvent)
+    assert [(run.id, request.id)] == [(key.run_id, key.request_id) for key in known]
+    assert (replace(run, requests=()), request) == (event.run, event.request)
+
+
+async def test_ids_of_any_length(database: Place) -> None:
+    """No index bounds what others name: long ids are found again, and told from others that end otherwise."""
+    long = token_hex(3000)  # which no compression makes short
+    ids = [f"{long}{number}" for number in range(2)]
+    async with open_store(database) as store:
+        await record_new(store, *[make_new_request(each, each) for each in ids])
+        await record_new(store, *[make_new_request(each, each) for each in ids])
+        await store.record_success(APP, BOTH, invisible=set(ids), now=NOW)
+        state = await store.app_state(APP.name)
+        await record_answered(store, ids[0])
+        questions = [(each, each, "Approve?") for each in ids]
+        ended = await store.ended_among(APP.name, questions)
+    assert ids == [key.run_id for key in state.known]
+    assert set(ids) == set(state.invisible)
+    assert {questions[0]} == ended
