@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
 from typing import Any, Final
 
 import pytest
@@ -21,7 +22,7 @@ from tests.support.builders import (
     pending_key,
     record_new,
 )
-from tests.support.databases import on_postgresql, rows
+from tests.support.databases import empty, on_postgresql, rows
 from tests.support.postgresql import Schema, Server
 from watcher.models import PendingKey, ResolvedRequest, Route
 from watcher.store import (
@@ -33,6 +34,7 @@ from watcher.store import (
     Retry,
     Sent,
     Store,
+    StoreLost,
     StoreUnavailable,
 )
 
@@ -306,3 +308,47 @@ async def test_a_server_that_is_away_is_not_asked_all_the_time(schema: Schema) -
     session._connect = on_postgresql(schema)._connect  # type: ignore[attr-defined]
     assert 1 == len(session.execute("SELECT 1"))
     session.close()
+
+
+def take_over(schema: Schema) -> bool:
+    """Takes the lease as another process would, unless it had to wait for that; returns whether."""
+    with schema.server.connect() as other, suppress(psycopg.errors.LockNotAvailable):
+        other.execute(f"SET search_path = {schema.name}".encode())
+        with other.transaction():
+            other.execute("SELECT 1 FROM lease FOR UPDATE NOWAIT")
+            other.execute("UPDATE lease SET token = 'of another process'")
+        return True
+    return False
+
+
+@pytest.mark.parametrize("unit", UNITS)
+async def test_a_takeover_at_any_moment_of_a_unit_of_work(
+    emptied_schema: Schema, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    """From when another process took the lease nothing more is recorded; it cannot take it in between."""
+    schema, (*before, last) = emptied_schema, UNITS[unit]
+    for moment in count():
+        moments, known = count(), None
+        async with opened(schema) as (store, session):
+            await tell_all(store)
+            for work in before:
+                await work(store)
+            send = session.send
+
+            def watched(texts: Any) -> Any:
+                nonlocal known
+                if next(moments) == moment and take_over(schema):  # noqa: B023 - called in this turn
+                    known = facts(schema)
+                return send(texts)  # noqa: B023
+
+            monkeypatch.setattr(session, "send", watched)
+            try:
+                await last(store)
+            except StoreLost:
+                assert known == facts(schema)
+            else:
+                assert known is None
+        empty(schema)
+        if next(moments) <= moment:
+            break
+    assert moment > 0

@@ -3,16 +3,21 @@
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.support.databases import rows
 from tests.support.postgresql import Schema
 from watcher.store.errors import StoreError, StoreLost, StoreRejected, StoreUnavailable, StoreUnusable
+from watcher.store.migrations import MIGRATIONS
 from watcher.store.sql import Listed
+from watcher.store.sqlite import SqliteDatabase
 
 psycopg = pytest.importorskip("psycopg")
 
 from watcher.store.postgresql import PostgresqlDatabase  # noqa: E402
+from watcher.store.postgresql_schema import VERSION  # noqa: E402
 from watcher.store.postgresql_session import BATCH_SIZE, Session  # noqa: E402
 
 HOSTILE = "it's \\ \" % %s ? :name \u202e \U0001f600 $1 {} \n --"
@@ -233,3 +238,38 @@ def test_where_nothing_was_made_there_is_nothing(schema: Schema) -> None:
     with pytest.raises(StoreUnusable, match="does not exist"):
         names(database)
     assert not database.exists()
+
+
+def test_the_schema_is_that_of_sqlite(database: PostgresqlDatabase, path: Path) -> None:
+    """Both have the same version, tables, columns and indexes, but for the lease."""
+    SqliteDatabase(path).open().close()
+    file = SqliteDatabase(path)
+    columns = rows(
+        file,
+        "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c"
+        " WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'",
+    )
+    indexes = rows(file, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+    columns_here = rows(
+        database,
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND table_name <> 'lease'",
+    )
+    indexes_here = rows(
+        database,
+        "SELECT indexname FROM pg_indexes"
+        " WHERE schemaname = current_schema() AND indexname NOT LIKE '%_pkey'",
+    )
+    assert len(MIGRATIONS) == VERSION
+    assert (set(columns), set(indexes)) == (set(columns_here), set(indexes_here))
+
+
+def test_texts_sort_as_in_sqlite(leader: Session, database: PostgresqlDatabase) -> None:
+    """By code points, whatever the collation of the database is."""
+    add(leader, "b", "A", "a", "é", "B", "_")
+    assert ["A", "B", "_", "a", "b", "é"] == names(database)
+    others = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        " AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C'"
+    )
+    assert [] == rows(database, others)
