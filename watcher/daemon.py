@@ -89,8 +89,8 @@ async def _stand_by(
     config: Config, signals: Signals, seconds: float | None, listening: socket.socket | None
 ) -> None:
     """Waits for the lease while the endpoints tell who leads; leads once it is taken, then gives it back."""
+    signals.handle()
     async with standing_by(config) as standby, _serve(config, listening, standby.monitor) as show:
-        signals.handle()
         _log_warnings(config)
         if await standby.wait(signals):
             async with open_services(config, standby.keeper) as services:

@@ -7,12 +7,13 @@ server, each for as long as it really takes, some 12 s. `--log-cli-level=info` s
 import logging
 import random
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.resilience.test_kill import SLOTS, most_at_once
+from tests.resilience.test_kill import SLOTS
 from tests.support.bursts import a_scene, ids, repeats
 from tests.support.replicas import PGBOUNCER, Replicas, pgbouncer, restartable_server
 
@@ -69,5 +70,17 @@ async def test_takeovers_lose_nothing(tmp_path: Path, takeovers: int, *, pooled:
     assert ([0, 0, 0], [], set()) == (statuses, problems, scene.lost())
     assert [] == scene.misreported()
     assert {1} == set(ids(scene.hooked).values()) | set(ids(scene.slacked).values())
-    assert SLOTS >= most_at_once(repeats(scene.hooked))
-    assert 1 >= most_at_once(repeats(scene.slacked))
+    assert SLOTS >= most_at_takeover(repeats(scene.hooked))
+    assert 1 >= most_at_takeover(repeats(scene.slacked))
+
+
+def most_at_takeover(repeated: Counter[tuple[int, int]]) -> int:
+    """Returns how many calls one takeover made be repeated, at most.
+
+    What a leader had claimed when it froze it may send when it wakes, after its successor did.
+    """
+    by_leader: Counter[int] = Counter()
+    for (life, again), times in repeated.items():
+        by_leader[life if life != again else life - 1] += times
+    assert -1 not in by_leader, "repeated without a takeover"
+    return max(by_leader.values(), default=0)

@@ -196,7 +196,8 @@ class Replicas:
             connection.execute(_WITNESS.encode())
 
     async def end(self) -> list[int]:
-        """Ends all of them and returns their statuses."""
+        """Ends all of them, once the newest one stands by, and returns their statuses."""
+        await self._running[-1].process.wait_for_log("daemon.standby")
         statuses = [await replica.process.stop() for replica in self._running]
         for replica in self._running:
             await replica.stack.aclose()
