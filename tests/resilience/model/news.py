@@ -67,13 +67,13 @@ class News:
         for app in config.apps:
             outage = self.apps.setdefault(app.name, Outage())
             if not outage.lasting:
-                outage.since = self._now()
+                outage.since = self.moment()
 
     def polled(self, app: str, *, whole: bool) -> None:
         """A poll ended, whole or in any other way."""
         outage = self.apps[app]
         if whole:
-            outage.since, outage.lasting = self._now(), False
+            outage.since, outage.lasting = self.moment(), False
             return
         row = self.database.first(
             "SELECT i.announced_event, a.first_success_at FROM incidents i"
@@ -91,7 +91,7 @@ class News:
             self.accepted_at[notifier] = self.clock.elapsed
         elif well is False and outage.since is None:
             # What ends at one instant is recorded together, and then something was accepted.
-            outage.since, outage.sure = self._now(), self.accepted_at.get(notifier) != self.clock.elapsed
+            outage.since, outage.sure = self.moment(), self.accepted_at.get(notifier) != self.clock.elapsed
 
     def unsure(self) -> None:
         """The last results of sends may be recorded, or not, or later."""
@@ -145,7 +145,7 @@ class News:
     def check_apps_told(self, config: Config, app: str) -> Iterator[str]:
         """After a failed poll: an outage that has lasted long enough is told of."""
         outage = self.apps[app]
-        if outage.told is None and told_of(config, app) and self._lasted(outage):
+        if outage.told is None and told_of(config, app) and self._lasted(outage, self.moment()):
             yield f"{app} has failed for long, and nobody is told"
 
     def check_app_well(self, app: str) -> Iterator[str]:
@@ -153,17 +153,26 @@ class News:
         if self.apps[app].told is not None:
             yield f"{app} was polled whole, and its outage does not end"
 
-    def check_notifiers_told(self, config: Config) -> Iterator[str]:
-        """After workers have gone round: an outage that has lasted long enough is told of."""
+    def check_notifiers_told(self, config: Config, began: Moment) -> Iterator[str]:
+        """After workers have gone round: an outage that had lasted long enough when they began is told of.
+
+        A worker that is done does not go round again while others keep their pace.
+        """
         names = {each.name for each in config.notifiers}
         for name in names & self.notifiers.keys():
             in_vain = self.database.first(
                 "SELECT 1 FROM deliveries WHERE notifier = ? AND state = 'pending' AND attempts > 0"
                 " AND due_at <= ? LIMIT 1",
-                (name, self.clock.now - ALERT_AFTER),
+                (name, began.wall - ALERT_AFTER),
             )
             outage = self.notifiers[name]
-            if in_vain and outage.sure and outage.told is None and names != {name} and self._lasted(outage):
+            if (
+                in_vain
+                and outage.sure
+                and outage.told is None
+                and names != {name}
+                and self._lasted(outage, began)
+            ):
                 yield f"{name} has accepted nothing for long, and nobody is told"
 
     def _new_events(self) -> Sequence[Row]:
@@ -234,13 +243,14 @@ class News:
             (thread_key, kind),
         )
 
-    def _lasted(self, outage: Outage) -> bool:
+    def _lasted(self, outage: Outage, at: Moment) -> bool:
         since = outage.since
         return (
             since is not None
-            and self.clock.elapsed >= since.elapsed + ALERT_AFTER + A_LITTLE
-            and self.clock.now >= since.wall + ALERT_AFTER + A_LITTLE
+            and at.elapsed >= since.elapsed + ALERT_AFTER + A_LITTLE
+            and at.wall >= since.wall + ALERT_AFTER + A_LITTLE
         )
 
-    def _now(self) -> Moment:
+    def moment(self) -> Moment:
+        """Returns what time it is by both clocks."""
         return Moment(self.clock.elapsed, self.clock.now)

@@ -189,13 +189,13 @@ class Scene:
     def deliver(self) -> None:
         """Sends what is due, and checks that who is well gets all of it."""
         self.run(self.process.start())
-        due_by = self.clock.now
+        due_by, began = self.clock.now, self.news.moment()
         newest = self.rows("SELECT coalesce(max(id), 0) AS id FROM deliveries")[0]["id"]
         finished = self.run(self.process.deliver())
         if self.process.store is None or self.fate.refused:
             self.news.unsure()
             return
-        self.hold(*self.news.check_notifiers_told(self.process.config))
+        self.hold(*self.news.check_notifiers_told(self.process.config, began))
         assert self.ledger.life is not None
         polled = self.ledger.life.polled
         for destination in self.destinations:
