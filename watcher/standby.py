@@ -32,20 +32,21 @@ class Standby:
         liveness = LivenessTracker(monotonic=time.monotonic, wall=keeper.clock)
         self.monitor = build_monitor(config, liveness, keeper)
         self._changed = asyncio.Event()
+        self._liveness = liveness
+
+    async def wait(self, signals: Signals) -> bool:
+        """Asks for the lease from now on, until this process leads or is to end; returns whether it leads.
+
+        Raises:
+            StoreUnusable: the database cannot be used.
+        """
         loop = asyncio.get_running_loop()
 
         def changed() -> None:
             with suppress(RuntimeError):  # the loop is closed, and the process about to end
                 loop.call_soon_threadsafe(self._changed.set)
 
-        keeper.start(changed, lambda: liveness.set_deadline("lease", LOOK_DEADLINE))
-
-    async def wait(self, signals: Signals) -> bool:
-        """Waits until this process leads or is to end; returns whether it leads.
-
-        Raises:
-            StoreUnusable: the database cannot be used.
-        """
+        self.keeper.start(changed, lambda: self._liveness.set_deadline("lease", LOOK_DEADLINE))
         end = asyncio.create_task(signals.end.wait())
         leads = asyncio.create_task(self._until(lambda: self.keeper.standing.role == "leader"))
         reload = asyncio.create_task(signals.watch_reload())
@@ -78,7 +79,7 @@ class Standby:
 
 @asynccontextmanager
 async def standing_by(config: Config) -> AsyncIterator[Standby]:
-    """Tries to get the lease, from now on until the end of the block; then gives it back."""
+    """Makes ready to ask for the lease, and gives it back at the end of the block."""
     assert isinstance(config.database, PostgresqlAddress)
     keeper = _keeper_of(config.database)
     try:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,15 @@ async def test_a_wrong_address_is_refused(tmp_path: Path, schema: Schema) -> Non
     shown = address.replace("of-no-one", "********")
     assert line.startswith(f"watcher: database: {shown}: the address is wrong: ")
     assert "no_such" in line.removeprefix(f"watcher: database: {shown}")
+
+
+async def test_a_port_that_is_taken(tmp_path: Path, schema: Schema) -> None:
+    """A replica that cannot listen ends before it asks for the lease, or makes or upgrades a schema."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        line = await refusal(tmp_path, **on(schema, WATCHER_HTTP_PORT=str(taken.getsockname()[1])))
+    with schema.server.connect() as connection:
+        made = connection.execute("SELECT to_regnamespace(%s) IS NOT NULL", [schema.name]).fetchone()
+    assert ("cannot listen on 127.0.0.1" in line, made) == (True, (False,))
 
 
 async def test_a_role_without_rights_is_refused(tmp_path: Path, schema: Schema) -> None:

@@ -142,10 +142,14 @@ class Poller:
         return PollResult(complete=not state.failed, runs=len(state.listed), new=new, resolved=resolved)
 
     async def _failed(self, error: ApiError) -> float:
-        """Records and logs the failure, and returns the seconds until the next attempt."""
+        """Records and logs the failure, and returns the seconds until the next attempt.
+
+        A failure of our own database is no outage of the app, and makes no wait longer.
+        """
+        ours = error.code == DATABASE_ERROR
         self._failures += 1
         wait = error.retry_after or backoff(
-            self._failures,
+            1 if ours else self._failures,
             base=self.config.poll_interval,
             maximum=self._context.settings.backoff_max,
             jitter=self._context.jitter(),
@@ -157,5 +161,8 @@ class Poller:
             error=self._context.redact(error.message),
             next_attempt_in=round(wait, 3),
         )
-        await self._failure_timer.failed(error)
+        if ours:
+            await self._failure_timer.cancel()
+        else:
+            await self._failure_timer.failed(error)
         return wait
