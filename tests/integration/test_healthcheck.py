@@ -93,7 +93,11 @@ def test_ready(asked: str, host: str) -> None:
         assert Answer(ready=True, text="ready") == ask(asked, port)
 
 
-PROBLEMS = [{"app": "support", "reason": "not polled yet"}, {"notifier": "slack", "reason": "1 is\ndead"}]
+PROBLEMS = [
+    {"app": "support", "reason": "not polled yet"},
+    {"notifier": "slack", "reason": "1 is\ndead"},
+    {"part": "database", "reason": "away"},
+]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ PROBLEMS = [{"app": "support", "reason": "not polled yet"}, {"notifier": "slack"
         pytest.param(
             503,
             json.dumps({"problems": PROBLEMS}),
-            "app support: not polled yet; notifier slack: 1 is dead",
+            "app support: not polled yet; notifier slack: 1 is dead; database: away",
             id="with its reasons in one line",
         ),
         pytest.param(503, json.dumps({"problems": [3]}), "HTTP 503", id="reasons that are none"),

@@ -161,14 +161,14 @@ async def test_a_browser_reloads_what_asks_for_it() -> None:
 
 
 async def test_a_database_that_cannot_be_read() -> None:
-    """Page and list say so with a 503."""
+    """Page and list say so with a 503, the page in words that name watcher."""
 
     def broken(*_: Any) -> Any:
         raise StoreUnavailable("database is locked")
 
     async with endpoints(replace(WELL, pending=broken, page=broken)) as url:
         page, listed = await ask(f"{url}/"), await ask(f"{url}/api/pending")
-    assert (503, "database is locked\n") == (page.status, page.text)
+    assert (503, "watcher cannot read its database: database is locked\n") == (page.status, page.text)
     assert (503, "database is locked") == (listed.status, json.loads(listed.text)["problems"][0]["reason"])
 
 

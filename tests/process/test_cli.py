@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,15 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
         r"Shown: \d+ requests, \d+ reminders?, \d+ resolutions, 1 outage, each once", captions[-1]
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_simulator_on_a_port_in_use(tmp_path: Path) -> None:
+    """One line names the options and the address, and says once why it cannot listen there."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = watcher(tmp_path, "simulate", "--port", str(port))
+    line = f"watcher: --host, --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (2, line) == (ended.returncode, ended.stderr)
 
 
 def test_python_m_watcher_is_the_console_script() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.builders import make_new_request, open_store, record_new
 from tests.support.postgresql import Schema
-from tests.support.process import run_command, run_watcher
+from tests.support.process import WITHIN, run_command, run_watcher
 from watcher.store.files import DatabaseLock
 from watcher.store.transfer import TABLES
 
@@ -41,6 +41,15 @@ def rows_of(schema: Schema, table: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in found.fetchall()]
 
 
+def is_led(schema: Schema) -> bool:
+    """Returns whether a process has the lease."""
+    with schema.server.connect() as connection:
+        if connection.execute("SELECT to_regclass(%s)", [f"{schema.name}.lease"]).fetchone() == (None,):
+            return False
+        found = connection.execute(f"SELECT expires_at > now() FROM {schema.name}.lease".encode())
+        return found.fetchone() == (True,)
+
+
 def rows_in(file: Path, table: str) -> list[tuple[Any, ...]]:
     """Returns the rows of a table of a SQLite file; PostgreSQL has no text with a NUL."""
     with closing(sqlite3.connect(file)) as connection:
@@ -57,7 +66,7 @@ async def test_every_row_is_moved(tmp_path: Path, schema: Schema) -> None:
             connection.execute("INSERT INTO apps VALUES ('support', 1.5, NULL)")
             connection.commit()
     done = await run_command(tmp_path, settings_of(schema), "move", "old.db")
-    assert 0 == done.status, done.err
+    assert (0, "") == (done.status, done.err)
     moved = tmp_path / "old.db.moved"
     assert {table: rows_in(moved, table) for table in TABLES} == {
         table: rows_of(schema, table) for table in TABLES
@@ -76,7 +85,21 @@ async def test_nothing_is_moved_onto_something(tmp_path: Path, schema: Schema) -
             await record_new(store, make_new_request("run-1"))
     assert 0 == (await run_command(tmp_path, settings_of(schema), "move", "one.db")).status
     second = await run_command(tmp_path, settings_of(schema), "move", "two.db")
-    assert (2, True) == (second.status, "its schema is not empty: the table requests has rows" in second.err)
+    assert (2, 1) == (second.status, second.err.count("\n"))
+    assert "its schema is not empty: the table requests has rows" in second.err
+    assert "rename FILE to FILE.moved" in second.err
+    again = await run_command(tmp_path, settings_of(schema), "move", "one.db")
+    assert (2, "watcher: one.db does not exist; it was moved already, and is one.db.moved now\n") == (
+        again.status,
+        again.err,
+    )
+    (tmp_path / "two.db.moved").touch()
+    replacing = await run_command(tmp_path, settings_of(schema), "move", "two.db")
+    assert (2, "watcher: two.db.moved exists already; rename it, because two.db would replace it\n") == (
+        replacing.status,
+        replacing.err,
+    )
+    (tmp_path / "two.db.moved").unlink()
     lock = DatabaseLock(tmp_path / "two.db")
     used = await run_command(tmp_path, settings_of(schema), "move", "two.db")
     lock.release()
@@ -105,7 +128,9 @@ async def test_a_move_that_is_killed_moved_all_or_nothing(tmp_path: Path, schema
     chance = random.Random(20261128)
     for _ in range(3):
         async with run_watcher(tmp_path, settings_of(schema), "move", "old.db") as process:
-            await process.wait_for_log("daemon.leading")
+            async with asyncio.timeout(WITHIN):
+                while not is_led(schema) and file.exists():  # noqa: ASYNC110 - another process's state
+                    await asyncio.sleep(0.02)
             await asyncio.sleep(chance.uniform(0.05, 0.5))  # any instant of the copy is good
             await process.stop(signal.SIGKILL)
         copied = len(rows_of(schema, "incidents"))

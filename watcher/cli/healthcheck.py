@@ -121,7 +121,11 @@ def _problems(body: bytes) -> str:
     try:
         problems = json.loads(body)["problems"]
         reasons = [
-            " ".join(f"{kind} {name}" for kind, name in problem.items() if kind != "reason")
+            " ".join(
+                name if kind == "part" else f"{kind} {name}"
+                for kind, name in problem.items()
+                if kind != "reason"
+            )
             + f": {problem['reason']}"
             for problem in problems
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from watcher.cli.options import config_option
-from watcher.cli.process import load_config, run_async, usage_error
+from watcher.cli.process import end_by_store_error, load_config, run_async, usage_error
 
 if TYPE_CHECKING:
     from watcher.config.database import PostgresqlAddress
@@ -26,24 +26,29 @@ def move(config_file: Path | None, file: Path) -> None:
     All of it is copied or nothing. Then the file is renamed to FILE.moved, so that no daemon starts on it
     again. No daemon may be using either of them.
     """
+    from watcher import logs
     from watcher.store.errors import StoreError
     from watcher.store.sqlite import SqliteDatabase
 
-    address = load_config(config_file, need_secrets=False).database
+    config = load_config(config_file, need_secrets=False)
+    # That it leads, as a daemon does, says nothing to the person who reads its output.
+    logs.configure(level="warning", format=config.log_format, redactor=config.redactor)
+    address = config.database
     if isinstance(address, Path):
         usage_error(
             f"database: got {str(address)!r}; must be postgresql://USER@HOST/NAME to move a file there"
         )
     moved = file.with_name(f"{file.name}.moved")
-    if moved.exists():
-        usage_error(f"{moved} exists already")
     source = SqliteDatabase(file)
     try:
         if not source.exists():
-            usage_error(f"{file} does not exist")
+            was_moved = f"; it was moved already, and is {moved} now" if moved.exists() else ""
+            usage_error(f"{file} does not exist{was_moved}")
+        if moved.exists():
+            usage_error(f"{moved} exists already; rename it, because {file} would replace it")
         connection = source.open()
     except StoreError as error:
-        usage_error(f"{file}: {error}")
+        end_by_store_error(error, f"{file}: {error}")
     counts = run_async(_copy(connection, address), address)
     connection.sqlite.close()
     for part in _PARTS:  # the lock is held until all of them are gone

@@ -43,7 +43,7 @@ def run_async(work: Coroutine[Any, Any, T], database: object | None = None) -> T
     from watcher.daemon import CannotListenError, DaemonDiedError
     from watcher.notifiers.base import NotifierUnusable
     from watcher.sanitize.secrets import SecretError
-    from watcher.store.errors import StoreError, StoreUnusable
+    from watcher.store.errors import StoreError
 
     async def until_done() -> T:
         try:
@@ -58,10 +58,7 @@ def run_async(work: Coroutine[Any, Any, T], database: object | None = None) -> T
     try:
         return asyncio.run(until_done())
     except StoreError as error:
-        # A full disk or a lock may pass and is no fault of the settings: a supervisor should try again.
-        exit_with(
-            describe_store_error(error, database), USAGE_ERROR if isinstance(error, StoreUnusable) else 1
-        )
+        end_by_store_error(error, describe_store_error(error, database))
     except (CannotListenError, NotifierUnusable, SecretError) as error:
         exit_with(str(error), USAGE_ERROR)
     except DaemonDiedError as error:
@@ -71,6 +68,16 @@ def run_async(work: Coroutine[Any, Any, T], database: object | None = None) -> T
 def describe_store_error(error: "StoreError", database: object | None) -> str:
     """Returns a line that begins with the name of the setting and names the database."""
     return f"database: {database}: {error}" if database else f"database: {error}"
+
+
+def end_by_store_error(error: "StoreError", message: str) -> NoReturn:
+    """Prints the message, and exits with the status that the error asks for.
+
+    A full disk or a lock may pass and is no fault of the settings: with 1 a supervisor tries again.
+    """
+    from watcher.store.errors import StoreUnusable
+
+    exit_with(message, USAGE_ERROR if isinstance(error, StoreUnusable) else 1)
 
 
 def exit_with(message: str, status: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from watcher.cli.options import config_option, json_option
-from watcher.cli.process import describe_store_error, load_config, usage_error
+from watcher.cli.process import describe_store_error, end_by_store_error, load_config, usage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,11 @@ NEWEST_SHOWN: Final = 50
 
 
 class NotDeadError(Exception):
-    """A delivery cannot be retried because it does not exist or is not dead."""
+    """Deliveries do not exist or are not dead, and so cannot be retried; `problems` has a line for each."""
+
+    def __init__(self, problems: "Sequence[str]") -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 @click.command(short_help="List pending requests and who was notified.")
@@ -97,19 +101,21 @@ def deliveries(
     config = load_config(config_file, need_secrets=False)
     most = limit if limit is not None else 0 if as_json else NEWEST_SHOWN
     found: list[DeliveryRecord] = []
+    names = [section.name for section in config.notifiers]
     with _reading(config) as (reader, now):
         exists = reader is not None
+        known = notifier is None or notifier in names
         if reader is not None:
             newest = most + 1 if most else None  # one more tells whether there are more
             found = queries.deliveries(reader, state, now=now, notifier=notifier, newest=newest)
-    names = [section.name for section in config.notifiers]
-    unknown = notifier is not None and notifier not in names and not found
-    if as_json or (exists and not unknown):
+            # One that was taken out of the configuration may have deliveries, even if not in this state.
+            known = known or bool(queries.deliveries(reader, None, now=now, notifier=notifier, newest=1))
+    if not known:
+        usage_error(f"no notifier is named {notifier!r}; configured: {', '.join(names)}")
+    if as_json or exists:
         output.show_deliveries(found[-most:], now, as_json=as_json)
     if limit is None and 0 < most < len(found):
         click.echo(f"watcher: showing the newest {most}; --limit 0 lists all", err=True)
-    if unknown:
-        click.echo(f"watcher: no notifier is named {notifier!r}; configured: {', '.join(names)}", err=True)
 
 
 @click.command(short_help="Retry dead deliveries.")
@@ -122,10 +128,12 @@ def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> 
         raise click.UsageError("give either one or more delivery IDs or --all-dead")
     config = load_config(config_file, need_secrets=False)
     with open_database(config) as database:
+        if not database.exists():
+            usage_error(database.absence)
         try:
             count = requeue(database, None if all_dead else ids)
         except NotDeadError as error:
-            usage_error(str(error))
+            usage_error(*error.problems, "no delivery was retried")
     click.echo(f"{count} {'delivery' if count == 1 else 'deliveries'} will be retried")
 
 
@@ -133,18 +141,22 @@ def requeue(database: "Database", ids: "Sequence[int] | None") -> int:
     """Makes these dead deliveries, or all, pending again and returns how many.
 
     Raises:
-        NotDeadError: one of them is not dead; then nothing was changed.
+        NotDeadError: some of them are not dead; then nothing was changed.
         StoreError: the database cannot be used.
     """
     from watcher.store import outbox
 
     with database.changing(database.now()) as tx:
         states = outbox.states(tx, ids or ())
-        for number in ids or ():
-            state = states.get(number)
-            if state != "dead":
-                why = f"it is {state}; only dead deliveries can be retried" if state else "no such delivery"
-                raise NotDeadError(f"delivery {number}: {why}")
+        problems = [
+            f"delivery {number}: it is {states[number]}; only dead deliveries can be retried"
+            if number in states
+            else f"delivery {number}: no such delivery"
+            for number in dict.fromkeys(ids or ())
+            if states.get(number) != "dead"
+        ]
+        if problems:
+            raise NotDeadError(problems)
         return outbox.requeue(tx, ids)
 
 
@@ -154,7 +166,7 @@ def _reading(config: "Config") -> "Iterator[tuple[Reader | None, float]]":
     with open_database(config) as database:
         now = database.now()
         if not database.exists():
-            click.echo(f"watcher: there is no database at {database} yet", err=True)
+            click.echo(f"watcher: {database.absence}", err=True)
             yield None, now
             return
         with database.reading() as reader:
@@ -170,4 +182,4 @@ def open_database(config: "Config") -> "Iterator[Database]":
     try:
         yield locate(config.database)
     except StoreError as error:
-        usage_error(describe_store_error(error, config.database))
+        end_by_store_error(error, describe_store_error(error, config.database))

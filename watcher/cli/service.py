@@ -86,8 +86,11 @@ def _find_daemon(config: "Config") -> int | None:
     from watcher.cli.queries import open_database
     from watcher.store.lease import look, process_id
 
-    with open_database(config) as database, database.reading() as reader:
-        found = look(reader, token="")
+    with open_database(config) as database:
+        if not database.exists():
+            return None
+        with database.reading() as reader:
+            found = look(reader, token="")
     if found.free or found.holder is None:
         return None
     number = process_id(found.holder, os.uname().nodename)

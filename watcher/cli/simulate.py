@@ -1,5 +1,6 @@
 """`watcher simulate`: the Runs API simulator by itself."""
 
+import os
 from pathlib import Path
 
 import click
@@ -50,4 +51,6 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
     try:
         run_async(standalone.run(host, port, scenario, announce=click.echo))
     except OSError as error:
-        usage_error(f"--host, --port: cannot listen on {host}:{port}: {error.strerror}")
+        # The text of asyncio says a second time that it cannot listen there.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        usage_error(f"--host, --port: cannot listen on {host}:{port}: {reason}")

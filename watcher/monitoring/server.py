@@ -204,7 +204,8 @@ class _Endpoints:
         except TooManyQuestionsError:
             answer = _busy()
         except StoreError as error:
-            answer = _Answer(f"{error}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+            text = f"watcher cannot read its database: {error}\n"
+            answer = _Answer(text.encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
         return answer
 
     def _handler(self, request: web.BaseRequest) -> Callable[[], Awaitable[_Answer]] | None:

@@ -73,6 +73,7 @@ class PostgresqlDatabase:
             raise StoreUnusable(f"the address is wrong: {_first_line(error)}") from None
         self._parameters = {**CONNECTING, **{name: str(value) for name, value in given.items()}}
         self._password = password
+        self._name = schema
         self.schema = Identifier(schema).as_string()
         """Its name as it stands in statements."""
         self._settings = (
@@ -90,6 +91,11 @@ class PostgresqlDatabase:
         """Names the server and the database."""
         parts = self._parameters
         return f"{parts.get('host', 'localhost')}/{parts.get('dbname', parts.get('user', ''))}"
+
+    @property
+    def absence(self) -> str:
+        """Says that there are no tables yet; a person may have made the schema before."""
+        return f"the tables of the schema {self._name} do not exist yet in {self}; `watcher run` makes them"
 
     def exists(self) -> bool:
         """Returns whether the tables are there."""

@@ -67,6 +67,10 @@ class Database(Protocol):
     StoreUnavailable for one that cannot be used now.
     """
 
+    @property
+    def absence(self) -> str:
+        """What to tell a person while there is nothing to read yet."""
+
     def exists(self) -> bool:
         """Returns whether there is something to read."""
 

@@ -40,6 +40,11 @@ class SqliteDatabase:
         """Names the file."""
         return str(self.path)
 
+    @property
+    def absence(self) -> str:
+        """Says that there is no file yet."""
+        return f"there is no database at {self.path} yet"
+
     def exists(self) -> bool:
         """Returns whether there is a file."""
         return database_exists(self.path)

@@ -35,7 +35,8 @@ def copy_all(source: SqliteConnection, target: "PostgresqlDatabase", token: str)
             if connection.execute(f"SELECT 1 FROM {table} LIMIT 1".encode()).fetchall():
                 raise StoreUnusable(
                     f"its schema is not empty: the table {table} has rows. If a move was interrupted just"
-                    " before it renamed the file, everything has been copied"
+                    " before it renamed the file, everything has been copied: rename FILE to FILE.moved and"
+                    " start the daemon. Otherwise set another database_schema and move again"
                 )
         with translated():
             counts = {table: _copy(source.sqlite, connection, table) for table in TABLES}

@@ -136,14 +136,21 @@ def test_a_damaged_database_is_reported_without_a_traceback(
     assert "Traceback" not in ended.err
 
 
+def test_retry_without_a_database(invoke: Invoke, tmp_path: Path) -> None:
+    """Where no daemon ever ran there is nothing to retry, and none is made."""
+    ended = invoke("retry", "--all-dead", **APP)
+    assert (2, "watcher: there is no database at watcher.db yet\n") == (ended.status, ended.err)
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_retry_while_the_database_is_locked(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A database that another process keeps locked is reported in one line."""
+    """A database that another process keeps locked is one line, and exit status 1 because it may pass."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     with closing(lock_database(record(tmp_path))):
         ended = invoke("retry", "--all-dead", **APP)
-    assert (2, ["watcher: database: watcher.db: database is locked"]) == (
+    assert (1, ["watcher: database: watcher.db: database is locked"]) == (
         ended.status,
         ended.err.splitlines(),
     )
@@ -209,18 +216,23 @@ def test_the_newest_are_listed(invoke: Invoke, options: list[str], shown: Any, *
 
 
 def test_those_to_one_notifier(invoke: Invoke, outbox: Path) -> None:
-    """The newest of one notifier are counted without those of others, also when it was taken out."""
+    """The newest of one notifier are counted without those of others, also when it was taken out.
+
+    That none of its deliveries has the wanted state makes its name no wrong one.
+    """
     ended = invoke("deliveries", "--notifier", "slack", "--limit", "4", **APP, **NOTIFIERS)
     of_slack = [record.id for record in records(outbox) if record.notifier == "slack"]
     assert (of_slack[-4:], "") == (numbers(ended), ended.err)
+    none = invoke("deliveries", "--notifier", "slack", "--state", "dead", **APP, **NOTIFIERS)
+    assert (0, [], "") == (none.status, numbers(none), none.err)
 
 
 @pytest.mark.usefixtures("outbox")
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_notifier_that_there_is_not(invoke: Invoke, form: list[str]) -> None:
-    """A name that nobody has is no error, and a note says which there are."""
+    """A name that no notifier has is a usage error, which says which names there are."""
     ended = invoke("deliveries", "--notifier", "chta", *form, **APP, **NOTIFIERS)
-    assert (0, "watcher: no notifier is named 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
-    assert ended.out == ("[]\n" if form else "")
+    assert (2, "watcher: no notifier is named 'chta'; configured: audit, chat\n") == (ended.status, ended.err)
+    assert ended.out == ""
     known = invoke("deliveries", "--notifier", "chat", *form, **APP, **NOTIFIERS)
     assert (0, "") == (known.status, known.err)

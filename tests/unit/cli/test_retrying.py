@@ -55,3 +55,13 @@ async def test_only_dead_deliveries_are_retried(database: Path, number: int, wor
     with pytest.raises(NotDeadError, match=f"^{re.escape(words)}$"):
         requeue(SqliteDatabase(database), [1, number])
     assert before == records(database)
+
+
+async def test_every_wrong_id_is_named(database: Path) -> None:
+    """Each id that cannot be retried has one problem, in the order of the ids."""
+    with pytest.raises(NotDeadError) as raised:
+        requeue(SqliteDatabase(database), [99, 1, 3, 99])
+    assert [
+        "delivery 99: no such delivery",
+        "delivery 3: it is sent; only dead deliveries can be retried",
+    ] == list(raised.value.problems)

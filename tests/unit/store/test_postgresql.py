@@ -235,6 +235,7 @@ def test_where_nothing_was_made_there_is_nothing(schema: Schema) -> None:
     """Asking makes nothing."""
     database = PostgresqlDatabase(schema.url, schema=schema.name)
     assert not database.exists()
+    assert f"the tables of the schema {schema.name} do not exist yet in {database};" in database.absence
     with pytest.raises(StoreUnusable, match="does not exist"):
         names(database)
     assert not database.exists()
