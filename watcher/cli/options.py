@@ -12,6 +12,8 @@ config_option = click.option(
     metavar="FILE",
     help="TOML file with the settings [default: $WATCHER_CONFIG, else ./config.toml if it exists]",
 )
+row_id = click.IntRange(1, 2**63 - 1)
+"""The type of an id of a request or a delivery; neither database has a larger one."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

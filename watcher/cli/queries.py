@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from watcher.cli.options import config_option, json_option
+from watcher.cli.options import config_option, json_option, row_id
 from watcher.cli.process import describe_store_error, end_by_store_error, load_config, usage_error
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class NotDeadError(Exception):
 @click.command(short_help="List pending requests and who was notified.")
 @config_option
 @json_option
-@click.argument("number", metavar="[ID]", type=int, required=False)
+@click.argument("number", metavar="[ID]", type=row_id, required=False)
 def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> None:
     """List pending requests and who was notified, the longest waiting first.
 
@@ -120,7 +120,7 @@ def deliveries(
 
 @click.command(short_help="Retry dead deliveries.")
 @config_option
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=int)
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=row_id)
 @click.option("--all-dead", is_flag=True, help="Retry every dead delivery.")
 def retry(config_file: Path | None, ids: tuple[int, ...], *, all_dead: bool) -> None:
     """Retry dead deliveries, by the ids that `watcher deliveries --state dead` shows."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import MACHINE, NOW, claim, make_new_request, open_store, record_new, records
+from tests.unit.cli.conftest import Invoke
 from watcher.cli.queries import NotDeadError, requeue
 from watcher.store import Dead, Sent
 from watcher.store.sqlite import SqliteDatabase
@@ -65,3 +66,11 @@ async def test_every_wrong_id_is_named(database: Path) -> None:
         "delivery 99: no such delivery",
         "delivery 3: it is sent; only dead deliveries can be retried",
     ] == list(raised.value.problems)
+
+
+@pytest.mark.parametrize("command", ["pending", "retry"])
+@pytest.mark.parametrize("number", ["0", "9223372036854775808"])
+def test_an_id_that_no_row_can_have(command: str, number: str, invoke: Invoke) -> None:
+    """Such an id is a usage error, before a database is asked that could not take it."""
+    ended = invoke(command, number)
+    assert (2, True) == (ended.status, f"{number} is not in the range" in ended.err)
