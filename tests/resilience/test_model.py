@@ -398,9 +398,9 @@ def exploring(examples: int) -> settings:
 
 
 TestWatching = Watching.TestCase
-TestWatching.settings = exploring(50)
+TestWatching.settings = exploring(40)
 TestWatchingOnPostgresql = pytest.mark.usefixtures("on_postgresql")(WatchingOnPostgresql.TestCase)
-TestWatchingOnPostgresql.settings = exploring(8)
+TestWatchingOnPostgresql.settings = exploring(4)
 
 
 @pytest.fixture
