@@ -134,7 +134,8 @@ def request_deliveries(reader: Reader, requests: Collection[int]) -> dict[int, l
     by_id = {record.id: record for record in records(reader, {row["id"] for row in about})}
     found: dict[int, list[DeliveryRecord]] = {request: [] for request in requests}
     for row in about:
-        found[row["request"]].append(by_id[row["id"]])
+        if row["id"] in by_id:  # the daemon may delete or merge some between the two statements
+            found[row["request"]].append(by_id[row["id"]])
     return found
 
 
