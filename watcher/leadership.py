@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from watcher.store import lease
-from watcher.store.errors import StoreError, StoreLost, StoreUnusable
+from watcher.store.errors import StoreError, StoreLost, StoreUnusable, newer_version
 from watcher.store.lease import Lease
 from watcher.store.sql import Sql
 
@@ -210,10 +210,7 @@ class LeaseKeeper:
             found = lease.look(sql, self.token)
             self.clock.set(found.now, asked_at)
         if found.version > self._version and not self._fit:
-            raise StoreUnusable(
-                f"it was written by a newer watcher: it has version {found.version},"
-                f" this one knows {self._version}"
-            )
+            raise newer_version(found.version, self._version)
         self._fit = True
         if found.free and not found.mine and found.version <= self._version:
             asked_at = self._boottime()

@@ -103,14 +103,4 @@ def most_at_once(repeated: Counter[tuple[int, int]]) -> int:
 
 def report(scene: Bursts, kills: int, began: float) -> None:
     """Logs the figures."""
-    log.info(
-        "ended %d times in %.0f s: %d requests, %d lost; webhook: %d calls, %d repeated; Slack: %d, %d",
-        kills,
-        time.monotonic() - began,
-        len(scene.questions),
-        len(scene.lost()),
-        len(scene.hooked),
-        repeats(scene.hooked).total(),
-        len(scene.slacked),
-        repeats(scene.slacked).total(),
-    )
+    log.info("ended %d times in %.0f s: %s", kills, time.monotonic() - began, scene.figures())

@@ -56,15 +56,10 @@ async def test_takeovers_lose_nothing(tmp_path: Path, takeovers: int, *, pooled:
         statuses = await replicas.end()
         problems = replicas.problems()
     log.info(
-        "%d takeovers in %.0f s: %d requests, %d lost; webhook: %d calls, %d repeated; Slack: %d, %d; %s",
+        "%d takeovers in %.0f s: %s; %s",
         replicas.takeovers,
         time.monotonic() - began,
-        len(scene.questions),
-        len(scene.lost()),
-        len(scene.hooked),
-        repeats(scene.hooked).total(),
-        len(scene.slacked),
-        repeats(scene.slacked).total(),
+        scene.figures(),
         {kind: f"silent {max(seconds):.1f} s at most" for kind, seconds in replicas.silences.items()},
     )
     assert ([0, 0, 0], [], set()) == (statuses, problems, scene.lost())

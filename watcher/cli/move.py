@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +12,6 @@ from watcher.cli.process import end_by_store_error, load_config, run_async, usag
 if TYPE_CHECKING:
     from watcher.config.database import PostgresqlAddress
     from watcher.store.sqlite import SqliteConnection
-
-_PARTS: Final = ("", "-wal", "-shm")
-"""What SQLite adds to the name of a database for the files beside it."""
 
 
 @click.command(short_help="Copy a SQLite database into PostgreSQL.")
@@ -28,6 +25,7 @@ def move(config_file: Path | None, file: Path) -> None:
     """
     from watcher import logs
     from watcher.store.errors import StoreError
+    from watcher.store.files import ENDINGS
     from watcher.store.sqlite import SqliteDatabase
 
     config = load_config(config_file, need_secrets=False)
@@ -51,10 +49,10 @@ def move(config_file: Path | None, file: Path) -> None:
         end_by_store_error(error, f"{file}: {error}")
     counts = run_async(_copy(connection, address), address)
     connection.sqlite.close()
-    for part in _PARTS:  # the lock is held until all of them are gone
-        path = file.with_name(f"{file.name}{part}")
+    for ending in ENDINGS:  # the lock is held until all of them are gone
+        path = file.with_name(f"{file.name}{ending}")
         if path.exists():
-            path.rename(file.with_name(f"{moved.name}{part}"))
+            path.rename(file.with_name(f"{moved.name}{ending}"))
     connection.close()
     for table, count in counts.items():
         click.echo(f"{table:<14} {count:>9}")

@@ -25,14 +25,19 @@ DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
 
 
+class DatabaseFailed(ApiError):
+    """The poll could not use our own database, which says nothing about the app."""
+
+    code = "database_error"
+
+
 def _codes(of: type[ApiError]) -> Iterator[str]:
     for kind in of.__subclasses__():
         yield kind.code
         yield from _codes(kind)
 
 
-DATABASE_ERROR: Final = "database_error"
-OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_codes(ApiError))
+OUTCOMES: Final = (SUCCESS, *_codes(ApiError))
 """What a poll can end with: success, or the kind of its failure."""
 
 
@@ -55,9 +60,7 @@ class PollResult:
     @property
     def outcome(self) -> str:
         """One of `OUTCOMES`: the kind of the error, because its own code may be any word of the API's."""
-        if self.error is None:
-            return SUCCESS
-        return self.error.code if type(self.error) is ApiError else type(self.error).code
+        return SUCCESS if self.error is None else type(self.error).code
 
 
 class Poller:
@@ -118,7 +121,7 @@ class Poller:
         except ApiError as error:
             return PollResult(error.without_traceback())
         except StoreUnavailable as error:
-            return PollResult(ApiError(str(error), code=DATABASE_ERROR))
+            return PollResult(DatabaseFailed(str(error)))
 
     async def _succeeded(self, state: PollState) -> PollResult:
         now, invisible = self._context.wall(), frozenset(state.invisible)
@@ -146,7 +149,7 @@ class Poller:
 
         A failure of our own database is no outage of the app, and makes no wait longer.
         """
-        ours = error.code == DATABASE_ERROR
+        ours = isinstance(error, DatabaseFailed)
         self._failures += 1
         wait = error.retry_after or backoff(
             1 if ours else self._failures,

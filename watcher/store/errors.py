@@ -34,3 +34,15 @@ class StoreUnusable(StoreError):
 
 class StoreInUse(StoreUnusable):
     """Another process holds the database."""
+
+
+def older_version() -> StoreUnusable:
+    """Returns the error for a database that only a daemon may upgrade."""
+    return StoreUnusable("it is of an older version; start the daemon once to upgrade it")
+
+
+def newer_version(version: int, known: int) -> StoreUnusable:
+    """Returns the error for a database whose version is above the newest one that is known."""
+    return StoreUnusable(
+        f"it was written by a newer watcher: it has version {version}, this one knows {known}"
+    )

@@ -12,6 +12,8 @@ from watcher.store.errors import StoreInUse, StoreUnavailable, StoreUnusable
 
 PRIVATE: Final = 0o600
 """Mode of every file: a database holds prompts, and who can open a file can lock it."""
+ENDINGS: Final = ("", "-wal", "-shm")
+"""What SQLite adds to the name of a database for its files."""
 LOCK_TRIES: Final = 10
 """How often the lock is taken anew because its file was replaced meanwhile."""
 
@@ -134,7 +136,7 @@ def _open_private(path: Path, flags: int) -> int:
 
 def _make_private(database: Path) -> None:
     """Tightens files that an earlier version made."""
-    for ending in ("", "-wal", "-shm"):
+    for ending in ENDINGS:
         with suppress(OSError):  # as in `_open_private`, or there is none
             database.with_name(database.name + ending).chmod(PRIVATE)
 

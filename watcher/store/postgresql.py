@@ -17,7 +17,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import Identifier
 
 from watcher.ids import event_id
-from watcher.store.errors import StoreError, StoreRejected, StoreUnavailable, StoreUnusable
+from watcher.store.errors import (
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    StoreUnusable,
+    newer_version,
+    older_version,
+)
 from watcher.store.lease import NOW
 from watcher.store.postgresql_schema import BASE_VERSION, SCHEMA, STEPS, VERSION
 from watcher.store.postgresql_session import Session, named
@@ -125,14 +132,14 @@ class PostgresqlDatabase:
                 if version is None:
                     self._create(connection)
                 elif version > VERSION:
-                    raise StoreUnusable(_newer(version))
+                    raise newer_version(version, VERSION)
 
     def check(self) -> None:
         """Raises what `prepare` would raise, and changes nothing."""
         with self.connected() as connection:
             self._check_server(connection)
             if (version := self._version(connection) or 0) > VERSION:
-                raise StoreUnusable(_newer(version))
+                raise newer_version(version, VERSION)
 
     def session(self) -> Session:
         """Returns a session without a fence, for the lease itself."""
@@ -238,13 +245,9 @@ def _steps(version: int) -> str:
 def _refuse_other_version(sql: Sql, question: str) -> None:
     (version,) = sql.execute(question)[0]
     if version > VERSION:
-        raise StoreUnusable(_newer(version))
+        raise newer_version(version, VERSION)
     if version < VERSION:
-        raise StoreUnusable("it is of an older version; start the daemon once to upgrade it")
-
-
-def _newer(version: int) -> str:
-    return f"it was written by a newer watcher: it has version {version}, this one knows {VERSION}"
+        raise older_version()
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -297,14 +297,10 @@ def _quoted(value: object, escape: Callable[[bytes], bytes]) -> str:
     match value:
         case None:
             return "NULL"
-        case int() | float():
-            return (
-                f"'{value}'::float8"
-                if not math.isfinite(value)
-                else f"({value})"
-                if value < 0
-                else f"{value}"
-            )
+        case int() | float() if math.isfinite(value):
+            return f"({value})"  # else a minus before a negative one would begin a comment
+        case float():
+            return f"'{value}'::float8"
         case Listed():
             value = "{" + ",".join(map(_element, value.values)) + "}"
     if not isinstance(value, str):

@@ -14,7 +14,14 @@ from typing import Final
 from urllib.parse import quote
 
 from watcher.ids import event_id
-from watcher.store.errors import StoreError, StoreRejected, StoreUnavailable, StoreUnusable
+from watcher.store.errors import (
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    StoreUnusable,
+    newer_version,
+    older_version,
+)
 from watcher.store.files import DatabaseLock, create_database, database_exists, file_id, real_path
 from watcher.store.migrations import MIGRATIONS
 from watcher.store.sql import Listed, Parameters, Reader, Row, Sql, Statement, Transaction, identity_hash
@@ -183,7 +190,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         raise StoreUnusable("it does not exist")
     with _opened(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True) as connection:
         if _version(connection) < len(MIGRATIONS):
-            raise StoreUnusable("it is of an older version; start the daemon once to upgrade it")
+            raise older_version()
         return connection
 
 
@@ -247,9 +254,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _refuse_newer(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version > len(MIGRATIONS):
-        raise StoreUnusable(
-            f"it was written by a newer watcher: it has version {version}, this one knows {len(MIGRATIONS)}"
-        )
+        raise newer_version(version, len(MIGRATIONS))
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -341,6 +341,18 @@ async def test_a_locked_database_is_a_failed_poll(database: Place) -> None:
         assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
+async def test_an_error_that_has_the_name_of_ours(bench: PollBench) -> None:
+    """An API whose own database fails is an app that fails, whatever it calls that."""
+    poller = bench.poller()
+    bench.api.pages = [refusal(500, "database_error")]
+    with capture_logs() as logs:
+        waits = [(await poller.poll()).wait for _ in range(2)]
+        bench.clock.now += 1000
+        assert "server_error" == (await poller.poll()).outcome
+    assert [15.0, 30.0] == waits
+    assert [("database_error",)] == entries(logs, "app.failing", "code")
+
+
 async def test_a_damaged_database_ends_the_poller(bench: PollBench) -> None:
     """A database that cannot be used any more is no failed poll: whoever runs the poller has to know."""
     corrupt_database(bench.database)
