@@ -25,19 +25,14 @@ DEADLINE_TIMEOUTS: Final = 30
 """A whole poll may take this many times the timeout of one call."""
 
 
-class DatabaseFailed(ApiError):
-    """The poll could not use our own database, which says nothing about the app."""
-
-    code = "database_error"
-
-
 def _codes(of: type[ApiError]) -> Iterator[str]:
     for kind in of.__subclasses__():
         yield kind.code
         yield from _codes(kind)
 
 
-OUTCOMES: Final = (SUCCESS, *_codes(ApiError))
+DATABASE_ERROR: Final = "database_error"
+OUTCOMES: Final = (SUCCESS, DATABASE_ERROR, *_codes(ApiError))
 """What a poll can end with: success, or the kind of its failure."""
 
 
@@ -45,12 +40,13 @@ OUTCOMES: Final = (SUCCESS, *_codes(ApiError))
 class PollResult:
     """How a poll ended.
 
-    `error` is None if the list was read whole and everything was recorded. `complete` says that, besides,
+    `error` is None if the list was read whole and everything was recorded; a StoreUnavailable says nothing
+    about the app. `complete` says that, besides,
     every run that was fetched by itself could be read. `wait` is the seconds until the next attempt, None
     for the usual interval. The counts are of runs in the list, of new and of resolved requests.
     """
 
-    error: ApiError | None = None
+    error: ApiError | StoreUnavailable | None = None
     complete: bool = False
     wait: float | None = None
     runs: int = 0
@@ -60,7 +56,9 @@ class PollResult:
     @property
     def outcome(self) -> str:
         """One of `OUTCOMES`: the kind of the error, because its own code may be any word of the API's."""
-        return SUCCESS if self.error is None else type(self.error).code
+        if self.error is None:
+            return SUCCESS
+        return DATABASE_ERROR if isinstance(self.error, StoreUnavailable) else type(self.error).code
 
 
 class Poller:
@@ -121,7 +119,7 @@ class Poller:
         except ApiError as error:
             return PollResult(error.without_traceback())
         except StoreUnavailable as error:
-            return PollResult(DatabaseFailed(str(error)))
+            return PollResult(error.with_traceback(None))
 
     async def _succeeded(self, state: PollState) -> PollResult:
         now, invisible = self._context.wall(), frozenset(state.invisible)
@@ -144,28 +142,31 @@ class Poller:
         write("poll.succeeded", runs=len(state.listed), new=new, resolved=resolved)
         return PollResult(complete=not state.failed, runs=len(state.listed), new=new, resolved=resolved)
 
-    async def _failed(self, error: ApiError) -> float:
+    async def _failed(self, error: ApiError | StoreUnavailable) -> float:
         """Records and logs the failure, and returns the seconds until the next attempt.
 
         A failure of our own database is no outage of the app, and makes no wait longer.
         """
-        ours = isinstance(error, DatabaseFailed)
         self._failures += 1
-        wait = error.retry_after or backoff(
-            1 if ours else self._failures,
-            base=self.config.poll_interval,
-            maximum=self._context.settings.backoff_max,
-            jitter=self._context.jitter(),
-        )
+        if isinstance(error, StoreUnavailable):
+            await self._failure_timer.cancel()
+            wait = self._backoff(1)
+            self._log_failure(None, DATABASE_ERROR, str(error), wait)
+            return wait
+        wait = error.retry_after or self._backoff(self._failures)
+        self._log_failure(error.status, error.code, error.message, wait)
+        await self._failure_timer.failed(error)
+        return wait
+
+    def _backoff(self, failures: int) -> float:
+        interval, most = self.config.poll_interval, self._context.settings.backoff_max
+        return backoff(failures, base=interval, maximum=most, jitter=self._context.jitter())
+
+    def _log_failure(self, status: int | None, code: str, message: str, wait: float) -> None:
         self._log.warning(
             "poll.failed",
-            status=error.status,
-            code=self._context.redact(error.code),
-            error=self._context.redact(error.message),
+            status=status,
+            code=self._context.redact(code),
+            error=self._context.redact(message),
             next_attempt_in=round(wait, 3),
         )
-        if ours:
-            await self._failure_timer.cancel()
-        else:
-            await self._failure_timer.failed(error)
-        return wait
