@@ -213,7 +213,7 @@ class _View(NamedTuple):
 
 def _mask(text: str, pattern: re.Pattern[str]) -> str:
     """Masks what matches, as it is written and as it is meant."""
-    views = list(_unescaped(text))
+    views = list(_unescaped(text)) if _HINT.search(text) else ()
     if not views:
         return pattern.sub(MASK, text)
     found = {position for match in pattern.finditer(text) for position in range(*match.span())}

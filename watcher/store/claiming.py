@@ -5,12 +5,12 @@ keeps them in order.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Final
 
 from watcher.store import digests
-from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, PRIORITIES, REQUESTS
+from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, REMINDERS, REQUESTS
 from watcher.store.results import ClaimRequest, NotifierPolicy
 from watcher.store.sql import Listed, Row, Transaction
 
@@ -22,7 +22,7 @@ _PAUSE: Final = (
     " CASE WHEN excluded.paused_until > notifiers.paused_until THEN excluded.paused_until"
     " ELSE notifiers.paused_until END"
 )
-_PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = ? AND paused_until > ?"
+_PAUSED: Final = "SELECT paused_until FROM notifiers WHERE name = :notifier AND paused_until > :now"
 _FREE: Final = (
     "d.notifier = :notifier AND d.state = 'pending' AND d.held = 0"
     " AND NOT (d.id IN (SELECT value FROM json_each(:claimed)))"
@@ -87,7 +87,7 @@ _OPEN_ATTEMPTS: Final = (
 )
 _NEXT_DUE: Final = (
     "SELECT min(next_attempt_at) AS at FROM deliveries"
-    " WHERE notifier = ? AND state = 'pending' AND next_attempt_at > ?"
+    " WHERE notifier = :notifier AND state = 'pending' AND next_attempt_at > :now"
 )
 
 
@@ -98,39 +98,57 @@ def claim(
 
     A message is one delivery, or several that tell people of apps that fail, or recover, at the same time.
     """
-    now = min(tx.now, wanted.due_by)
+    parameters = _parameters(tx, notifier, wanted)
     if wanted.pause_until is not None:
         tx.execute(_PAUSE, (notifier, wanted.pause_until))
-    paused = tx.first(_PAUSED, (notifier, now))
-    if paused is not None:
-        return [], paused["paused_until"]
-    messages = _choose(tx, notifier, policy, wanted) if wanted.limit > 0 else []
+    paused, next_due, due = tx.execute_all(
+        [(_PAUSED, parameters), (_NEXT_DUE, parameters), (_APPS_DUE, {**parameters, "priority": REQUESTS})]
+    )
+    if paused:
+        return [], paused[0]["paused_until"]
+    messages = _choose(tx, policy, wanted, parameters, due) if wanted.limit > 0 else []
     if messages:
         # Before sending, an attempt is open. If its outcome never becomes known, the message may have been
         # posted, so its resolution is still sent. Machines get every event anyway.
         ids = [delivery for message in messages for delivery in message]
         tx.execute(_OPEN_ATTEMPTS, (Listed(ids),))
-    (wake_at,) = tx.execute(_NEXT_DUE, (notifier, now))[0]
-    return messages, wake_at
+    return messages, next_due[0]["at"]
 
 
-def _choose(tx: Transaction, notifier: str, policy: NotifierPolicy, wanted: ClaimRequest) -> list[list[int]]:
+def _choose(
+    tx: Transaction,
+    policy: NotifierPolicy,
+    wanted: ClaimRequest,
+    parameters: Mapping[str, object],
+    requests_due: Sequence[Row],
+) -> list[list[int]]:
     messages: list[list[int]] = []
-    for priority in PRIORITIES:
+    for priority, due in _due_by_priority(tx, parameters, requests_due):
         free = wanted.limit - len(messages)
-        parameters = _parameters(tx, notifier, wanted) | {"priority": priority, "limit": free}
-        queues = _queues(tx, parameters, wanted)
+        turn = {**parameters, "priority": priority, "limit": free}
+        queues = _queues(tx, turn, wanted, due)
         if priority == REQUESTS and policy.digest_above:
-            queues = _merge_backlogs(tx, parameters, queues, policy.digest_above)
+            queues = _merge_backlogs(tx, turn, queues, policy.digest_above)
         turns = zip_longest(*queues.values())
-        chosen = [delivery for turn in turns for delivery in turn if delivery is not None][:free]
+        chosen = [delivery for each in turns for delivery in each if delivery is not None][:free]
         if priority == OPERATIONS and chosen and policy.for_people:
-            messages += _grouped(tx, parameters, chosen)
+            messages += _grouped(tx, turn, chosen)
         else:
             messages += [[delivery] for delivery in chosen]
         if len(messages) >= wanted.limit:
             break
     return messages
+
+
+def _due_by_priority(
+    tx: Transaction, parameters: Mapping[str, object], requests_due: Sequence[Row]
+) -> Iterator[tuple[int, Sequence[Row]]]:
+    """Yields each priority with the apps of which something is due; the later ones are read together."""
+    yield REQUESTS, requests_due
+    later = (REMINDERS, OPERATIONS)
+    yield from zip(
+        later, tx.execute_all([(_APPS_DUE, {**parameters, "priority": each}) for each in later]), strict=True
+    )
 
 
 def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[str, object]:
@@ -144,9 +162,11 @@ def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[st
     }
 
 
-def _queues(tx: Transaction, parameters: Mapping[str, object], wanted: ClaimRequest) -> dict[str, list[int]]:
+def _queues(
+    tx: Transaction, parameters: Mapping[str, object], wanted: ClaimRequest, apps_due: Sequence[Row]
+) -> dict[str, list[int]]:
     """Returns by app what can be sent, the app that was served longest ago first; of as many as needed."""
-    due = _in_order(tx.execute(_APPS_DUE, parameters), wanted)
+    due = _in_order(apps_due, wanted)
     first = due[: max(wanted.limit, APPS_TRIED)]
     queues = _oldest(tx, parameters, first)
     if len(first) < len(due) and sum(map(len, queues.values())) < wanted.limit:
@@ -179,8 +199,7 @@ def _merge_backlogs(
     """Makes digests of what piled up of the apps whose turn it is; returns the queues as they are then."""
     turns = list(queues)[: int(str(parameters["limit"]))]
     merged = False
-    for app in turns:
-        rows = tx.execute(_BACKLOG, {**parameters, "app": app})
+    for rows in tx.execute_all([(_BACKLOG, {**parameters, "app": app}) for app in turns]):
         merged |= digests.merge_backlog(tx, rows, above=above)
     return _oldest(tx, parameters, turns) if merged else queues
 

@@ -24,7 +24,7 @@ RECORDS: Final = (
 )
 """Deliveries, with the columns in the order of the fields of `DeliveryRecord`."""
 
-REQUESTS, REMINDERS, OPERATIONS = PRIORITIES = (0, 1, 2)
+REQUESTS, REMINDERS, OPERATIONS = 0, 1, 2
 """What is sent first; the end of a request counts with requests."""
 GROUP_SECONDS: Final = 10.0
 """How long the alerts about apps wait for others that can be sent with them."""

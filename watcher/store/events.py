@@ -49,7 +49,8 @@ _BY_KEY: Final = (
 )
 _RECEIPTS: Final = (
     "SELECT d.id, d.thread_key, d.receipt, e.type FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.thread_key IN (SELECT value FROM json_each(?)) AND d.notifier = ? AND d.receipt IS NOT NULL"
+    " WHERE d.thread_key IN (SELECT c.thread_key FROM deliveries c"
+    " WHERE c.id IN (SELECT value FROM json_each(?))) AND d.notifier = ? AND d.receipt IS NOT NULL"
     " ORDER BY d.id"
 )
 
@@ -58,10 +59,10 @@ def load_messages(tx: Transaction, notifier: str, messages: Sequence[Sequence[in
     """Returns what a notifier is to send: one delivery, or several in one, for each message."""
     if not messages:
         return ()
-    ids = [delivery for message in messages for delivery in message]
-    rows = tx.execute(_CLAIMED, (Listed(ids),))
+    ids = Listed([delivery for message in messages for delivery in message])
+    rows, earlier = tx.execute_all([(_CLAIMED, (ids,)), (_RECEIPTS, (ids, notifier))])
     receipts: dict[str, list[Row]] = {}
-    for row in tx.execute(_RECEIPTS, (Listed({row["thread_key"] for row in rows}), notifier)):
+    for row in earlier:
         receipts.setdefault(row["thread_key"], []).append(row)
     digests = load_digests(tx, {row["digest_id"] for row in rows if row["digest_id"] is not None})
     loaded = {row["id"]: _delivery(row, receipts.get(row["thread_key"], ()), digests) for row in rows}

@@ -183,4 +183,4 @@ async def test_a_group_takes_as_many_round_trips_as_one(schema: Schema, group: i
         ended = [ResolvedRequest(key, "answered", "completed") for key in known]
         await store.record_changes(APP, BOTH, ended=ended, now=NOW + 9)
         counted()
-    assert [2, 8, 4, 1, 4] == trips
+    assert [2, 5, 3, 1, 4] == trips
