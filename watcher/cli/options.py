@@ -29,4 +29,4 @@ class Duration(click.ParamType[float]):
         try:
             return parse_duration(value)
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(f"{value!r} is not {error}.", param, ctx)

@@ -3,6 +3,7 @@
 A line names the setting as its user writes it, what was given (but no secret), and what is allowed.
 """
 
+import re
 from collections.abc import Container, Iterable
 from difflib import get_close_matches
 from typing import Any, Final
@@ -79,7 +80,7 @@ def _given(where: Place, value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return f"got a {'table' if isinstance(value, dict) else 'list'}; "
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return "" if "@" in shown or "password=" in shown else f"got {truncate(shown, _GIVEN_MAX)}; "
+    return "" if re.search("[^'\"].*@|password=", shown) else f"got {truncate(shown, _GIVEN_MAX)}; "
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:

@@ -204,6 +204,16 @@ def _signing_secret(value: str) -> str:
     return secret
 
 
+def _secret_text(value: str) -> str:
+    """Takes a text that may begin or end with a quote, as passwords may."""
+    secret = _not_blank(value)
+    bare = _bare(secret)
+    in_quotes = secret[0] != bare[:1] and secret[-1] != bare[-1:]
+    if in_quotes or re.match(r"bearer\s", secret, re.IGNORECASE):
+        raise ValueError('the secret alone, without quotes around it and without "Bearer" before it')
+    return secret
+
+
 def _unless(usual: str, words: str) -> Callable[[str], str]:
     """A doubt about every value that does not begin as is usual."""
     return lambda value: "" if re.match(usual, value) else words
@@ -215,9 +225,9 @@ def _doubt_signing_secret(secret: str) -> str:
     encoded = re.fullmatch(r"whsec_([\w+/-]+={0,2})", secret, re.ASCII)
     if secret.startswith("whsec_") and (not encoded or len(encoded[1].rstrip("=")) % 4 == 1):
         return "has no base64 after whsec_, so it is used as plain text"
-    # Of 24 bytes or more, as the specification recommends; neither words nor hexadecimal digits.
-    mixed = r"(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[\w+/-]{30,}={0,2}"
-    if re.fullmatch(mixed, secret, re.ASCII) and len(secret) % 4 == 0:
+    # Padded, or of 24 bytes or more, as is recommended, and neither words nor hexadecimal digits.
+    alike = r"[\w+/-]{6,}={1,2}|(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[\w+/-]{30,}"
+    if re.fullmatch(alike, secret, re.ASCII) and len(secret) % 4 == 0:
         return "looks like base64 and is used as plain text; if its bytes are meant, put whsec_ before it"
     return ""
 
@@ -327,4 +337,4 @@ SlackWebhookUrl = Annotated[
 SigningSecret = Annotated[Secret, _secret(_signing_secret, _doubt_signing_secret)]
 SecretHeader = Annotated[Secret, _secret(_header_value)]
 SecretUrl = Annotated[Secret, _secret(_url)]
-SecretText = Annotated[Secret, _secret(_not_blank)]
+SecretText = Annotated[Secret, _secret(_secret_text)]

@@ -37,6 +37,8 @@ SHORT_VARIABLES: Final[Mapping[str, Place]] = {
 """What one app and the common notifiers need; `WATCHER_APP_NAME` gives the app another name."""
 COMMON_KEY: Final = "DYNAMIQ_ACCESS_KEY"
 """The access key of that app if it has no other."""
+TABLE_STEPS: Final = 2
+"""Steps to the table of an app or a notifier: what it is, and its name."""
 OTHER_VARIABLES: Final = ("WATCHER_CONFIG", "WATCHER_APP_NAME")
 """Variables that are no settings."""
 
@@ -75,6 +77,8 @@ class _Sources:
     app: str = "default"
     """The app of the short variables."""
     problems: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """A warning for each variable that sets nothing."""
     warnings: list[str] = field(default_factory=list)
     excused: set[Place] = field(default_factory=set)
     """Settings and tables that may be absent because of another problem, a misspelling for example."""
@@ -96,7 +100,11 @@ class _Sources:
         if self.origin(where) == "default" and self.origin(twin) != "default":
             where = twin
         variable = self.variables.get(where) or self.variables.get(where[:-1])
-        if absent and variable is None and len(where) > 1:
+        if len(where) == TABLE_STEPS:
+            parts = (name for place, name in self.variables.items() if place[:TABLE_STEPS] == where)
+            renamed = where == ("apps", self.app) != ("apps", "default")
+            variable = "WATCHER_APP_NAME" if renamed else next(parts, None)
+        elif absent and variable is None:
             usual = ("apps", "default", *where[2:]) if where[:2] == ("apps", self.app) else where
             short = (name for name, place in SHORT_VARIABLES.items() if place == usual)
             variable = next(short, PREFIX + "__".join(where).upper())
@@ -132,7 +140,7 @@ def load(
         sources.problems.append("no app is configured; set WATCHER_BASE_URL, or [apps.NAME] in the file")
     sources.problems += proxy_problems(environ)
     if sources.problems:
-        raise errors.ConfigError(sources.problems)
+        raise errors.ConfigError([*sources.problems, *sources.unknown])
     for app in settings.apps.values():
         sources.warnings += _app_warnings(app)
     used = {name for app in settings.apps.values() for name in app.notify}
@@ -142,7 +150,7 @@ def load(
     values = dict(settings) | {name: tuple(dict(settings)[name].values()) for name in ("apps", "notifiers")}
     return Config.model_construct(
         **values,
-        warnings=tuple(sources.warnings),
+        warnings=(*sources.unknown, *sources.warnings),
         shown=tuple(_rows(settings, sources)),
         redactor=loading.redactor,
     )
@@ -168,7 +176,7 @@ def _read(named: Path | None, environ: Mapping[str, str], directory: Path, sourc
         allowed = [*_keys(where, table.get("type")), *(() if where else ("apps", "notifiers"))]
         for key in [key for key in table if key not in allowed]:
             if variable := sources.variables.get((*where, key)):
-                sources.warnings.append(f"{variable}: a notifier of this type has no {key}")
+                sources.unknown.append(f"{variable}: a notifier of this type has no {key}")
             else:
                 meant, name = errors.closest(key, allowed), ".".join((*where, key))
                 more = _elsewhere(key, where) or errors.hint(meant)
@@ -200,13 +208,12 @@ def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
         if re.search("[\ud800-\udfff]", f"{where}{value}"):
             sources.problems.append(f"{name}: must be UTF-8 text")
             sources.excused.add(where)
-        elif where[-1] in _keys(where[:-1]):
+        elif where[-1] in _keys(where[:-1]) or _is_header(where):
             sources.variables[where] = name
             given["__".join(where)] = value
         else:
-            sources.warnings.append(
-                f"{name}: unknown setting{errors.hint(errors.closest(name, _candidates(where)))}"
-            )
+            meant = errors.closest(name, _candidates(where))
+            sources.unknown.append(f"{name}: unknown setting{errors.hint(meant)}")
     key, common = ("apps", app, "access_key"), environ.get(COMMON_KEY, "").strip()
     others = {key, (*key[:2], "access_key_file")} & sources.variables.keys()
     if common and ("apps", app, "base_url") in sources.variables and not others:
@@ -237,6 +244,13 @@ def _keys(table: Place, notifier_type: object = None) -> list[str]:
     return []
 
 
+def _is_header(where: Place) -> bool:
+    match where:
+        case ("notifiers", name, "headers", header):
+            return bool(name and header)
+    return False
+
+
 def _elsewhere(key: str, where: Place) -> str:
     """Says where a setting belongs that stands in the wrong table."""
     if where and key in GlobalSettings.setting_names():
@@ -261,12 +275,14 @@ def _merged(stronger: Tree, weaker: Tree) -> Tree:
     """Merges tables; a secret in either form takes the place of both forms in the weaker source."""
     merged = dict(weaker)
     for key, value in stronger.items():
-        below = merged.get(key, {})
-        if isinstance(value, dict):
-            merged[key] = _merged(value, below) if isinstance(below, dict) else below
-        else:
+        if not isinstance(value, dict):
             merged.pop(key.removesuffix("_file") if key.endswith("_file") else f"{key}_file", None)
+    for key, value in stronger.items():
+        below = merged.get(key, {})
+        if not isinstance(value, dict):
             merged[key] = value
+        elif isinstance(below, dict):
+            merged[key] = _merged(value, below)
     return merged
 
 

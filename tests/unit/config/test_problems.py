@@ -320,6 +320,42 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, why
     assert problem.startswith(f"config.toml: cannot read {tmp_path / 'config.toml'}: {why}")
 
 
+def test_unknown_variables_stand_beside_the_problems(problems: Problems) -> None:
+    """A misspelt variable is named even if the configuration cannot be used, since it may be the reason."""
+    missing, misspelt = problems(WATCHER_BASEURL="https://app.example.com")
+    assert "no app is configured" in missing
+    assert misspelt == "WATCHER_BASEURL: unknown setting; did you mean WATCHER_BASE_URL?"
+
+
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ({**APP, "WATCHER_APP_NAME": "bad name"}, "apps.bad name (WATCHER_APP_NAME)"),
+        ({**APP, "WATCHER_SLACK_CHANNEL": "C1"}, "notifiers.slack (WATCHER_SLACK_CHANNEL)"),
+        ({**APP, "WATCHER_NOTIFIERS__N__TYPE": "slack"}, "notifiers.n (WATCHER_NOTIFIERS__N__TYPE)"),
+    ],
+)
+def test_a_table_is_named_by_a_variable_that_was_given(
+    problems: Problems, given: dict[str, str], label: str
+) -> None:
+    """A problem of a whole table names a variable that exists, not one that would do nothing."""
+    [problem] = problems(**given)
+    assert problem.startswith(f"{label}: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("@channel", True), ("bob@example.com", False), ("u:p@host", False), ("https://t@host", False)],
+)
+def test_a_value_is_hidden_where_something_stands_before_an_at_sign(
+    problems: Problems, given: str, *, shown: bool
+) -> None:
+    """A mention is shown as it was given, what may be credentials is not."""
+    slack = "[notifiers.s]\ntype = 'slack'\nbot_token = 'xoxb-1'\nchannel = 'c'\n"
+    [problem] = problems(f"{NEEDED_APP}{slack}mention = ['{given}']")
+    assert (f"got '{given}'; must be" in problem) == shown
+
+
 @pytest.mark.parametrize("name", ["a__b", "_a", "a_"])
 def test_a_name_of_an_app_that_no_variable_can_have(problems: Problems, name: str) -> None:
     """The name must fit between the parts of a variable."""

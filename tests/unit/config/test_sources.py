@@ -88,6 +88,16 @@ def test_a_file_of_the_environment_is_stronger_than_a_value_of_toml(loaded: Load
     assert app.access_key.read() == "dynamiq_acc_of_the_file"
 
 
+@pytest.mark.parametrize("toml", ["", f"{NEEDED_APP}access_key = 'dynamiq_acc_toml'\n"])
+def test_both_forms_in_the_environment_are_a_problem(problems: Problems, tmp_path: Path, toml: str) -> None:
+    """A secret and its file, both in variables, are a problem whatever the TOML file holds."""
+    (tmp_path / "key").write_text("dynamiq_acc_of_the_file")
+    prefix = "WATCHER_APPS__A__" if toml else "WATCHER_"
+    given = {f"{prefix}ACCESS_KEY": "dynamiq_acc_env", f"{prefix}ACCESS_KEY_FILE": str(tmp_path / "key")}
+    [problem] = problems(toml, **({} if toml else APP), **given)
+    assert f"({prefix}ACCESS_KEY): give either access_key or access_key_file" in problem
+
+
 def test_the_common_key_is_the_weaker_one(loaded: Load) -> None:
     """DYNAMIQ_ACCESS_KEY counts where WATCHER_ACCESS_KEY is not set."""
     keys = []
@@ -125,6 +135,16 @@ def test_notifiers_of_the_environment(loaded: Load) -> None:
         "whsec_0123456789",
     )
     assert config.apps[0].notify == ("slack", "webhook")
+
+
+def test_a_header_has_a_variable_of_its_own(loaded: Load) -> None:
+    """A header can be given in a variable, beside those of the file."""
+    toml = (
+        f"{NEEDED_APP}[notifiers.w]\ntype = 'webhook'\nurl = 'https://w.example'\nheaders = {{ 'X-A' = 'a' }}"
+    )
+    [webhook] = loaded(toml, WATCHER_NOTIFIERS__W__HEADERS__X_TEAM="ops").notifiers
+    assert isinstance(webhook, WebhookConfig)
+    assert {name: value.read() for name, value in webhook.headers.items()} == {"X-A": "a", "x_team": "ops"}
 
 
 def test_names_of_the_environment_are_lower_case(loaded: Load) -> None:

@@ -282,6 +282,28 @@ def test_a_quoted_signing_secret_is_refused(problems: Problems) -> None:
     assert (SECRET_VALUE in problem, "without quotes" in problem) == (False, True)
 
 
+@pytest.mark.parametrize("given", ['"{}"', "'{}'", "`{}`", "\xab{}\xbb", "Bearer {}", '"bearer {}"'])
+@pytest.mark.parametrize(
+    ("variables", "key"),
+    [
+        ({"WATCHER_DATABASE": "postgresql://u@h/d"}, "WATCHER_DATABASE_PASSWORD"),
+        ({"WATCHER_NOTIFIERS__A__TYPE": "apprise"}, "WATCHER_NOTIFIERS__A__URL"),
+    ],
+)
+def test_any_quoted_secret_is_refused(
+    problems: Problems, given: str, variables: dict[str, str], key: str
+) -> None:
+    """A password or an Apprise URL in quotes or with Bearer before it is refused and not shown."""
+    [problem] = problems(**APP, **variables, **{key: given.format(SECRET_VALUE)})
+    assert (SECRET_VALUE in problem, key in problem, "without quotes" in problem) == (False, True, True)
+
+
+@pytest.mark.parametrize("password", ["'abc", 'abc"', "a'b", "Bearer"])
+def test_a_password_may_hold_a_quote(loaded: Load, password: str) -> None:
+    """A password that begins or ends with a quote, but is not in quotes, is taken as it is."""
+    loaded(**APP, WATCHER_DATABASE="postgresql://u@h/d", WATCHER_DATABASE_PASSWORD=password)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -337,6 +359,8 @@ SLACK_URL = "https://hooks.slack.com/services/T0/B0/x"
             {"WATCHER_WEBHOOK_SECRET": "TWFkZS11cC1zZWNyZXQtb2YtMjQtYnl0ZXM="},
             "notifiers.webhook.secret: looks like base64 and is used as plain text",
         ),
+        ({"WATCHER_WEBHOOK_SECRET": "YS1zZWNyZXQ="}, "notifiers.webhook.secret: looks like base64"),
+        ({"WATCHER_WEBHOOK_SECRET": "a secret="}, ""),
         ({"WATCHER_WEBHOOK_SECRET": "00112233445566778899aabbccddeeff"}, ""),
         ({"WATCHER_WEBHOOK_SECRET": "correct-horse-battery-staple-and-more-words4"}, ""),
         ({"WATCHER_WEBHOOK_SECRET": "any text"}, ""),
