@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 from watcher.hooks import Observer
 from watcher.polling.poller import Poller
@@ -17,6 +18,8 @@ FEW_APPS: Final = 10
 PRUNE_SECONDS: Final = 60.0
 TICK_SECONDS: Final = 5.0
 """How often the scheduler reports that it runs."""
+_NO_REPETITION: Final = IntervalTrigger(days=36500)
+"""Each poll sets the time of the next. Changing a job costs a third of adding one."""
 
 
 class Scheduler:
@@ -43,12 +46,22 @@ class Scheduler:
         self._die = die
         self._wall = wall
         self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._polls: set[asyncio.Task[None]] = set()
+        self._polls: dict[str, asyncio.Task[None]] = {}
+        self._scheduled_at: dict[str, float] = {}
         self._poll_again: set[str] = set()
 
     def start(self) -> None:
         """Schedules everything and starts."""
         for poller in self._pollers:
+            self._scheduler.add_job(
+                self._poll,
+                _NO_REPETITION,
+                args=[poller],
+                id=poller.config.name,
+                misfire_grace_time=None,
+                # The poll that schedules this one still counts as running; with 1 a due one would be dropped.
+                max_instances=2,
+            )
             self._schedule_first_poll(poller)
         self._schedule_repeated()
         self._observer.set_deadline("scheduler", TICK_SECONDS)
@@ -57,7 +70,7 @@ class Scheduler:
     def restart(self) -> None:
         """Schedules everything anew, after the wall clock was set or the machine slept."""
         for poller in self._pollers:
-            if self._scheduler.get_job(poller.config.name) is not None:
+            if poller.config.name not in self._polls:
                 self._schedule_first_poll(poller)
         self._schedule_repeated()
         self._scheduler.wakeup()
@@ -65,7 +78,7 @@ class Scheduler:
     def poll_now(self) -> None:
         """Polls every app now, whatever its backoff; an app that is being polled is polled once more."""
         for poller in self._pollers:
-            if self._scheduler.get_job(poller.config.name) is None:
+            if poller.config.name in self._polls:
                 self._poll_again.add(poller.config.name)
             else:
                 self._schedule_poll(poller, self._wall())
@@ -73,7 +86,7 @@ class Scheduler:
     async def stop(self) -> None:
         """Starts nothing more and cancels the polls under way."""
         self._scheduler.pause()
-        polls = list(self._polls)
+        polls = list(self._polls.values())
         for task in polls:
             task.cancel()
         await asyncio.gather(*polls, return_exceptions=True)
@@ -104,23 +117,17 @@ class Scheduler:
 
     def _schedule_poll(self, poller: Poller, at: float) -> None:
         self._observer.set_deadline(f"app {poller.config.name}", max(at - self._wall(), 0.0))
-        self._scheduler.add_job(
-            self._poll,
-            "date",
-            run_date=datetime.fromtimestamp(at, UTC),
-            args=[poller, at],
-            id=poller.config.name,
-            replace_existing=True,
-            misfire_grace_time=None,
-            # The poll that schedules this one still counts as running; with 1 a due one would be dropped.
-            max_instances=2,
-        )
+        self._scheduled_at[poller.config.name] = at
+        self._scheduler.modify_job(poller.config.name, next_run_time=datetime.fromtimestamp(at, UTC))
 
-    async def _poll(self, poller: Poller, at: float) -> None:
-        task = asyncio.current_task()
+    async def _poll(self, poller: Poller) -> None:
+        name, task = poller.config.name, asyncio.current_task()
         assert task is not None
-        self._polls.add(task)
-        self._observer.set_deadline(f"app {poller.config.name}", self._poll_limit)
+        if name in self._polls:  # it was asked for between the start of a job and that of its task
+            self._poll_again.add(name)
+            return
+        self._polls[name] = task
+        self._observer.set_deadline(f"app {name}", self._poll_limit)
         try:
             result = await poller.poll()
         except asyncio.CancelledError:  # the task ends anyway; the scheduler would log a traceback
@@ -129,15 +136,15 @@ class Scheduler:
             self._die(error)
             return
         finally:
-            self._polls.discard(task)
+            del self._polls[name]
         now = self._wall()
-        if poller.config.name in self._poll_again:
-            self._poll_again.remove(poller.config.name)
+        if name in self._poll_again:
+            self._poll_again.remove(name)
             following = now
         elif result.wait is not None:
             following = now + result.wait
         else:
-            following = next_poll(at, now, poller.config.poll_interval)
+            following = next_poll(self._scheduled_at[name], now, poller.config.poll_interval)
         self._schedule_poll(poller, following)
 
     async def _prune(self) -> None:

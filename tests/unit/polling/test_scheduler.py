@@ -123,6 +123,34 @@ async def test_an_app_is_polled_now_whatever_its_backoff() -> None:
     assert poller.polls.empty()
 
 
+@pytest.mark.parametrize("turns", range(8))
+async def test_one_poll_of_an_app_at_a_time(turns: int) -> None:
+    """A poll that is asked for while another one is about to begin comes after it, in whichever turn."""
+    gates: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+
+    class SlowPoller(ScriptedPoller):
+        async def poll(self) -> PollResult:
+            gate = asyncio.Event()
+            gates.put_nowait(gate)
+            await gate.wait()
+            return PollResult()
+
+    bench = Bench(SlowPoller())
+    bench.scheduler.start()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    bench.scheduler.poll_now()
+    async with asyncio.timeout(BOUND):
+        first = await gates.get()
+        for _ in range(20):  # of the loop, in which a second poll would begin
+            await asyncio.sleep(0)
+        assert gates.empty()
+        first.set()
+        if turns:
+            (await gates.get()).set()
+    await bench.scheduler.stop()
+
+
 async def test_a_scheduler_that_is_stuck_is_noticed() -> None:
     """Everything is alive as long as it may be; without a turn of the scheduler it is not."""
     poller = ScriptedPoller()
