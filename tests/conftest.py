@@ -157,11 +157,18 @@ def schema(postgresql_server: Server) -> Iterator[Schema]:
 
 
 @pytest.fixture(scope="session")
-def emptied_schema(postgresql_server: Server) -> Iterator[Schema]:
-    """A schema on PostgreSQL that is emptied after each test."""
+def shared_schema(postgresql_server: Server) -> Iterator[Schema]:
+    """A schema on PostgreSQL, with its tables, for the tests of this process."""
     with schema_for_test(postgresql_server) as schema:
         on_postgresql(schema).open().close()
         yield schema
+
+
+@pytest.fixture
+def emptied_schema(shared_schema: Schema) -> Iterator[Schema]:
+    """The same schema for each test, empty, which takes the server less than a new one."""
+    yield shared_schema
+    databases.empty(shared_schema)
 
 
 @pytest.fixture(params=databases.KINDS)
@@ -171,9 +178,7 @@ def database(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.Mon
     if request.param == "sqlite":
         yield OnSqlite(path)
         return
-    schema = request.getfixturevalue("emptied_schema")
-    yield on_postgresql(schema)
-    databases.empty(schema)
+    yield on_postgresql(request.getfixturevalue("emptied_schema"))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.support.builders import (
     pending_key,
     record_new,
 )
-from tests.support.databases import empty, on_postgresql, rows
+from tests.support.databases import empty, on_postgresql
 from tests.support.postgresql import Schema, Server
 from watcher.models import PendingKey, ResolvedRequest, Route
 from watcher.store import (
@@ -155,7 +155,6 @@ UNITS: Final[dict[str, tuple[Work, ...]]] = {
 
 def facts(schema: Schema) -> list[object]:
     """Returns what the database knows, but for how often it was tried to send something."""
-    database = on_postgresql(schema)
     tables = {
         "requests": "run_id, first_seen_at, resolved_at, outcome",
         "deliveries": "notifier, thread_key = event, state, held, due_at, next_attempt_at, last_error",
@@ -167,10 +166,10 @@ def facts(schema: Schema) -> list[object]:
         "notifiers": "*",
         "clock": "*",
     }
-    return [
-        sorted(rows(database, f"SELECT {columns} FROM {table}"), key=repr)
-        for table, columns in tables.items()
-    ]
+    with on_postgresql(schema).reading() as reader:
+        asked = [(f"SELECT {columns} FROM {table}", ()) for table, columns in tables.items()]
+        found = reader.execute_all(asked)
+    return [sorted(map(tuple, rows), key=repr) for rows in found]
 
 
 @asynccontextmanager
@@ -188,10 +187,10 @@ async def opened(schema: Schema) -> AsyncIterator[tuple[Store, Session]]:
 @pytest.mark.parametrize("blow", ["before", "after"])
 @pytest.mark.parametrize("unit", UNITS)
 async def test_a_unit_of_work_that_is_cut_off_can_be_done_again(
-    schema: Schema, monkeypatch: pytest.MonkeyPatch, unit: str, blow: str
+    emptied_schema: Schema, monkeypatch: pytest.MonkeyPatch, unit: str, blow: str
 ) -> None:
     """It fails as something that passes, has done all or nothing, and done again leaves what once leaves."""
-    *before, last = UNITS[unit]
+    schema, (*before, last) = emptied_schema, UNITS[unit]
     async with opened(schema) as (store, session):
         faults = Faults(schema, session, monkeypatch)
         await tell_all(store)
@@ -204,8 +203,7 @@ async def test_a_unit_of_work_that_is_cut_off_can_be_done_again(
         interrupted = facts(schema)
         await last(store)
         twice = facts(schema)
-    with psycopg.connect(schema.url) as connection:
-        connection.execute(f"DROP SCHEMA {schema.name} CASCADE")
+    empty(schema)
     async with opened(schema) as (store, _):
         await tell_all(store)
         for work in (*before, last):
@@ -217,9 +215,10 @@ async def test_a_unit_of_work_that_is_cut_off_can_be_done_again(
 
 @pytest.mark.parametrize("blow", ["before", "after"])
 async def test_a_shift_of_the_clock_is_not_done_twice(
-    schema: Schema, monkeypatch: pytest.MonkeyPatch, blow: str
+    emptied_schema: Schema, monkeypatch: pytest.MonkeyPatch, blow: str
 ) -> None:
     """It alone may not be repeated, so its failure is handed on, and times were moved once or not at all."""
+    schema = emptied_schema
     async with opened(schema) as (store, session):
         faults = Faults(schema, session, monkeypatch)
         await record_new(store)

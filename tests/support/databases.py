@@ -7,11 +7,14 @@ from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tests.support.postgresql import Schema
-from watcher.store.sql import Connection, Database, Reader
+from watcher.store.sql import Connection, Database, Reader, Row
 from watcher.store.sqlite import SqliteConnection, SqliteDatabase
+
+if TYPE_CHECKING:
+    import psycopg
 
 KINDS: Final = ("sqlite", "postgresql")
 LOCK_SECONDS: Final = 0.5
@@ -102,6 +105,9 @@ def on_postgresql(schema: Schema) -> Place:
     from watcher.store.postgresql_session import Session  # noqa: PLC0415
 
     class TakenDatabase(PostgresqlDatabase):
+        def _connect(self) -> "psycopg.Connection[Row]":
+            return schema.connections.take(super()._connect)
+
         @contextmanager
         def looking(self) -> Iterator[Reader]:
             just_the_schema = self._settings[:1]
@@ -134,15 +140,14 @@ def empty(schema: Schema) -> None:
     """Ends the sessions of a test and deletes its rows, which takes less time than to make tables."""
     from psycopg.errors import UndefinedTable  # noqa: PLC0415
 
-    schema.end_sessions()
-    forget = [f"DELETE FROM {table}" for table in TABLES]
-    restart = "SELECT setval(pg_get_serial_sequence('deliveries', 'id'), 1, false)"
-    with schema.server.connect() as connection:
-        try:
-            connection.execute(";".join([f"SET search_path = {schema.name}", *forget, restart]).encode())
-        except UndefinedTable:
-            connection.execute(f"DROP SCHEMA {schema.name} CASCADE".encode())
-            on_postgresql(schema).open().close()
+    schema.connections.end_used()
+    forget = [f"DELETE FROM {schema.name}.{table}" for table in TABLES]
+    restart = f"SELECT setval(pg_get_serial_sequence('{schema.name}.deliveries', 'id'), 1, false)"
+    try:
+        schema.server.administer(";".join([*forget, restart]))
+    except UndefinedTable:
+        schema.server.administer(f"DROP SCHEMA {schema.name} CASCADE")
+        on_postgresql(schema).open().close()
 
 
 def rows(database: Database, statement: str) -> Sequence[tuple[object, ...]]:

@@ -6,16 +6,18 @@ tests that need them are skipped; with `TESTS_REQUIRE_POSTGRESQL=1` in the envir
 
 import fcntl
 import os
+import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from json import loads
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote
 
 import pytest
@@ -30,12 +32,68 @@ REQUIRED: Final = "TESTS_REQUIRE_POSTGRESQL"
 _END_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
 
 
+class Kept:
+    """Connections that are used again: the server needs some 8 ms of CPU for each new one.
+
+    Closing one gives it back, unless it is broken or in a transaction.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._in_use: set[psycopg.Connection[Any]] = set()
+
+    def take(self, connect: "Callable[[], psycopg.Connection[Any]]") -> "psycopg.Connection[Any]":
+        """Returns a connection that was given back, or else a new one."""
+        connection = self._take_idle()
+        if connection is None:
+            connection = connect()
+            connection.close = partial(self._give_back, connection)  # type: ignore[method-assign]
+        self._in_use.add(connection)
+        return connection
+
+    def end_used(self) -> None:
+        """Ends the connections that were not given back."""
+        while self._in_use:
+            _close(self._in_use.pop())
+
+    def end(self) -> None:
+        """Ends all connections."""
+        self.end_used()
+        while self._idle:
+            _close(self._idle.pop())
+
+    def _take_idle(self) -> "psycopg.Connection[Any] | None":
+        while self._idle:
+            connection = self._idle.pop()
+            ended, _, _ = select.select([connection], [], [], 0)  # the server has said something unasked
+            if not ended:
+                return connection
+            _close(connection)
+        return None
+
+    def _give_back(self, connection: "psycopg.Connection[Any]") -> None:
+        from psycopg.pq import TransactionStatus  # noqa: PLC0415 - the tests of SQLite run without it
+
+        if connection not in self._in_use:
+            return
+        self._in_use.remove(connection)
+        if connection.info.transaction_status == TransactionStatus.IDLE:
+            self._idle.append(connection)
+        else:
+            _close(connection)
+
+
+def _close(connection: "psycopg.Connection[Any]") -> None:
+    type(connection).close(connection)
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """A running server; `host` is the directory of its Unix socket."""
 
     host: str
     port: int
+    _kept: Kept = field(default_factory=Kept, compare=False, repr=False)
 
     def url(self, *, user: str = "watcher", database: str = "watcher", tcp: bool = False) -> str:
         """Returns the address of a database, by its Unix socket or by TCP."""
@@ -48,6 +106,15 @@ class Server:
 
         return psycopg.connect(self.url(user=user, database=database), autocommit=True)
 
+    def administer(self, statements: str, parameters: Sequence[object] = ()) -> None:
+        """Executes statements as the superuser, in one transaction, on a connection that is kept."""
+        with self._kept.take(self.connect) as connection:
+            connection.execute(statements.encode(), parameters)
+
+    def disconnect(self) -> None:
+        """Ends the connections that are kept."""
+        self._kept.end()
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -55,6 +122,8 @@ class Schema:
 
     server: Server
     name: str
+    connections: Kept = field(default_factory=Kept, compare=False, repr=False)
+    """Those of this process to the schema."""
 
     @property
     def url(self) -> str:
@@ -63,8 +132,8 @@ class Schema:
 
     def end_sessions(self) -> None:
         """Ends the sessions that tests left open, or hold open to see what happens."""
-        with self.server.connect() as connection:
-            connection.execute(_END_SESSIONS, [self.name])
+        self.connections.end()
+        self.server.administer(_END_SESSIONS, [self.name])
 
 
 def find_binaries() -> Path | None:
@@ -95,7 +164,11 @@ def shared_server(shared: Path, *, durable: bool = False) -> Iterator[Server]:
             fcntl.flock(users, fcntl.LOCK_SH)
             if not (shared / "server.json").exists():
                 _start(binaries, shared, durable=durable)
-        yield Server(**loads((shared / "server.json").read_text(encoding="ascii")))
+        server = Server(**loads((shared / "server.json").read_text(encoding="ascii")))
+        try:
+            yield server
+        finally:
+            server.disconnect()
 
 
 @contextmanager
@@ -104,8 +177,7 @@ def schema_for_test(server: Server) -> Iterator[Schema]:
     schema = Schema(server, f"test_{token_hex(6)}")
     yield schema
     schema.end_sessions()
-    with server.connect() as connection:
-        connection.execute(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
+    server.administer(f'DROP SCHEMA IF EXISTS "{schema.name}" CASCADE')
 
 
 def _start(binaries: Path, shared: Path, *, durable: bool) -> None:

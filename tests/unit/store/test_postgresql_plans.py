@@ -27,7 +27,6 @@ from watcher.store.postgresql_session import Session  # noqa: E402
 pytestmark = pytest.mark.anyio
 
 DIGESTS = NotifierPolicy(for_people=True, digest_above=20, remind_after=(3600.0,))
-MANY: Final = 3000
 TABLES: Final = ("requests", "events", "deliveries", "digest_members")
 OF_WHAT_IS_OPEN: Final = ("deliveries_dead", "deliveries_held", "requests_app", "requests_pending")
 """Indexes that hold only what is pending, held or dead: they may be read from end to end."""
@@ -95,11 +94,11 @@ def problems(node: dict[str, Any]) -> Iterator[str]:
         yield from problems(part)
 
 
-async def fill(store: Store, schema: Schema, statistics: Statistics) -> None:
+async def fill(store: Store, schema: Schema, statistics: Statistics, many: int) -> None:
     """Records a burst, with the statistics that the server may have of it."""
     if statistics == "of empty tables":
         analyze(schema)
-    await record_new(store, *[make_new_request(f"run-{number}") for number in range(MANY)])
+    await record_new(store, *[make_new_request(f"run-{number}") for number in range(many)])
     if statistics == "fresh":
         analyze(schema)
 
@@ -117,7 +116,7 @@ async def test_nothing_reads_all_there_is(
 ) -> None:
     """Merging, claiming, settling, ending, reviving and pruning find their rows by an index."""
     async with opened(schema) as (store, session):
-        await fill(store, schema, statistics)
+        await fill(store, schema, statistics, 3000)
         plans = Plans(schema, session, monkeypatch)
         for notifier, policy in (("webhook", NotifierPolicy()), ("slack", DIGESTS)):
             claim = await store.settle_and_claim(notifier, [], limit=8, now=NOW + 60, policy=policy)
@@ -139,7 +138,7 @@ async def test_a_claim_reads_what_it_claims(
 ) -> None:
     """However much is due, a claim reads some pages for each delivery, and not all that is pending."""
     async with opened(schema) as (store, session):
-        await fill(store, schema, statistics)
+        await fill(store, schema, statistics, 1000)
         plans = Plans(schema, session, monkeypatch)
         for notifier, policy in (("webhook", NotifierPolicy()), ("slack", NotifierPolicy(for_people=True))):
             claim = await store.settle_and_claim(notifier, [], limit=8, now=NOW + 60, policy=policy)
