@@ -164,7 +164,7 @@ class RunsClient:
         """
         run = await self._transport.get(f"/v1/runs/{quote(run_id, safe='')}", [], self._run)
         if run.id != run_id:
-            raise InvalidResponse("the answer is about another run")
+            raise InvalidResponse("the answer is about another run", status=200)
         return run
 
     def _run(self, body: bytes | bytearray) -> Run:
@@ -213,9 +213,10 @@ def _read_page(body: bytes | bytearray, most: int, *, keep_input: bool) -> _Cont
     document = _document(body, keep_input=keep_input)
     items = document.get("data")
     if not isinstance(items, list):
-        raise InvalidResponse("the answer has no list of runs in `data`")
+        raise InvalidResponse("the answer has no list of runs in `data`", status=200)
     if len(items) > most:
-        raise InvalidResponse(f"a page has {len(items):,} items, more than twice as many as were asked for")
+        words = f"a page has {len(items):,} items, more than twice as many as were asked for"
+        raise InvalidResponse(words, status=200)
     parsed = [parse_run(item, keep_input=keep_input) for item in items]
     skipped = tuple(item for item in parsed if isinstance(item, Skipped))
     return _Content(
@@ -230,7 +231,7 @@ def _read_page(body: bytes | bytearray, most: int, *, keep_input: bool) -> _Cont
 def _read_run(body: bytes | bytearray, *, keep_input: bool) -> Run:
     run = parse_run(_document(body, keep_input=keep_input).get("data"), keep_input=keep_input)
     if isinstance(run, Skipped):
-        raise InvalidResponse(f"the run cannot be read: {run.reason}")
+        raise InvalidResponse(f"the run cannot be read: {run.reason}", status=200)
     return run
 
 

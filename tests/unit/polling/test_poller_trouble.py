@@ -95,7 +95,7 @@ async def test_what_the_api_asks_for_wins(bench: PollBench, asked: str, wait: fl
         (refusal(408, "slow"), 408, "slow"),
         (Answer(502, "<h1>bad gateway</h1>"), 502, "server_error"),
         (Answer(200, "<h1>welcome</h1>"), 200, "invalid_response"),
-        (Answer(200, {"data": None}), None, "invalid_response"),
+        (Answer(200, {"data": None}), 200, "invalid_response"),
         (Answer(302, "", {"Location": "https://elsewhere.example"}), 302, "redirect"),
     ],
 )

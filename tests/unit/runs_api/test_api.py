@@ -311,9 +311,10 @@ def test_a_large_answer_that_is_no_list() -> None:
 
 @pytest.mark.parametrize("data", [None, {}, "none", 5, {"id": "r1", "status": "started"}])
 def test_a_list_without_a_list(data: Json) -> None:
-    """A list answer whose data are null or no list is an error, never an empty list."""
-    with pytest.raises(InvalidResponse, match="no list of runs in `data`"):
+    """A list answer whose data are null or no list is an error with its status, never an empty list."""
+    with pytest.raises(InvalidResponse, match="no list of runs in `data`") as failure:
         fetch_pages(FakeApi(lambda: response({"data": data})))
+    assert failure.value.status == 200
 
 
 def test_a_page_that_stays_as_it_was() -> None:
