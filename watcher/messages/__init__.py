@@ -24,6 +24,7 @@ from watcher.messages.message import (
     more_rows,
     notification_line,
     plain_text,
+    row_lines,
 )
 from watcher.messages.questions import given_fields, read_questions, without_questions
 from watcher.messages.requests import (
@@ -91,6 +92,7 @@ __all__ = [
     "render",
     "request_label",
     "request_message",
+    "row_lines",
     "show_name",
     "show_prompt",
     "show_value",

@@ -169,10 +169,7 @@ def _lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:
         yield from (f">   - {quote(option)}" for option in question.options)
     if message.details and not message.rows:
         yield f"  {quote(message.details)}"
-    for row in message.rows:
-        yield from _row_lines(row, quote)
-    if message.dropped_rows:
-        yield f"  {more_rows(message)}"
+    yield from row_lines(message, quote)
     for note in message.notes:
         yield f"{note.words}: {quote(', '.join(note.names))}"
     yield from _item_lines(message, quote)
@@ -181,14 +178,18 @@ def _lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:
         yield f"{label}: {quote(value)}"
 
 
-def _row_lines(row: Row, quote: Callable[[str], str]) -> Iterator[str]:
-    name = f"  {quote(show_name(row.name))}{' (editable)' if row.editable else ''}:"
-    shown = row.shown
-    if shown.kind == "block":
-        yield name
-        yield indent(quote(shown.text), "    ", lambda _: True)
-    else:
-        yield f"{name} {quote(shown.text)}"
+def row_lines(message: Message, quote: Callable[[str], str] = str) -> Iterator[str]:
+    """Yields the parameters as lines of plain text, as `plain_text` has them."""
+    for row in message.rows:
+        name = f"  {quote(show_name(row.name))}{' (editable)' if row.editable else ''}:"
+        shown = row.shown
+        if shown.kind == "block":
+            yield name
+            yield indent(quote(shown.text), "    ", lambda _: True)
+        else:
+            yield f"{name} {quote(shown.text)}"
+    if message.dropped_rows:
+        yield f"  {more_rows(message)}"
 
 
 def _item_lines(message: Message, quote: Callable[[str], str]) -> Iterator[str]:

@@ -179,6 +179,7 @@ def adds_up(shown: str, whole: str) -> bool:
 
 def rows_of(built: list[Json]) -> Iterator[tuple[str, str]]:
     """Yields name and value of each parameter in blocks, and the count of those that are missing."""
+    last = ""
     for block in built:
         for part in block.get("elements", []):
             if part["type"] == "rich_text_list":
@@ -186,7 +187,15 @@ def rows_of(built: list[Json]) -> Iterator[tuple[str, str]]:
                 yield from ((row[0], "".join(row[2:]).removesuffix(MARK)) for row in rows if row[-1] != ":")
                 last = rows[-1][0]
             elif part["type"] == "rich_text_preformatted":
-                yield last, "".join(element["text"] for element in part["elements"])
+                text = "".join(element["text"] for element in part["elements"])
+                yield from [(last, text)] if last else dense_rows(text)
+
+
+def dense_rows(text: str) -> Iterator[tuple[str, str]]:
+    """Yields name and value of each parameter in lines of text, and the count of those that are missing."""
+    for found in re.finditer(r"^  (?! )(.+?)(?::(?: (.*)|((?:\n(?:    .*)?)+))|)$", text, re.MULTILINE):
+        name, value, lines = found.groups()
+        yield name, value if lines is None else re.sub(r"\n    ", "\n", lines)[1:]
 
 
 @settings(deadline=None)
@@ -247,7 +256,7 @@ def test_what_is_cut_is_told(prompt: int, values: list[int], of: str) -> None:
     listed = list(rows_of(built))
     missing = [
         int(number)
-        for number in re.findall(r"^… (\d+) more parameters?$", seen({"blocks": built}), re.MULTILINE)
+        for number in re.findall(r"^(?:  )?… (\d+) more parameters?$", seen({"blocks": built}), re.MULTILINE)
     ]
     listed = listed[: len(listed) - len(missing)]
     assert len(listed) + sum(missing) == len(values)

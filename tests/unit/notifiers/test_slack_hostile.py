@@ -94,9 +94,19 @@ def test_what_was_cut_is_said(character: str) -> None:
     text = seen(message(request_event(character * 100_000, params)))
     cut = re.findall(rf"^({character}+)… \((\d+) more characters\) …({character}+)$", text, re.MULTILINE)
     ((head, missing, tail),) = cut
-    (dropped,) = re.findall(r"^… (\d+) more parameters$", text, re.MULTILINE)
+    (dropped,) = re.findall(r"^  … (\d+) more parameters$", text, re.MULTILINE)
     assert len(head) + int(missing) + len(tail) == 100_000
-    assert len(re.findall(r"^key\d+: \d+$", text, re.MULTILINE)) + int(dropped) == 5000
+    assert len(re.findall(r"^  key\d+: \d+$", text, re.MULTILINE)) + int(dropped) == 5000
+
+
+def test_many_parameters_fit_as_lines() -> None:
+    """Parameters that do not fit as a list are lines of one text, and each keeps name, head and tail."""
+    params = {f"key{number}": f"first {'<' * 5000} last" for number in range(60)}
+    text = seen(message(request_event("May I?", params, editable=("key7", "absent"))))
+    value = r"first <+… \(\d+ more characters\) …<+ last"
+    assert len(re.findall(rf"^  key\d+(?: \(editable\))?:\n    {value}$", text, re.MULTILINE)) == 60
+    assert "\n  key7 (editable):\n" in text
+    assert "\n  absent (editable): (not given)\n" in text
 
 
 def test_a_long_prompt_alone_is_shown_to_the_limit() -> None:
@@ -160,8 +170,8 @@ def test_any_size_fits(prompt: int, rows: int, value: int, of: str) -> None:
     event = request_event(of * prompt, {str(number): of * value for number in range(rows)})
     assert_harmless(event)
     text = seen(message(event))
-    listed = len(re.findall(r"^\d+:", text, re.MULTILINE))
-    dropped = re.findall(r"^… (\d+) more parameters?$", text, re.MULTILINE)
+    listed = len(re.findall(r"^ *\d+:", text, re.MULTILINE))
+    dropped = re.findall(r"^(?:  )?… (\d+) more parameters?$", text, re.MULTILINE)
     assert rows == listed + sum(map(int, dropped))
 
 

@@ -22,6 +22,7 @@ from watcher.messages import (
     lost_reply,
     more_items,
     more_rows,
+    row_lines,
     show_name,
 )
 from watcher.models import Json
@@ -39,7 +40,7 @@ the fallback text stay below."""
 _LINK_MAX: Final = 1500
 _ITEM_LINK_MAX: Final = 500
 _ROW_COST: Final = 100
-"""Characters of JSON that a parameter takes at least."""
+"""Characters of JSON that a parameter in a list takes at least."""
 
 _SIGNS: Final[dict[Tone, str]] = {
     "urgent": "\N{BELL}",
@@ -54,16 +55,25 @@ _SIGNS: Final[dict[Tone, str]] = {
 
 
 def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
-    """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON; they say what is missing."""
+    """Returns the message as blocks, at most `BLOCKS_MAX` characters of JSON; they say what is missing.
+
+    Parameters are a list if all of them fit, else lines of one text: most JSON of a list is not text.
+    """
     called = mentions(message, mention)
 
     def measure(shorter: Message) -> int:
         return utf16_length(json.dumps(list(_blocks(shorter, called)), ensure_ascii=False))
 
-    return list(_blocks(fit(message, BLOCKS_MAX, measure, row_cost=_ROW_COST), called))
+    def measure_dense(shorter: Message) -> int:
+        return utf16_length(json.dumps(list(_blocks(shorter, called, dense=True)), ensure_ascii=False))
+
+    shorter = fit(message, BLOCKS_MAX, measure, row_cost=_ROW_COST)
+    if shorter.dropped_rows == message.dropped_rows:
+        return list(_blocks(shorter, called))
+    return list(_blocks(fit(message, BLOCKS_MAX, measure_dense), called, dense=True))
 
 
-def _blocks(message: Message, called: str) -> Iterator[Json]:
+def _blocks(message: Message, called: str, *, dense: bool = False) -> Iterator[Json]:
     if message.brief:
         yield from _brief(message)
         return
@@ -72,7 +82,7 @@ def _blocks(message: Message, called: str) -> Iterator[Json]:
     if called:
         yield {"type": "section", "text": {"type": "mrkdwn", "text": called}}
     yield from _asked(message)
-    yield from _parameters(message)
+    yield from _parameters(message, dense=dense)
     if message.items:
         more = more_items(message) if message.dropped_items else ""
         yield {"type": "rich_text", "elements": [_list([_item(item) for item in message.items], more)]}
@@ -92,8 +102,10 @@ def _asked(message: Message) -> Iterator[Json]:
         yield from _question(question, f"Question {number} of {len(message.questions)}. ")
 
 
-def _parameters(message: Message) -> Iterator[Json]:
-    if message.rows or message.dropped_rows:
+def _parameters(message: Message, *, dense: bool) -> Iterator[Json]:
+    if dense:
+        yield _section("rich_text_preformatted", _texts("\n".join(row_lines(message))))
+    elif message.rows or message.dropped_rows:
         yield {"type": "rich_text", "elements": _rows(message)}
     elif message.details:
         yield _sentence(*_texts(message.details, code=True))
