@@ -219,7 +219,8 @@ def _read_environment(environ: Mapping[str, str], sources: _Sources) -> Tree:
     if common and ("apps", app, "base_url") in sources.variables and not others:
         sources.variables[key] = COMMON_KEY
         given["__".join(key)] = common
-    return _Environment(given)()
+    own = set(GlobalSettings.setting_names()) - set(GlobalSettings.model_fields)  # pydantic knows no twins
+    return _Environment(given)() | {key: given[key] for key in own & given.keys()}
 
 
 def _candidates(where: Place) -> Iterator[str]:

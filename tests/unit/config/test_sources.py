@@ -54,6 +54,37 @@ def test_every_secret_can_stand_in_a_file(
     assert [SECRET_VALUE in problem for problem in found].count(True) == 0
 
 
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("ACCESS_KEY", "apps.default.access_key"),
+        ("DATABASE_PASSWORD", "database_password"),
+        ("HEARTBEAT_URL", "heartbeat_url"),
+        ("SLACK_WEBHOOK_URL", "notifiers.slack.webhook_url"),
+        ("WEBHOOK_URL", "notifiers.webhook.url"),
+        ("APPS__DEFAULT__ACCESS_KEY", "apps.default.access_key"),
+        ("NOTIFIERS__S__BOT_TOKEN", "notifiers.s.bot_token"),
+        ("NOTIFIERS__W__SECRET", "notifiers.w.secret"),
+    ],
+)
+def test_every_secret_file_has_a_variable(
+    loaded: Load, problems: Problems, tmp_path: Path, variable: str, setting: str
+) -> None:
+    """A variable ending in _FILE names the file of each secret, and a missing one is a problem."""
+    file = tmp_path / "secret"
+    database = {"WATCHER_DATABASE": "postgresql://u@h/d"}
+    slack, webhook = "type = 'slack'\nchannel = 'c'\n", "type = 'webhook'\nurl = 'https://w.example'\n"
+    toml = {"S": f"[notifiers.s]\n{slack}", "W": f"[notifiers.w]\n{webhook}"}.get(
+        variable.rpartition("__")[0].removeprefix("NOTIFIERS__"), ""
+    )
+    given = APP | database | {f"WATCHER_{variable}_FILE": str(file)}
+    [problem] = problems(toml, **given)
+    assert (f"WATCHER_{variable}_FILE" in problem, str(file) in problem) == (True, True)
+    file.write_text("https://secret.example.com/x")
+    config = loaded(toml, **given)
+    assert origins(config)[setting] == ("********", f"secret file {file}")
+
+
 def test_a_secret_is_read_afresh(loaded: Load, tmp_path: Path) -> None:
     """A rotated key is used without a restart, and one that goes missing is an error only when used."""
     file = tmp_path / "key"
