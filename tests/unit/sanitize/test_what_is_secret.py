@@ -37,6 +37,8 @@ PEM: Final = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nx7Yq2LmN\n-----
 CREDENTIALS: Final = {
     "curl -H 'Authorization: Bearer abc123def456' x": "curl -H 'Authorization: Bearer {}' x",
     "bearer ZXCVBNMasdfghjklqwertyuiop": "bearer {}",
+    "Bearer abc.def.ghi, then": "Bearer {}, then",
+    'the header "Authorization: Bearer lettersonly"': 'the header "Authorization: Bearer {}"',
     "Basic dXNlcjpodW50ZXIyMg== sent": "Basic {} sent",
     "postgres://app:hunter2@db.example/x": "postgres://app:{}@db.example/x",
     "redis://:p4ss@cache:6379/0": "redis://:{}@cache:6379/0",
@@ -49,6 +51,7 @@ CREDENTIALS: Final = {
     f"jwt={JWT}&x": "jwt={}&x",
     "use sk-0a1b2c3d4e5f6g7h8i": "use {}",
     "sk-proj-0a1b2c3d_4e5f-6g7h, or": "{}, or",
+    "sk-abcdefghijklmnopqrst, sk-proj-ABCDefghIJKLmnopQRST": "{0}, {0}",
     "sk_live_0a1b2c3d4e5f6g7h8i9j": "{}",
     "ghp_0123456789abcdefghijABCDEFGHIJ012345": "{}",
     "github_pat_11ABCDEFG0abcdefghijkl_mnop": "{}",
@@ -65,14 +68,14 @@ CREDENTIALS: Final = {
 }
 PLAIN_TEXTS: Final = [
     "Pay 11000.50 USD to account 710002?", "the bearer of this letter", "bearer responsibilities",
-    "standard bearer 2024-2025", "basic authentication", "Basic English lessons",
+    "Bearer e.g. me", "standard bearer 2024-2025", "basic authentication", "Basic English lessons",
     "https://x.example:8080/a@b", "https://x.example/?q=a:b@c", "mailto:ada@example.com",
     "at 10:30 mail ada@example.com", "git@github.com:a/b",
     "-----BEGIN CERTIFICATE-----\nMIID\n-----END CERTIFICATE-----", "a private key",
-    "eyJ is how JWTs begin", "eye.jaw.nose", "sk-learn and scikit-learn", "risk-based-assessments-2024",
-    "task-1234567890123", "ghp_ is a prefix", "xoxo, grandma", "AKIA is four letters", "AKIAS and ASIANS",
-    "dynamiq_acc_", "ratio 3://4", "8c2c4c1e-1111-4222-8333-444455556666",
-    "SELECT * FROM users WHERE id = 17", "2026-06-10T09:15:40Z", "",
+    "eyJ is how JWTs begin", "eye.jaw.nose", "sk-learn and scikit-learn", "sk-sk",
+    "risk-based-assessments-2024", "task-1234567890123", "ghp_ is a prefix", "xoxo, grandma",
+    "AKIA is four letters", "AKIAS and ASIANS", "dynamiq_acc_", "ratio 3://4",
+    "8c2c4c1e-1111-4222-8333-444455556666", "SELECT * FROM users WHERE id = 17", "2026-06-10T09:15:40Z", "",
 ]  # fmt: skip
 RANDOM: Final = [
     "x7Yq2LmN", "s3cretS3cret", "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d", "T0123456", "aBcDeFgHiJkL",
