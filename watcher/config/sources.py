@@ -94,6 +94,10 @@ class _Sources:
             value = value.get(step) if isinstance(value, dict) else None
         return "env" if where in self.variables else "default" if value is None else "file"
 
+    def variable_within(self, where: Place) -> str | None:
+        """Returns a variable that a setting, or a part of a table, comes from."""
+        return next((name for place, name in self.variables.items() if place[: len(where)] == where), None)
+
     def label(self, where: Place, *, absent: bool) -> str:
         """Names a setting as it is written, with its variable; for one that is absent, the one to set."""
         twin = (*where[:-1], f"{where[-1]}_file")
@@ -101,9 +105,8 @@ class _Sources:
             where = twin
         variable = self.variables.get(where) or self.variables.get(where[:-1])
         if len(where) == TABLE_STEPS:
-            parts = (name for place, name in self.variables.items() if place[:TABLE_STEPS] == where)
             renamed = where == ("apps", self.app) != ("apps", "default")
-            variable = "WATCHER_APP_NAME" if renamed else next(parts, None)
+            variable = "WATCHER_APP_NAME" if renamed else self.variable_within(where)
         elif absent and variable is None:
             usual = ("apps", "default", *where[2:]) if where[:2] == ("apps", self.app) else where
             short = (name for name, place in SHORT_VARIABLES.items() if place == usual)
@@ -175,7 +178,7 @@ def _read(named: Path | None, environ: Mapping[str, str], directory: Path, sourc
     for where, table in _tables(tree):
         allowed = [*_keys(where, table.get("type")), *(() if where else ("apps", "notifiers"))]
         for key in [key for key in table if key not in allowed]:
-            if variable := sources.variables.get((*where, key)):
+            if variable := sources.variable_within((*where, key)):
                 sources.unknown.append(f"{variable}: a notifier of this type has no {key}")
             else:
                 meant, name = errors.closest(key, allowed), ".".join((*where, key))

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 import aiohttp
+from multidict import CIMultiDict
 
 from watcher import __version__
 from watcher.concurrency import run_blocking
@@ -105,16 +106,14 @@ class WebhookNotifier:
         await self._trusted()
         return "configured; use --send to test it"
 
-    async def _headers(self, event_id: str, body: bytes) -> dict[str, str]:
+    async def _headers(self, event_id: str, body: bytes) -> CIMultiDict[str]:
         timestamp = int(self._clock())
-        headers = {"user-agent": f"dynamiq-watcher/{__version__}"}
-        # In one case, so that what is ours replaces what was configured instead of going out twice.
-        headers |= {name.lower(): await self._read(secret) for name, secret in self._config.headers.items()}
-        headers |= {
-            "content-type": "application/json",
-            "webhook-id": event_id,
-            "webhook-timestamp": str(timestamp),
-        }
+        headers = CIMultiDict({"User-Agent": f"dynamiq-watcher/{__version__}"})
+        for name, value in self._config.headers.items():
+            headers[name] = await self._read(value)
+        headers["Content-Type"] = "application/json"
+        headers["webhook-id"] = event_id
+        headers["webhook-timestamp"] = str(timestamp)
         if self._config.secret:
             secret = await self._read(self._config.secret)
             headers["webhook-signature"] = signature(secret, event_id, timestamp, body)

@@ -178,6 +178,12 @@ def test_a_header_has_a_variable_of_its_own(loaded: Load) -> None:
     assert {name: value.read() for name, value in webhook.headers.items()} == {"X-A": "a", "x_team": "ops"}
 
 
+def test_a_header_of_a_notifier_without_headers_is_a_warning(loaded: Load) -> None:
+    """A variable that a notifier of this type has no use for is a warning, a part of a table too."""
+    [warning] = loaded(NEEDED_APP + CONSOLE, WATCHER_NOTIFIERS__C__HEADERS__X_TEAM="ops").warnings
+    assert warning == "WATCHER_NOTIFIERS__C__HEADERS__X_TEAM: a notifier of this type has no headers"
+
+
 def test_names_of_the_environment_are_lower_case(loaded: Load) -> None:
     """Variables name apps and notifiers in capitals; lists and tables are JSON."""
     config = loaded(
