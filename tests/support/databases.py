@@ -101,7 +101,8 @@ def _empty_database() -> bytes:
 
 def on_postgresql(schema: Schema) -> Place:
     """Returns a database in a schema; who opens it takes the lease from who has it."""
-    from watcher.store.postgresql import PostgresqlDatabase  # noqa: PLC0415 - for SQLite psycopg is not needed
+    # For SQLite psycopg is not needed.
+    from watcher.store.postgresql import PostgresqlDatabase, local_settings  # noqa: PLC0415
     from watcher.store.postgresql_session import Session  # noqa: PLC0415
 
     class TakenDatabase(PostgresqlDatabase):
@@ -110,7 +111,7 @@ def on_postgresql(schema: Schema) -> Place:
 
         @contextmanager
         def looking(self) -> Iterator[Reader]:
-            just_the_schema = self._settings[:1]
+            just_the_schema = local_settings({"search_path": self.schema})
             session = Session(self._connect, self.translate, just_the_schema)
             with closing(session), session.reading() as sql:
                 yield Reader(sql)

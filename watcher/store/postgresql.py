@@ -14,7 +14,7 @@ from zlib import crc32
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.sql import Identifier
+from psycopg.sql import Identifier, quote
 
 from watcher.ids import event_id
 from watcher.store.errors import (
@@ -83,15 +83,18 @@ class PostgresqlDatabase:
         self._name = schema
         self.schema = Identifier(schema).as_string()
         """Its name as it stands in statements."""
-        self._settings = (
-            f"SET LOCAL search_path = {self.schema}, pg_temp",
-            f"SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000:.0f}",
-            f"SET LOCAL lock_timeout = {lock_seconds * 1000:.0f}",
-            f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000:.0f}",
-            "SET LOCAL jit = off",  # to compile one of our statements takes longer than to execute it
-            # Every statement finds its rows by one index, and joins them so, as SQLite does it. Otherwise its
-            # plan would depend on statistics, which are never right in an outbox that is mostly empty.
-            *(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")),
+        self._settings = local_settings(
+            {
+                "search_path": f"{self.schema}, pg_temp",
+                "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+                "lock_timeout": f"{lock_seconds * 1000:.0f}",
+                "idle_in_transaction_session_timeout": f"{IDLE_SECONDS * 1000:.0f}",
+                "jit": "off",  # to compile one of our statements takes longer than to execute it
+                # Every statement finds its rows by one index, and joins them so, as SQLite does it. Otherwise
+                # its plan would depend on statistics, which are never right in an outbox that is mostly
+                # empty.
+                **{f"enable_{way}": "off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")},
+            }
         )
 
     def __str__(self) -> str:
@@ -230,6 +233,12 @@ class PostgresqlDatabase:
             connection.execute(f"CREATE SCHEMA {self.schema}".encode())
         connection.execute(f"SET LOCAL search_path = {self.schema}, pg_temp".encode())
         connection.execute(f"{SCHEMA};{_steps(BASE_VERSION)}".encode())
+
+
+def local_settings(values: Mapping[str, str]) -> str:
+    """Returns one statement, which costs less than one for each, that sets these until a transaction ends."""
+    calls = (f"set_config({quote(name)}, {quote(value)}, true)" for name, value in values.items())
+    return f"SELECT {', '.join(calls)}"
 
 
 def upgrade(sql: Sql, version: int) -> None:

@@ -47,12 +47,12 @@ class Session:
         self,
         connect: Connect,
         translate: Translate,
-        settings: Sequence[str],
+        settings: str,
         *,
         token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings` are statements that follow each beginning of a transaction; `clock` times reconnects.
+        """`settings` is a statement that follows each beginning of a transaction; `clock` times reconnects.
 
         With a `token` each transaction that writes locks the row of the lease that has it.
         """
@@ -75,7 +75,7 @@ class Session:
             StoreError: a statement or the commit failed. After a connection was lost at the commit it is open
                 whether the transaction was committed.
         """
-        unit = _Transaction(self, ["BEGIN", *self._settings], self._token)
+        unit = _Transaction(self, ["BEGIN", self._settings], self._token)
         with self.rolling_back():
             yield unit
             unit.commit()
@@ -83,12 +83,12 @@ class Session:
     @contextmanager
     def reading(self) -> Iterator[Sql]:
         """Lets the block read; each statement, or list of statements, is a transaction."""
-        yield _Reads(self, ["BEGIN READ ONLY", *self._settings])
+        yield _Reads(self, ["BEGIN READ ONLY", self._settings])
 
     def execute(self, statement: str, parameters: Parameters = (), /) -> Sequence[Row]:
         """Executes one statement as a transaction, in one round trip and without a fence."""
         with self.rolling_back():
-            return self.send(["BEGIN", *self._settings, self.text(statement, parameters), "COMMIT"])[-2]
+            return self.send(["BEGIN", self._settings, self.text(statement, parameters), "COMMIT"])[-2]
 
     def displaced(self) -> str | None:
         """Returns None: who has the lease is told by the fence."""

@@ -57,8 +57,7 @@ class Plans:
         self.slow: list[str] = []
         self.pages: dict[str, int] = {}
         self._connection = schema.server.connect()
-        for setting in session._settings:
-            self._connection.execute(setting.replace("SET LOCAL", "SET").encode())
+        self._connection.execute(session._settings.replace(", true)", ", false)").encode())
         send = session.send
 
         def look_and_send(texts: Sequence[str]) -> Any:
