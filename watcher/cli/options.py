@@ -12,7 +12,15 @@ config_option = click.option(
     metavar="FILE",
     help="TOML file with the settings [default: $WATCHER_CONFIG, else ./config.toml if it exists]",
 )
-row_id = click.IntRange(1, 2**63 - 1)
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+
+row_id = Whole(1, 2**63 - 1)
 """The type of an id of a request or a delivery; neither database has a larger one."""
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

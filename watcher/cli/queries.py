@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from watcher.cli.options import config_option, json_option, row_id
+from watcher.cli.options import Whole, config_option, json_option, row_id
 from watcher.cli.process import describe_store_error, end_by_store_error, load_config, usage_error
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
 @click.option("--notifier", metavar="NAME", help="Only deliveries to this notifier.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     metavar="N",
     help=f"Only the newest N; 0 lists all [default: {NEWEST_SHOWN}, with --json all]",
 )

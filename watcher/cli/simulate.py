@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from watcher.cli.options import config_option
+from watcher.cli.options import Whole, config_option
 from watcher.cli.process import run_async, usage_error
 
 
@@ -30,9 +30,7 @@ class _WithScenarios(click.Command):
 @click.command(cls=_WithScenarios, short_help="Run the Runs API simulator by itself, to develop against.")
 @config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=4010, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port."
-)
+@click.option("--port", default=4010, show_default=True, type=Whole(0, 65535), help="0 picks a free port.")
 @click.option(
     "--scenario", default="demo", show_default=True, metavar="NAME", help="One of the scenarios below."
 )

@@ -78,15 +78,27 @@ def test_every_command_takes_a_configuration_file(invoke: Invoke) -> None:
         (["retry"], "ID"),
         (["retry", "1", "--all-dead"], "ID"),
         (["demo", "--for", "soon"], "--for"),
+        (["demo", "--for", "soon"], "'soon' is not a duration such as"),
         (["simulate", "--scenario", "nothing"], "nothing"),
+        (["--config", "x", "run"], "--config"),
+        (["run", "--config"], "--config"),
+        (["retry", "one\ntwo"], "is not a valid whole number"),
+        (["move"], "FILE"),
     ],
 )
 def test_usage_errors(invoke: Invoke, arguments: list[str], named: str) -> None:
-    """A wrong call is exit status 2 with words that name what is wrong."""
+    """A wrong call is exit status 2 with one line that names what is wrong."""
     ended = invoke(*arguments, WATCHER_BASE_URL="https://app.example")
-    assert ended.status == 2
-    assert named in ended.err
-    assert "Traceback" not in ended.err
+    assert (ended.status, ended.out) == (2, "")
+    [line] = ended.err.splitlines()
+    assert line.startswith("watcher: ")
+    assert named in line
+
+
+def test_no_command_is_answered_with_the_help(invoke: Invoke) -> None:
+    """Without a command the help is printed to standard error, with exit status 2."""
+    ended = invoke()
+    assert (ended.status, ended.out, ended.err) == (2, "", invoke("--help").out)
 
 
 def test_the_scenarios_are_listed(invoke: Invoke) -> None:
