@@ -35,30 +35,32 @@ class RequestPreparation:
         positions = {
             (request.id, request.fingerprint): (n, total) for n, request in enumerate(run.requests, 1)
         }
+        # Before anything is left out: what is masked in one place is masked in the others too.
+        asked = [part for request in run.requests for part in (request.params, request.questions)]
+        secrets = self._masker.values_to_mask([run.input, *asked])
+        masked_input = None
+        if self._config.include_input:
+            masked_input = self._masker.json(normalize_json(run.input), secrets)
         return [
-            self._prepare(run, request, positions[request.id, request.fingerprint] if total > 1 else None)
+            self._prepare(
+                replace(run, input=masked_input),
+                self._masker.request(request, secrets),
+                positions[request.id, request.fingerprint] if total > 1 else None,
+            )
             for request in requests
         ]
 
-    def _prepare(self, run: Run, request: InputRequest, position: tuple[int, int] | None) -> NewRequest:
-        # Before anything is left out: what is masked there is masked in the prompt too.
-        masked = self._masker.request(request, self._masker.values_to_mask(run.input))
-        masked_input = None
-        if self._config.include_input:
-            masked_input = self._masker.json(
-                normalize_json(run.input), self._masker.values_to_mask(request.params)
-            )
+    def _prepare(self, run: Run, masked: InputRequest, position: tuple[int, int] | None) -> NewRequest:
         return NewRequest(
             replace(
                 run,
                 status=self._masker.text(run.status),
                 user_id=self._masker.text(run.user_id) if run.user_id else None,
                 session_id=self._masker.text(run.session_id) if run.session_id else None,
-                input=masked_input,
                 requests=(),
             ),
             masked if self._config.include_params else self._masker.withhold(masked),
-            link(self._config, run.id, request.id),
+            link(self._config, run.id, masked.id),
             position,
         )
 

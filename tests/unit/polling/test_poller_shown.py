@@ -199,6 +199,17 @@ async def test_what_is_left_out_is_masked_where_it_is_repeated(bench: PollBench,
     assert ({"token": MASK, "note": MASK} if shown else None) == event.run.input
 
 
+async def test_what_one_request_masks_is_masked_in_the_whole_run(bench: PollBench) -> None:
+    """A secret in the questions of a request is masked in the input and in the other requests of its run."""
+    asked = question("q1", questions=[{"question": "Which?", "token": "fido-1999"}])
+    other = question("q2", prompt="Is fido-1999 right?")
+    bench.api.lists(api_run("run-1", asked, other, input={"note": "fido-1999"}))
+    await bench.poller(redact=["*token*"], include_input=True).poll()
+    first, second = [event_of(each, RequestEvent) for each in await claim(bench.store, "webhook")]
+    assert f"Is {MASK} right?" == second.request.prompt
+    assert [{"note": MASK}] * 2 == [first.run.input, second.run.input]
+
+
 async def test_what_is_to_be_redacted_is_not_even_recorded(bench: PollBench) -> None:
     """Masked values reach neither destination nor database, in parameters, prompt and input alike."""
     redactor = Redactor()
