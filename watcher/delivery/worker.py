@@ -165,8 +165,8 @@ class DeliveryWorker:
                 self._rate_limiter.give_back()
         except DeliveryError as error:
             return self._failure(delivery, error)
-        except SecretError as error:
-            return self._failure(delivery, DeliveryError(str(error), fix="make the file readable"))
+        except SecretError as error:  # no fix: a file that is replaced is missing for a moment
+            return self._failure(delivery, DeliveryError(str(error)))
         except Exception as error:  # noqa: BLE001 - a bug in a notifier must not lose the alert
             self._log.exception("delivery.unexpected_error", delivery=delivery.id)
             return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"))

@@ -324,7 +324,7 @@ async def test_the_dead_come_back_when_they_are_put_back(
         (
             SecretError("notifiers.slack.bot_token: /x is empty"),
             "notifiers.slack.bot_token: /x is empty",
-            300.0,
+            1.0,
         ),
         (DeliveryError("the token xoxb-1 is bad"), "the token [redacted] is bad", 1.0),
     ],
