@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests.support import databases
+from tests.support import copies, databases
 from tests.support.databases import OnSqlite, Place, on_postgresql
 from tests.support.postgresql import Schema, Server, schema_for_test, shared_server
 from tests.support.settings import Load, Problems
@@ -89,6 +89,13 @@ def no_proxies() -> Iterator[None]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def copies_end() -> Iterator[None]:
+    """The process that starts copies of the watcher ends before coverage is summed up."""
+    yield
+    copies.end()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -90,7 +90,7 @@ async def test_large_answers(tmp_path: Path, name: str) -> None:
         for number, app in enumerate(apps):
             url = await stack.enter_async_context(served(app))
             settings[f"WATCHER_APPS__APP{number}__BASE_URL"] = url
-        daemon = await stack.enter_async_context(run_watcher(tmp_path, settings))
+        daemon = await stack.enter_async_context(run_watcher(tmp_path, settings, imported=False))
         await daemon.wait_for_log("delivery.sent", count=expected)
         for number in range(len(apps)):
             await daemon.wait_for_log("poll.succeeded", count=2, app=f"app{number}")

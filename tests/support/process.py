@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from tests.support.copies import Copy, start_copy
 
 WITHIN = 45.0
 """Seconds that anything may take before a test gives up; a bound, not an expectation."""
+OURS: Final = ("WATCHER_", "DYNAMIQ_")
+LONGEST_LINE: Final = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Finished:
 class Process:
     """A running `watcher`, whose standard error is read as JSON log lines."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | Copy) -> None:
         self._process = process
         self.lines: list[str] = []
         self.out = ""
@@ -110,7 +114,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("WATCHER_", "DYNAMIQ_"))
+        if not name.startswith(OURS)
         and not name.lower().endswith("_proxy")
         and name != "PYTHONDONTWRITEBYTECODE"
     }
@@ -119,21 +123,13 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 @asynccontextmanager
 async def run_watcher(
-    directory: Path, settings: Mapping[str, str], *arguments: str
+    directory: Path, settings: Mapping[str, str], *arguments: str, imported: bool = True
 ) -> AsyncIterator[Process]:
-    """Runs `watcher run`, or another command that goes on, and ends it in the end."""
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "watcher",
-        *(arguments or ("run",)),
-        cwd=directory,
-        env=environment(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=2**24,
-    )
-    process = Process(started)
+    """Runs `watcher run`, or another command that goes on, and ends it in the end.
+
+    See `start` for `imported`.
+    """
+    process = Process(await start(directory, settings, *(arguments or ("run",)), imported=imported))
     try:
         yield process
     finally:
@@ -142,16 +138,7 @@ async def run_watcher(
 
 async def run_command(directory: Path, settings: Mapping[str, str], *arguments: str) -> Finished:
     """Runs one command of `watcher` to its end."""
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "watcher",
-        *arguments,
-        cwd=directory,
-        env=environment(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    started = await start(directory, settings, *arguments)
     try:
         async with asyncio.timeout(WITHIN):
             out, err = await started.communicate()
@@ -161,6 +148,29 @@ async def run_command(directory: Path, settings: Mapping[str, str], *arguments: 
             await started.wait()
     assert started.returncode is not None
     return Finished(started.returncode, out.decode(), err.decode())
+
+
+async def start(
+    directory: Path, settings: Mapping[str, str], *arguments: str, imported: bool = True
+) -> asyncio.subprocess.Process | Copy:
+    """Starts `watcher` with these arguments and settings.
+
+    Where the modules may be `imported` it is a copy of a process that did so. Variables which are no settings
+    may concern the interpreter itself, so they begin a new one.
+    """
+    if imported and all(name.startswith(OURS) for name in settings):
+        return await start_copy(directory, environment(settings), arguments, limit=LONGEST_LINE)
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "watcher",
+        *arguments,
+        cwd=directory,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
+    )
 
 
 def read_until(descriptor: int, last: bytes) -> list[bytes]:
