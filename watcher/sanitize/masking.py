@@ -106,7 +106,9 @@ class Masker:
 
     def _everywhere(self, value: Json, also: Collection[str], known: Iterable[str] = ()) -> set[str]:
         """Returns the texts to mask wherever they stand, also as they are written within JSON in a text."""
-        texts = self.values_to_mask(value).union(also) - self._names - _keys(value) - {*known}
+        texts = self.values_to_mask(value).union(also)
+        if texts:
+            texts -= self._names.union(_keys(value), known)
         return {
             form
             for text in texts
@@ -150,6 +152,7 @@ class _JsonMasker:
         self._redactor = redactor
         self._values = _ValueMasker(values)
         self._keys: dict[str, tuple[str, bool]] = {}
+        self._secret_keys: dict[str, bool] = {}
         self._count = 0
         self._path: list[str] = []
         self._paths: list[str] = []
@@ -178,7 +181,7 @@ class _JsonMasker:
             match left.pop():
                 case dict() as items:
                     for key, item in items.items():
-                        if self._key(key)[1]:
+                        if self._is_secret(key):
                             found.update(filter(_looks_secret, _texts(item)))
                         elif type(item) in _NESTED:
                             left.append(item)
@@ -237,11 +240,16 @@ class _JsonMasker:
     def _key(self, key: str) -> tuple[str, bool]:
         """Returns a key as it is shown, and whether its value is secret."""
         if key not in self._keys:
+            self._keys[key] = (self._redactor.redact(key), self._is_secret(key))
+        return self._keys[key]
+
+    def _is_secret(self, key: str) -> bool:
+        """Returns whether a key says that its value is secret."""
+        if key not in self._secret_keys:
             lowered = key.lower()
             spellings = {lowered, lowered.replace("-", "_")}
-            is_secret = self._pattern is not None and any(map(self._pattern.match, spellings))
-            self._keys[key] = (self._redactor.redact(key), is_secret)
-        return self._keys[key]
+            self._secret_keys[key] = self._pattern is not None and any(map(self._pattern.match, spellings))
+        return self._secret_keys[key]
 
 
 class _TooManyValuesError(Exception):
