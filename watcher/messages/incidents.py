@@ -105,7 +105,9 @@ def _notifier_recovered(event: NotifierEvent) -> Message:
 
 
 def _known_before(pending: int) -> str:
-    return f"{pending or 'None'} {'was' if pending == 1 else 'were'} waiting when it last could."
+    if not pending:  # perhaps it never could
+        return _there_are(0, "known request", "waiting")
+    return f"{pending} {'was' if pending == 1 else 'were'} waiting when it last could."
 
 
 def _there_are(number: int, noun: str, state: str) -> str:

@@ -401,18 +401,18 @@ def test_what_to_do(status: int | None, words: str | None) -> None:
 @pytest.mark.parametrize(
     ("known", "before", "now"),
     [
-        (0, "None were waiting", "No known requests are waiting."),
-        (1, "1 was waiting", "1 known request is waiting."),
-        (2, "2 were waiting", "2 known requests are waiting."),
+        (0, "No known requests are waiting.", "No known requests are waiting."),
+        (1, "1 was waiting when it last could.", "1 known request is waiting."),
+        (2, "2 were waiting when it last could.", "2 known requests are waiting."),
     ],
 )
 def test_what_waits_while_an_app_fails(known: int, before: str, now: str) -> None:
-    """Both messages about an app count the known requests, and the recovery says how long it was down."""
+    """Both messages count the known requests, and none is said to be empty that was perhaps never seen."""
     failing, recovered = (
         render(replace(event, failure=replace(FAILURE, pending_known=known)))
         for event in (FAILING, RECOVERED)
     )
-    assert failing.lead == f"Watcher can't see new requests from this app. {before} when it last could."
+    assert failing.lead == f"Watcher can't see new requests from this app. {before}"
     assert recovered.body == f"Watcher can see new requests again (down for 10 min). {now}"
     assert recovered.facts == (Fact("Down from", FAILURE.since),)
 
