@@ -4,6 +4,7 @@ A long unit of work or a busy event loop must not cost the lease, so neither the
 loop has a part in it.
 """
 
+import math
 import secrets
 import threading
 import time
@@ -24,6 +25,9 @@ LOOK_INTERVAL: Final = 1.0
 """How often, at least, a standby looks whether the lease is free."""
 JITTER: Final = 0.4
 """By which part of that standbys look earlier, at random, so that not all of them look at once."""
+HEAD_START: Final = 3.0
+"""Seconds after an outage of the database in which a standby leaves the lease to the last leader, which
+could not renew it meanwhile and asks again every `LOOK_INTERVAL`."""
 STOP_SECONDS: Final = 3.0
 """How long giving the lease back may take; without that it expires by itself."""
 ROUND_TRIP_MAX: Final = 2.0
@@ -126,6 +130,8 @@ class LeaseKeeper:
         self._session: Session | None = None
         self._fit = False
         self._epoch = 0
+        self._takes_from = -math.inf
+        """When a lease that another process held may be taken, by `boottime`; infinite during an outage."""
         self._on_change: Callable[[], None] = lambda: None
         self._on_look: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
@@ -189,6 +195,7 @@ class LeaseKeeper:
             if isinstance(error, StoreUnusable) and not self._fit:
                 raise
             self._drop_session()
+            self._takes_from = math.inf
             self._set(replace(self.standing, leader=self._holder if leads else None, problem=str(error)))
             return LOOK_INTERVAL
         finally:
@@ -212,8 +219,10 @@ class LeaseKeeper:
         if found.version > self._version and not self._fit:
             raise newer_version(found.version, self._version)
         self._fit = True
-        if found.free and not found.mine and found.version <= self._version:
-            asked_at = self._boottime()
+        asked_at = self._boottime()
+        self._takes_from = min(self._takes_from, asked_at + HEAD_START)
+        free = found.free and (found.holder is None or asked_at >= self._takes_from)
+        if free and not found.mine and found.version <= self._version:
             with session.transaction() as sql:
                 found = lease.take(sql, self.token, self._holder, self._version, self._migrate)
             self.clock.set(found.now, asked_at)

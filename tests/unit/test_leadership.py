@@ -178,6 +178,31 @@ def test_a_leader_goes_on_after_an_outage(database: Distant, keep: Callable[...,
     assert [("lease.renewal_failed", "connection refused")] == [(log["event"], log["error"]) for log in logs]
 
 
+def test_after_an_outage_the_last_leader_goes_first(
+    schema: Schema, database: Distant, keep: Callable[..., Kept]
+) -> None:
+    """A lease that expired while no replica reached the database is left to its leader, but not for long."""
+    other = Distant(schema.url, schema=schema.name)
+    first = keep(database)
+    first.wait(leads)
+    second = keep(other, "two")
+    second.wait(lambda standing: standing.leader)
+    for _ in range(2):
+        for away in (database, other):
+            away.problem = StoreUnavailable("gone")
+        first.wait(lambda standing: standing.problem)
+        second.wait(lambda standing: standing.problem)
+        execute(database, "UPDATE lease SET expires_at = clock_timestamp() - interval '1 second'")
+        other.problem = None
+        assert second.wait(lambda standing: not standing.problem) == leadership.Standing("standby")
+        database.problem = None
+        first.wait(leads)
+        assert "process of one" == second.wait(lambda standing: standing.leader).leader
+    first.keeper.stop()
+    second.time += leadership.HEAD_START
+    second.wait(leads)
+
+
 def test_a_database_that_is_away_at_the_start_is_waited_for(
     database: Distant, keep: Callable[..., Kept]
 ) -> None:
