@@ -76,8 +76,11 @@ class Scheduler:
         self._scheduler.wakeup()
 
     def poll_now(self) -> None:
-        """Polls every app now, whatever its backoff; an app that is being polled is polled once more."""
-        for poller in self._pollers:
+        """Polls every app now, whatever its backoff; an app that is being polled is polled once more.
+
+        Before the start and after the end it does nothing.
+        """
+        for poller in self._pollers if self._scheduler.running else ():
             if poller.config.name in self._polls:
                 self._poll_again.add(poller.config.name)
             else:

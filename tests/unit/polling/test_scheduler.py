@@ -123,6 +123,19 @@ async def test_an_app_is_polled_now_whatever_its_backoff() -> None:
     assert poller.polls.empty()
 
 
+async def test_a_poll_that_is_asked_for_too_early_or_too_late() -> None:
+    """The signal may come before the scheduler starts and after it has stopped; then nothing happens."""
+    poller = ScriptedPoller()
+    bench = Bench(poller)
+    bench.scheduler.poll_now()
+    bench.scheduler.start()
+    async with asyncio.timeout(BOUND):
+        await poller.polls.get()
+    await bench.scheduler.stop()
+    bench.scheduler.poll_now()
+    assert poller.polls.empty()
+
+
 @pytest.mark.parametrize("turns", range(8))
 async def test_one_poll_of_an_app_at_a_time(turns: int) -> None:
     """A poll that is asked for while another one is about to begin comes after it, in whichever turn."""
