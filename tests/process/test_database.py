@@ -130,7 +130,7 @@ async def test_a_disk_that_fills_up_in_a_burst(tmp_path: Path, disk: Path) -> No
         a_burst(world, disk) as (hook, settings),
         world.running(**settings) as daemon,
     ):
-        await daemon.wait_for_log("delivery.record_failed", notifier="webhook", count=2)
+        await daemon.wait_for_log("outbox.unavailable", notifier="webhook", count=2)
         world.ask("late?")
         (failed, *_) = await daemon.wait_for_log("poll.failed", code="database_error", count=2)
         assert "disk is full" in failed["error"]
@@ -147,7 +147,7 @@ async def test_an_end_while_the_disk_is_full(tmp_path: Path, disk: Path, number:
     """What could not be recorded before the end is sent again, under the same id, and nothing else is."""
     async with open_world(tmp_path) as world, a_burst(world, disk) as (hook, settings):
         async with world.running(**settings) as daemon:
-            await daemon.wait_for_log("delivery.record_failed", notifier="webhook")
+            await daemon.wait_for_log("outbox.unavailable", notifier="webhook")
             assert (0 if number is signal.SIGTERM else -number, []) == (
                 await daemon.stop(number),
                 words(daemon),
@@ -235,7 +235,7 @@ async def test_a_database_that_is_locked_in_a_burst(tmp_path: Path) -> None:
         # One notifier alone: whoever finds the lock waits 5 s for it, one after the other.
         alone = {"WATCHER_SLACK_BOT_TOKEN": "", "WATCHER_SLACK_CHANNEL": "", "WATCHER_WEBHOOK_URL": url}
         async with world.running(**alone) as daemon:
-            (trouble, *_) = await daemon.wait_for_log("delivery.record_failed", notifier="webhook")
+            (trouble, *_) = await daemon.wait_for_log("outbox.unavailable", notifier="webhook")
             world.ask("late?")
             holders.pop().close()
             await wait_for_sent(daemon, "webhook", ASKED, count=MANY + 1)

@@ -103,10 +103,11 @@ class DeliveryWorker:
     async def _settle_and_claim(self, done: Sequence[_Outcome], limit: int, due_by: float) -> Claim | None:
         """Returns None if the database is unavailable; the same results are settled with the next claim."""
         pauses = [outcome.pause_until for outcome in done if outcome.pause_until is not None]
+        results = [result for outcome in done for result in outcome.results]
         try:
             claim = await self._context.store.settle_and_claim(
                 self.name,
-                [result for outcome in done for result in outcome.results],
+                results,
                 limit=limit,
                 now=self._context.wall(),
                 pause_until=max(pauses, default=None),
@@ -114,7 +115,7 @@ class DeliveryWorker:
                 due_by=due_by,
             )
         except StoreUnavailable as error:
-            self._log.error("delivery.record_failed", error=str(error))
+            self._log.error("outbox.unavailable", error=str(error), unsaved=len(results))
             return None
         log_superseded(claim.superseded)
         if claim.failing is not None:
@@ -168,7 +169,7 @@ class DeliveryWorker:
         except SecretError as error:  # no fix: a file that is replaced is missing for a moment
             return self._failure(delivery, DeliveryError(str(error)))
         except Exception as error:  # noqa: BLE001 - a bug in a notifier must not lose the alert
-            self._log.exception("delivery.unexpected_error", delivery=delivery.id)
+            self._bound(delivery, delivery.id).exception("delivery.unexpected_error")
             return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"))
         redacted = {name: self._context.redact(value) for name, value in ref.values.items()} if ref else {}
         receipt = MessageRef(redacted) if redacted else None

@@ -358,8 +358,9 @@ async def test_a_send_that_cannot_be_marked_now_is_marked_later_and_not_repeated
     assert [("sent", 1), ("sent", 1)] == [
         (record.state, record.attempts) for record in records(store.database)
     ]
-    unrecorded = [entry for entry in logs if entry["event"] == "delivery.record_failed"]
-    assert ("error", "webhook") == (unrecorded[0]["log_level"], unrecorded[0]["notifier"])
+    unrecorded = [entry for entry in logs if entry["event"] == "outbox.unavailable"]
+    first = unrecorded[0]
+    assert ("error", "webhook", True) == (first["log_level"], first["notifier"], first["unsaved"] > 0)
 
 
 async def test_what_cannot_be_claimed_now_is_claimed_later(
