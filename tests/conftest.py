@@ -24,13 +24,16 @@ from watcher.config.sources import load
 from watcher.store import sqlite
 
 KINDS: Final = {
-    "unit": "one process, no sockets, no other process",
-    "integration": "sockets of the loopback interface, one process",
-    "process": "the real `watcher`, as a process of its own",
     "resilience": "the model, crashes, kills, hostile peers and fuzzing",
+    "process": "the real `watcher`, as a process of its own",
     "packaging": "deploy files, documents, imports and the wheel",
+    "integration": "sockets of the loopback interface, one process",
+    "unit": "one process, no sockets, no other process",
 }
-"""The kinds of tests. A folder for each, and a mark of the same name on every test in it."""
+"""The kinds of tests. A folder for each, and a mark of the same name on every test in it.
+
+Those that take long run first: what runs last is short, so all workers end at the same time.
+"""
 
 settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile(
@@ -68,17 +71,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks each test with its kind, which is the name of its folder.
+    """Marks each test with its kind, the name of its folder, and lets each worker begin with the same kinds.
 
     All unit tests by themselves are for while one edits, so then those that need PostgreSQL are left out.
     """
-    here = Path(__file__).parent
+    here, kinds = Path(__file__).parent, list(KINDS)
     for item in items:
         item.add_marker(item.path.relative_to(here).parts[0])
     if [Path(name).resolve() for name in config.args] == [here / "unit"]:
         slow = [item for item in items if "postgresql" in item.nodeid]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in set(slow)]
+    longest_first = sorted(items, key=lambda item: kinds.index(item.path.relative_to(here).parts[0]))
+    # Each worker begins with an equal part of what follows each other, and steals from others at its end.
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = [item for first in range(workers) for item in longest_first[first::workers]]
 
 
 @pytest.fixture(scope="session", autouse=True)

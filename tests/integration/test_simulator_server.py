@@ -23,7 +23,7 @@ async def test_the_simulator_by_itself(scenario: str) -> None:
     """It says where it listens, plays, and serves on after the script has ended, until it is cancelled."""
     announced: asyncio.Queue[str] = asyncio.Queue()
     alone = asyncio.create_task(run("127.0.0.1", 0, scenario, announce=announced.put_nowait))
-    async with asyncio.timeout(10), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(10), httpx.AsyncClient(trust_env=False, verify=False) as client:
         line = await announced.get()
         items = (await client.get(f"{line.split()[0]}/v1/runs")).json()["data"]
         assert not alone.done()
@@ -50,7 +50,7 @@ async def test_stopping_does_not_wait_for_slow_callers() -> None:
     app = simulation()
     app.faults.add(Fault(kind="delay", seconds=3600))
     async with asyncio.timeout(10):
-        async with httpx.AsyncClient(trust_env=False) as client, serve(app) as server:
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client, serve(app) as server:
             call = asyncio.create_task(client.get(f"{server.url}/v1/runs"))
             await server.wait_for(lambda: len(server.requests) == 1)
         with pytest.raises(httpx.HTTPError):

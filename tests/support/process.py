@@ -17,6 +17,8 @@ from tests.support.copies import Copy, start_copy
 WITHIN = 45.0
 """Seconds that anything may take before a test gives up; a bound, not an expectation."""
 OURS: Final = ("WATCHER_", "DYNAMIQ_")
+READ_LATE: Final = (*OURS, "HOME", "HTTP_PROXY", "NETRC", "NO_PROXY")
+"""Beginnings of variables that no import reads, nor the interpreter when it starts."""
 LONGEST_LINE: Final = 2**24
 
 
@@ -155,10 +157,10 @@ async def start(
 ) -> asyncio.subprocess.Process | Copy:
     """Starts `watcher` with these arguments and settings.
 
-    Where the modules may be `imported` it is a copy of a process that did so. Variables which are no settings
-    may concern the interpreter itself, so they begin a new one.
+    Where the modules may be `imported` it is a copy of a process that did so, unless a variable may matter to
+    imports or to the interpreter.
     """
-    if imported and all(name.startswith(OURS) for name in settings):
+    if imported and all(name.startswith(READ_LATE) for name in settings):
         return await start_copy(directory, environment(settings), arguments, limit=LONGEST_LINE)
     return await asyncio.create_subprocess_exec(
         sys.executable,
