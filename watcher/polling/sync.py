@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from watcher.config.models import AppConfig
-from watcher.models import PAUSED, PendingKey, ResolvedRequest, Run
+from watcher.models import PAUSED, TERMINAL, PendingKey, ResolvedRequest, Run
 from watcher.polling import diff
 from watcher.polling.context import PollContext
 from watcher.polling.preparation import RequestPreparation, RequestsOfRun
@@ -106,7 +106,8 @@ class AppSync:
         async with aclosing(pages):
             async for page in pages:
                 state.skip((skipped.run_id, skipped.reason) for skipped in page.skipped)
-                runs = [run for run in page.runs if run.id not in state.listed]
+                # A run that has ended waits for nothing, although an API that ignores the filter lists it.
+                runs = [run for run in page.runs if run.id not in state.listed and run.status not in TERMINAL]
                 state.listed.update((run.id, self._strip_payload(run)) for run in runs)
                 await self._record_listed(state, runs)
 

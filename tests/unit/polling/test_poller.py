@@ -69,6 +69,14 @@ async def test_a_run_that_moves_between_pages_counts_once(bench: PollBench) -> N
     assert [2] == [entry["runs"] for entry in logs if entry["event"] == "poll.succeeded"]
 
 
+@pytest.mark.parametrize("status", ["completed", "failed", "canceled"])
+async def test_a_listed_run_that_has_ended_asks_nothing(bench: PollBench, status: str) -> None:
+    """An API that ignores the filter lists finished runs: they are neither announced nor fetched."""
+    bench.api.lists(api_run("run-1", question(), status=status), api_run("run-2", status=status))
+    assert PollResult(complete=True, runs=0) == await bench.poller().poll()
+    assert ([], []) == (bench.waiting(), bench.api.looks())
+
+
 async def test_the_filters_of_the_app_go_with_the_list(bench: PollBench) -> None:
     """User, session, page size and paused runs are asked for as configured."""
     session = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
