@@ -69,7 +69,7 @@ class AppConfig(AppDefaults):
     name: Annotated[str, _FILLED_IN]
     base_url: fields.AppUrl
     access_key: fields.AccessKey | None = None
-    user_id: str | None = None
+    user_id: fields.NotBlank | None = None
     session_id: fields.SessionId | None = None
     notify: tuple[fields.KnownNotifier, ...] = ()
     """Names of notifiers; when loaded, every notifier unless the app says otherwise."""

@@ -376,6 +376,13 @@ def test_what_is_allowed_and_unlikely_is_a_warning(
     assert SECRET_VALUE not in str(warnings)
 
 
+@pytest.mark.parametrize("user_id", ["", " "])
+def test_a_blank_filter_is_refused(problems: Problems, user_id: str) -> None:
+    """A filter that matches no run would hide every request."""
+    [problem] = problems(f"{NEEDED_APP}user_id = '{user_id}'")
+    assert problem == f"apps.a.user_id: got '{user_id}'; must be a text that is not blank"
+
+
 def test_settings_of_the_pages_and_of_messages(loaded: Load) -> None:
     """Where the pages are, under which names, and where to answer can be said."""
     config = loaded(
