@@ -22,8 +22,8 @@ COPY --from=build /opt/watcher /opt/watcher
 # On a read-only file system Python would compile anew at every start. Importing everything once keeps the bytecode of
 # what is used, less than half of all there is, and proves the image whole. Those that are named are imported late.
 RUN /opt/watcher/bin/python -c 'import importlib, pkgutil, watcher; \
-    late = ["apscheduler.executors.asyncio", "apscheduler.triggers.date", "apscheduler.triggers.interval", \
-        "encodings.ascii", "encodings.idna", "encodings.unicode_escape", "encodings.utf_16_le"]; \
+    late = ["apscheduler.executors.asyncio", "encodings.ascii", "encodings.idna", "encodings.unicode_escape", \
+        "encodings.utf_16_le"]; \
     modules = [found.name for found in pkgutil.walk_packages(watcher.__path__, "watcher.")]; \
     [importlib.import_module(name) for name in modules + late if name != "watcher.__main__"]'
 ENV PATH=/opt/watcher/bin:$PATH \
