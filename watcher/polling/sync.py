@@ -57,6 +57,11 @@ class PollState:
     skipped: int = 0
     examples: list[dict[str, str | None]] = field(default_factory=list)
 
+    def mark_unread(self, run_id: str) -> None:
+        """Counts a listed run that cannot be fetched as invisible, unless its question is known or listed."""
+        if not self.pending.get(run_id) and not self.listed[run_id].requests:
+            self.invisible.add(run_id)
+
     def skip(self, runs: Iterable[tuple[str | None, str]]) -> None:
         """Counts runs that are left out, each with the reason, and keeps the first as examples."""
         for run_id, reason in runs:
@@ -190,6 +195,7 @@ class AppSync:
             for run_id in gone:
                 if run_id in state.listed:  # it was listed a moment ago, so the next poll decides
                     del found[run_id]
+                    state.mark_unread(run_id)
                     state.answers += 1
                     state.confirmed.add(run_id)
             await self._record_fetched(state, found)
@@ -226,8 +232,7 @@ class AppSync:
                 fatal = run if run.affects_app else fatal
                 state.failed[run_id] = run
                 state.answers += run.affects_run_only
-                if not pending and not state.listed[run_id].requests:
-                    state.invisible.add(run_id)
+                state.mark_unread(run_id)
                 continue
             state.answers += 1
             state.confirmed.add(run_id)

@@ -265,6 +265,17 @@ async def test_a_run_that_was_listed_just_now_is_not_gone(bench: PollBench) -> N
     assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
+async def test_a_listed_run_that_is_never_found_is_told(bench: PollBench) -> None:
+    """A run that is listed twice in a row and not found by itself is announced without its question."""
+    bench.api.lists(api_run("run-1"))
+    bench.api.runs["run-1"] = refusal(404, "not_found")
+    poller = bench.poller()
+    assert PollResult(complete=True, runs=1) == await poller.poll()
+    for _ in range(2):
+        await poller.poll()
+        assert [("run-1", "", None)] == bench.waiting()
+
+
 @pytest.mark.parametrize("listed", [True, False])
 async def test_another_question_between_two_polls_is_news(bench: PollBench, *, listed: bool) -> None:
     """A run that was answered and asked again under the same id is told of, whatever lists carry."""
