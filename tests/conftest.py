@@ -79,7 +79,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         item.add_marker(item.path.relative_to(here).parts[0])
     if [Path(name).resolve() for name in config.args] == [here / "unit"]:
-        slow = [item for item in items if "postgresql" in item.nodeid]
+        slow = [
+            item
+            for item in items
+            if "postgresql" in item.nodeid or "postgresql_server" in getattr(item, "fixturenames", ())
+        ]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in set(slow)]
     longest_first = sorted(items, key=lambda item: kinds.index(item.path.relative_to(here).parts[0]))

@@ -138,13 +138,14 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_part_of_a_secret_is_masked_in_every_form(kind: str, form: str) -> None:
-    """Of an echo nothing is left, and what stands around it stays."""
-    known, parts = KINDS[kind]
-    for part in parts:
-        echo = FORMS[form](part)
-        assert f"before {MASK} after %41 &lt;" == known.redact(f"before {echo} after %41 &lt;")
+def test_every_part_of_a_secret_is_masked_in_every_form(form: str) -> None:
+    """Of an echo nothing is left, and what stands around it stays, whatever the kind of secret."""
+    masked = {
+        (kind, part): known.redact(f"before {FORMS[form](part)} after %41 &lt;")
+        for kind, (known, parts) in KINDS.items()
+        for part in parts
+    }
+    assert dict.fromkeys(masked, f"before {MASK} after %41 &lt;") == masked
 
 
 @pytest.mark.parametrize(
