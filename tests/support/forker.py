@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ IMPORTED: Final = (
     "watcher.daemon",
     "watcher.monitoring.metrics",
     "watcher.monitoring.server",
+    "watcher.monitoring.status_page",
     "watcher.notifiers.console",
     "watcher.notifiers.slack.notifier",
     "watcher.notifiers.webhook",
@@ -48,6 +50,8 @@ def main(descriptor: int) -> None:
     """Starts what it is asked for; goes on as that in each copy."""
     for module in IMPORTED:
         import_module(module)
+    with suppress(ImportError):  # where PostgreSQL's driver is not installed
+        import_module("watcher.store.postgresql")
     gc.freeze()
     with socket.socket(fileno=descriptor) as requests:
         start = serve(requests)
