@@ -213,6 +213,42 @@ async def test_a_process_without_standard_streams(tmp_path: Path, closed: str, s
     assert (b"cannot write to standard output: there is none" in err) == (closed == "1")
 
 
+@pytest.mark.parametrize(
+    ("command", "output", "status", "said"),
+    [
+        ("config", "full", 1, "watcher: cannot write the output: No space left on device\n"),
+        ("pending --json", "full", 1, "watcher: cannot write the output: No space left on device\n"),
+        ("check", "full", 1, "watcher: cannot write the output: No space left on device\n"),
+        ("--help", "full", 1, "watcher: cannot write the output: No space left on device\n"),
+        ("pending --json", "unread", 1, ""),  # as of other programs whose reader is gone
+        ("config", "closed", 0, ""),
+        ("pending --json", "closed", 0, ""),
+    ],
+)
+async def test_output_that_cannot_be_written(
+    tmp_path: Path, command: str, output: str, status: int, said: str
+) -> None:
+    """A full disk is said in a line; a reader that is gone, and an output that is closed, need no words."""
+    words = [sys.executable, "-m", "watcher", *command.split()]
+    if output == "closed":
+        words = ["sh", "-c", 'exec "$@" >&-', "sh", *words]
+    reading, unread = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    async with open_world(tmp_path) as world:
+        with os.fdopen(full, "wb"), os.fdopen(unread, "wb"):
+            process = await asyncio.create_subprocess_exec(
+                *words,
+                cwd=tmp_path,
+                env=environment(world.settings),
+                stdout=unread if output == "unread" else full,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        _, err = await asyncio.wait_for(process.communicate(), WITHIN)
+    lines = [line for line in err.decode().splitlines(keepends=True) if "no database" not in line]
+    assert (status, said) == (process.returncode, "".join(lines))
+
+
 async def test_the_outbox_is_seen_without_the_secrets(tmp_path: Path) -> None:
     """Who only looks at what waits, or puts it back, needs no file of a secret; who polls does."""
     settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_ACCESS_KEY_FILE": "/not/there"}

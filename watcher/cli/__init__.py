@@ -13,5 +13,12 @@ def main() -> None:
 
     end_by_signal()
     from watcher.cli.commands import group
+    from watcher.cli.process import end_by_output_error, flush_output
 
-    group()
+    try:
+        try:
+            group()
+        finally:
+            flush_output()
+    except OSError as error:
+        end_by_output_error(error)

@@ -4,7 +4,9 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from io import StringIO
 from textwrap import wrap
+from typing import TextIO
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -56,10 +58,10 @@ def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus], 
     elif not requests:
         all_blind = len(blind) == len(apps)
         lines.append("No known request is waiting." if all_blind else "Nothing is waiting in the other apps.")
-    width = Console().width if sys.stdout.isatty() else NO_TERMINAL_WIDTH
+    width = Console().width if _output().isatty() else NO_TERMINAL_WIDTH
     for request in requests:
         lines += _pending_lines(request, now, width)
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    _output().write("".join(f"{line}\n" for line in lines))
 
 
 def show_request(
@@ -74,7 +76,7 @@ def show_request(
     lines.append(plain_text(render(replace(event, at=now), settings)))
     if event.resolution is None:
         lines.append(f"Notified: {one_line(', '.join(told)) or 'nobody yet'}")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    _output().write("".join(f"{line}\n" for line in lines))
 
 
 def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus], now: float) -> None:
@@ -90,7 +92,7 @@ def show_deliveries(records: Sequence[DeliveryRecord], now: float, *, as_json: b
         _print_json([_delivery_json(record) for record in records])
         return
     if not records:
-        sys.stdout.write("No deliveries.\n")
+        _output().write("No deliveries.\n")
         return
     titles = ["id", "when", "type", "notifier", "state", "app", "run"]
     rows = [
@@ -107,8 +109,9 @@ def show_deliveries(records: Sequence[DeliveryRecord], now: float, *, as_json: b
     ]
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(titles, *rows, strict=True)]
-    console = Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH)
-    if sys.stdout.isatty():  # a program gets whole run ids
+    output = _output()
+    console = Console(file=output, width=None if output.isatty() else NO_TERMINAL_WIDTH)
+    if output.isatty():  # a program gets whole run ids
         room = console.width - sum(widths[:-1]) - len(GAP) * len(widths[:-1])
         widths[-1] = max(min(widths[-1], room), RUN_SHOWN)
     console.print(Text(_aligned(titles, widths), style="bold"), soft_wrap=True)
@@ -230,8 +233,13 @@ def _delivery_json(record: DeliveryRecord) -> dict[str, Json]:
     }
 
 
+def _output() -> TextIO:
+    """Returns standard output. What is printed without one is lost, as with `click.echo`."""
+    return sys.stdout or StringIO()
+
+
 def _print_json(document: Json) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    _output().write(json.dumps(document, indent=2) + "\n")
 
 
 def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -240,4 +248,5 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else NO_TERMINAL_WIDTH).print(table)
+    output = _output()
+    Console(file=output, width=None if output.isatty() else NO_TERMINAL_WIDTH).print(table)

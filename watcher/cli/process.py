@@ -1,8 +1,11 @@
 """How a command starts and ends: its configuration, its event loop, its exit status."""
 
+import errno
 import os
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from watcher.store.errors import StoreError
 
 USAGE_ERROR: Final = 2
+_NO_OUTPUT: Final = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""The errors of writing to a stream; they name no file."""
 
 T = TypeVar("T")
 
@@ -88,6 +93,23 @@ def exit_with(message: str, status: int) -> NoReturn:
         if not logs.say(f"watcher: {line}"):
             click.echo(f"watcher: {line}", err=True)
     sys.exit(status)
+
+
+def flush_output() -> None:
+    """Writes what is left of standard output while an error can still be told."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def end_by_output_error(error: OSError) -> NoReturn:
+    """Exits with 1 if the output cannot be written, and says why unless its reader is gone; raises others."""
+    if error.errno not in _NO_OUTPUT or error.filename is not None:
+        raise error
+    sys.stdout = StringIO()  # Python would write what is left again at its end
+    with suppress(OSError):
+        if error.errno != errno.EPIPE:
+            click.echo(f"watcher: cannot write the output: {error.strerror}", err=True)
+    sys.exit(1)
 
 
 def usage_error(*problems: str) -> NoReturn:
