@@ -82,7 +82,7 @@ APPS: dict[str, Callable[[], list[LargeApp]]] = {
 async def test_large_answers(tmp_path: Path, name: str) -> None:
     """Every run that can be read is announced, and the memory of the container is enough for all polls."""
     apps, hook = APPS[name](), WebhookReceiver()
-    settings = {"WATCHER_POLL_INTERVAL": "1s", "WATCHER_LOG_LEVEL": "debug"}
+    settings = {"WATCHER_HTTP_PORT": "0", "WATCHER_POLL_INTERVAL": "1s", "WATCHER_LOG_LEVEL": "debug"}
     settings["WATCHER_PAGE_SIZE"] = str(max(len(app.runs) for app in apps))
     expected = sum(app.readable for app in apps)
     async with AsyncExitStack() as stack:
