@@ -64,7 +64,7 @@ def fit(message: Message, room: int, measure: Callable[[Message], int], *, row_c
 
     most = _Limits(room, room, room, room, min(len(message.rows), room // row_cost), len(message.items))
     limits = replace(most, value=sys.maxsize)
-    for stage in _stages(room):
+    for stage in _stages(room, int(room / _prompt_cost(message, room, measure))):
         limits = limits.with_most(stage.part, stage.floor)
         if fits(limits):
             for part in stage.grow:
@@ -83,16 +83,26 @@ class _WholeTexts(dict[int, str]):
         return self[id(value)]
 
 
-def _stages(room: int) -> Iterator[_Stage]:
-    """Yields what is shortened, in this order, and what gets the room that is left then."""
+def _prompt_cost(message: Message, room: int, measure: Callable[[Message], int]) -> float:
+    """Returns how much room a character of the prompt takes: in some prompts every other one is escaped."""
+    alone = replace(message, body=truncate_middle(message.body, room), questions=(), rows=(), items=())
+    taken = measure(alone) - measure(replace(alone, body=""))
+    return max(taken / max(len(alone.body), 1), 1.0)
+
+
+def _stages(room: int, prompt_room: int) -> Iterator[_Stage]:
+    """Yields what is shortened, in this order, and what gets the room that is left then.
+
+    A prompt of `prompt_room` characters takes all the room.
+    """
     share = max(room // 40, _LEAST)
     yield _Stage("encoded", _ENCODED_SHOWN, ())
     yield _Stage("text", share, ("text",))
-    yield _Stage("prompt", room // 2, ("text", "prompt"))
+    yield _Stage("prompt", prompt_room // 2, ("text", "prompt"))
     yield _Stage("value", share, ("value",))
     yield _Stage("text", _LEAST, ("text",))
     yield _Stage("value", _LEAST, ("value",))
-    yield _Stage("prompt", room // 3, ("prompt",))
+    yield _Stage("prompt", prompt_room // 3, ("prompt",))
     yield _Stage("rows", 0, ("rows",))
     yield _Stage("items", 0, ("items",))
     yield _Stage("prompt", _LEAST, ("prompt",))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import DIGEST, request_event
@@ -63,10 +63,11 @@ def test_nothing_is_cut_while_the_whole_fits(prompt: str, params: Json, spare: i
 
 
 @settings(deadline=None)
-@given(_texts, _params)
-def test_every_name_is_there(prompt: str, params: dict[str, Json]) -> None:
-    """Every parameter keeps its name and something of its value, as long as there is room for so many."""
-    shown = fit(asked(prompt, params), 2500, length)
+@example("\n\n\na " * 171, dict.fromkeys("abcdefghijk", "x" * 30), escaped_length)
+@given(_texts, _params, st.sampled_from([length, escaped_length]))
+def test_every_name_is_there(prompt: str, params: dict[str, Json], measure: Callable[[Message], int]) -> None:
+    """Every parameter keeps its name and some of its value while there is room, whatever a prompt costs."""
+    shown = fit(asked(prompt, params), 2500, measure)
     assert shown.dropped_rows == 0
     assert [row.name for row in shown.rows] == list(params)
     assert [] == [row.name for row in shown.rows if not row.shown.text]
