@@ -271,17 +271,22 @@ class Bursts:
                 "WATCHER_SLACK_API_URL": f"{slack}/api/",
             }
 
-    async def _hear_hook(self, _: str, body: Any) -> None:
+    async def _hear_hook(self, path: str, body: Any) -> None:
         data = body["data"]
         outcome = data.get("resolution", {}).get("outcome")
-        call = Call(self.life, body["id"], body["type"], data["request"]["prompt"], outcome)
+        call = Call(self._life(path), body["id"], body["type"], data["request"]["prompt"], outcome)
         await self._hear(self.hooked, call)
 
-    async def _hear_slack(self, _: str, body: Any) -> None:
+    async def _hear_slack(self, path: str, body: Any) -> None:
         (prompt,) = set(re.findall(r"Approve number \d+\?", json.dumps(body)))
         event_id = body["metadata"]["event_payload"]["event_id"]
         kind = REQUESTED if "needed" in body["text"] else RESOLVED  # an edit, or another message
-        await self._hear(self.slacked, Call(self.life, event_id, kind, prompt))
+        await self._hear(self.slacked, Call(self._life(path), event_id, kind, prompt))
+
+    def _life(self, path: str) -> int:
+        """Returns which process calls, where several that run at once have paths of their own."""
+        named = re.search(r"/replica-(\d+)", path)
+        return int(named[1]) if named else self.life
 
     async def _hear(self, calls: list[Call], call: Call) -> None:
         calls.append(call)

@@ -178,7 +178,7 @@ class FakeSlack:
         authorization = received.headers.get("Authorization")
         if authorization != f"Bearer {self.token}":
             return "invalid_auth" if authorization else "not_authed", {}
-        return self._call_method(received.path.removeprefix("/api/"), payload)
+        return self._call_method(received.path.rpartition("/api/")[2], payload)
 
     def _call_method(self, method: str, payload: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         channel = str(payload.get("channel"))

@@ -164,6 +164,11 @@ class Replica:
     stack: AsyncExitStack = field(repr=False)
 
     @property
+    def number(self) -> int:
+        """Counts the replicas by their starts."""
+        return int(self.name.rpartition("-")[2])
+
+    @property
     def epochs(self) -> list[int]:
         """Under which epochs it led."""
         return [record["epoch"] for record in self.process.logged("daemon.leading")]
@@ -219,7 +224,6 @@ class Replicas:
         began = time.monotonic()
         await self._strike(kind, leader)
         if kind not in {"restart", "crash"}:
-            self._scene.life += 1
             self.takeovers += 1
             if not patient and kind not in {"term", "reload"}:
                 self._expire()
@@ -279,6 +283,10 @@ class Replicas:
         await stack.enter_async_context(proxy.listening(self._port))
         settings = {
             **self._settings,
+            "WATCHER_NOTIFIERS__HOOK__URL": f"{self._settings['WATCHER_NOTIFIERS__HOOK__URL']}/{name}",
+            "WATCHER_SLACK_API_URL": self._settings["WATCHER_SLACK_API_URL"].replace(
+                "/api/", f"/{name}/api/"
+            ),
             "WATCHER_DATABASE": f"postgresql://watcher@127.0.0.1:{proxy.port}/watcher?application_name={name}",
             "WATCHER_DATABASE_SCHEMA": SCHEMA,
         }
