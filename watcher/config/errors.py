@@ -80,10 +80,9 @@ def _given(where: Place, value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return f"got a {'table' if isinstance(value, dict) else 'list'}; "
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    secret = (
-        re.match("['\"]*[^'\"].*@", shown) or "password=" in shown
-    )  # in time that is linear in the length
-    return "" if secret else f"got {truncate(shown, _GIVEN_MAX)}; "
+    # The match takes time that is linear in the length of what was given.
+    may_be_secret = re.match("['\"]*[^'\"].*@", shown) or "password=" in shown
+    return "" if may_be_secret else f"got {truncate(shown, _GIVEN_MAX)}; "
 
 
 def closest(name: str, allowed: Iterable[str]) -> str | None:

@@ -41,9 +41,9 @@ class PollResult:
     """How a poll ended.
 
     `error` is None if the list was read whole and everything was recorded; a StoreUnavailable says nothing
-    about the app. `complete` says that, besides,
-    every run that was fetched by itself could be read. `wait` is the seconds until the next attempt, None
-    for the usual interval. The counts are of runs in the list, of new and of resolved requests.
+    about the app. `complete` says that, besides, every run that was fetched by itself could be read. `wait`
+    is the seconds until the next attempt, None for the usual interval. The counts are of runs in the list, of
+    new and of resolved requests.
     """
 
     error: ApiError | StoreUnavailable | None = None

@@ -151,7 +151,7 @@ class _JsonMasker:
         self._pattern = pattern
         self._redactor = redactor
         self._values = _ValueMasker(values)
-        self._keys: dict[str, tuple[str, bool]] = {}
+        self._shown_keys: dict[str, str] = {}
         self._secret_keys: dict[str, bool] = {}
         self._count = 0
         self._path: list[str] = []
@@ -213,13 +213,13 @@ class _JsonMasker:
         self._add(len(value))
         masked: dict[str, Json] = {}
         for key, item in value.items():
-            shown, is_secret = self._key(key)
+            shown = self._shown(key)
             name, number = shown, 1
             while name in masked:  # names that were masked may be alike, and none may hide another
                 number += 1
                 name = f"{shown} ({number})"
             self._path.append(f".{name}")
-            if is_secret and item is not None:
+            if item is not None and self._is_secret(key):
                 masked[name] = MASK
                 self._note()
             else:
@@ -237,11 +237,11 @@ class _JsonMasker:
         if self._count > VALUES_MAX:
             raise _TooManyValuesError
 
-    def _key(self, key: str) -> tuple[str, bool]:
-        """Returns a key as it is shown, and whether its value is secret."""
-        if key not in self._keys:
-            self._keys[key] = (self._redactor.redact(key), self._is_secret(key))
-        return self._keys[key]
+    def _shown(self, key: str) -> str:
+        """Returns a key without secrets."""
+        if key not in self._shown_keys:
+            self._shown_keys[key] = self._redactor.redact(key)
+        return self._shown_keys[key]
 
     def _is_secret(self, key: str) -> bool:
         """Returns whether a key says that its value is secret."""

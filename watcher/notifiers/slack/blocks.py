@@ -7,6 +7,7 @@ preformatted, so that it can be told from our own words.
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -61,16 +62,13 @@ def blocks(message: Message, mention: Sequence[str] = ()) -> list[Json]:
     """
     called = mentions(message, mention)
 
-    def measure(shorter: Message) -> int:
-        return utf16_length(json.dumps(list(_blocks(shorter, called)), ensure_ascii=False))
-
-    def measure_dense(shorter: Message) -> int:
-        return utf16_length(json.dumps(list(_blocks(shorter, called, dense=True)), ensure_ascii=False))
+    def measure(shorter: Message, *, dense: bool = False) -> int:
+        return utf16_length(json.dumps(list(_blocks(shorter, called, dense=dense)), ensure_ascii=False))
 
     shorter = fit(message, BLOCKS_MAX, measure, row_cost=_ROW_COST)
     if shorter.dropped_rows == message.dropped_rows:
         return list(_blocks(shorter, called))
-    return list(_blocks(fit(message, BLOCKS_MAX, measure_dense), called, dense=True))
+    return list(_blocks(fit(message, BLOCKS_MAX, partial(measure, dense=True)), called, dense=True))
 
 
 def _blocks(message: Message, called: str, *, dense: bool = False) -> Iterator[Json]:
