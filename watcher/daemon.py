@@ -224,7 +224,6 @@ class _Daemon:
             prune=self._prune,
             observer=services.hooks,
             die=self._die,
-            wall=services.wall,
         )
         signals.poll_now = self._scheduler.poll_now
 
@@ -234,8 +233,7 @@ class _Daemon:
         """Runs until a signal, the end of the time, or a failure; then drains."""
         release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_unpolled)
         delivering = self._start(self._services.dispatcher.run())
-        clock = ClockWatch(self._services.wall, time.monotonic, boottime)
-        others = [self._watch_clock(clock), self._watch_database(), self._signals.watch_reload()]
+        others = [self._watch_clocks(), self._watch_database(), self._signals.watch_reload()]
         watching = [self._start(work) for work in [*others, *([lost()] if lost else [])]]
         self._scheduler.start()
         try:
@@ -287,12 +285,17 @@ class _Daemon:
         except StoreUnavailable as error:
             log.warning("database.prune_failed", error=str(error))
 
-    async def _watch_clock(self, clock: ClockWatch) -> None:
+    async def _watch_clocks(self) -> None:
+        """Follows the clock of what is recorded, and this machine's, by which polls are scheduled."""
+        recorded = ClockWatch(self._services.wall, time.monotonic, boottime)
+        scheduled = ClockWatch(time.time, time.monotonic, boottime)
         while True:
             await asyncio.sleep(CLOCK_CHECK_INTERVAL)
-            change = clock.check()
+            change, rescheduled = recorded.check(), scheduled.check() is not None
             if change is not None:
                 await self._follow_clock(change)
+            elif rescheduled:
+                self._scheduler.restart()
 
     async def _watch_database(self) -> None:
         """Logs once when the database can no longer be read, and once when it can again."""

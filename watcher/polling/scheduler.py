@@ -3,6 +3,7 @@
 import asyncio
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +24,11 @@ _NO_REPETITION: Final = IntervalTrigger(days=36500)
 
 
 class Scheduler:
-    """Polls each app at its times, one poll of an app at a time."""
+    """Polls each app at its times, one poll of an app at a time.
+
+    Times are Unix seconds by this machine's clock, by which APScheduler goes, also where another clock counts
+    for what is recorded.
+    """
 
     def __init__(
         self,
@@ -33,7 +38,6 @@ class Scheduler:
         prune: Callable[[], Awaitable[None]],
         observer: Observer,
         die: Callable[[BaseException], None],
-        wall: Callable[[], float],
     ) -> None:
         """`poll_limit` is the longest time that a poll takes, in seconds.
 
@@ -44,7 +48,6 @@ class Scheduler:
         self._prune_now = prune
         self._observer = observer
         self._die = die
-        self._wall = wall
         self._scheduler = AsyncIOScheduler(timezone=UTC)
         self._polls: dict[str, asyncio.Task[None]] = {}
         self._scheduled_at: dict[str, float] = {}
@@ -84,7 +87,7 @@ class Scheduler:
             if poller.config.name in self._polls:
                 self._poll_again.add(poller.config.name)
             else:
-                self._schedule_poll(poller, self._wall())
+                self._schedule_poll(poller, time.time())
 
     async def stop(self) -> None:
         """Starts nothing more and cancels the polls under way."""
@@ -116,10 +119,10 @@ class Scheduler:
     def _schedule_first_poll(self, poller: Poller) -> None:
         few = len(self._pollers) <= FEW_APPS
         phase = 0.0 if few else random.uniform(0.0, poller.config.poll_interval)
-        self._schedule_poll(poller, self._wall() + phase)
+        self._schedule_poll(poller, time.time() + phase)
 
     def _schedule_poll(self, poller: Poller, at: float) -> None:
-        self._observer.set_deadline(f"app {poller.config.name}", max(at - self._wall(), 0.0))
+        self._observer.set_deadline(f"app {poller.config.name}", max(at - time.time(), 0.0))
         self._scheduled_at[poller.config.name] = at
         self._scheduler.modify_job(poller.config.name, next_run_time=datetime.fromtimestamp(at, UTC))
 
@@ -140,7 +143,7 @@ class Scheduler:
             return
         finally:
             del self._polls[name]
-        now = self._wall()
+        now = time.time()
         if name in self._poll_again:
             self._poll_again.remove(name)
             following = now

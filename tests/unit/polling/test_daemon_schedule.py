@@ -1,17 +1,21 @@
 """When an app is polled next, and which notifiers are told of it how."""
 
+import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import time_machine
 from structlog.testing import capture_logs
 
-from tests.support.builders import ScriptedNotifier, new_id
+from tests.support.builders import BOUND, ScriptedNotifier, new_id
+from watcher import daemon as daemon_module
 from watcher.bootstrap import open_services, routes
 from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
 from watcher.daemon import _Daemon
 from watcher.models import Route
-from watcher.polling.clock import ClockChange
+from watcher.polling.clock import ClockChange, boottime
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
@@ -100,3 +104,46 @@ async def test_a_machine_that_woke_moves_nothing(tmp_path: Path) -> None:
         await daemon._scheduler.stop()
         await locked.close()
     assert [("clock.slept", 28_800.0)] == [(entry["event"], entry["seconds"]) for entry in logs]
+
+
+AHEAD = time.time() - boottime() + 3600.0
+
+
+def another_clock() -> float:
+    """A database's clock, an hour ahead of this machine's, and not set when that one is."""
+    return boottime() + AHEAD
+
+
+@pytest.mark.anyio
+async def test_polls_go_by_the_clock_of_this_machine(tmp_path: Path) -> None:
+    """A database whose clock differs by an hour neither puts polls off nor makes them come without a wait."""
+    app = AppConfig(name="support", base_url="http://app.test", notify=("console",))
+    config = Config(database=tmp_path / "watcher.db", apps=(app,), notifiers=(CONSOLE,))
+    async with open_services(config) as services:
+        scheduler = _Daemon(replace(services, wall=another_clock), Signals(None))._scheduler
+        with time_machine.travel(1_800_000_000.0, tick=False):
+            scheduler.start()
+            job = scheduler._scheduler.get_job("support")
+            assert job is not None
+            assert 1_800_000_000.0 == job.next_run_time.timestamp()
+        await scheduler.stop()
+
+
+@pytest.mark.anyio
+async def test_the_clock_of_this_machine_is_set_and_not_the_databases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polls are scheduled anew, because APScheduler goes by it; what is recorded is not moved."""
+    monkeypatch.setattr(daemon_module, "CLOCK_CHECK_INTERVAL", 0.0)
+    config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
+    restarted = asyncio.Event()
+    async with open_services(config) as services:
+        daemon = _Daemon(replace(services, wall=another_clock), Signals(None))
+        monkeypatch.setattr(daemon._scheduler, "restart", restarted.set)
+        watching = asyncio.create_task(daemon._watch_clocks())
+        await asyncio.sleep(0)  # the task remembers the clocks
+        with capture_logs() as logs, time_machine.travel(time.time() - 3600.0):
+            async with asyncio.timeout(BOUND):
+                await restarted.wait()
+        watching.cancel()
+    assert [] == logs

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+import time_machine
 
 from tests.support.builders import BOUND
 from watcher.config.models import AppConfig
@@ -22,8 +23,8 @@ pytestmark = pytest.mark.anyio
 class WatchedLiveness(LivenessTracker):
     """Also says which parts got a deadline, one after the other."""
 
-    def __init__(self, wall: Callable[[], float]) -> None:
-        super().__init__(monotonic=time.monotonic, wall=wall)
+    def __init__(self) -> None:
+        super().__init__(monotonic=time.monotonic, wall=time.time)
         self.parts: asyncio.Queue[str] = asyncio.Queue()
 
     def set_deadline(self, part: str, within: float) -> None:
@@ -55,25 +56,19 @@ def poller_of(name: str, polls: asyncio.Queue[float]) -> ScriptedPoller:
 
 
 class Bench:
-    """A scheduler with one app, a wall clock that can be set, and the errors that ended it."""
+    """A scheduler with some apps, and the errors that ended it."""
 
     def __init__(self, *pollers: ScriptedPoller) -> None:
-        self.set_by = 0.0
         self.prunes: asyncio.Queue[None] = asyncio.Queue()
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
-        self.liveness = WatchedLiveness(self.wall)
+        self.liveness = WatchedLiveness()
         self.scheduler = Scheduler(
             cast("Any", pollers),
             poll_limit=300.0,
             prune=self.prune,
             observer=self.liveness,
             die=self.deaths.put_nowait,
-            wall=self.wall,
         )
-
-    def wall(self) -> float:
-        """The Unix time, as somebody set it."""
-        return time.time() + self.set_by
 
     async def prune(self) -> None:
         """Notes it."""
@@ -98,10 +93,10 @@ async def test_a_clock_set_back_an_hour() -> None:
     """Without a new schedule the scheduler would sleep for the hour; with one it polls and prunes at once."""
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
-        bench.set_by = -3600.0
-        bench.scheduler.restart()
-        await poller.polls.get()
-        await bench.prunes.get()
+        with time_machine.travel(time.time() - 3600.0):
+            bench.scheduler.restart()
+            await poller.polls.get()
+            await bench.prunes.get()
     assert poller.polls.empty()
 
 
