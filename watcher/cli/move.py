@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Copy a SQLite database into PostgreSQL.")
 @config_option
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def move(config_file: Path | None, file: Path) -> None:
     """Copy the SQLite database FILE into the empty schema of the configured PostgreSQL.
 
@@ -36,7 +36,7 @@ def move(config_file: Path | None, file: Path) -> None:
         usage_error(
             f"database: got {str(address)!r}; must be postgresql://USER@HOST/NAME to move a file there"
         )
-    moved = file.with_name(f"{file.name}.moved")
+    moved = Path(f"{file}.moved")
     source = SqliteDatabase(file)
     try:
         if not source.exists():
@@ -50,9 +50,9 @@ def move(config_file: Path | None, file: Path) -> None:
     counts = run_async(_copy(connection, address), address)
     connection.sqlite.close()
     for ending in ENDINGS:  # the lock is held until all of them are gone
-        path = file.with_name(f"{file.name}{ending}")
+        path = Path(f"{file}{ending}")
         if path.exists():
-            path.rename(file.with_name(f"{moved.name}{ending}"))
+            path.rename(f"{moved}{ending}")
     connection.close()
     for table, count in counts.items():
         click.echo(f"{table:<14} {count:>9}")

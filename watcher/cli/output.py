@@ -8,6 +8,7 @@ from io import StringIO
 from textwrap import wrap
 from typing import TextIO
 
+import click
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,7 @@ from watcher.messages import (
     ADVICE,
     MessageSettings,
     Row,
+    count,
     format_elapsed,
     format_timestamp,
     parameters,
@@ -82,7 +84,7 @@ def show_request(
 def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus], now: float) -> None:
     """Prints the pending requests as JSON, and on standard error what cannot be seen."""
     for line in blind_spots(apps, now).values():
-        sys.stderr.write(f"watcher: {line}\n")
+        click.echo(f"watcher: {line}", err=True)
     _print_json([pending_json(request, now) for request in requests])
 
 
@@ -212,7 +214,6 @@ def _attempts(record: DeliveryRecord, now: float) -> str:
         return f"due for {format_elapsed(max(now - record.due_at, 0.0))}, not attempted yet"
     if record.last_error is None and record.attempts <= 1:
         return ""
-    count = f"{record.attempts} attempt{'s' * (record.attempts != 1)}"
     coming = (
         ""
         if record.next_attempt_at is None
@@ -221,7 +222,7 @@ def _attempts(record: DeliveryRecord, now: float) -> str:
         else ", next now"
     )
     error = f": {truncate(one_line(record.last_error), ERROR_SHOWN)}" if record.last_error else ""
-    return f"{count}{coming}{error}"
+    return f"{count(record.attempts, 'attempt')}{coming}{error}"
 
 
 def _delivery_json(record: DeliveryRecord) -> dict[str, Json]:

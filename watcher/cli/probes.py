@@ -12,7 +12,7 @@ from watcher.cli.database_probe import CheckResult, check_database
 from watcher.concurrency import run_blocking
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
-from watcher.messages import ADVICE
+from watcher.messages import ADVICE, count
 from watcher.models import Delivery, SampleEvent
 from watcher.net import open_session
 from watcher.notifiers.base import DeliveryError, Notifier
@@ -30,7 +30,7 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
     """
     for warning in config.warnings:
         yield CheckResult(good=True, subject="configuration", text=warning, warning=True)
-    counts = f"{_counted(len(config.apps), 'app')}, {_counted(len(config.notifiers), 'notifier')}"
+    counts = f"{count(len(config.apps), 'app')}, {count(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
     for result in await run_blocking(lambda: check_database(config)):
         yield replace(result, text=one_line(config.redactor.redact(result.text)))
@@ -57,10 +57,6 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
             yield CheckResult(result.good, result.subject, text)
 
 
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}{'s' * (count != 1)}"
-
-
 async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:
     pages = client.awaiting(
         page_size=config.page_size,
@@ -78,7 +74,7 @@ async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResul
         return CheckResult(
             good=False, subject=subject, text=f"{status}{error.code}: {error.message}.{advice}"
         )
-    runs = _counted(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
+    runs = count(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
     return CheckResult(good=True, subject=subject, text=f"reachable, {runs} waiting")
 
 

@@ -7,7 +7,7 @@ text, "yes" included, rejects, so every short instruction would be wrong.
 
 from watcher.messages.digests import digest_message
 from watcher.messages.fitting import fit
-from watcher.messages.formatting import format_elapsed, format_timestamp
+from watcher.messages.formatting import count, format_elapsed, format_timestamp
 from watcher.messages.incidents import ADVICE, app_group_message, app_message, notifier_message
 from watcher.messages.message import (
     Fact,
@@ -74,6 +74,7 @@ __all__ = [
     "Tone",
     "answer_lines",
     "brief_parameters",
+    "count",
     "facts",
     "fit",
     "format_elapsed",

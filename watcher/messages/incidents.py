@@ -107,7 +107,7 @@ def _notifier_recovered(event: NotifierEvent) -> Message:
 def _known_before(pending: int) -> str:
     if not pending:  # perhaps it never could
         return _there_are(0, "known request", "waiting")
-    return f"{pending} {'was' if pending == 1 else 'were'} waiting when it last could."
+    return f"When it last could, {count(pending, 'request')} {'was' if pending == 1 else 'were'} waiting."
 
 
 def _there_are(number: int, noun: str, state: str) -> str:

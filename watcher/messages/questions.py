@@ -7,7 +7,7 @@ from typing import Final
 from watcher.messages.formatting import count
 from watcher.messages.message import Question
 from watcher.models import InputRequest, Json, PendingRequest
-from watcher.sanitize.text import clean_lines, one_line
+from watcher.sanitize.text import clean_lines, is_blank, one_line
 
 _RULES: Final = {
     (False, False): "Choose one.",
@@ -50,13 +50,15 @@ def given_fields(request: InputRequest | PendingRequest) -> dict[str, Json]:
 
 def _questions(given: Json) -> Iterator[Question]:
     for item in _items(given):
-        header, text = _text(item, "header"), _text(item, "question")
+        header, question = _text(item, "header"), _text(item, "question")
+        text = clean_lines(f"[{header}] {question}" if header else question)
         options = tuple(_option(option, ": ") for option in _options(item))
         more = len(options) - _OPTIONS_SHOWN
         options = (*options[:_OPTIONS_SHOWN], *([f"… {count(more, 'more option')}"] if more > 0 else []))
         own = item.get("allow_custom_answer") is not False
         rule = _RULES[item.get("multi_select") is True, own] if options else _OWN_ANSWER
-        yield Question(clean_lines(f"[{header}] {text}" if header else text), options, rule)
+        if options or not is_blank(text):
+            yield Question(text, options, rule)
 
 
 def _as_listed(number: int, item: dict[str, Json]) -> Iterator[str]:

@@ -180,13 +180,14 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
 
 def _reminder(event: RequestEvent, reminder: Reminder, settings: MessageSettings) -> Message:
     """Returns a short message: the question was shown before, and may stand far above."""
-    whole = _asked(event, settings)
+    whole, text = _asked(event, settings), _question(event.request)
     return replace(
         whole,
         tone="reminder",
         title=f"Reminder: {whole.title[0].lower()}{whole.title[1:]}",
         lead=f"Waiting for {format_elapsed(event.at - event.first_seen_at)}. {reminder_number(reminder)}",
-        body=truncate_middle(whole.body, _REMINDED),
+        body=truncate_middle(text or whole.body, _REMINDED),
+        quoted=bool(text),
         questions=(),
         rows=(),
         notes=(),
@@ -197,7 +198,7 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
     """Returns a brief message: how the request ended, its question in a line, and its first parameters."""
     outcome = resolution.outcome
     words = _after(event, resolution)
-    text = one_line(show_prompt(event.request.prompt))
+    text = one_line(_question(event.request))
     return Message(
         tone="answered" if outcome == "answered" else "closed",
         title=titled(f"{request_label(event.request.type)} {_STATES[outcome]}", event.app.name),
@@ -208,6 +209,12 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
         facts=tuple(_facts(event)),
         brief=True,
     )
+
+
+def _question(request: InputRequest) -> str:
+    """Returns the prompt, which may list the questions, or without one the questions; empty without any."""
+    questions = (question.text for question in read_questions(request.questions))
+    return show_prompt(request.prompt) or "\n".join(questions)
 
 
 def _after(event: RequestEvent, resolution: Resolution) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from watcher.leadership import Standing
-from watcher.messages import ADVICE, format_elapsed
+from watcher.messages import ADVICE, count, format_elapsed
 from watcher.models import Failure, Json
 from watcher.monitoring.liveness import Deadline
 from watcher.sanitize.text import one_line, truncate
@@ -111,7 +111,7 @@ def lateness(status: Status) -> str:
     names = ", ".join(f"{notifier.name}{_reason(notifier.last_error)}" for notifier in late[:_NAMED])
     more = f" and {len(late) - _NAMED} more" if len(late) > _NAMED else ""
     number = sum(notifier.undelivered for notifier in late)
-    return f"{_messages(number)} {'is' if number == 1 else 'are'} late: {names}{more}"
+    return f"{count(number, 'message')} {'is' if number == 1 else 'are'} late: {names}{more}"
 
 
 def as_json(report: HealthReport, word: str) -> dict[str, Json]:
@@ -134,14 +134,14 @@ def failure_line(failure: Failure) -> str:
 def given_up(notifier: NotifierStatus) -> str:
     """Returns how many messages to a notifier were given up, and the last error."""
     were = "was" if notifier.dead == 1 else "were"
-    return f"{_messages(notifier.dead)} {were} given up{_reason(notifier.dead_error)}"
+    return f"{count(notifier.dead, 'message')} {were} given up{_reason(notifier.dead_error)}"
 
 
 def undelivered(notifier: NotifierStatus) -> str:
     """Returns how many messages to a notifier are undelivered, since when and why."""
     oldest = format_elapsed(notifier.oldest_undelivered or 0.0)
     why = _reason(notifier.last_error)
-    return f"{_messages(notifier.undelivered)} undelivered, the oldest for {oldest}{why}"
+    return f"{count(notifier.undelivered, 'message')} undelivered, the oldest for {oldest}{why}"
 
 
 def _not_visible(app: AppStatus) -> Problem:
@@ -167,7 +167,3 @@ def _not_delivered(notifier: NotifierStatus) -> Iterator[Problem]:
 
 def _reason(error: str | None) -> str:
     return f" ({truncate(one_line(error), _SHOWN)})" if error else ""
-
-
-def _messages(number: int) -> str:
-    return "1 message" if number == 1 else f"{number} messages"

@@ -12,7 +12,7 @@ import jinja2
 from watcher import __version__
 from watcher.messages import Row, format_elapsed, format_timestamp, has_columns, show_name
 from watcher.monitoring.server import Page
-from watcher.sanitize.text import one_line, truncate, truncate_middle
+from watcher.sanitize.text import is_blank, one_line, truncate, truncate_middle
 
 OLD: Final = 3600.0
 VERY_OLD: Final = 4 * 3600.0
@@ -50,8 +50,8 @@ class Parameter:
 
 
 def line(text: str | None) -> str:
-    """Returns other people's text as one line of limited length."""
-    return truncate(one_line(text or ""), _LINE_SHOWN)
+    """Returns other people's text as one line of limited length, empty where nothing of it would show."""
+    return "" if is_blank(text or "") else truncate(one_line(text or ""), _LINE_SHOWN)
 
 
 def age_class(since: float, now: float) -> str:

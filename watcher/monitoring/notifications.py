@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from watcher.config.models import NotifierConfig
-from watcher.messages import format_elapsed
+from watcher.messages import count, format_elapsed
 from watcher.models import DeliveryRecord
 from watcher.monitoring.health import LATE_AFTER
 from watcher.sanitize.text import one_line, truncate
@@ -77,7 +77,7 @@ def _notification(
 
 def _reason(record: DeliveryRecord, now: float, paused_for: float | None) -> str:
     error = f": {truncate(one_line(record.last_error), _ERROR_SHOWN)}" if record.last_error else ""
-    attempts = "1 attempt" if record.attempts == 1 else f"{record.attempts} attempts"
+    attempts = count(record.attempts, "attempt")
     if record.state == "dead":
         return f"given up after {attempts}{error}"
     if record.due_at > now and not record.attempts:

@@ -5,6 +5,7 @@ from typing import Final
 
 from watcher.messages import (
     MessageSettings,
+    count,
     format_elapsed,
     outcome_sentence,
     request_message,
@@ -90,7 +91,7 @@ def _step(record: DeliveryRecord) -> _Step:
         case "sent":
             became = "sent" if record.attempts <= 1 else f"sent at attempt {record.attempts}"
         case "dead":
-            became = f"given up after {record.attempts} attempts{error}"
+            became = f"given up after {count(record.attempts, 'attempt')}{error}"
         case "superseded":
             became = "not sent, because it became unnecessary"
         case _:

@@ -10,6 +10,7 @@ from watcher.messages import (
     Message,
     Note,
     Question,
+    count,
     fit,
     format_elapsed,
     parameter_notes,
@@ -33,6 +34,7 @@ REFRESH_SECONDS: Final = 60
 STARTING_SECONDS: Final = 5
 """After a start the first polls end within seconds."""
 PROBLEMS_SHOWN: Final = 20
+_NAMED: Final = 3
 _CARD_SHOWN: Final = 2500
 """Characters of one request in the list; its own page shows all."""
 
@@ -124,7 +126,7 @@ def _only(problems: Sequence[Problem], kind: str) -> str:
 def _headline(data: StatusPageData) -> str:
     blind = len(data.blind)
     if data.total:
-        requests = "1 request" if data.total == 1 else f"{data.total} requests"
+        requests = count(data.total, "request")
         return f"At least {requests} waiting" if blind else f"{requests} waiting"
     if not blind:
         return "Nothing is waiting"
@@ -135,8 +137,9 @@ def _nothing(data: StatusPageData) -> str:
     """Returns what stands where requests would, if none is pending."""
     if not data.blind:
         return "No run is waiting for a human."
-    shown = ", ".join(app.name for app in data.blind[:3])
-    names = shown if len(data.blind) <= 3 else f"{shown} and {len(data.blind) - 3} more apps"  # noqa: PLR2004
+    names = ", ".join(app.name for app in data.blind[:_NAMED])
+    if len(data.blind) > _NAMED:
+        names += f" and {count(len(data.blind) - _NAMED, 'more app')}"
     return f"No request is known. Requests of {names} can't be seen."
 
 

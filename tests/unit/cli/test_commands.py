@@ -84,6 +84,7 @@ def test_every_command_takes_a_configuration_file(invoke: Invoke) -> None:
         (["run", "--config"], "--config"),
         (["retry", "one\ntwo"], "is not a valid whole number"),
         (["move"], "FILE"),
+        (["move", "."], "is a directory"),
     ],
 )
 def test_usage_errors(invoke: Invoke, arguments: list[str], named: str) -> None:

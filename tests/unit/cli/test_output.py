@@ -111,6 +111,15 @@ def test_json_of_an_app_that_cannot_be_seen(capsys: pytest.CaptureFixture[str]) 
     assert ("[]\n", "watcher: app legal has not been polled yet\n") == (shown.out, shown.err)
 
 
+def test_json_without_standard_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose standard error is closed still prints the list."""
+    monkeypatch.setattr("sys.stderr", None)
+    output.show_pending_json([], [NEVER], NOW)
+    assert "[]\n" == capsys.readouterr().out
+
+
 def record(
     number: int = 7,
     state: DeliveryState = "sent",

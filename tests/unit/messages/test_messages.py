@@ -210,6 +210,17 @@ def test_a_reminder() -> None:
     assert message.facts[:2] == (Fact("Next reminder", SEEN_AT + 7200), Fact("Waiting since", SEEN_AT))
 
 
+@pytest.mark.parametrize("prompt", ["1. Which size?\n   - S\n   - L", None])
+@pytest.mark.parametrize("event", [REMINDED, RESOLVED])
+def test_a_later_message_about_questions(prompt: str | None, event: RequestEvent) -> None:
+    """A reminder, and the message about the end, show the questions even if the prompt is only their list."""
+    asked = [{"question": "Which size?", "options": ["S", "L"], "allow_custom_answer": False}]
+    message = render(replace(event, request=replace(REQUEST, prompt=prompt, questions=asked)))
+    assert "Which size?" in message.body
+    assert "Which size?" in notification_line(message)
+    assert message.quoted
+
+
 def test_a_digest() -> None:
     """A digest names some requests, each with its kind and its link or run, and counts the others."""
     expected = Message(
@@ -402,8 +413,8 @@ def test_what_to_do(status: int | None, words: str | None) -> None:
     ("known", "before", "now"),
     [
         (0, "No known requests are waiting.", "No known requests are waiting."),
-        (1, "1 was waiting when it last could.", "1 known request is waiting."),
-        (2, "2 were waiting when it last could.", "2 known requests are waiting."),
+        (1, "When it last could, 1 request was waiting.", "1 known request is waiting."),
+        (2, "When it last could, 2 requests were waiting.", "2 known requests are waiting."),
     ],
 )
 def test_what_waits_while_an_app_fails(known: int, before: str, now: str) -> None:
@@ -427,7 +438,7 @@ def test_apps_that_fail_together() -> None:
     expected = Message(
         tone="trouble",
         title="4 apps failing",
-        lead="Watcher can't see new requests from these apps. 8 were waiting when it last could.",
+        lead="Watcher can't see new requests from these apps. When it last could, 8 requests were waiting.",
         advice=f"HTTP 401: {ADVICE[401]} HTTP 404: {ADVICE[404]}",
         body="",
         items=tuple(
@@ -526,7 +537,7 @@ def test_link_and_advice_come_early() -> None:
     lines = plain_text(render(FAILING)).splitlines()
     assert [line.partition(":")[0] for line in lines] == [
         "App failing · support",
-        "Watcher can't see new requests from this app. 2 were waiting when it last could.",
+        "Watcher can't see new requests from this app. When it last could, 2 requests were waiting.",
         "What to do",
         "> HTTP 401 unauthorized",
         "Down since",

@@ -35,7 +35,9 @@ def test_questions() -> None:
     )
 
 
-@pytest.mark.parametrize("given", [None, [], "x", 1, [1, "x", None], {"question": "x"}])
+@pytest.mark.parametrize(
+    "given", [None, [], "x", 1, [1, "x", None], {"question": "x"}, [{}, {"question": "\u200b"}]]
+)
 def test_what_is_no_question(given: Json) -> None:
     """Anything else asks nothing."""
     assert read_questions(given) == ()

@@ -163,6 +163,7 @@ def test_who_was_notified_and_what_follows() -> None:
             replace(SENT, id=4, notifier="phone", state="pending", attempts=0, due_at=NOW + 900),
             replace(SENT, id=5, notifier="old", state="superseded"),
             replace(SENT, id=6, notifier="sms", state="pending", attempts=2, last_error="HTTP 503"),
+            replace(SENT, id=7, notifier="pager", state="dead", attempts=1, last_error="HTTP 410"),
         ),
     )
     assert "slack notified 15 Jan, 05:56 UTC phone not notified: queued" in page.words
@@ -173,6 +174,7 @@ def test_who_was_notified_and_what_follows() -> None:
         "audit announcement in a digest given up after 9 attempts: HTTP 404",
         "old announcement not sent, because it became unnecessary",
         "sms announcement attempt 2 failed: HTTP 503",
+        "pager announcement given up after 1 attempt: HTTP 410",
     ):
         assert expected in page.words
     assert "phone announcement" not in page.words

@@ -97,6 +97,12 @@ def test_what_waits() -> None:
             "(?) watcher",
             "Requests of b can't be",
         ),
+        (
+            [blind(name) for name in "abcd"],
+            "What is waiting is unknown",
+            "(?) watcher",
+            "Requests of a, b, c and 1 more app can't be seen.",
+        ),
         ([an_app("a", pending=2), blind("b")], "At least 2 requests waiting", "(2+) watcher", ""),
         ([blind("a", pending=1)], "At least 1 request waiting", "(1+) watcher", ""),
         (
@@ -283,6 +289,15 @@ def test_what_was_resolved() -> None:
         3, "support", "run-1", "approval_request", "Refund?", "answered", NOW - 900, NOW - 400
     )
     assert "support Refund? answered after 8 min 20 s 6 min 40 s ago" in Page(a_view(ended=[ended])).words
+
+
+@pytest.mark.parametrize("prompt", [None, " \u200b"])
+def test_what_was_resolved_without_a_question_that_shows(prompt: str | None) -> None:
+    """The link to such a request has words that a person can see and click."""
+    ended = RecentResolution(
+        3, "support", "run-1", "approval_request", prompt, "answered", NOW - 900, NOW - 400
+    )
+    assert "support question not visible answered after" in Page(a_view(ended=[ended])).words
 
 
 def test_other_peoples_text_is_only_text() -> None:
