@@ -56,13 +56,13 @@ def fit(message: Message, room: int, measure: Callable[[Message], int], *, row_c
     if _characters(message, room) <= room and measure(message) <= room:
         return message
     message = _flattened(message, room)
-    whole = _WholeTexts()
+    most = _Limits(room, room, room, room, min(len(message.rows), room // row_cost), len(message.items))
+    rows = _ShorterRows(message.rows[: most.rows])
 
     def fits(limits: _Limits) -> bool:
-        shorter = _limited(message, limits, whole)
+        shorter = _limited(message, limits, rows)
         return _characters(shorter, room) <= room and measure(shorter) <= room
 
-    most = _Limits(room, room, room, room, min(len(message.rows), room // row_cost), len(message.items))
     limits = replace(most, value=sys.maxsize)
     for stage in _stages(room, int(room / _prompt_cost(message, room, measure))):
         limits = limits.with_most(stage.part, stage.floor)
@@ -70,17 +70,38 @@ def fit(message: Message, room: int, measure: Callable[[Message], int], *, row_c
             for part in stage.grow:
                 limits = _grown(limits, part, getattr(most, part), fits)
             break
-    return _limited(message, limits, whole)
+    return _limited(message, limits, rows)
 
 
-class _WholeTexts(dict[int, str]):
-    """The texts of whole values by their identity, each made once, and only where it is needed."""
+class _ShorterRows:
+    """The parameters within limits. They are made anew only when the limits of their texts change."""
 
-    def of(self, value: Json) -> str:
-        """Returns the text of a value, of which the message holds a reference."""
-        if id(value) not in self:
-            self[id(value)] = show_value(value).text
-        return self[id(value)]
+    def __init__(self, rows: tuple[Row, ...]) -> None:
+        self._rows = rows
+        self._whole: dict[int, str] = {}
+        self._texts: tuple[int, int, int] | None = None
+        self._shorter: tuple[Row, ...] = ()
+
+    def within(self, limits: _Limits) -> tuple[Row, ...]:
+        """Returns as many rows as there may be, with their texts cut."""
+        texts = (limits.encoded, limits.text, limits.value)
+        if texts != self._texts:
+            self._texts = texts
+            self._shorter = tuple(self._cut(number, limits) for number in range(len(self._rows)))
+        return self._shorter[: limits.rows]
+
+    def _cut(self, number: int, limits: _Limits) -> Row:
+        def cut(text: str) -> str:
+            is_encoded = len(text) > limits.encoded and _ENCODED.match(text[:1000])
+            return truncate_middle(text, limits.encoded if is_encoded else limits.text)
+
+        row = self._rows[number]
+        value = map_leaves(row.value, cut)
+        if limits.value < sys.maxsize and len(show_value(value).text) > limits.value:
+            if number not in self._whole:
+                self._whole[number] = show_value(row.value).text
+            value = truncate_middle(self._whole[number], limits.value)
+        return replace(row, name=truncate_middle(row.name, limits.text), value=value)
 
 
 def _prompt_cost(message: Message, room: int, measure: Callable[[Message], int]) -> float:
@@ -120,8 +141,8 @@ def _grown(limits: _Limits, part: str, most: int, fits: Callable[[_Limits], bool
     return replace(limits, **{part: least})
 
 
-def _limited(message: Message, limits: _Limits, whole: _WholeTexts) -> Message:
-    rows = tuple(_limited_row(row, limits, whole) for row in message.rows[: limits.rows])
+def _limited(message: Message, limits: _Limits, shorter: _ShorterRows) -> Message:
+    rows = shorter.within(limits)
     items = message.items[: limits.items]
     return replace(
         message,
@@ -132,17 +153,6 @@ def _limited(message: Message, limits: _Limits, whole: _WholeTexts) -> Message:
         items=items,
         dropped_items=message.dropped_items + len(message.items) - len(items),
     )
-
-
-def _limited_row(row: Row, limits: _Limits, whole: _WholeTexts) -> Row:
-    def cut(text: str) -> str:
-        is_encoded = len(text) > limits.encoded and _ENCODED.match(text[:1000])
-        return truncate_middle(text, limits.encoded if is_encoded else limits.text)
-
-    value = map_leaves(row.value, cut)
-    if limits.value < sys.maxsize and len(show_value(value).text) > limits.value:
-        value = truncate_middle(whole.of(row.value), limits.value)
-    return replace(row, name=truncate_middle(row.name, limits.text), value=value)
 
 
 def _limited_question(question: Question, size: int) -> Question:
