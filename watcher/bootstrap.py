@@ -1,6 +1,5 @@
 """The composition root: builds the services of a process from its configuration."""
 
-import asyncio
 import os
 import random
 import sys
@@ -309,7 +308,7 @@ def _build_heartbeat(config: Config, monitor: Monitor, session: aiohttp.ClientSe
     return Heartbeat(
         config.heartbeat_url,
         apps=[app.name for app in config.apps],
-        ready=lambda: asyncio.to_thread(monitor.ready),
+        ready=lambda: run_blocking(monitor.ready),
         session=session,
         timeout=config.request_timeout,
     )

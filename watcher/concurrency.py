@@ -1,13 +1,23 @@
-"""Work that would hold the event loop up, in threads that do not keep the process from ending."""
+"""Several tasks as one; and blocking work, in threads that do not keep the process from ending."""
 
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def run_together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Returns what each coroutine returns; the first error ends the others, and is raised after them."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def run_blocking(work: Callable[[], T]) -> T:

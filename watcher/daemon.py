@@ -17,7 +17,7 @@ import structlog
 
 from watcher import __version__
 from watcher.bootstrap import Services, check_clock, open_services, sync_outbox_with_config
-from watcher.concurrency import run_blocking
+from watcher.concurrency import run_blocking, run_together
 from watcher.config.database import PostgresqlAddress
 from watcher.config.models import Config
 from watcher.monitoring.snapshot import Monitor
@@ -77,6 +77,7 @@ async def run(
             else:
                 services = await stack.enter_async_context(open_services(config))
                 await stack.enter_async_context(_serve(config, listening, services))
+                signals.handle()
                 await _lead(services, signals, seconds)
         except StoreLost as error:
             log.error("daemon.lost", error=str(error))  # noqa: TRY400 - an expected end
@@ -106,7 +107,6 @@ async def _lead(
 ) -> None:
     """Polls and delivers; `lost` raises an error when another replica took over."""
     daemon = _Daemon(services, signals)
-    signals.handle()
     log.info(
         "daemon.started",
         version=__version__,
@@ -139,7 +139,7 @@ async def once(config: Config) -> bool:
         await sync_outbox_with_config(services)
         store.mark_polled()  # no worker claims anything before the polls have ended
         await store.prune(before=wall() - config.retention)
-        results = await asyncio.gather(*(poller.poll() for poller in services.pollers))
+        results = await run_together(poller.poll() for poller in services.pollers)
         names = [notifier.name for notifier in services.notifiers]
         apps = [app.name for app in config.apps]
         await services.dispatcher.run(until_idle=True)
@@ -215,7 +215,7 @@ class _Daemon:
     def __init__(self, services: Services, signals: Signals) -> None:
         self._services = services
         self._signals = signals
-        self._reason: Exception | None = None
+        self._reason: BaseException | None = None
         if services.heartbeat is not None:
             services.hooks.subscribe(services.heartbeat)
         self._scheduler = Scheduler(
@@ -273,9 +273,7 @@ class _Daemon:
             self._die(error)
 
     def _die(self, error: BaseException) -> None:
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        self._reason = error if isinstance(error, Exception) else RuntimeError(repr(error))
+        self._reason = error
         log.error("daemon.stopping", reason=f"{type(error).__name__}: {error}")
         self._signals.end.set()
 

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from tests.support.builders import BOUND, soon
-from watcher.concurrency import run_blocking, run_cpu_bound
+from watcher.concurrency import run_blocking, run_cpu_bound, run_together
 
 pytestmark = pytest.mark.anyio
 
@@ -23,6 +23,24 @@ async def test_the_loop_goes_on_meanwhile() -> None:
     await asyncio.sleep(0)
     released.set()
     assert True is await soon(work)
+
+
+async def test_the_first_error_of_several_ends_the_others() -> None:
+    """It is raised as it is, so that who calls can tell what it is, once nothing is under way any more."""
+    ended = asyncio.Event()
+
+    async def last() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await soon(run_together([last(), fail()]))
+    assert ended.is_set()
 
 
 async def test_names_of_hosts_can_be_looked_up_meanwhile() -> None:

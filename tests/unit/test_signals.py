@@ -1,10 +1,17 @@
 """What signals ask of a daemon."""
 
 import asyncio
+import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 
+from tests.support.builders import soon
+from watcher import daemon
+from watcher import signals as signals_module
+from watcher.bootstrap import open_services
 from watcher.config.models import Config
 from watcher.signals import Signals
 
@@ -32,3 +39,23 @@ async def test_a_reload_is_not_forgotten_when_a_standby_begins_to_lead() -> None
     going_on.set()
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
+
+
+async def test_a_second_signal_ends_a_process_that_began_to_lead_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby handles signals already when it begins to lead; the second still ends the process at once."""
+    aborted: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    monkeypatch.setattr(signals_module, "_abort", aborted.put_nowait)
+    signals = Signals(None)
+    signals.handle()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await soon(signals.end.wait())
+        async with open_services(Config(database=tmp_path / "watcher.db")) as services:
+            await soon(daemon._lead(services, signals, None))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.SIGTERM == await soon(aborted.get())
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            asyncio.get_running_loop().remove_signal_handler(number)

@@ -1,8 +1,8 @@
 """Runs one delivery worker for each notifier, so that trouble with one delays no other."""
 
-import asyncio
 from collections.abc import Collection, Sequence
 
+from watcher.concurrency import run_together
 from watcher.delivery.worker import DeliveryWorker
 
 
@@ -13,10 +13,8 @@ class Dispatcher:
         self._workers = workers
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Runs every worker until it ends; see `DeliveryWorker.run`."""
-        async with asyncio.TaskGroup() as group:
-            for worker in self._workers:
-                group.create_task(worker.run(until_idle=until_idle))
+        """Runs every worker until it ends; see `DeliveryWorker.run`. An error of one ends all."""
+        await run_together(worker.run(until_idle=until_idle) for worker in self._workers)
 
     def wake(self, notifiers: Collection[str] | None = None) -> None:
         """Makes the workers of these notifiers (None: of all) claim now: deliveries were recorded."""

@@ -24,6 +24,8 @@ from watcher.store import Claim, Dead, NotifierPolicy, Result, Sent, Store, Stor
 
 CLAIM_INTERVAL: Final = 5.0
 """Seconds after which a worker claims again anyway: `watcher retry` changes the database from outside."""
+CLAIMS_REFUSED_MAX: Final = 60
+"""How often in a row `watcher once` asks a database that is unavailable, every `FIRST_RETRY`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class DeliveryWorker:
         self._woken = asyncio.Event()
         self._sends: set[asyncio.Task[_Outcome]] = set()
         self._stopping = False
+        self._refused = 0
         self._log = structlog.get_logger().bind(notifier=notifier.name)
 
     def wake(self) -> None:
@@ -77,6 +80,7 @@ class DeliveryWorker:
 
         Raises:
             StoreUnusable: the database can no longer be used.
+            StoreUnavailable: with `until_idle`, it stayed unavailable.
         """
         loop = asyncio.get_running_loop()
         due_by = self._context.wall() if until_idle else math.inf
@@ -116,7 +120,11 @@ class DeliveryWorker:
             )
         except StoreUnavailable as error:
             self._log.error("outbox.unavailable", error=str(error), unsaved=len(results))
+            self._refused += 1
+            if due_by < math.inf and self._refused >= CLAIMS_REFUSED_MAX:
+                raise
             return None
+        self._refused = 0
         log_superseded(claim.superseded)
         if claim.failing is not None:
             self._log.error(

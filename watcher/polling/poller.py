@@ -76,7 +76,8 @@ class Poller:
         self._sync = AppSync(config, client, self._recorder, context)
         self._failure_timer = FailureTimer(self._app, routes, context)
         self._failures = 0
-        self._worked = False
+        """How many polls in a row the API failed, without regard to those that our database failed."""
+        self._last_succeeded = False
         self._log = structlog.get_logger().bind(app=config.name)
 
     async def poll(self) -> PollResult:
@@ -129,8 +130,8 @@ class Poller:
                 self._app, self._routes, invisible=invisible, now=now
             )
         new, resolved = self._recorder.new, self._recorder.resolved
-        quiet = self._worked and not (new or resolved or self._failures)
-        self._worked = True
+        quiet = self._last_succeeded and not (new or resolved)
+        self._last_succeeded = True
         self._failures = 0
         self._failure_timer.succeeded()
         if change.failure is not None:
@@ -147,12 +148,13 @@ class Poller:
 
         A failure of our own database is no outage of the app, and makes no wait longer.
         """
-        self._failures += 1
+        self._last_succeeded = False
         if isinstance(error, StoreUnavailable):
             await self._failure_timer.cancel()
             wait = self._backoff(1)
             self._log_failure(None, DATABASE_ERROR, str(error), wait)
             return wait
+        self._failures += 1
         wait = error.retry_after or self._backoff(self._failures)
         self._log_failure(error.status, error.code, error.message, wait)
         await self._failure_timer.failed(error)

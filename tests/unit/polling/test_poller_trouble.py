@@ -341,6 +341,18 @@ async def test_a_locked_database_is_a_failed_poll(database: Place) -> None:
         assert ["run-1"] == [run for run, _, _ in bench.waiting()]
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_a_locked_database_makes_no_wait_for_the_app_longer(database: Place) -> None:
+    """The first failure of an app waits as a first one does, also after polls that the database failed."""
+    async with open_bench(database) as bench:
+        poller = bench.poller()
+        with closing(lock_database(bench.database)):
+            waits = [(await poller.poll()).wait for _ in range(2)]
+        bench.api.pages = [refusal(500, "database_error")]
+        waits.append((await poller.poll()).wait)
+        assert [15.0, 15.0, 15.0] == waits
+
+
 async def test_an_error_that_has_the_name_of_ours(bench: PollBench) -> None:
     """An API whose own database fails is an app that fails, whatever it calls that."""
     poller = bench.poller()
