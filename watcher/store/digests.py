@@ -46,7 +46,7 @@ _RESUME: Final = (
 )
 _FOLLOWING: Final = (
     "SELECT id FROM deliveries WHERE thread_key IN (SELECT value FROM json_each(:threads))"
-    " AND notifier = :notifier AND state = 'pending'"
+    " AND notifier = :notifier AND state IN ('pending', 'dead')"
     " AND NOT (id IN (SELECT value FROM json_each(:ids)))"
 )
 _INSERT_MEMBER: Final = "INSERT INTO digest_members (digest_id, request) VALUES (?, ?)"
@@ -212,7 +212,10 @@ def merge(tx: Transaction, groups: Sequence[Sequence[Row]]) -> dict[str, Sequenc
 
 
 def supersede_following(tx: Transaction, rows: Sequence[Row]) -> None:
-    """Supersedes the reminders that follow announcements of one notifier, which a digest replaces."""
+    """Supersedes what follows announcements of one notifier, which a digest replaces.
+
+    Also what was given up: of a digest that is dissolved nothing can be sent any more.
+    """
     threads = Listed({row["thread_key"] for row in rows})
     ids = Listed([row["id"] for row in rows])
     following = {"threads": threads, "notifier": rows[0]["notifier"], "ids": ids}

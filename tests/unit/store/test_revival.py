@@ -18,6 +18,7 @@ from tests.support.builders import (
 from tests.support.databases import Place
 from watcher.models import App, AppEvent, DigestEvent, RequestEvent, Route
 from watcher.store import AppFailure, Claim, Dead, NotifierPolicy, Result, Retry, Sent, Store, queries
+from watcher.store import outbox as outbox_work
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +65,25 @@ async def test_what_was_given_up_is_one_digest_when_slack_accepts_again(database
         (end,) = (await settle(store, limit=9, now=LATER + 60)).deliveries
     assert (2, 0) == (event_of(end, DigestEvent).digest.total, event_of(end, DigestEvent).digest.waiting)
     assert 1 == [state for _, _, state in outbox(database)].count("dead")
+
+
+async def test_nothing_of_a_digest_that_became_part_of_another_is_sent_again(database: Place) -> None:
+    """`watcher retry` brings back no follow-up of a digest that was given up and is part of another one."""
+    gathered = replace(PEOPLE, digests=True)
+    async with open_store(database) as store:
+        await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[gathered])
+        await store.release_held(APP.name, digest_above=1, now=NOW)
+        (digest,) = (await settle(store, limit=1)).deliveries
+        await settle(store, Dead(digest.id, "no answer", possibly_delivered=True))
+        await record_answered(store, "run-1", routes=[gathered])
+        (update,) = (await settle(store, limit=1, now=NOW + 60)).deliveries
+        await settle(store, Dead(update.id, "invalid_auth"))
+        await give_up(store, "run-3")
+        (merged,) = (await accept_again(store)).deliveries
+        assert 3 == event_of(merged, DigestEvent).digest.total
+        with database.changing(LATER) as tx:
+            outbox_work.requeue(tx, None)
+        assert () == (await settle(store, limit=9, now=LATER)).deliveries
 
 
 async def test_one_that_was_given_up_is_told_by_itself(database: Place) -> None:
