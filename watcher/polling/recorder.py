@@ -9,6 +9,7 @@ from watcher.logs import log_superseded
 from watcher.models import App, DeliveryRecord, NewRequest, ResolvedRequest, Route
 from watcher.polling.batching import DigestWindow
 from watcher.polling.context import PollContext
+from watcher.store import StoreRejected
 
 RECORD_BATCH: Final = 200
 """How many new requests are recorded in one transaction, which takes some 50 ms."""
@@ -55,6 +56,21 @@ class ChangeRecorder:
         self._context.observer.superseded(deliveries)
 
     async def _record_batch(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest]) -> None:
+        """Records a batch; if the database does not take one of its requests, each of them by itself."""
+        try:
+            await self._record_together(new, resolved)
+        except StoreRejected as error:
+            if not new:
+                raise
+            if len(new) == 1 and not resolved:
+                self.rejected.append((new[0].run.id, str(error)))
+                return
+            if resolved:
+                await self._record_together((), resolved)
+            for each in new:
+                await self._record_batch([each], ())
+
+    async def _record_together(self, new: Sequence[NewRequest], resolved: Sequence[ResolvedRequest]) -> None:
         now = self._context.wall()
         if new:  # before they are recorded: a poll that is cancelled here does not learn whether they were
             self.digest_window.add()
@@ -72,7 +88,6 @@ class ChangeRecorder:
         for change in recorded.ended:
             self._report_resolved(change, now)
         self.report_superseded(recorded.superseded)
-        self.rejected += [(new_request.run.id, reason) for new_request, reason in recorded.rejected]
 
     def _report_resolved(self, change: ResolvedRequest, now: float) -> None:
         event = "request.replaced" if change.outcome == "replaced" else "request.resolved"

@@ -6,7 +6,7 @@ leaves either all of it or nothing. No kind of database shows in its interface.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -45,7 +45,6 @@ from watcher.store.results import (
     Result,
     Retry,
     Sent,
-    merge_results,
 )
 from watcher.store.sql import Connection, Transaction
 
@@ -120,29 +119,11 @@ class Store:
     ) -> RecordResult:
         """Records requests that are new and that ended, together with the deliveries that tell of them.
 
-        Without `announce` new requests are recorded and nobody is told. Returns what was really news. One
-        request that the database does not take leaves the others recorded.
+        Without `announce` new requests are recorded and nobody is told. Returns what was really news.
         """
-        news, ends = tuple(new), tuple(ended)
-
-        def record(new: Sequence[NewRequest], ended: Sequence[ResolvedRequest]) -> Awaitable[RecordResult]:
-            return self._run(
-                lambda tx: requests.record_changes(tx, app, routes, new=new, ended=ended, announce=announce),
-                now,
-            )
-
-        try:
-            return await record(news, ends)
-        except StoreRejected:
-            if not news:
-                raise
-        results = [await record((), ends)] if ends else []
-        for each in news:
-            try:
-                results.append(await record([each], ()))
-            except StoreRejected as error:
-                results.append(RecordResult((), (), (), rejected=((each, str(error)),)))
-        return merge_results(results)
+        return await self._run(
+            lambda tx: requests.record_changes(tx, app, routes, new=new, ended=ended, announce=announce), now
+        )
 
     async def hold_until_polled(self, apps: Collection[str]) -> None:
         """Holds what another process left about these apps until each was polled.

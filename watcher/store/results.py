@@ -50,26 +50,13 @@ class AppState:
 class RecordResult:
     """What was really new and really ended, and which deliveries became stale by it.
 
-    `notifiers` have something new to claim. `rejected` are the new requests that the database does not take,
-    each with the reason.
+    `notifiers` have something new to claim.
     """
 
     new: tuple[NewRequest, ...]
     ended: tuple[ResolvedRequest, ...]
     superseded: tuple[DeliveryRecord, ...]
-    notifiers: frozenset[str] = frozenset()
-    rejected: tuple[tuple[NewRequest, str], ...] = ()
-
-
-def merge_results(results: Sequence[RecordResult]) -> RecordResult:
-    """Returns what was recorded in several transactions as if it had been one."""
-    return RecordResult(
-        tuple(each for result in results for each in result.new),
-        tuple(each for result in results for each in result.ended),
-        tuple(each for result in results for each in result.superseded),
-        frozenset(each for result in results for each in result.notifiers),
-        tuple(each for result in results for each in result.rejected),
-    )
+    notifiers: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

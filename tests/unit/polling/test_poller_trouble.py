@@ -1,7 +1,7 @@
 """Polls that fail: how long the app is left alone, who hears of it, and what is logged."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from watcher.polling import preparation
 from watcher.polling.clock import ClockChange
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
-from watcher.store import Sent, StoreUnusable, sqlite
+from watcher.store import RecordResult, Sent, StoreUnavailable, StoreUnusable, requests, sqlite
 
 pytestmark = pytest.mark.anyio
 
@@ -443,11 +443,9 @@ async def test_an_echo_of_an_answered_request_is_silent(bench: PollBench) -> Non
     assert 1 == len(logs)
 
 
-async def test_a_question_that_cannot_be_stored_is_skipped(
-    bench: PollBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A question that the database does not take is logged with its run, and the rest counts."""
-    bench.api.lists(api_run("run-1", question(prompt="bad")), api_run("run-2", question()))
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives each question "bad" a text that no database takes."""
     prepare = preparation.RequestPreparation._prepare
 
     def spoil(*arguments: Any) -> NewRequest:
@@ -457,8 +455,37 @@ async def test_a_question_that_cannot_be_stored_is_skipped(
         return replace(new, request=replace(new.request, prompt="\ud800"))
 
     monkeypatch.setattr(preparation.RequestPreparation, "_prepare", spoil)
+
+
+@pytest.mark.usefixtures("spoiled")
+async def test_a_question_that_cannot_be_stored_is_skipped(bench: PollBench) -> None:
+    """A question that the database does not take is logged with its run, and the rest of the poll counts."""
+    bench.api.lists(api_run("run-1", question()))
+    poller = bench.poller()
+    await poller.poll()
+    bench.api.lists(api_run("run-1", question(prompt="bad")), api_run("run-2", question()))
     with capture_logs() as logs:
-        assert (await bench.poller().poll()).error is None
+        result = await poller.poll()
+    assert (None, 1, 1) == (result.error, result.new, result.resolved)
     assert ["run-2"] == [run for run, _, _ in bench.waiting()]
     (skipped,) = [entry for entry in logs if entry["event"] == "run.skipped"]
     assert (1, ["run-1"]) == (skipped["count"], [example["run"] for example in skipped["examples"]])
+
+
+@pytest.mark.usefixtures("spoiled")
+async def test_what_was_recorded_before_the_database_failed_is_reported(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of requests that are recorded one by one, those before a failure are logged and wake the workers."""
+    record_changes = requests.record_changes
+
+    def fail_at_last(*arguments: Any, new: Sequence[NewRequest], **options: Any) -> RecordResult:
+        if ["run-3"] == [each.run.id for each in new]:
+            raise StoreUnavailable("database is locked")
+        return record_changes(*arguments, new=new, **options)
+
+    monkeypatch.setattr(requests, "record_changes", fail_at_last)
+    bench.api.lists(*[api_run(f"run-{n}", question(prompt="bad" if n == 2 else "?")) for n in (1, 2, 3)])
+    with capture_logs() as logs:
+        assert "database_error" == (await bench.poller().poll()).outcome
+    assert [("run-1",)] == entries(logs, "request.new", "run")

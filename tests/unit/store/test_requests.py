@@ -333,21 +333,6 @@ async def test_a_machine_whose_turn_had_come_hears_both(database: Place) -> None
     assert [("webhook", NEWS, "pending"), ("webhook", END, "pending")] == outbox(database)
 
 
-async def test_a_request_that_cannot_be_stored_leaves_the_others(database: Place) -> None:
-    """A request that the database does not take is reported; what comes with it is recorded."""
-    poisoned = make_new_request("run-2", prompt="half a pair: \ud800")
-    async with open_store(database) as store:
-        await record_new(store)
-        ended = [ResolvedRequest(await pending_key(store), "answered", "completed")]
-        news = [make_new_request("run-3"), poisoned, make_new_request("run-4")]
-        recorded = await store.record_changes(APP, BOTH, new=news, ended=ended, now=NOW + 9)
-        alone = await store.record_changes(APP, BOTH, new=[poisoned], now=NOW + 9)
-    assert ["run-3", "run-4"] == [new.run.id for new in recorded.new]
-    assert (tuple(ended), frozenset({"slack", "webhook"})) == (recorded.ended, recorded.notifiers)
-    assert [[poisoned], [poisoned]] == [[new for new, _ in each.rejected] for each in (recorded, alone)]
-    assert ["run-3", "run-4"] == [request.run_id for request in pending(database)]
-
-
 @pytest.mark.parametrize(
     "text",
     [
