@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from watcher.leadership import Standing
 from watcher.messages import ADVICE
 from watcher.models import Failure
 from watcher.monitoring.health import (
@@ -16,6 +17,7 @@ from watcher.monitoring.health import (
     lateness,
     liveness,
     readiness,
+    standby_readiness,
 )
 from watcher.monitoring.liveness import LivenessTracker
 from watcher.store.results import AppStatus, NotifierStatus
@@ -78,6 +80,11 @@ def test_ready_when_all_is_well() -> None:
             "app support: no successful check yet: HTTP 500 server_error: broken",
             id="fails from the start",
         ),
+        pytest.param(
+            replace(UP, succeeded_ago=None, failure=replace(BROKEN, status=None, code="timeout")),
+            "app support: no successful check yet: timeout: broken",
+            id="fails without an answer",
+        ),
     ],
 )
 def test_an_app_must_have_been_seen_lately(app: AppStatus, reason: str | None) -> None:
@@ -115,6 +122,26 @@ def test_problems_as_json() -> None:
         "problems": [{"app": "support", "reason": "gone"}, {"notifier": "slack", "reason": "dead"}],
     } == as_json(found, "ready")
     assert {"healthy": True, "problems": []} == as_json(HealthReport(), "healthy")
+
+
+@pytest.mark.parametrize(
+    ("standing", "problem"),
+    [
+        (Standing("standby", leader="pod-1"), None),
+        (Standing("standby"), {"part": "leader", "reason": "no replica leads"}),
+        (Standing("standby", problem="no answer"), {"part": "database", "reason": "no answer"}),
+    ],
+)
+def test_a_standby_is_ready_while_another_replica_leads(
+    standing: Standing, problem: dict[str, str] | None
+) -> None:
+    """A standby is ready if the database answers and a replica leads, and says who leads."""
+    assert {
+        "ready": problem is None,
+        "role": "standby",
+        "leader": standing.leader,
+        "problems": [problem] if problem else [],
+    } == as_json(standby_readiness(standing), "ready")
 
 
 class Clocks:
@@ -189,3 +216,9 @@ def test_three_late_notifiers_are_named(names: str, line: str) -> None:
     late = [replace(IDLE, name=name, undelivered=1, oldest_undelivered=OVERDUE_AFTER) for name in names]
     overdue = replace(IDLE, name="z", undelivered=1, oldest_undelivered=OVERDUE_AFTER + 1)
     assert line == lateness(Status((), (*late, overdue)))
+
+
+@pytest.mark.parametrize(("waits", "line"), [(30.0, ""), (30.1, "1 message is late: slack")])
+def test_a_message_without_a_failed_attempt_is_late_after_30_s(waits: float, line: str) -> None:
+    """The status page calls a message that was not tried late when it has been due for more than 30 s."""
+    assert line == lateness(Status((), (replace(IDLE, undelivered=1, oldest_undelivered=waits),)))
