@@ -23,8 +23,8 @@ async def run_together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
 async def run_blocking(work: Callable[[], T]) -> T:
     """Returns what the work returns, or raises what it raises, done in a daemon thread of its own.
 
-    The threads of `asyncio.to_thread` are waited for at the end of the process, so that one which a
-    destination holds up would hold up the end, too. Whoever is cancelled here leaves the thread to itself.
+    The end of the process waits for the threads of `asyncio.to_thread`, so a destination that holds up one
+    would hold up the end too. A caller that is cancelled leaves the thread to itself.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -47,12 +47,12 @@ def _run(work: Callable[[], T], loop: asyncio.AbstractEventLoop, outcome: asynci
 
 
 def _settle(outcome: asyncio.Future[T], result: T | None, error: Exception | None) -> None:
-    if outcome.done():  # nobody waits any more
+    if outcome.done():  # the caller was cancelled
         return
     if error is not None:
         outcome.set_exception(error)
     else:
-        outcome.set_result(result)  # type: ignore[arg-type]  # T may be None, too
+        outcome.set_result(result)  # type: ignore[arg-type]  # T may be None too
 
 
 async def run_cpu_bound(work: Callable[[], T]) -> T:

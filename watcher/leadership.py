@@ -62,8 +62,8 @@ class LeaseDatabase(Protocol):
 class Standing:
     """Whether this process leads, and what it knows of who does.
 
-    `leader` is None while nobody leads, or while that is not known because of the `problem`. `error` ends the
-    process: the lease was lost, or cannot be used.
+    `leader` is None while no replica leads, or while that is not known because of the `problem`. `error` ends
+    the process: the lease was lost, or cannot be used.
     """
 
     role: Literal["standby", "leader"]

@@ -51,10 +51,10 @@ class Standby:
         leads = asyncio.create_task(self._until(lambda: self.keeper.standing.role == "leader"))
         reload = asyncio.create_task(signals.watch_reload())
         try:
-            await asyncio.wait({end, leads}, return_when=asyncio.FIRST_COMPLETED)
-            if not end.done():
-                await leads
-            return not end.done()
+            done, _ = await asyncio.wait({end, leads, reload}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # or the error that ended it
+            return not signals.end.is_set()
         finally:
             for task in (end, leads, reload):
                 task.cancel()

@@ -168,10 +168,7 @@ class DeliveryWorker:
 
     async def _send(self, delivery: Delivery) -> _Outcome:
         try:
-            try:
-                ref = await self._notifier.send(self._as_of_now(delivery))
-            finally:
-                self._rate_limiter.give_back()
+            ref = await self._notifier.send(self._as_of_now(delivery))
         except DeliveryError as error:
             return self._failure(delivery, error)
         except SecretError as error:  # no fix: a file that is replaced is missing for a moment
@@ -179,6 +176,8 @@ class DeliveryWorker:
         except Exception as error:  # noqa: BLE001 - a bug in a notifier must not lose the alert
             self._bound(delivery, delivery.id).exception("delivery.unexpected_error")
             return self._failure(delivery, DeliveryError(f"unexpected {type(error).__name__}"))
+        finally:
+            self._rate_limiter.give_back()
         redacted = {name: self._context.redact(value) for name, value in ref.values.items()} if ref else {}
         receipt = MessageRef(redacted) if redacted else None
         for number in (delivery.id, *delivery.together_with):

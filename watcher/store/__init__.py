@@ -1,4 +1,4 @@
-"""The durable memory: which requests are known, who is to be told of what, how the apps are.
+"""The durable memory: the known requests, the outbox, and the incidents of apps and notifiers.
 
 `Store` offers units of work, each one function on one thread and one transaction; a crash at any instant
 leaves either all of it or nothing. No kind of database shows in its interface.
@@ -117,9 +117,9 @@ class Store:
         ended: Iterable[ResolvedRequest] = (),
         announce: bool = True,
     ) -> RecordResult:
-        """Records requests that are new and that ended, together with the deliveries that tell of them.
+        """Records requests that are new and requests that ended, each with its deliveries.
 
-        Without `announce` new requests are recorded and nobody is told. Returns what was really news.
+        Without `announce` new requests are recorded and not announced. Returns what was really news.
         """
         return await self._run(
             lambda tx: requests.record_changes(tx, app, routes, new=new, ended=ended, announce=announce), now
@@ -128,18 +128,18 @@ class Store:
     async def hold_until_polled(self, apps: Collection[str]) -> None:
         """Holds what another process left about these apps until each was polled.
 
-        Much of it may be over by now, which their first poll will tell. What it left about other apps, which
-        are not watched any more, is kept for when they are configured again.
+        Much of it may be over by now, which their first poll shows. What it left about other apps, which are
+        no longer watched, is kept until they are configured again.
         """
         self._leftover, known = await self._run(outbox.leftover_deliveries, reading=True)
         self._unwatched = known - set(apps)
         self._unpolled = known & set(apps)
 
     def mark_polled(self, app: str | None = None) -> bool:
-        """An app was polled, or (None) no poll is waited for; returns whether that lets anything go."""
-        let_go = self._unpolled if app is None else self._unpolled & {app}
-        self._unpolled = self._unpolled - let_go
-        return bool(let_go)
+        """Ends the hold for an app that was polled, or (None) for all; returns whether anything was held."""
+        polled = self._unpolled if app is None else self._unpolled & {app}
+        self._unpolled = self._unpolled - polled
+        return bool(polled)
 
     async def release_held(self, app: str, *, digest_above: int, now: float) -> frozenset[str]:
         """Releases what is held for the end of a poll of an app; more than so many become one digest.
@@ -153,7 +153,7 @@ class Store:
     ) -> dict[str, int]:
         """Announces pending requests to the notifiers that were configured after they were seen.
 
-        `audiences` are the apps, each with how its notifiers are told. Returns counts by notifier.
+        `audiences` are the apps, each with its routes. Returns counts by notifier.
         """
         return await self._run(lambda tx: backfill.backfill_new_notifiers(tx, audiences), now)
 
@@ -169,7 +169,7 @@ class Store:
     async def record_success(
         self, app: App, routes: Sequence[Route], *, invisible: Collection[str], now: float
     ) -> IncidentChange[Failure]:
-        """Records that an app was polled whole; returns the failure that passed, if it was told of.
+        """Records that an app was polled whole; returns the failure that passed, if it was announced.
 
         Not needed where `AppState.success_is_news` says so and no failure was recorded meanwhile.
         """
@@ -178,7 +178,7 @@ class Store:
     async def record_failure(
         self, app: App, routes: Sequence[Route], failure: AppFailure, *, alert_after: float, now: float
     ) -> IncidentChange[Failure]:
-        """Records that an app could not be polled; returns the failure if it is to be told of from now on."""
+        """Records that an app could not be polled; returns the failure if that announced it."""
         return await self._run(
             lambda tx: requests.record_failure(tx, app, routes, failure, alert_after=alert_after), now
         )
@@ -212,7 +212,7 @@ class Store:
     async def undelivered(
         self, apps: Sequence[str], notifiers: Sequence[str], *, now: float, untried: bool = False
     ) -> int:
-        """Returns how many deliveries about these apps, or none, should have been sent by these notifiers.
+        """Returns how many deliveries, about these apps or about no app, are due for these notifiers.
 
         With `untried` only those that were not even tried.
         """
@@ -240,7 +240,7 @@ class Store:
         self._recorded_before = clock.ALL
 
     async def revive_dead(self, policies: Mapping[str, NotifierPolicy], *, now: float) -> dict[str, int]:
-        """Announces to people what was given up and is still pending; returns how many, by notifier."""
+        """Announces to people what was given up and is still pending; returns the number by notifier."""
 
         def work(tx: Transaction) -> dict[str, int]:
             return {name: revival.revive_dead(tx, name, policy) for name, policy in policies.items()}

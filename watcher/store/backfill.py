@@ -16,15 +16,15 @@ _HEARD: Final = (
     f" WHERE e.request IN (SELECT key {_PENDING}) UNION SELECT m.request, d.notifier FROM digest_members m"
     f" JOIN deliveries d ON d.event = m.digest_id WHERE m.request IN (SELECT key {_PENDING})"
 )
-"""Which notifiers heard of which pending requests; of a backlog that was passed over none did."""
+"""Which notifiers have a delivery about which pending requests; about a `baseline` backlog none has."""
 
 
 def backfill_new_notifiers(
     tx: Transaction, audiences: Sequence[tuple[App, Sequence[Route]]]
 ) -> dict[str, int]:
-    """Announces pending requests to the notifiers that never heard of them; returns how many, by notifier.
+    """Announces pending requests to the notifiers without a delivery of them; returns how many, by notifier.
 
-    A request that was announced to no notifier, because it is of a backlog that was passed over, stays so.
+    A request that was announced to no notifier, because it is part of a `baseline` backlog, stays so.
     `after` counts from when a request was first seen. Many make a digest once the first poll has ended.
     """
     apps = {"apps": Listed([app.name for app, _ in audiences])}

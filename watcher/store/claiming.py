@@ -7,7 +7,7 @@ keeps them in order.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 from watcher.store import digests
 from watcher.store.enqueue import GROUP_SECONDS, OPERATIONS, REMINDERS, REQUESTS
@@ -54,7 +54,7 @@ _APPS_DUE: Final = (
     " ORDER BY d.due_at, d.id LIMIT 1) AS id FROM known WHERE known.app IS NOT NULL) AS oldest"
     " JOIN deliveries o ON o.id = oldest.id WHERE o.due_at <= :now"
 )
-"""The apps of which something is due; whether that can be sent now is not asked, which is quick."""
+"""The apps of which something is due; asking whether it can be sent now would take long."""
 _APPS_IN_TURN: Final = (
     f"{_APPS} SELECT o.app, o.due_at, o.id FROM (SELECT (SELECT d.id FROM deliveries d"
     f" WHERE {_IN_TURN} AND d.app = known.app ORDER BY d.due_at, d.id LIMIT 1) AS id"
@@ -96,7 +96,7 @@ def claim(
 ) -> tuple[list[list[int]], float | None]:
     """Claims up to `limit` messages; returns the deliveries of each, and when to ask again.
 
-    A message is one delivery, or several that tell people of apps that fail, or recover, at the same time.
+    A message is one delivery, or several to people about apps that fail, or recover, at the same time.
     """
     parameters = _parameters(tx, notifier, wanted)
     if wanted.pause_until is not None:
@@ -119,7 +119,7 @@ def _choose(
     tx: Transaction,
     policy: NotifierPolicy,
     wanted: ClaimRequest,
-    parameters: Mapping[str, object],
+    parameters: Mapping[str, Any],
     requests_due: Sequence[Row],
 ) -> list[list[int]]:
     messages: list[list[int]] = []
@@ -141,7 +141,7 @@ def _choose(
 
 
 def _due_by_priority(
-    tx: Transaction, parameters: Mapping[str, object], requests_due: Sequence[Row]
+    tx: Transaction, parameters: Mapping[str, Any], requests_due: Sequence[Row]
 ) -> Iterator[tuple[int, Sequence[Row]]]:
     """Yields each priority with the apps of which something is due; the later ones are read together."""
     yield REQUESTS, requests_due
@@ -151,7 +151,7 @@ def _due_by_priority(
     )
 
 
-def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[str, object]:
+def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[str, Any]:
     return {
         "notifier": notifier,
         "now": min(tx.now, wanted.due_by),
@@ -163,7 +163,7 @@ def _parameters(tx: Transaction, notifier: str, wanted: ClaimRequest) -> dict[st
 
 
 def _queues(
-    tx: Transaction, parameters: Mapping[str, object], wanted: ClaimRequest, apps_due: Sequence[Row]
+    tx: Transaction, parameters: Mapping[str, Any], wanted: ClaimRequest, apps_due: Sequence[Row]
 ) -> dict[str, list[int]]:
     """Returns by app what can be sent, the app that was served longest ago first; of as many as needed."""
     due = _in_order(apps_due, wanted)
@@ -181,7 +181,7 @@ def _in_order(apps: Sequence[Row], wanted: ClaimRequest) -> list[str]:
     return [row["app"] for row in ordered]
 
 
-def _oldest(tx: Transaction, parameters: Mapping[str, object], apps: Sequence[str]) -> dict[str, list[int]]:
+def _oldest(tx: Transaction, parameters: Mapping[str, Any], apps: Sequence[str]) -> dict[str, list[int]]:
     """Returns what these apps have to send now, the oldest first; apps without anything are left out."""
     if not apps:
         return {}
@@ -194,18 +194,18 @@ def _oldest(tx: Transaction, parameters: Mapping[str, object], apps: Sequence[st
 
 
 def _merge_backlogs(
-    tx: Transaction, parameters: Mapping[str, object], queues: dict[str, list[int]], above: int
+    tx: Transaction, parameters: Mapping[str, Any], queues: dict[str, list[int]], above: int
 ) -> dict[str, list[int]]:
     """Makes digests of what piled up of the apps whose turn it is; returns the queues as they are then."""
-    turns = list(queues)[: int(str(parameters["limit"]))]
+    turns = list(queues)[: parameters["limit"]]
     merged = False
     for rows in tx.execute_all([(_BACKLOG, {**parameters, "app": app}) for app in turns]):
         merged |= digests.merge_backlog(tx, rows, above=above)
     return _oldest(tx, parameters, turns) if merged else queues
 
 
-def _grouped(tx: Transaction, parameters: Mapping[str, object], chosen: Sequence[int]) -> list[list[int]]:
-    """Returns messages of all that is to be told with the chosen deliveries, each delivery once."""
+def _grouped(tx: Transaction, parameters: Mapping[str, Any], chosen: Sequence[int]) -> list[list[int]]:
+    """Returns a message for each chosen delivery with those that can be sent with it, each delivery once."""
     soon = {"soon": tx.now + GROUP_SECONDS}
     messages: list[list[int]] = []
     taken: set[int] = set()

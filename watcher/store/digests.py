@@ -6,7 +6,6 @@ up when it is sent, so that a message that waited never shows as pending what is
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Final
 
 from watcher.models import App, DeliveryRecord, Digest, DigestEntry, Outcome, Route
@@ -97,9 +96,9 @@ def release_held(tx: Transaction, app: str, *, above: int) -> frozenset[str]:
 
 
 def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
-    """Merges announcements that were not accepted yet, if there are more than `above`; returns whether.
+    """Merges announcements that were not accepted yet, if they are more than `above`; returns whether it did.
 
-    Another request joins a digest that waits. The digest keeps the times and attempts of its oldest part.
+    A request joins a digest that waits. The digest keeps the oldest due time and the most attempts.
     """
     only_requests = all(row["digest_id"] is None for row in rows)
     if len(rows) < 2 or (only_requests and len(rows) <= above):  # noqa: PLR2004 - one cannot be merged
@@ -108,17 +107,8 @@ def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
     ((digest_id, group),) = merge(tx, [rows]).items()
     oldest = min(group, key=lambda row: row["due_at"])
     most = max(group, key=lambda row: row["attempts"])
-    tx.execute(
-        _RESUME,
-        (
-            oldest["due_at"],
-            most["attempts"],
-            most["tried_for"],
-            most["last_attempt_at"],
-            most["last_error"],
-            digest_id,
-        ),
-    )
+    tried = [most[name] for name in ("attempts", "tried_for", "last_attempt_at", "last_error")]
+    tx.execute(_RESUME, (oldest["due_at"], *tried, digest_id))
     return True
 
 
@@ -164,8 +154,7 @@ def load_digests(tx: Transaction, ids: Collection[str]) -> dict[str, Digest]:
     entries: dict[str, list[DigestEntry]] = {}
     for row in tx.execute(_FIRST_ENTRIES, parameters | {"most": ENTRIES}):
         *entry, params, key, digest_id, _ = row
-        read = replace(DigestEntry(*entry), params=json.loads(params), key=key)
-        entries.setdefault(digest_id, []).append(read)
+        entries.setdefault(digest_id, []).append(DigestEntry(*[*entry, json.loads(params), key]))
     return {digest_id: _digest(counts[digest_id], first) for digest_id, first in entries.items()}
 
 
@@ -225,8 +214,6 @@ def supersede_following(tx: Transaction, rows: Sequence[Row]) -> None:
 def _digest_event(tx: Transaction, group: Sequence[Row]) -> NewEvent:
     first, digest_id = group[0], tx.new_event_id(tx.now)
     wait = max(max(row["due_at"] for row in group) - tx.now, 0.0)
-    app, route = (
-        App(first["app"], first["base_url"]),
-        Route(first["notifier"], bool(first["for_people"]), wait),
-    )
+    app = App(first["app"], first["base_url"])
+    route = Route(first["notifier"], bool(first["for_people"]), wait)
     return NewEvent("run.input_requested", app, [route], digest_id, id=digest_id, digest_id=digest_id)

@@ -115,10 +115,10 @@ def _priority(kind: EventType) -> int:
 def resolution_recipients(
     tx: Transaction, thread_keys: Sequence[str], routes: Sequence[Route]
 ) -> tuple[dict[str, list[Route]], list[DeliveryRecord]]:
-    """Returns by thread the routes that get its resolution, and the deliveries that this made stale.
+    """Returns by thread the routes that get its resolution, and the deliveries that it makes stale.
 
-    A notifier gets it if a message, be it a reminder, was accepted, may have been, or is being sent. A
-    webhook gets every resolution but of what ended before its turn came. Reminders of what ended are stale.
+    A notifier gets it if a message, or only a reminder, was accepted, may have been, or is being sent. A
+    webhook gets every resolution, unless the request ended before its turn came. Reminders are stale.
     """
     wants = {route.notifier: replace(route, after=0.0) for route in routes if route.resolved}
     told: dict[str, list[Route]] = {}

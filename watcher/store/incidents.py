@@ -82,7 +82,7 @@ def open_incident(
 def announce_due(
     tx: Transaction, component: Component[F], incident: Incident, alert_after: float
 ) -> IncidentChange[F]:
-    """Tells of an incident once, when it has lasted `alert_after` seconds; returns what it told."""
+    """Announces an incident once, when it has lasted `alert_after` seconds; returns what it announced."""
     if incident.announced_event is not None:
         return IncidentChange(None)
     if tx.now - incident.since < alert_after:

@@ -1,4 +1,4 @@
-"""The units of work of delivering: what became of sends, what is to be sent next, and what is tried again."""
+"""The units of work of delivery: what became of sends, what is sent next, and what is tried again."""
 
 import json
 import math
@@ -44,7 +44,7 @@ _STALE: Final = (
     " OR (e.type IN ('watcher.app_failing', 'watcher.notifier_failing')"
     " AND NOT EXISTS (SELECT 1 FROM incidents i WHERE i.announced_event = e.id)))"
 )
-"""Deliveries to people that tell of what is over, and whether an earlier one of the thread reached them."""
+"""Deliveries to people about what is over, and whether another message of the thread reached them."""
 _UNDELIVERED: Final = (
     "SELECT count(*) AS number FROM deliveries d JOIN events e ON e.id = d.event"
     " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
@@ -136,7 +136,7 @@ def undelivered(tx: Transaction, apps: Sequence[str], notifiers: Sequence[str], 
 
 
 def dead_letter_removed(tx: Transaction, notifiers: Sequence[str]) -> list[DeliveryRecord]:
-    """Gives up the deliveries of notifiers that are not among the configured ones, and returns them."""
+    """Gives up the deliveries of notifiers that are not among these, and returns them."""
     rows = tx.execute(_GIVE_UP_REMOVED, (tx.now, Listed(notifiers)))
     return records(tx, [row["id"] for row in rows])
 
@@ -149,7 +149,7 @@ def states(reader: Reader, ids: Collection[int]) -> dict[int, str]:
 def requeue(tx: Transaction, ids: Collection[int] | None) -> int:
     """Makes those of these deliveries that are dead, or all that are, due again, and returns how many.
 
-    Giving up is counted from now. People are spared what is over.
+    The time until they are given up counts from now. What would tell people about what is over is superseded.
     """
     chosen = "" if ids is None else " AND id IN (SELECT value FROM json_each(:ids))"
     parameters = {"now": tx.now, "ids": Listed(ids or ())}
@@ -159,9 +159,9 @@ def requeue(tx: Transaction, ids: Collection[int] | None) -> int:
 
 
 def _supersede_stale(tx: Transaction, ids: Collection[int]) -> list[DeliveryRecord]:
-    """A person is not told, late, of what is over by now, nor reminded of it.
+    """Supersedes those of these deliveries that would tell people, late, about what is over by now.
 
-    A person who got a message about it, or may have, still gets its resolution.
+    Where people got a message about it, or may have, its resolution is still sent.
     """
     rows = tx.execute(_STALE, (Listed(ids),))
     stale = {row["id"] for row in rows if row["reached"]}

@@ -1,15 +1,15 @@
 """PostgreSQL: how a database is reached, what must be true of it, which errors may pass.
 
 This module, `postgresql_session` and `postgresql_schema` are all that knows PostgreSQL, and are imported only
-where one is configured. Every transaction sets all that it needs by itself, and nothing is kept in a session,
-so that a pooler may give each transaction another one.
+where one is configured. Every transaction makes its own settings, and nothing is kept in a session, so that
+a pooler may give each transaction another one.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 import psycopg
@@ -53,7 +53,7 @@ _REFUSED: Final = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry|permission denied"
     r"|not permitted|certificate|does not support SSL|invalid|unrecognized"
 )
-"""What libpq says of a connection that is refused for good, for which it has no code."""
+"""What libpq says of a connection that waiting does not help; it has no code for that."""
 
 
 class PostgresqlDatabase:
@@ -115,9 +115,7 @@ class PostgresqlDatabase:
     def now(self) -> float:
         """Returns the server's Unix time."""
         with self.connected() as connection:
-            row = connection.execute(f"SELECT {NOW}".encode()).fetchone()
-        assert row is not None
-        return float(row[0])
+            return float(_value(connection, f"SELECT {NOW}"))
 
     def prepare(self) -> None:
         """Makes the schema, its tables and the row of the lease where they are missing.
@@ -169,7 +167,7 @@ class PostgresqlDatabase:
     def translate(self, error: psycopg.Error, *, starting: bool = False) -> StoreError:
         """Returns our error for one of psycopg's: whether it may pass or not.
 
-        A refused password passes while a process runs: it may be about to be changed here, too.
+        A refused password may pass once a process has started: it may be about to be changed here too.
         """
         state, message = error.sqlstate or "", error.diag.message_primary or _first_line(error)
         if password := self._parameters.get("password"):
@@ -199,10 +197,8 @@ class PostgresqlDatabase:
             raise self.translate(error, starting=True) from None
 
     def _check_server(self, connection: "psycopg.Connection[Row]") -> None:
-        version, encoding = (
-            connection.info.server_version,
-            connection.info.parameter_status("server_encoding"),
-        )
+        version = connection.info.server_version
+        encoding = connection.info.parameter_status("server_encoding")
         if version < OLDEST_SERVER * 10_000:
             raise StoreUnusable(
                 f"the server is PostgreSQL {version // 10_000}; it must be {OLDEST_SERVER} or newer"
@@ -217,19 +213,12 @@ class PostgresqlDatabase:
 
     def _version(self, connection: "psycopg.Connection[Row]") -> int | None:
         """Returns the version of the schema, None if it does not exist."""
-        (table,) = connection.execute("SELECT to_regclass(%s)", [f"{self.schema}.lease"]).fetchone() or (
-            None,
-        )
-        if table is None:
+        if _value(connection, "SELECT to_regclass(%s)", f"{self.schema}.lease") is None:
             return None
-        (version,) = connection.execute(f"SELECT version FROM {self.schema}.lease".encode()).fetchone() or (
-            0,
-        )
-        return int(version)
+        return _value(connection, f"SELECT version FROM {self.schema}.lease") or 0
 
     def _create(self, connection: "psycopg.Connection[Row]") -> None:
-        (schema,) = connection.execute("SELECT to_regnamespace(%s)", [self.schema]).fetchone() or (None,)
-        if schema is None:
+        if _value(connection, "SELECT to_regnamespace(%s)", self.schema) is None:
             connection.execute(f"CREATE SCHEMA {self.schema}".encode())
         connection.execute(f"SET LOCAL search_path = {self.schema}, pg_temp".encode())
         connection.execute(f"{SCHEMA};{_steps(BASE_VERSION)}".encode())
@@ -257,6 +246,12 @@ def _refuse_other_version(sql: Sql, question: str) -> None:
         raise newer_version(version, VERSION)
     if version < VERSION:
         raise older_version()
+
+
+def _value(connection: "psycopg.Connection[Row]", statement: str, *parameters: str) -> Any:
+    """Returns the first value of the first row, None if there is no row."""
+    row = connection.execute(statement.encode(), parameters).fetchone()
+    return None if row is None else row[0]
 
 
 def _first_line(error: psycopg.Error) -> str:

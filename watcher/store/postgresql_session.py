@@ -38,7 +38,7 @@ Translate = Callable[[psycopg.Error], StoreError]
 
 
 class Session:
-    """One connection, which is made anew when it was lost. One thread at a time uses it.
+    """One connection, which is opened again when it was lost. One thread at a time uses it.
 
     `round_trips` counts how often the server was asked.
     """
@@ -91,7 +91,7 @@ class Session:
             return self.send(["BEGIN", self._settings, self.text(statement, parameters), "COMMIT"])[-2]
 
     def displaced(self) -> str | None:
-        """Returns None: who has the lease is told by the fence."""
+        """Returns None: the fence notices when another process has the lease."""
         return None
 
     def close(self) -> None:

@@ -92,9 +92,9 @@ def pending_requests(
 ) -> list[PendingRequest]:
     """Returns the pending requests of these apps, or `limit` from `offset` on, the longest waiting first.
 
-    What became of the requests of an app that is no longer watched is not known. Only with `details` is there
-    who asks, with which parameters and questions; parameters of more than 16 Ki characters are only counted,
-    and so many questions are left out, for the prompt says them too.
+    Requests of an app that is no longer watched are left out, for they may have ended. Only with `details`
+    each has its user, parameters and questions. Of parameters with more than 16 Ki characters only their
+    number is given; questions of that size are left out, because the prompt has them too.
     """
     bound = "" if limit is None else f" LIMIT {limit:d} OFFSET {offset:d}"
     rows = reader.execute(f"{_PENDING}{bound}", {"apps": Listed(apps)})
@@ -218,11 +218,10 @@ def _pending_request(row: Row, told: tuple[str, ...], *, details: bool) -> Pendi
     request = PendingRequest(*[*head, told])
     if not details:
         return request
-    shown = f"({size} characters)" if params is None else json.loads(params)
     return replace(
         request,
         user_id=user_id,
-        params=shown,
+        params=f"({size} characters)" if params is None else json.loads(params),
         editable_params=tuple(json.loads(editable)),
         masked=tuple(json.loads(masked)),
         questions=None if questions is None else json.loads(questions),

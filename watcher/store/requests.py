@@ -1,4 +1,4 @@
-"""The units of work of polling: what is known of an app, what is new, what has ended, how its polls went."""
+"""The units of work of polling: what is known of an app, what is new, what ended, how its polls went."""
 
 import json
 from collections.abc import Collection, Iterable, Sequence
@@ -20,8 +20,8 @@ from watcher.store.results import AppFailure, AppState, IncidentChange, RecordRe
 from watcher.store.sql import Listed, Transaction, identity_hash
 
 ECHO_SECONDS: Final = 5.0
-"""A request that was answered can be seen once more, unchanged, while its run resumes. For this long after it
-ended that is no new question; after that it is asked again."""
+"""A request that was answered can be seen again, unchanged, while its run resumes. For so many seconds after
+its end that is no new question; later it is one."""
 
 Question = tuple[str, str, str]
 """The ids of a run and of a request in it, and the fingerprint of what it asks."""
@@ -97,7 +97,7 @@ def record_changes(
     ended: Iterable[ResolvedRequest],
     announce: bool,
 ) -> RecordResult:
-    """Records requests that are new and requests that have ended, each with the deliveries that tell of it.
+    """Records requests that are new and requests that have ended, each with its deliveries.
 
     What ended already, or was seen a moment ago, changes nothing. Without `announce` new requests are
     recorded and not announced. What goes into digests is held until it is released.
@@ -131,10 +131,10 @@ def record_success(
 def record_failure(
     tx: Transaction, app: App, routes: Sequence[Route], failure: AppFailure, *, alert_after: float
 ) -> IncidentChange[Failure]:
-    """Records that an app could not be polled; tells of it once when that has lasted `alert_after` seconds.
+    """Records that an app could not be polled; announces that once it has lasted `alert_after`, in seconds.
 
-    For an app that had worked, an older beginning that an earlier process recorded stays; for one that never
-    worked time counts anew.
+    The failure of an app that ever worked keeps the beginning that an earlier process recorded; that of an
+    app that never worked begins with this process.
     """
     component = incidents.app_component(app, routes)
     incident = incidents.open_incident(

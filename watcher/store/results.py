@@ -89,11 +89,12 @@ class IncidentChange(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class NotifierPolicy:
-    """What holds for a notifier whatever the app: ages at which it reminds, ascending, and who watches it.
+    """What holds for a notifier whatever the app.
 
-    It reminds of `apps` only (None: of all). When it has accepted nothing for `alert_after` seconds, `others`
-    are told. More than `digest_above` undelivered requests of an app become one message (0: never). A
-    notifier `for_people` gets late what was given up and is still pending.
+    It reminds at the ages `remind_after`, ascending, in seconds, of requests of `apps` only (None: of all).
+    When it has accepted nothing for `alert_after` seconds, `others` get an alert. More than `digest_above`
+    undelivered requests of an app become one message (0: never). A notifier `for_people` gets late what was
+    given up and is still pending.
     """
 
     for_people: bool = False
@@ -120,8 +121,8 @@ class Sent:
 class Retry:
     """The destination did not accept a delivery; the next attempt is at `at`.
 
-    `possibly_delivered` says that it may have been accepted all the same. So far it was tried for `tried_for`
-    seconds.
+    `possibly_delivered` says that the destination may have accepted it without saying so. So far it was tried
+    for `tried_for` seconds.
     """
 
     delivery: int

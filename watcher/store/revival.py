@@ -18,14 +18,14 @@ _UNKNOWN_REQUESTS: Final = (
     " AND NOT EXISTS (SELECT 1 FROM deliveries o WHERE o.thread_key = d.thread_key"
     " AND o.notifier = d.notifier AND o.state = 'sent') ORDER BY d.id"
 )
-"""Announcements that were given up, of which something is pending and that no later message replaced."""
+"""Announcements that were given up, are still pending in part, and were not replaced by a later message."""
 _UNKNOWN_INCIDENTS: Final = (
     "SELECT d.id FROM deliveries d JOIN incidents i ON i.announced_event = d.event"
     " WHERE d.notifier = :notifier AND d.state = 'dead'"
 )
 _REVIVE: Final = (
     "UPDATE deliveries SET state = 'pending', attempts = 0,"
-    # What was given up before its time, because its notifier was taken out, still has to wait.
+    # A delivery whose notifier was removed before its time came still has to wait.
     " due_at = CASE WHEN due_at > :now THEN due_at ELSE :now END,"
     " next_attempt_at = CASE WHEN due_at > :now THEN due_at ELSE :now END,"
     " tried_for = 0, last_attempt_at = NULL, finished_at = NULL"
@@ -47,12 +47,16 @@ def revive_dead(tx: Transaction, notifier: str, policy: NotifierPolicy) -> int:
     apps: dict[str, list[Row]] = {}
     for row in tx.execute(_UNKNOWN_REQUESTS, {"notifier": notifier}):
         apps.setdefault(row["app"], []).append(row)
-    merged = [rows for rows in apps.values() if policy.digest_above and len(rows) > 1]
-    for rows in merged:
-        digests.supersede_following(tx, rows)
-    if merged:
-        digests.merge(tx, merged)
-    alone = [row["id"] for rows in apps.values() if rows not in merged for row in rows]
+    several: list[list[Row]] = []
+    alone: list[int] = []
+    for rows in apps.values():
+        if policy.digest_above and len(rows) > 1:
+            digests.supersede_following(tx, rows)
+            several.append(rows)
+        else:
+            alone += [row["id"] for row in rows]
+    if several:
+        digests.merge(tx, several)
     incidents = [row["id"] for row in tx.execute(_UNKNOWN_INCIDENTS, {"notifier": notifier})]
     if alone or incidents:
         tx.execute(_REVIVE, {"now": tx.now, "ids": Listed([*alone, *incidents])})
