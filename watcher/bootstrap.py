@@ -114,7 +114,7 @@ def build_monitor(
 
 
 def build_notifiers(config: Config, session: aiohttp.ClientSession) -> list[Notifier]:
-    """Returns the configured notifiers.
+    """Returns the configured notifiers, in the order of the configuration.
 
     Raises:
         NotifierUnusable: some cannot be used as they are configured; a line for each.
@@ -157,18 +157,17 @@ async def config_problems(load: Callable[[], Config]) -> list[str]:
 
 def routes(config: Config, app: AppConfig, notifiers: Sequence[Notifier]) -> list[Route]:
     """Returns how each notifier of an app gets its messages."""
-    by_name = {notifier.name: notifier for notifier in notifiers}
     return [
         Route(
             section.name,
-            by_name[section.name].for_people,
+            notifier.for_people,
             section.after,
             section.resolved,
-            digests=by_name[section.name].digests and config.digest_above > 0,
-            grouped=by_name[section.name].for_people
+            digests=notifier.digests and config.digest_above > 0,
+            grouped=notifier.for_people
             and any(section.name in other.notify for other in config.apps if other is not app),
         )
-        for section in config.notifiers
+        for section, notifier in zip(config.notifiers, notifiers, strict=True)
         if section.name in app.notify
     ]
 
@@ -178,19 +177,16 @@ def notifier_policies(config: Config, notifiers: Sequence[Notifier]) -> dict[str
 
     A notifier with `after` gets no reminder before its first message.
     """
-    by_name = {notifier.name: notifier for notifier in notifiers}
     return {
         section.name: NotifierPolicy(
-            for_people=by_name[section.name].for_people,
-            digest_above=config.digest_above if by_name[section.name].digests else 0,
+            for_people=notifier.for_people,
+            digest_above=config.digest_above if notifier.digests else 0,
             remind_after=tuple(age for age in section.remind_after if age > section.after),
             apps=frozenset(app.name for app in config.apps if section.name in app.notify),
             alert_after=config.app_alert_after,
-            others=tuple(
-                Route(other.name, other.for_people) for other in notifiers if other.name != section.name
-            ),
+            others=tuple(Route(other.name, other.for_people) for other in notifiers if other is not notifier),
         )
-        for section in config.notifiers
+        for section, notifier in zip(config.notifiers, notifiers, strict=True)
     }
 
 

@@ -59,9 +59,10 @@ async def run(
 ) -> signal.Signals | None:
     """Polls and delivers until SIGTERM or SIGINT, or for so many seconds, and returns the signal.
 
-    On PostgreSQL it stands by first, until it has the lease. The process is to execute itself anew if the
-    signal is SIGHUP: then `reload`, which reads the configuration or raises a ValueError with a line for each
-    problem, found none. `listening` is a socket for the HTTP endpoints, in place of the configured address.
+    On PostgreSQL it stands by first, until it has the lease. `reload` reads the configuration, or raises a
+    ValueError with a line for each problem; SIGHUP ends the daemon only if there is none, and the caller then
+    executes the process anew. `listening` is a socket for the HTTP endpoints, in place of the configured
+    address.
 
     Raises:
         StoreUnusable: the database cannot be used, or another process has it.
@@ -89,7 +90,7 @@ async def run(
 async def _stand_by(
     config: Config, signals: Signals, seconds: float | None, listening: socket.socket | None
 ) -> None:
-    """Waits for the lease while the endpoints tell who leads; leads once it is taken, then gives it back."""
+    """Waits for the lease, while the endpoints show who leads; then leads, and gives the lease back."""
     signals.handle()
     async with standing_by(config) as standby, _serve(config, listening, standby.monitor) as show:
         _log_warnings(config)

@@ -76,17 +76,18 @@ class DatabaseClock:
     """The database's Unix time: its last answer, and what went by since on this machine, sleep included."""
 
     def __init__(self, boottime: Callable[[], float]) -> None:
-        self._boottime = boottime
+        """`boottime` returns seconds by a clock that cannot be set and never stops."""
+        self.boottime: Final = boottime
         self._offset: float | None = None
 
     def __call__(self) -> float:
         """Returns the time; this machine's while the database has not answered yet."""
         offset = self._offset
-        return time.time() if offset is None else self._boottime() + offset
+        return time.time() if offset is None else self.boottime() + offset
 
     def set(self, now: float, asked_at: float) -> None:
         """Follows an answer to a question that was asked at a time by this machine's `boottime`."""
-        answered_at = self._boottime()
+        answered_at = self.boottime()
         if self._offset is None:
             ahead = time.time() - now
             if abs(ahead) > CLOCK_TOLERANCE:
@@ -111,12 +112,11 @@ class LeaseKeeper:
         version: int,
         holder: str,
         clock: DatabaseClock,
-        boottime: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
         """`migrate` brings the schema from a version to `version`, the newest that is known.
 
-        `holder` names this process for people. `boottime` is a clock that cannot be set and never stops.
+        `holder` names this process for people. `jitter` returns random numbers in [0, 1).
         """
         self.token: Final = secrets.token_hex(16)
         self.standing = Standing("standby", problem="the database has not answered yet")
@@ -125,7 +125,6 @@ class LeaseKeeper:
         self._version = version
         self._holder = holder
         self.clock: Final = clock
-        self._boottime = boottime
         self._jitter = jitter
         self._session: Session | None = None
         self._fit = False
@@ -181,7 +180,7 @@ class LeaseKeeper:
         try:
             if leads:
                 with self._opened().transaction() as sql:
-                    asked_at = self._boottime()
+                    asked_at = self.clock.boottime()
                     self.clock.set(lease.renew(sql, self.token), asked_at)
                 self._set(Standing("leader", self._holder))
             else:
@@ -213,13 +212,13 @@ class LeaseKeeper:
     def _take_or_look(self) -> Lease:
         session = self._opened()
         with session.transaction() as sql:
-            asked_at = self._boottime()
+            asked_at = self.clock.boottime()
             found = lease.look(sql, self.token)
             self.clock.set(found.now, asked_at)
         if found.version > self._version and not self._fit:
             raise newer_version(found.version, self._version)
         self._fit = True
-        asked_at = self._boottime()
+        asked_at = self.clock.boottime()
         self._takes_from = min(self._takes_from, asked_at + HEAD_START)
         free = found.free and (found.holder is None or asked_at >= self._takes_from)
         if free and not found.mine and found.version <= self._version:

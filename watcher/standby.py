@@ -118,6 +118,5 @@ def _keeper_of(address: PostgresqlAddress) -> LeaseKeeper:
         version=VERSION,
         holder=holder_name(os.getpid(), os.uname().nodename),
         clock=DatabaseClock(boottime),
-        boottime=boottime,
         jitter=random.random,
     )

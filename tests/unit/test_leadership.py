@@ -64,7 +64,6 @@ class Kept:
             version=version,
             holder=f"process of {name}",
             clock=DatabaseClock(lambda: self.time),
-            boottime=lambda: self.time,
             jitter=lambda: 0.5,
         )
         self._news = threading.Condition()

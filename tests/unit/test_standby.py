@@ -36,7 +36,6 @@ async def test_an_error_in_a_reload_ends_a_standby() -> None:
         version=1,
         holder="process 1 on here",
         clock=DatabaseClock(boottime),
-        boottime=boottime,
         jitter=lambda: 0.0,
     )
 

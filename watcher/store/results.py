@@ -211,8 +211,8 @@ class AppStatus:
 class NotifierStatus:
     """The state of a notifier. `undelivered` counts what is due, `oldest_undelivered` is its age in seconds.
 
-    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's. So many
-    announcements were `revived` when the notifier accepted again, if that was today.
+    `last_error` is the oldest undelivered delivery's, `dead_error` the newest dead delivery's. `revived`
+    counts the announcements that were made after all when the notifier accepted again, in the last 24 hours.
     """
 
     name: str
