@@ -136,8 +136,8 @@ def _digest(waiting: int, outcomes: tuple[tuple[Outcome, int], ...] = ()) -> Dig
     entries = tuple(
         DigestEntry(
             run_id := f"{number:08x}-4f0d-4a57-9a43-0e6d2b1f7a10",
-            "human_feedback" if number % 4 == 2 else "approval_request",
-            None if number % 12 == 11 else _QUESTIONS[number % len(_QUESTIONS)],
+            "unknown" if number == 11 else "human_feedback" if number % 4 == 2 else "approval_request",
+            None if number == 11 else _QUESTIONS[number % len(_QUESTIONS)],
             SEEN_AT + number,
             f"https://console.example/runs/{run_id}" if number % 6 else None,
             None if waiting else ended[number],

@@ -21,6 +21,7 @@ from watcher.messages import (
     count,
     format_elapsed,
     format_timestamp,
+    no_prompt,
     parameters,
     plain_text,
     render,
@@ -146,7 +147,7 @@ def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[
     head = [f"{request.id} · {request.app}", request_label(request.type), f"waiting {waited}", notified]
     yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
     prompt = truncate(one_line(show_prompt(request.prompt)), PROMPT_SHOWN)
-    yield from _wrapped(prompt or "(question not visible)", width)
+    yield from _wrapped(prompt or no_prompt(request.type), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
     yield from _wrapped(truncate(params, PARAMS_SHOWN), width)
     ids = {"user": request.user_id, "run": request.run_id, "request": request.request_id}

@@ -8,6 +8,7 @@ from watcher.messages.requests import (
     MessageSettings,
     ended,
     first_details,
+    no_prompt,
     reminder_number,
     request_label,
     web_link,
@@ -79,7 +80,7 @@ def _item(entry: DigestEntry, settings: MessageSettings) -> Item:
     if entry.outcome is not None:
         note += f", {ended(entry.outcome, entry.waited)}"
     return Item(
-        text=truncate_middle(one_line(show_prompt(entry.prompt)), _PROMPT_SHOWN) or "(question not visible)",
+        text=truncate_middle(one_line(show_prompt(entry.prompt)), _PROMPT_SHOWN) or no_prompt(entry.type),
         note=note,
         run=truncate(one_line(entry.run_id), _RUN_SHOWN) or "(no id)",
         link=web_link(entry.link) or settings.page(entry.key),

@@ -13,6 +13,7 @@ from watcher.models import (
     APPROVAL,
     AWAITING,
     FEEDBACK,
+    INVISIBLE,
     PAUSED,
     App,
     InputRequest,
@@ -33,7 +34,6 @@ PAUSED_WITHOUT_QUESTION: Final = (
 )
 _NO_PROMPT: Final = "This request has no prompt."
 _BLANK_PROMPT: Final = "The prompt of this request holds nothing but invisible characters."
-_QUESTION_NOT_SEEN: Final = "Its question was not visible."
 TAKEOVER: Final = "The run asks a person to take over its browser. A text answer alone may not be enough."
 _BLOCKED: Final = "The run stays blocked until it is answered."
 
@@ -120,6 +120,11 @@ def request_label(request_type: str) -> str:
     return _KINDS.get(request_type, "Input")
 
 
+def no_prompt(request_type: str) -> str:
+    """Returns what stands in a list, or in a line, for a request without a prompt."""
+    return "(question not visible)" if request_type == INVISIBLE else "(no prompt)"
+
+
 def web_link(link: str | None) -> str | None:
     """Returns the link if it leads to the web: no other scheme becomes clickable."""
     if link is None:
@@ -157,7 +162,7 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
     request = event.request
     text = show_prompt(without_questions(request.prompt or "", request.questions))
     place = f" ({event.position[0]} of {event.position[1]})" if event.position else ""
-    unseen = "" if text else _unseen(request, event.run.status)
+    unseen = "" if text else missing_prompt(request, event.run.status)
     link, page = web_link(event.link), settings.page(event.key)
     return Message(
         tone="urgent",
@@ -203,7 +208,7 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
         tone="answered" if outcome == "answered" else "closed",
         title=titled(f"{request_label(event.request.type)} {_STATES[outcome]}", event.app.name),
         lead=f"{words[0].upper()}{words[1:]}.",
-        body=truncate_middle(text, _RESOLVED) or _QUESTION_NOT_SEEN,
+        body=truncate_middle(text, _RESOLVED) or no_prompt(event.request.type),
         quoted=bool(text),
         details=first_details(event.request.params),
         facts=tuple(_facts(event)),
@@ -239,11 +244,11 @@ def _leads(event: RequestEvent) -> Iterator[str]:
         yield TAKEOVER
 
 
-def _unseen(request: InputRequest, run_status: str) -> str:
-    """Returns what to say where there is no prompt to show."""
+def missing_prompt(request: InputRequest | PendingRequest, run_status: str = AWAITING) -> str:
+    """Returns what a message says where it has no prompt to show; nothing where the questions say all."""
     prompt = request.prompt or ""
     if not is_blank(prompt):
-        return ""  # the questions say all of it
+        return ""
     if prompt.strip():
         return _BLANK_PROMPT
     if request.params or request.questions:

@@ -2,15 +2,14 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import jinja2
 
 from watcher import __version__
-from watcher.messages import Row, format_elapsed, format_timestamp, has_columns, show_name
+from watcher.messages import format_elapsed, format_timestamp, has_columns, more_rows, show_name
 from watcher.monitoring.server import Page
 from watcher.sanitize.text import is_blank, one_line, truncate, truncate_middle
 
@@ -31,27 +30,14 @@ POLICY: Final = (
 """Allows this one style and nothing else, whatever the page may hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter as a page shows it; a `block` has lines of its own."""
-
-    name: str
-    text: str
-    block: bool
-    editable: bool
-
-    @classmethod
-    def of(cls, row: Row) -> Self:
-        """Returns a parameter of a message."""
-        shown = row.shown
-        return cls(
-            show_name(row.name), truncate_middle(shown.text, TEXT_SHOWN), shown.kind == "block", row.editable
-        )
-
-
 def line(text: str | None) -> str:
     """Returns other people's text as one line of limited length, empty where nothing of it would show."""
     return "" if is_blank(text or "") else truncate(one_line(text or ""), _LINE_SHOWN)
+
+
+def cut(text: str) -> str:
+    """Returns a text that is short enough for a page."""
+    return truncate_middle(text, TEXT_SHOWN)
 
 
 def age_class(since: float, now: float) -> str:
@@ -80,10 +66,13 @@ ENVIRONMENT.globals.update(style=_STYLE, version=__version__)
 ENVIRONMENT.filters.update(
     age_class=age_class,
     clock=_clock,
+    cut=cut,
     day=_day,
     duration=format_elapsed,
     has_columns=has_columns,
     line=line,
+    more_rows=more_rows,
+    show_name=show_name,
     timestamp=format_timestamp,
 )
 

@@ -15,7 +15,7 @@ from watcher.monitoring import html
 from watcher.monitoring.health import failure_line
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import RequestPageData
-from watcher.sanitize.text import one_line, truncate, truncate_middle
+from watcher.sanitize.text import one_line, truncate
 
 PARAMETERS_SHOWN: Final = 1000
 _ERROR_SHOWN: Final = 300
@@ -41,27 +41,19 @@ def render(data: RequestPageData) -> Page:
     event, resolution = data.event, data.event.resolution
     settings = MessageSettings({event.app.name: data.answer_hint} if data.answer_hint else {})
     asked = request_message(replace(event, type="run.input_requested", resolution=None, at=data.at), settings)
-    told = request_message(event, settings)
+    shown = asked.rows[:PARAMETERS_SHOWN]
     return html.page(
         "request.html",
+        asked=replace(asked, rows=shown, dropped_rows=len(asked.rows) - len(shown)),
         blind=_blindness(data) if resolution is None else "",
-        body=truncate_middle(asked.body, html.TEXT_SHOWN),
         data=data,
         event=event,
-        hint=asked.hint,
-        outlook=asked.outlook,
-        lead=asked.lead,
-        link=asked.link,
         mood="new" if resolution else "waits",
-        more_rows=max(len(asked.rows) - PARAMETERS_SHOWN, 0),
-        notes=asked.notes,
         now=data.at,
         outcome=outcome_sentence(event),
-        questions=asked.questions,
         root="../",
-        rows=[html.Parameter.of(row) for row in asked.rows[:PARAMETERS_SHOWN]],
         steps=sorted(map(_step, filter(_happened, data.deliveries)), key=lambda step: step.at),
-        title=told.title,
+        title=request_message(event, settings).title,
         waited=data.at - event.first_seen_at,
     )
 

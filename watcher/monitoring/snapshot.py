@@ -117,7 +117,6 @@ class RequestPageData:
     """
 
     at: float
-    id: int
     event: RequestEvent
     app: AppStatus | None
     deliveries: Sequence[DeliveryRecord]
@@ -210,7 +209,6 @@ class Monitor:
         known = [self._notifiers[name] for name in app.notify if name in self._notifiers] if app else []
         return RequestPageData(
             at=at,
-            id=request,
             event=event,
             app=next((one for one in status.apps if one.name == event.app.name), None),
             deliveries=deliveries,

@@ -1,18 +1,16 @@
 """The status page. What cannot be seen comes first, and nothing is called empty or well that was not seen."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from watcher.messages import (
-    INVISIBLE_QUESTION,
     TAKEOVER,
     Message,
-    Note,
-    Question,
     count,
     fit,
     format_elapsed,
+    missing_prompt,
+    no_prompt,
     parameter_notes,
     parameters,
     plain_text,
@@ -25,7 +23,6 @@ from watcher.messages import (
 from watcher.models import PendingRequest
 from watcher.monitoring import html
 from watcher.monitoring.health import RETRY_DEAD, Problem, failure_line, given_up, lateness, undelivered
-from watcher.monitoring.notifications import Notification
 from watcher.monitoring.server import Page
 from watcher.monitoring.snapshot import APPS_PER_PAGE, StatusPageData
 from watcher.store.results import AppStatus, NotifierStatus
@@ -40,27 +37,6 @@ _CARD_SHOWN: Final = 2500
 
 _APP_STATES: Final = ("bad", "new", "good")
 """In the order in which apps are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Card:
-    """A pending request as the page shows it."""
-
-    id: int
-    app: str
-    label: str
-    lead: str
-    prompt: str
-    questions: tuple[Question, ...]
-    rows: tuple[html.Parameter, ...]
-    more_rows: int
-    notes: tuple[Note, ...]
-    link: str | None
-    notified: str
-    not_notified: tuple[Notification, ...]
-    user_id: str | None
-    run_id: str
-    first_seen_at: float
 
 
 def render(data: StatusPageData) -> Page:
@@ -92,7 +68,7 @@ def render(data: StatusPageData) -> Page:
         summary=_summary(data),
         title=_title(data),
         total=data.total,
-        waiting=[_card(request, data.notifications.get(request.id, ())) for request in data.waiting],
+        waiting=[(one, _asked(one), data.notifications.get(one.id, ())) for one in data.waiting],
     )
 
 
@@ -174,33 +150,19 @@ def _mood(data: StatusPageData) -> str:
     return "waits" if data.total or lateness(data.status) else "good"
 
 
-def _card(request: PendingRequest, told: Sequence[Notification]) -> _Card:
+def _asked(request: PendingRequest) -> Message:
+    """Returns what a request asks, shortened for the list."""
+    prompt = show_prompt(without_questions(request.prompt or "", request.questions))
     asked = Message(
         tone="urgent",
         title="",
-        body=show_prompt(without_questions(request.prompt or "", request.questions)),
+        lead=TAKEOVER if request.is_browser_takeover else None,
+        body=prompt or missing_prompt(request),
         questions=read_questions(request.questions),
         rows=tuple(parameters(request.params, request.editable_params)),
         notes=tuple(parameter_notes(request)),
     )
-    asked = fit(asked, _CARD_SHOWN, lambda shorter: len(plain_text(shorter)))
-    return _Card(
-        id=request.id,
-        app=request.app,
-        label=request_label(request.type),
-        lead=TAKEOVER if request.is_browser_takeover else "",
-        prompt=asked.body or ("" if asked.questions else INVISIBLE_QUESTION),
-        questions=asked.questions,
-        rows=tuple(map(html.Parameter.of, asked.rows)),
-        more_rows=asked.dropped_rows,
-        notes=asked.notes,
-        link=web_link(request.link),
-        notified=", ".join(one.notifier for one in told if one.at is not None),
-        not_notified=tuple(one for one in told if one.at is None),
-        user_id=request.user_id,
-        run_id=request.run_id,
-        first_seen_at=request.first_seen_at,
-    )
+    return fit(asked, _CARD_SHOWN, lambda shorter: len(plain_text(shorter)))
 
 
 def _app_state(app: AppStatus) -> str:
@@ -230,6 +192,9 @@ html.ENVIRONMENT.filters.update(
     app_words=_app_words,
     capitalize_first=_capitalize_first,
     given_up=given_up,
+    label=request_label,
+    no_prompt=no_prompt,
     notifier_state=_notifier_state,
     undelivered=undelivered,
+    web_link=web_link,
 )

@@ -64,9 +64,7 @@ def event_of(**item: Json) -> RequestEvent:
 
 def page_of(event: RequestEvent) -> str:
     """Returns the page of a request."""
-    data = RequestPageData(
-        at=event.at, id=1, event=event, app=None, deliveries=(), notifications=(), reminders=()
-    )
+    data = RequestPageData(at=event.at, event=event, app=None, deliveries=(), notifications=(), reminders=())
     return request_page.render(data).html
 
 

@@ -48,7 +48,7 @@ from watcher.messages import (
     plain_text,
     render,
 )
-from watcher.models import Digest, Event, Outcome, RequestEvent, Resolution
+from watcher.models import INVISIBLE, Digest, Event, Outcome, RequestEvent, Resolution
 
 
 def test_a_whole_request() -> None:
@@ -265,11 +265,11 @@ def test_what_follows_on_a_digest() -> None:
 def test_a_digest_of_hostile_text() -> None:
     """Prompts become one harmless line, a link of another scheme and a run's id only text."""
     hostile = digest_entry("a\nb\u202e" + "c" * 500, type="?", run_id="x\ny", link="javascript:alert(1)")
-    digest = Digest(2, 2, (), SEEN_AT, (hostile, digest_entry(None)))
+    digest = Digest(3, 3, (), SEEN_AT, (hostile, digest_entry(None), digest_entry(None, type=INVISIBLE)))
     shown = render(replace(DIGEST, digest=digest)).items
     head, tail = "c" * 71, "c" * 50
     assert shown[0] == Item(f"a b\ufffd{head}… (379 more characters) …{tail}", "Input", "x y")
-    assert shown[1].text == "(question not visible)"
+    assert [item.text for item in shown[1:]] == ["(no prompt)", "(question not visible)"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,6 @@ def data(*, resolution: Resolution | None = None, **fields: Any) -> RequestPageD
     )
     usual: dict[str, Any] = {
         "at": NOW,
-        "id": 17,
         "event": event,
         "app": UP,
         "deliveries": (),

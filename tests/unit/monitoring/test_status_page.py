@@ -291,13 +291,25 @@ def test_what_was_resolved() -> None:
     assert "support Refund? answered after 8 min 20 s 6 min 40 s ago" in Page(a_view(ended=[ended])).words
 
 
-@pytest.mark.parametrize("prompt", [None, " \u200b"])
-def test_what_was_resolved_without_a_question_that_shows(prompt: str | None) -> None:
-    """The link to such a request has words that a person can see and click."""
-    ended = RecentResolution(
-        3, "support", "run-1", "approval_request", prompt, "answered", NOW - 900, NOW - 400
-    )
-    assert "support question not visible answered after" in Page(a_view(ended=[ended])).words
+@pytest.mark.parametrize(
+    ("kind", "prompt", "words"),
+    [
+        ("unknown", None, "(question not visible)"),
+        ("approval_request", None, "(no prompt)"),
+        ("approval_request", " \u200b", "(no prompt)"),
+    ],
+)
+def test_what_was_resolved_without_a_prompt_that_shows(kind: str, prompt: str | None, words: str) -> None:
+    """The link to such a request has words that a person can see, and calls no question unseen that was."""
+    ended = RecentResolution(3, "support", "run-1", kind, prompt, "answered", NOW - 900, NOW - 400)
+    assert f"support {words} answered after" in Page(a_view(ended=[ended])).words
+
+
+def test_a_request_without_a_prompt() -> None:
+    """A request whose parameters were seen is not called invisible in the list either."""
+    words = Page(a_view(waiting=[a_request(None, params={"amount": 620})])).words
+    assert "This request has no prompt. amount 620" in words
+    assert INVISIBLE_QUESTION not in words
 
 
 def test_other_peoples_text_is_only_text() -> None:
