@@ -15,7 +15,7 @@ from tests.support.sending import CHANNEL, NOW, notifier_context, open_test_sess
 from watcher.config.models import SlackConfig, WebhookConfig
 from watcher.monitoring.health import HealthReport
 from watcher.monitoring.heartbeat import Heartbeat
-from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.base import DeliveryError, NotifierContext
 from watcher.notifiers.slack.notifier import SlackNotifier
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.runs_api.client import RunsClient
@@ -47,7 +47,7 @@ def post(config: Callable[[Secret], WebhookConfig]) -> Use:
     """Returns what sends an event to a webhook."""
 
     async def send(secret: Secret, session: aiohttp.ClientSession) -> None:
-        webhook = WebhookNotifier(config(secret), session=session, request_timeout=5, clock=lambda: NOW)
+        webhook = WebhookNotifier(config(secret), NotifierContext(session, 5, lambda: NOW))
         await webhook.send(make_delivery(REQUESTED))
 
     return send

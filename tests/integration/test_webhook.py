@@ -36,6 +36,7 @@ from watcher import __version__
 from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE
 from watcher.models import AppGroupEvent, DigestEvent, Event, Json
+from watcher.notifiers.base import NotifierContext
 from watcher.notifiers.webhook import WebhookNotifier, encode, payload, signature
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
@@ -235,7 +236,7 @@ def test_secrets_are_read_afresh(tmp_path: Path) -> None:
         receiver = WebhookReceiver()
         async with served(receiver) as url, open_test_session() as session:
             section = WebhookConfig(name="audit", url=Secret("notifiers.audit.url", Redactor(), file=file))
-            notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
+            notifier = WebhookNotifier(section, NotifierContext(session, 5, lambda: NOW))
             for path in ("/first", "/second"):
                 file.write_text(f"{url}{path}\n")
                 await notifier.send(make_delivery())
@@ -255,7 +256,7 @@ def test_check_sends_nothing() -> None:
     async def scenario() -> str:
         async with open_test_session() as session:
             section = webhook_config("http://127.0.0.1:1/", key=SIGNING_SECRET)
-            notifier = WebhookNotifier(section, session=session, request_timeout=5, clock=lambda: NOW)
+            notifier = WebhookNotifier(section, NotifierContext(session, 5, lambda: NOW))
             return await notifier.check()
 
     assert asyncio.run(scenario()) == "configured; use --send to test it"

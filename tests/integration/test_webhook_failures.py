@@ -23,7 +23,7 @@ from tests.support.sending import (
     send_webhook,
     webhook_config,
 )
-from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.base import DeliveryError, NotifierContext
 from watcher.notifiers.http_post import from_client_error
 from watcher.notifiers.webhook import WebhookNotifier
 from watcher.sanitize.redactor import Redactor
@@ -229,7 +229,7 @@ def test_a_ca_file_that_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> list[str]:
         outcomes = []
         async with open_test_session() as session:
-            webhook = WebhookNotifier(config, session=session, request_timeout=5.0, clock=lambda: NOW)
+            webhook = WebhookNotifier(config, NotifierContext(session, 5.0, lambda: NOW))
             for trusted in (old, new):
                 file.write_bytes("# Größe\n".encode() + trusted.file.read_bytes())
                 outcomes += [await outcome(webhook, authority) for authority in (old, new)]

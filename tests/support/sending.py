@@ -122,7 +122,7 @@ def webhook_config(
 async def send_webhook(config: WebhookConfig, event: Event = REQUESTED, within: float = 5.0) -> None:
     """Sends one event with a session of its own."""
     async with open_test_session(within) as session:
-        notifier = WebhookNotifier(config, session=session, request_timeout=within, clock=lambda: NOW)
+        notifier = WebhookNotifier(config, NotifierContext(session, within, lambda: NOW))
         assert await notifier.send(make_delivery(event)) is None
 
 

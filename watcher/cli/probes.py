@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
+import aiohttp
+
 from watcher.bootstrap import build_notifiers
 from watcher.cli.database_probe import CheckResult, check_database
 from watcher.concurrency import run_blocking
@@ -33,31 +35,26 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
     counts = f"{count(len(config.apps), 'app')}, {count(len(config.notifiers), 'notifier')}"
     yield CheckResult(good=True, subject="configuration", text=counts)
     for result in await run_blocking(lambda: check_database(config)):
-        yield replace(result, text=one_line(config.redactor.redact(result.text)))
+        yield _shown(config, result)
     async with open_session(config.request_timeout) as session:
         notifiers = build_notifiers(config, session)
         large = LargeAnswers()
-        checks = [
-            _app(
-                config,
-                app,
-                RunsClient(
-                    app.base_url,
-                    app.access_key,
-                    session=session,
-                    timeout=config.request_timeout,
-                    large=large,
-                ),
-            )
-            for app in config.apps
-        ]
+        checks = [_app(config, app, session, large) for app in config.apps]
         checks += [_notifier(notifier, send=send) for notifier in notifiers]
         for result in await asyncio.gather(*checks):
-            text = one_line(config.redactor.redact(result.text))
-            yield CheckResult(result.good, result.subject, text)
+            yield _shown(config, result)
 
 
-async def _app(config: Config, app: AppConfig, client: RunsClient) -> CheckResult:
+def _shown(config: Config, result: CheckResult) -> CheckResult:
+    return replace(result, text=one_line(config.redactor.redact(result.text)))
+
+
+async def _app(
+    config: Config, app: AppConfig, session: aiohttp.ClientSession, large: LargeAnswers
+) -> CheckResult:
+    client = RunsClient(
+        app.base_url, app.access_key, session=session, timeout=config.request_timeout, large=large
+    )
     pages = client.awaiting(
         page_size=config.page_size,
         user_id=app.user_id,

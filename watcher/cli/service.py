@@ -30,19 +30,12 @@ def run(config_file: Path | None) -> None:
     hold_back_reload()
     with without_rich():
         from watcher import daemon
+        from watcher.cli.reload import execute_anew, read_config
 
     config = load_config(config_file)
-    reload = partial(_read_config_again, config_file, config)
+    reload = partial(read_config, config_file, config)
     if run_async(daemon.run(config, reload=reload), config.database) == signal.SIGHUP:
-        from watcher.cli.reload import execute_anew
-
         execute_anew()
-
-
-def _read_config_again(config_file: Path | None, running: "Config") -> "Config":
-    from watcher.cli.reload import read_config
-
-    return read_config(config_file, running)
 
 
 @click.command(short_help="Poll every app once, deliver what is due, and exit.")

@@ -15,7 +15,6 @@ from typing import Final
 
 from aiohttp import web
 
-from watcher.models import Json
 from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, BoundedServer, Connection
 from watcher.monitoring.health import HealthReport, Problem, as_json
 from watcher.monitoring.questions import Questions, TooManyQuestionsError
@@ -333,8 +332,5 @@ def _busy() -> _Answer:
 
 
 def _report(report: HealthReport, word: str) -> _Answer:
-    return _json(as_json(report, word), HTTPStatus.OK if report.good else HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _json(document: Json, status: HTTPStatus = HTTPStatus.OK) -> _Answer:
-    return _Answer(f"{json.dumps(document, indent=2)}\n".encode(), JSON_TYPE, status)
+    body = f"{json.dumps(as_json(report, word), indent=2)}\n".encode()
+    return _Answer(body, JSON_TYPE, HTTPStatus.OK if report.good else HTTPStatus.SERVICE_UNAVAILABLE)

@@ -16,12 +16,7 @@ def build(config: NotifierConfig, context: NotifierContext) -> Notifier:
         case WebhookConfig():
             from watcher.notifiers.webhook import WebhookNotifier  # noqa: PLC0415 - costs only who uses it
 
-            return WebhookNotifier(
-                config,
-                session=context.session,
-                request_timeout=context.request_timeout,
-                clock=context.clock,
-            )
+            return WebhookNotifier(config, context)
         case SlackConfig():
             from watcher.notifiers.slack.notifier import SlackNotifier  # noqa: PLC0415 - slack_sdk is slow to import
 

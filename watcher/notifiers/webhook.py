@@ -11,11 +11,9 @@ import hashlib
 import hmac
 import json
 import ssl
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import aiohttp
 from multidict import CIMultiDict
 
 from watcher import __version__
@@ -36,7 +34,7 @@ from watcher.models import (
     RequestEvent,
     Run,
 )
-from watcher.notifiers.base import DeliveryError
+from watcher.notifiers.base import DeliveryError, NotifierContext
 from watcher.notifiers.http_post import from_response, post
 from watcher.sanitize.files import UnreadableFileError, read_regular_file
 from watcher.sanitize.limits import normalize_json
@@ -67,19 +65,10 @@ class WebhookNotifier:
     for_people = False
     digests = False
 
-    def __init__(
-        self,
-        config: WebhookConfig,
-        *,
-        session: aiohttp.ClientSession,
-        request_timeout: float,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, config: WebhookConfig, context: NotifierContext) -> None:
         self.name = self.rate_limit_key = config.name
         self._config = config
-        self._session = session
-        self._timeout = request_timeout
-        self._clock = clock
+        self._context = context
         self._redactor = Redactor()
         self._trust: tuple[bytes, ssl.SSLContext] | None = None
 
@@ -87,12 +76,12 @@ class WebhookNotifier:
         """Posts once; a 2xx is acceptance. See `Notifier.send`."""
         body = encode(payload(delivery.event))
         answer = await post(
-            self._session,
+            self._context.session,
             await self._read(self._config.url),
             body=body,
             headers=await self._headers(delivery.event.id, body),
-            timeout=self._timeout,
-            clock=self._clock,
+            timeout=self._context.request_timeout,
+            clock=self._context.clock,
             context=await self._trusted(),
         )
         if not answer.accepted:
@@ -107,7 +96,7 @@ class WebhookNotifier:
         return "configured; use --send to test it"
 
     async def _headers(self, event_id: str, body: bytes) -> CIMultiDict[str]:
-        timestamp = int(self._clock())
+        timestamp = int(self._context.clock())
         headers = CIMultiDict({"User-Agent": f"dynamiq-watcher/{__version__}"})
         for name, value in self._config.headers.items():
             headers[name] = await self._read(value)
@@ -130,7 +119,7 @@ class WebhookNotifier:
         if file is None:
             return None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._context.request_timeout):
                 certificates = await run_blocking(lambda: read_regular_file(file, CA_FILE_MAX))
             if self._trust is None or self._trust[0] != certificates:
                 self._trust = certificates, _trust_in(certificates)

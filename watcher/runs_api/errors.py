@@ -20,8 +20,6 @@
 
 from typing import Self
 
-from watcher.models import Json
-
 
 class ApiError(Exception):
     """A call failed. `status` is the HTTP status if there was one, `retry_after` is in seconds."""
@@ -38,14 +36,12 @@ class ApiError(Exception):
         *,
         status: int | None = None,
         code: str | None = None,
-        details: Json = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.code = code or self.code
-        self.details = details
         self.retry_after = retry_after
 
     def without_traceback(self) -> Self:

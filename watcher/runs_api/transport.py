@@ -179,10 +179,9 @@ class Transport:
         error = await self._error_object(response)
         kind = ServerError if status >= 500 else _BY_STATUS.get(status, Refused)  # noqa: PLR2004 - as above
         refusal = kind(
-            self._text(error.get("message")) or self._text(response.reason) or "no reason given",
+            self._message(error) or self._text(response.reason) or "no reason given",
             status=status,
             code=self._text(error.get("code")) or None,
-            details=error.get("details"),
             retry_after=retry_after(response.headers.get("Retry-After"), now=self._wall()),
         )
         refusal.is_api_error = bool(error)
@@ -197,6 +196,14 @@ class Transport:
             return {}
         error = document.get("error") if isinstance(document, dict) else None
         return error if isinstance(error, dict) else {}
+
+    def _message(self, error: dict[str, Json]) -> str:
+        """Returns the API's message, and what it says of single parameters."""
+        message, details = self._text(error.get("message")), error.get("details")
+        if isinstance(details, dict):
+            details = "; ".join(f"{name}: {why}" for name, why in details.items() if isinstance(why, str))
+        said = self._text(details)
+        return f"{message} ({said})".strip() if said else message
 
     def _text(self, value: Json) -> str:
         if not isinstance(value, str):

@@ -192,13 +192,24 @@ def test_an_error_document_without_end() -> None:
     assert (False, "Not Found") == (error.is_api_error, error.message)
 
 
-def test_a_refusal_in_the_envelope() -> None:
-    """Code, message and details of the API's own error arrive."""
-    fields = {"session_id": "not a UUID"}
-    error = api_error(FakeApi(lambda: refusal(400, code="validation", message="Wrong.", details=fields)))
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (
+            {"session_id": "must be a UUID", "page": "too large"},
+            "Wrong. (session_id: must be a UUID; page: too large)",
+        ),
+        ("session_id is no UUID", "Wrong. (session_id is no UUID)"),
+        ({"session_id": [[]], "page": 5}, "Wrong."),
+        ([], "Wrong."),
+        (None, "Wrong."),
+    ],
+)
+def test_a_refusal_in_the_envelope(details: Json, message: str) -> None:
+    """Code and message of the API's own error arrive, with what it says of single parameters."""
+    error = api_error(FakeApi(lambda: refusal(400, code="validation", message="Wrong.", details=details)))
     assert isinstance(error, BadRequest)
-    expected = ("Wrong.", "validation", fields, True)
-    assert expected == (error.message, error.code, error.details, error.is_api_error)
+    assert (message, "validation", True) == (error.message, error.code, error.is_api_error)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +220,7 @@ def test_a_refusal_in_another_form(document: Json) -> None:
     """A body in no envelope leaves status, code and a reason, and is known as not the API's."""
     error = api_error(FakeApi(lambda: response(document, 404)))
     assert isinstance(error, NotFound)
-    assert (
-        error.is_api_error,
-        error.code,
-        error.message,
-        error.details,
-    ) == (False, "not_found", "Not Found", None)
+    assert (error.is_api_error, error.code, error.message) == (False, "not_found", "Not Found")
 
 
 @pytest.mark.parametrize("body", [HTML, b"", b"\xff\xfe\x00"])
@@ -229,7 +235,7 @@ def test_a_run_that_is_gone() -> None:
     """A 404 in the API's envelope, without details, says so."""
     error = api_error(FakeApi(lambda: refusal(404, code="not_found", message="run not found")))
     assert isinstance(error, NotFound)
-    assert (error.is_api_error, error.message, error.details) == (True, "run not found", None)
+    assert (error.is_api_error, error.message) == (True, "run not found")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +277,7 @@ def test_the_key_does_not_follow_a_redirect(location: str) -> None:
 def test_no_error_quotes_the_key(case: Case) -> None:
     """Whatever the answer, the words of the error hold no key."""
     error = api_error(FakeApi(case.answer), key=case.key or key_of(KEY))
-    assert KEY not in f"{error!r} {error} {error.code} {error.details} {error.__cause__!r}"
+    assert KEY not in f"{error!r} {error} {error.code} {error.__cause__!r}"
 
 
 def test_a_large_answer_is_not_read_to_its_end() -> None:
