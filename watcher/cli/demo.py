@@ -66,7 +66,7 @@ async def _play(seconds: float | None) -> int | None:
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 port = listening.getsockname()[1]
                 _caption(f"The status page is at http://127.0.0.1:{port}/ . Ctrl-C stops the demo.")
-                playing = asyncio.create_task(play("demo", {APP: app}, caption=_caption))
+                playing = asyncio.create_task(play("demo", app, caption=_caption))
                 try:
                     number = await daemon.run(config, seconds=seconds, listening=listening)
                 finally:

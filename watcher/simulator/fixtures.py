@@ -1,6 +1,6 @@
 """What a scenario acts on, and the runs and questions that scenarios share."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -13,20 +13,15 @@ _SESSION: Final = "3d3e8a1f-09a6-4f64-9d68-1d2f3a4b5c6d"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The simulated apps by name, and the pace: with `speed` 2 the script runs twice as fast.
+    """The simulated app, and the pace: with `speed` 2 the script runs twice as fast.
 
     `caption` is called with a line about what happens next.
     """
 
-    apps: Mapping[str, Simulation]
+    app: Simulation
     sleep: Callable[[float], Awaitable[None]]
     speed: float = 1.0
     caption: Callable[[str], object] = str
-
-    @property
-    def app(self) -> Simulation:
-        """The first app, which the scenarios act on."""
-        return next(iter(self.apps.values()))
 
     async def wait(self, seconds: float) -> None:
         """Waits for so many seconds of the script."""

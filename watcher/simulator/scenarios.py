@@ -31,21 +31,20 @@ _DEPTH: Final = 100
 
 async def play(
     name: str,
-    simulations: Simulation | Mapping[str, Simulation],
+    app: Simulation,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     speed: float = 1.0,
     caption: Callable[[str], object] = str,
 ) -> None:
-    """Plays a scenario on the first simulated app; `busy` and `demo` go on until they are cancelled.
+    """Plays a scenario on a simulated app; `busy` and `demo` go on until they are cancelled.
 
     `caption` is called with a line about what happens next, where the scenario has any.
 
     Raises:
         KeyError: there is no scenario of that name.
     """
-    apps = {"default": simulations} if isinstance(simulations, Simulation) else simulations
-    await SCENARIOS[name](Context(apps=apps, sleep=sleep, speed=speed, caption=caption))
+    await SCENARIOS[name](Context(app=app, sleep=sleep, speed=speed, caption=caption))
 
 
 async def _demo(context: Context) -> None:
