@@ -4,7 +4,7 @@
 def main() -> None:
     """Runs the command that the arguments name.
 
-    Until signals are handled they are held back: Ctrl-C while modules are imported would be a traceback.
+    Signals are held back until they are handled: Ctrl-C during the imports would end in a traceback.
     """
     import _signal  # type: ignore[import-not-found]  # `signal` is slow to import
 

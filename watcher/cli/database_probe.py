@@ -33,7 +33,10 @@ class CheckResult:
 
 
 def check_database(config: Config) -> list[CheckResult]:
-    """Returns whether the daemon can use the database, which is not changed; the first result says it."""
+    """Returns what was found; the first result says whether the daemon can use the database.
+
+    Nothing is changed.
+    """
     if isinstance(config.database, Path):
         return [_check_file(config.database)]
     subject = f"database {config.database}"

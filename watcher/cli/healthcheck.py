@@ -92,7 +92,7 @@ def ask(host: str, port: int) -> Answer:
     except ConnectionRefusedError:
         return Answer(ready=False, text=f"the daemon isn't answering on {host}:{port}. Is it running?")
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host name
-        why = one_line(str(error) or type(error).__name__)
+        why = str(error) or type(error).__name__
         shown = one_line(f"the daemon isn't answering on {host}:{port}: {why}")
         return Answer(ready=False, text=truncate(shown, _SHOWN))
     if response.status == http.client.OK:

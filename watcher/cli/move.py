@@ -29,7 +29,7 @@ def move(config_file: Path | None, file: Path) -> None:
     from watcher.store.sqlite import SqliteDatabase
 
     config = load_config(config_file, need_secrets=False)
-    # That it leads, as a daemon does, says nothing to the person who reads its output.
+    # The lease keeper logs that this process leads, which means nothing to the person who moves a file.
     logs.configure(level="warning", format=config.log_format, redactor=config.redactor)
     address = config.database
     if isinstance(address, Path):

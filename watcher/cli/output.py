@@ -46,16 +46,15 @@ INDENT = "    "
 SMALL_INDENT = "  "
 
 
-def blind_spots(apps: Iterable[AppStatus], now: float) -> dict[str, str]:
-    """Returns a line for each app of which a list may be incomplete or out of date."""
-    lines = {app.name: _blind_spot(app, now) for app in apps}
-    return {name: f"app {name} {line}" for name, line in lines.items() if line}
+def blind_spots(apps: Iterable[AppStatus], now: float) -> list[str]:
+    """Returns a line for each app whose requests may be missing from a list, or out of date in it."""
+    return [f"app {app.name} {line}" for app in apps if (line := _blind_spot(app, now))]
 
 
 def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus], now: float) -> None:
     """Prints what cannot be seen, and then the pending requests."""
     blind = blind_spots(apps, now)
-    lines = [f"WARNING: {line}" for line in blind.values()]
+    lines = [f"WARNING: {line}" for line in blind]
     if not requests and not blind:
         lines.append("Nothing is waiting.")
     elif not requests:
@@ -70,21 +69,25 @@ def show_pending(requests: Sequence[PendingRequest], apps: Sequence[AppStatus], 
 def show_request(
     event: RequestEvent,
     told: Sequence[str],
-    apps: Iterable[AppStatus],
+    apps: Sequence[AppStatus],
     settings: MessageSettings,
     now: float,
 ) -> None:
-    """Prints one request whole, after a warning if its app cannot be seen."""
-    lines = [f"WARNING: {line}" for line in blind_spots(apps, now).values()]
+    """Prints one request whole, after a warning if its app, the only one in `apps`, cannot be seen."""
+    blind = blind_spots(apps, now)
+    if not apps and event.resolution is None:
+        name = one_line(event.app.name)
+        blind = [f"app {name} is no longer configured; this request may have been answered already"]
+    lines = [f"WARNING: {line}" for line in blind]
     lines.append(plain_text(render(replace(event, at=now), settings)))
     if event.resolution is None:
-        lines.append(f"Notified: {one_line(', '.join(told)) or 'nobody yet'}")
+        lines.append(f"Notified: {one_line(', '.join(told)) or 'no one yet'}")
     _output().write("".join(f"{line}\n" for line in lines))
 
 
 def show_pending_json(requests: Iterable[PendingRequest], apps: Iterable[AppStatus], now: float) -> None:
     """Prints the pending requests as JSON, and on standard error what cannot be seen."""
-    for line in blind_spots(apps, now).values():
+    for line in blind_spots(apps, now):
         click.echo(f"watcher: {line}", err=True)
     _print_json([pending_json(request, now) for request in requests])
 
@@ -142,7 +145,7 @@ def _blind_spot(app: AppStatus, now: float) -> str:
 
 
 def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[str]:
-    notified = f"notified: {', '.join(request.told)}" if request.told else "nobody notified yet"
+    notified = f"notified: {', '.join(request.told) or 'no one yet'}"
     waited = format_elapsed(max(now - request.first_seen_at, 0.0))
     head = [f"{request.id} · {request.app}", request_label(request.type), f"waiting {waited}", notified]
     yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
@@ -189,7 +192,13 @@ def _side_by_side(
 
 def show_settings(settings: Iterable[tuple[str, str, str]]) -> None:
     """Prints settings with their values and origins."""
-    _print_table(["setting", "value", "from"], [[one_line(cell) for cell in row] for row in settings])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("setting", "value", "from"):
+        table.add_column(title, overflow="fold")
+    for row in settings:
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    output = _output()
+    Console(file=output, width=None if output.isatty() else NO_TERMINAL_WIDTH).print(table)
 
 
 def _aligned(cells: Iterable[str], widths: Iterable[int]) -> str:
@@ -242,13 +251,3 @@ def _output() -> TextIO:
 
 def _print_json(document: Json) -> None:
     _output().write(json.dumps(document, indent=2) + "\n")
-
-
-def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(one_line(cell)) for cell in row))
-    output = _output()
-    Console(file=output, width=None if output.isatty() else NO_TERMINAL_WIDTH).print(table)

@@ -96,7 +96,7 @@ def exit_with(message: str, status: int) -> NoReturn:
 
 
 def flush_output() -> None:
-    """Writes what is left of standard output while an error can still be told."""
+    """Writes what standard output still holds, while an error can still be reported."""
     if sys.stdout is not None:
         sys.stdout.flush()
 

@@ -54,25 +54,26 @@ def pending(config_file: Path | None, *, as_json: bool, number: int | None) -> N
             return
         apps = queries.apps(reader, intervals, now=now)
         names = list(intervals)
+        event = None if number is None else load_request(reader, number)
+        if event is not None:  # it may be of an app that is no longer configured
+            names, apps = [event.app.name], [app for app in apps if app.name == event.app.name]
+        elif number is not None:
+            usage_error(f"there is no request {number}; `watcher pending` lists those that are pending")
         waiting: Iterable[PendingRequest] = (
             queries.all_pending(reader, names)
             if as_json
             else queries.pending_requests(reader, names, details=True)
         )
         if number is not None:
-            event = load_request(reader, number)
-            if event is None:
-                usage_error(f"there is no request {number}; `watcher pending` lists those that are pending")
-            apps = [app for app in apps if app.name == event.app.name]
             waiting = [request for request in waiting if request.id == number]
-            if not as_json:
-                settings = MessageSettings(config.answer_hints, config.public_url)
-                output.show_request(event, waiting[0].told if waiting else (), apps, settings, now)
-                return
         if as_json:
             output.show_pending_json(waiting, apps, now)
-        else:
+        elif event is None:
             output.show_pending(list(waiting), apps, now)
+        else:
+            told = [notifier for request in waiting for notifier in request.told]
+            settings = MessageSettings(config.answer_hints, config.public_url)
+            output.show_request(event, told, apps, settings, now)
 
 
 @click.command(short_help="List deliveries: pending, sent, superseded or dead.")

@@ -28,8 +28,6 @@ from watcher.messages.message import (
 )
 from watcher.messages.questions import given_fields, read_questions, without_questions
 from watcher.messages.requests import (
-    INVISIBLE_QUESTION,
-    PAUSED_WITHOUT_QUESTION,
     TAKEOVER,
     MessageSettings,
     missing_prompt,
@@ -42,12 +40,9 @@ from watcher.messages.requests import (
     web_link,
 )
 from watcher.messages.values import (
-    ShownValue,
-    brief_parameters,
     has_columns,
     show_name,
     show_prompt,
-    show_value,
 )
 from watcher.models import (
     AppEvent,
@@ -62,8 +57,6 @@ from watcher.sanitize.redactor import MASK
 
 __all__ = [
     "ADVICE",
-    "INVISIBLE_QUESTION",
-    "PAUSED_WITHOUT_QUESTION",
     "TAKEOVER",
     "Fact",
     "Item",
@@ -72,10 +65,8 @@ __all__ = [
     "Note",
     "Question",
     "Row",
-    "ShownValue",
     "Tone",
     "answer_lines",
-    "brief_parameters",
     "count",
     "facts",
     "fit",
@@ -100,7 +91,6 @@ __all__ = [
     "row_lines",
     "show_name",
     "show_prompt",
-    "show_value",
     "web_link",
     "without_questions",
 ]

@@ -218,7 +218,9 @@ class Monitor:
         )
 
     def view(self, query: StatusQuery) -> StatusPageData | None:
-        """Returns what the status page shows, None if there is no such app or page.
+        """Returns what the status page shows, None if there is no such app.
+
+        Instead of a page after the last one it returns the last: there may have been more when it was asked.
 
         Raises:
             StoreError: the database cannot be read.
@@ -229,13 +231,15 @@ class Monitor:
             data = StatusPageData(
                 self.wall(), query, status, health.readiness(status), (), ended, standing=self._standing()
             )
-            if not data.apps or query.page > data.pages or query.apps > data.apps_pages:
+            if not data.apps:
                 return None
+            page, apps = min(query.page, data.pages), min(query.apps, data.apps_pages)
+            data = replace(data, query=replace(query, page=page, apps=apps))
             waiting = queries.pending_requests(
                 database,
                 [app.name for app in data.apps],
                 limit=REQUESTS_PER_PAGE,
-                offset=(query.page - 1) * REQUESTS_PER_PAGE,
+                offset=(page - 1) * REQUESTS_PER_PAGE,
                 details=True,
             )
             about = queries.request_deliveries(database, [request.id for request in waiting])

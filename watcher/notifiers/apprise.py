@@ -31,9 +31,9 @@ _NO_URL: Final = "must be one URL that Apprise supports, with everything its ser
 _CHECK_URL: Final = "check the credentials and the target in the Apprise URL"
 
 _TEXT_MAX: Final = 16_000
-"""Characters that no service with more room gets: no phone shows them well."""
+"""The most characters that are sent, whatever room the service has: a phone shows more of them badly."""
 _TIGHT: Final = 500
-"""Characters of a service, such as SMS, where only question and parameters have room."""
+"""A service with less room than this, in characters, gets only question and parameters, as in an SMS."""
 
 _PACE_MAX: Final = 1.0
 """Seconds between two messages, and at most between the targets of one URL."""

@@ -112,10 +112,9 @@ class RunsClient:
     async def _pages(self, query: Query, size: int) -> AsyncGenerator[Page, None]:
         """Yields the pages of this size.
 
-        Reads on as long as either the page count or the total count says that there is more, past one page
-        that brings nothing new (runs may have shifted) and not past two, because either may be wrong; without
-        both until a page brings nothing new. That the API knows of no such page ends the list too: runs were
-        answered since its counts were taken.
+        Reads on while the page count or the total count says that there is more. Either may be wrong, so two
+        pages in a row that bring nothing new end the list (runs that shifted explain one); without both
+        counts, one ends it. A page that the API does not know ends it too: the counts were out of date.
 
         Raises:
             ResponseTooLarge: a page is, and could be smaller; or too many single runs are.

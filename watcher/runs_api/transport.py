@@ -53,7 +53,7 @@ MESSAGE_MAX: Final = 500
 """Characters kept of a message that the API, or whatever answers instead, sends with an error."""
 
 _READ_TIMES: Final = 8
-"""How much more of a message is read than is kept, because a key in it, which is masked, may be escaped."""
+"""How many times more of a message is searched for the key than is kept: escapes make a key longer."""
 
 Query = Sequence[tuple[str, str | int]]
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
     async def _get(self, path: str, query: Query, connection: Reuse, held: AsyncExitStack) -> bytearray:
-        """Returns the body; `held` keeps the place of a large one, whose wait for it the limit leaves out."""
+        """Returns the body; a large one waits for its turn, which `held` keeps and the limit leaves out."""
 
         async def admit() -> None:
             left = (limit.when() or 0.0) - loop.time()

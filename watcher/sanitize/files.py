@@ -1,4 +1,4 @@
-"""Reads small files that other people put in place, so that whatever stands there holds up nothing."""
+"""Reads small files that other people put in place, without waiting for a pipe or filling the memory."""
 
 import os
 import stat

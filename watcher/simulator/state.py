@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import count, islice
 from typing import Final
 
-from watcher.simulator.access import check_key
 from watcher.simulator.faults import Faults
 from watcher.simulator.listing import Row, paginate, select
 from watcher.simulator.options import Count, Json, Moment, Options, Refusal
@@ -19,6 +18,7 @@ from watcher.simulator.runs import OPEN, Answer, Ask, Base, SimulatedRun, View, 
 from watcher.simulator.runs import request_id as request_id_of
 
 _ANSWERS_KEPT: Final = 1000
+_PERSONAL_TOKENS: Final = ("dyn_pat_", "uak_")
 
 
 class Simulation:
@@ -232,15 +232,22 @@ class Simulation:
         self.deleted = False
 
     def authorize(self, header: str | None) -> None:
-        """Checks an Authorization header.
+        """Checks an Authorization header against the keys of the app's project and of other projects.
 
         Raises:
-            Refusal: 404 for a deleted app, else see `access.check_key`.
+            Refusal: 404 for a deleted app, 403 for another project's key or a personal access token, 401
+                without a known key.
         """
         if self.deleted:
             raise Refusal(404)
-        if self.keys is not None:
-            check_key(header, self.keys, self.foreign_keys)
+        if self.keys is None:
+            return
+        scheme, _, key = (header or "").partition(" ")
+        is_bearer = scheme.lower() == "bearer"
+        if is_bearer and (key in self.foreign_keys or key.startswith(_PERSONAL_TOKENS)):
+            raise Refusal(403)
+        if not is_bearer or key not in self.keys:
+            raise Refusal(401)
 
     def get_run(self, run_id: str) -> dict[str, Json]:
         """Serves `GET /v1/runs/{id}`.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -188,11 +189,25 @@ def test_one_request_is_shown_whole(invoke: Invoke, tmp_path: Path) -> None:
         for text in ("Approval needed", long.strip(), "> The second one?", *QUERY.splitlines(), "x" * 20_000)
         if text not in shown.out
     ]
-    assert shown.out.endswith("\nNotified: nobody yet\n")
+    assert shown.out.endswith("\nNotified: no one yet\n")
     alone = json.loads(invoke("pending", str(number), "--json", **APP).out)
     assert [number] == [request["id"] for request in alone]
     unknown = invoke("pending", "4711", **APP)
     assert (2, True) == (unknown.status, "there is no request 4711" in unknown.err)
+
+
+def test_a_request_of_an_app_that_is_no_longer_configured(invoke: Invoke, tmp_path: Path) -> None:
+    """Its request is still shown with who was notified, and a warning that no one watches it."""
+    with closing(sqlite3.connect(record(tmp_path, make_new_request("run-7")))) as connection:
+        connection.execute("UPDATE deliveries SET state = 'sent', finished_at = 1 WHERE notifier = 'slack'")
+        connection.commit()
+    others = {**APP, "WATCHER_APP_NAME": "other"}
+    shown = invoke("pending", "1", **others).out.splitlines()
+    warning = "WARNING: app support is no longer configured; this request may have been answered already"
+    assert (warning, "Notified: slack") == (shown[0], shown[-1])
+    (alone,) = json.loads(invoke("pending", "1", "--json", **others).out)
+    assert (1, ["slack"]) == (alone["id"], alone["told"])
+    assert "[]\n" == invoke("pending", "--json", **others).out
 
 
 def numbers(ended: Finished) -> list[int]:

@@ -34,8 +34,6 @@ from tests.support.events import (
 )
 from watcher.messages import (
     ADVICE,
-    INVISIBLE_QUESTION,
-    PAUSED_WITHOUT_QUESTION,
     Fact,
     Item,
     Message,
@@ -48,6 +46,7 @@ from watcher.messages import (
     plain_text,
     render,
 )
+from watcher.messages.requests import INVISIBLE_QUESTION, PAUSED_WITHOUT_QUESTION
 from watcher.models import INVISIBLE, Digest, Event, Outcome, RequestEvent, Resolution
 
 

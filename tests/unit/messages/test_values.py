@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.characters import acting_in
 from tests.support.strategies import any_text, json_values
-from watcher.messages import ShownValue, brief_parameters, show_name, show_value
-from watcher.messages.values import map_leaves
+from watcher.messages.values import ShownValue, brief_parameters, map_leaves, show_name, show_value
 from watcher.models import Json
 from watcher.sanitize.redactor import MASK
 

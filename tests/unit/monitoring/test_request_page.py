@@ -212,7 +212,9 @@ def test_how_it_ended(outcome: Any, words: str) -> None:
 )
 def test_what_may_have_ended_unnoticed(app: AppStatus | None, words: str) -> None:
     """Where the app cannot be seen now, the page says that the request may have been answered meanwhile."""
-    assert words in shown(app=app).words
+    page = shown(app=app)
+    assert words in page.words
+    assert ("../?app=support" in page.links) == (app is not None)
     assert words not in shown(app=app, resolution=ANSWERED).words
 
 

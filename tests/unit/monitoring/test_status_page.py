@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.pages import ShownPage
 from tests.support.status_views import HOSTILE_VIEW, NOW, a_request, a_view, an_app
-from watcher.messages import ADVICE, INVISIBLE_QUESTION
+from watcher.messages import ADVICE
+from watcher.messages.requests import INVISIBLE_QUESTION
 from watcher.models import Failure
 from watcher.monitoring import status_page
 from watcher.monitoring.health import RETRY_DEAD
@@ -74,7 +75,7 @@ def test_what_waits() -> None:
     assert "Not notified: slack (1 attempt failed: HTTP 500; next attempt in 8 s)" in page.words
     assert "First\n  second" in page.html
     assert INVISIBLE_QUESTION in page.words
-    assert "Nobody notified yet" in page.words
+    assert "Notified: no one yet" in page.words
     assert "working normally" not in page.words
     (anchor,) = [attributes for attributes in page.attributes("a") if "rel" in attributes]
     assert (link, "noopener noreferrer", "_blank") == (anchor["href"], anchor["rel"], anchor["target"])
