@@ -6,9 +6,9 @@ they are asked for.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple
 
 from tests.support.builders import Clock, new_id
 from tests.support.databases import Place
@@ -17,6 +17,7 @@ from watcher.store.sql import Connection
 from watcher.store.sqlite import SqliteConnection
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Blow = Literal["killed before", "killed after", "refused", "cut short"]
 """What can befall a process at a commit; the last cancels the poll that waits for it, after it was made."""
@@ -50,7 +51,7 @@ class ModelClock(Clock):
 
 
 class ModelLoop(asyncio.SelectorEventLoop):
-    """A loop with the model's time: nothing in it happens because a machine is slow."""
+    """A loop with the model's time and without threads: nothing in it happens because a machine is slow."""
 
     def __init__(self, clock: ModelClock) -> None:
         self._clock = clock
@@ -59,6 +60,25 @@ class ModelLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Returns the seconds that really passed."""
         return self._clock.elapsed
+
+    def run_in_executor(
+        self,
+        executor: Executor | None,  # noqa: ARG002
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """Works where it is asked to, so that a scenario always takes the same course."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            self.call_soon(_settle, future, future.set_result, func(*args))
+        except BaseException as error:  # noqa: BLE001 - it is handed on
+            self.call_soon(_settle, future, future.set_exception, error)
+        return future
+
+
+def _settle(future: asyncio.Future[T], settle: Callable[[Any], None], outcome: object) -> None:
+    if not future.cancelled():
+        settle(outcome)
 
 
 @dataclass(slots=True)
@@ -98,19 +118,6 @@ class Fate:
         return blow
 
 
-class Inline(Executor):
-    """Works where it is asked to, so that a scenario always takes the same course."""
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Does the work."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is handed on
-            future.set_exception(error)
-        return future
-
-
 async def at_once(work: Callable[[], T]) -> T:
     """Does what would be done in a thread, in the same course each time."""
     return work()
@@ -140,7 +147,6 @@ class MortalStore(Store):
         connection = place.open()
         super().__init__(connection, new_id)
         self._thread.shutdown()
-        self._thread = Inline()  # type: ignore[assignment]
         if isinstance(connection, SqliteConnection):
             # Processes are killed here, machines are not.
             connection.sqlite.execute("PRAGMA synchronous = OFF")

@@ -37,10 +37,10 @@ ENDLESS: Final = 2000
 class Scene:
     """All parts of one scenario, on a database of its own.
 
-    After `settling_turns` quarters of a day nothing more is planned.
+    After `settling_turns` of `turn_seconds` each nothing more is planned.
     """
 
-    settling_turns = 20
+    settling_turns, turn_seconds = 20, DAY / 4
     schema: ClassVar[Schema | None] = None
     """Where it is played on PostgreSQL; on SQLite if there is none."""
 
@@ -52,9 +52,10 @@ class Scene:
         patched.setattr(sightings, "run_cpu_bound", at_once)
         self.clock = ModelClock()
         patched.setattr(bootstrap, "time", self.clock)
-        self.runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))
+        runner = self.stack.enter_context(asyncio.Runner(loop_factory=lambda: ModelLoop(self.clock)))
+        self.loop = runner.get_loop()
         # What a killed process did not look at any more is of no interest.
-        self.runner.get_loop().set_exception_handler(lambda *_: None)
+        self.loop.set_exception_handler(lambda *_: None)
         if self.schema is None:
             directory = self.stack.enter_context(tempfile.TemporaryDirectory())
             self.place: Place = OnSqlite(Path(directory, "watcher.db"))
@@ -95,7 +96,7 @@ class Scene:
                 self.come_to_an_end()
         finally:
             if hasattr(self, "process") and self.process.store is not None:
-                self.runner.run(self.process.kill())
+                self.loop.run_until_complete(self.process.kill())
             self.stack.close()
 
     # What the watcher does
@@ -111,7 +112,7 @@ class Scene:
             self.worlds[app].begin()
         exchanges = {app: self.worlds[app].exchange for app in watched}
         struck = self.fate.blow is not None or self.fate.dead
-        outcomes = self.runner.run(self.process.poll(watched))
+        outcomes = self.loop.run_until_complete(self.process.poll(watched))
         for app in watched:
             self.worlds[app].end()
         after = checks.remember(self.database, self.process.in_flight())
@@ -283,7 +284,7 @@ class Scene:
             )
             if ended and turn >= self.settling_turns:
                 break
-            self.clock.passes(DAY / 4)
+            self.clock.passes(self.turn_seconds)
             self.deliver()
         self.check_destinations()
         self.check_outbox()
@@ -321,7 +322,7 @@ class Scene:
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs something to its end, and looks at what was told meanwhile of apps and notifiers."""
         before = self.process.in_flight()
-        result = self.runner.run(work)
+        result = self.loop.run_until_complete(work)
         self._look_at_news(before | self.process.in_flight(), {})
         return result
 
