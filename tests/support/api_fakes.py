@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, cast
 
@@ -57,18 +57,24 @@ def refusal(status: int, **error: Json) -> httpx.Response:
 
 
 class FakeAnswer:
-    """An answer as aiohttp has it, out of one of httpx, which is easier to make."""
+    """An answer as aiohttp has it, whose body comes in these pieces."""
 
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.reason = response.reason_phrase
-        self.headers = CIMultiDict(response.headers.multi_items())
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: Mapping[str, str] | list[tuple[str, str]],
+        body: AsyncIterable[bytes],
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = CIMultiDict(headers)
         self.content = self
-        self._response = response
+        self._body = body
 
     async def iter_chunks(self) -> AsyncIterator[tuple[bytes, bool]]:
         """The body in pieces, each of which is a chunk of HTTP's."""
-        async for piece in self._response.aiter_raw():
+        async for piece in self._body:
             yield piece, True
 
 
@@ -81,8 +87,10 @@ class FakeSession:
     @asynccontextmanager
     async def get(self, url: URL, *, headers: Mapping[str, str], **_: Any) -> AsyncIterator[FakeAnswer]:
         """Asks the function."""
-        answer = self._handler(httpx.Request("GET", str(url), headers=headers))
-        yield FakeAnswer(await answer if inspect.isawaitable(answer) else answer)
+        handled = self._handler(httpx.Request("GET", str(url), headers=headers))
+        answer = await handled if inspect.isawaitable(handled) else handled
+        theirs = answer.headers.multi_items()
+        yield FakeAnswer(answer.status_code, answer.reason_phrase, theirs, answer.aiter_raw())
 
 
 def session_of(handler: Handler) -> aiohttp.ClientSession:

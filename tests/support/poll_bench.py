@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
-import httpx
+from yarl import URL
 
-from tests.support.api_fakes import session_of
+from tests.support.api_fakes import FakeAnswer
 from tests.support.builders import APP, BOTH, BOUND, Clock, open_store, pending
 from tests.support.databases import Place
 from watcher.config.models import AppConfig
@@ -27,6 +28,10 @@ from watcher.sanitize.masking import Masker
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 from watcher.store import Store
+
+if TYPE_CHECKING:
+    import aiohttp
+    from multidict import MultiMapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class ScriptedApi:
         self.pages: list[list[Json] | Answer] = [[]]
         self.runs: dict[str, Json | Answer] = {}
         self.calls: list[str] = []
-        self.queries: list[httpx.QueryParams] = []
+        self.queries: list[MultiMapping[str]] = []
         self.before: Callable[[str], Awaitable[None]] | None = None
 
     def lists(self, *items: Json) -> None:
@@ -84,38 +89,41 @@ class ScriptedApi:
         return RunsClient(
             APP.base_url,
             access_key,
-            session=session_of(self._handle),
+            session=cast("aiohttp.ClientSession", self),
             timeout=5,
             keep_input=True,
             wall=wall,
         )
 
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
-        run_id = request.url.path.removeprefix("/v1/runs").strip("/")
-        page = int(request.url.params.get("page", 1))
+    @asynccontextmanager
+    async def get(self, url: URL, **_: Any) -> AsyncIterator[FakeAnswer]:
+        """Answers one call, as a session of aiohttp does."""
+        run_id = url.path.removeprefix("/v1/runs").strip("/")
+        page = int(url.query.get("page", 1))
         call = run_id or f"page {page}"
         self.calls.append(call)
-        self.queries.append(request.url.params)
+        self.queries.append(url.query)
         if self.before is not None:
             await self.before(call)
-        return self._run(run_id) if run_id else self._page(page)
+        answer = self._run(run_id) if run_id else self._page(page)
+        yield FakeAnswer(answer.status, HTTPStatus(answer.status).phrase, answer.headers, _body(answer))
 
-    def _page(self, number: int) -> httpx.Response:
+    def _page(self, number: int) -> Answer:
         content = self.pages[number - 1]
         if isinstance(content, Answer):
-            return _response(content)
+            return content
         pagination = {"page": number, "page_count": len(self.pages)}
-        return _response(Answer(200, {"data": content, "pagination": pagination}))
+        return Answer(200, {"data": content, "pagination": pagination})
 
-    def _run(self, run_id: str) -> httpx.Response:
+    def _run(self, run_id: str) -> Answer:
         listed = {item["id"]: item for page in self.pages if isinstance(page, list) for item in page}
         content = {**listed, **self.runs}.get(run_id, refusal(404, "not_found", "no such run"))
-        return _response(content if isinstance(content, Answer) else Answer(200, {"data": content}))
+        return content if isinstance(content, Answer) else Answer(200, {"data": content})
 
 
-def _response(answer: Answer) -> httpx.Response:
+async def _body(answer: Answer) -> AsyncIterator[bytes]:
     text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-    return httpx.Response(answer.status, stream=httpx.ByteStream(text.encode()), headers=answer.headers)
+    yield text.encode()
 
 
 @dataclass(frozen=True, slots=True)

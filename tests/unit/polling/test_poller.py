@@ -83,7 +83,7 @@ async def test_the_filters_of_the_app_go_with_the_list(bench: PollBench) -> None
     await bench.poller(user_id="u 1", session_id=session, watch_paused=True).poll()
     (query,) = bench.api.queries
     assert ("u 1", session, "100") == (query["user_id"], query["session_id"], query["page_size"])
-    assert ["awaiting_input", "paused"] == query.get_list("status")
+    assert ["awaiting_input", "paused"] == query.getall("status")
 
 
 async def test_a_malformed_run_is_logged_and_the_page_counts(bench: PollBench) -> None:
