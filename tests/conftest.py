@@ -192,7 +192,7 @@ def emptied_schema(shared_schema: Schema) -> Iterator[Schema]:
 @pytest.fixture(params=databases.KINDS)
 def database(request: pytest.FixtureRequest, path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The test's database, on SQLite and on PostgreSQL; locks are waited for only shortly."""
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", databases.LOCK_SECONDS)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", databases.BUSY_SECONDS)
     if request.param == "sqlite":
         yield OnSqlite(path)
         return

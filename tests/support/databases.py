@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import psycopg
 
 KINDS: Final = ("sqlite", "postgresql")
+BUSY_SECONDS: Final = 0.2
 LOCK_SECONDS: Final = 0.5
+"""How long SQLite, and how long PostgreSQL, waits for the lock of another process."""
 TABLES: Final = (
     "deliveries",
     "digest_members",

@@ -31,6 +31,7 @@ from tests.support.builders import (
     soon,
 )
 from tests.support.databases import Place
+from watcher.delivery import retry
 from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
@@ -291,7 +292,7 @@ async def test_a_worker_wakes_when_the_next_attempt_is_due(
     store: WatchedStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A retry goes out at its time with nobody waking the worker."""
-    monkeypatch.setattr(worker_module, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(retry, "FIRST_RETRY", 0.1)
     await record_new(store, routes=[PEOPLE], now=time.time())
     notifier = ScriptedNotifier(script=[DeliveryError("503")])
     worker = make_worker(notifier, store, clock, wall=time.time)

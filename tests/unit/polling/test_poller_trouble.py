@@ -203,7 +203,7 @@ async def test_an_app_is_told_of_in_the_middle_of_a_wait(bench: PollBench) -> No
 async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench, *, was_well: bool) -> None:
     """An app whose poll does not come to an end is told of meanwhile, its recovery after it."""
     told = asyncio.Event()
-    poller = bench.poller(alert_after=0.0, request_timeout=0.5, wake=lambda _: told.set())
+    poller = bench.poller(alert_after=0.0, request_timeout=0.2, wake=lambda _: told.set())
     if was_well:
         await poller.poll()
 
