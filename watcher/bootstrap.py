@@ -212,6 +212,7 @@ async def sync_outbox_with_config(services: Services) -> None:
     audiences = [(App(app.name, app.base_url), routes(config, app, notifiers)) for app in config.apps]
     for notifier, requests in (await store.backfill_new_notifiers(audiences, now=now)).items():
         log.info("notifier.backfilled", notifier=notifier, requests=requests)
+    await store.reschedule_announcements(audiences, now=now)
     await store.hold_until_polled(list(apps))
     names = [notifier.name for notifier in notifiers]
     for delivery in await store.dead_letter_removed(names, now=now):

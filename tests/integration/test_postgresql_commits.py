@@ -133,6 +133,11 @@ UNITS: Final[dict[str, tuple[Work, ...]]] = {
             [(APP, [*BOTH, Route("hook", for_people=False)])], now=LATER
         ),
     ),
+    "a changed after": (
+        lambda store: store.reschedule_announcements(
+            [(APP, [Route("slack", for_people=True, after=900.0)])], now=NOW
+        ),
+    ),
     "a notifier that is gone": (lambda store: store.dead_letter_removed(["slack"], now=LATER),),
     "reminders": (
         lambda store: claim(store, "slack", limit=1),

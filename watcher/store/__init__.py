@@ -157,6 +157,12 @@ class Store:
         """
         return await self._run(lambda tx: backfill.backfill_new_notifiers(tx, audiences), now)
 
+    async def reschedule_announcements(
+        self, audiences: Sequence[tuple[App, Sequence[Route]]], *, now: float
+    ) -> None:
+        """Brings the times of announcements that were not tried in line with the configuration."""
+        await self._run(lambda tx: backfill.reschedule_announcements(tx, audiences), now)
+
     async def plan_reminders(
         self, ages: Mapping[str, Sequence[float]], apps: Mapping[str, Collection[str]], *, now: float
     ) -> list[DeliveryRecord]:

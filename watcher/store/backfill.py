@@ -1,4 +1,8 @@
-"""New notifiers catch up: at the start they get the pending requests that were announced before they came."""
+"""At the start announcements follow the configuration, which may have changed.
+
+A new notifier gets the pending requests that were announced before it came, and an announcement that was not
+tried yet waits until the `after` of now has passed.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +21,14 @@ _HEARD: Final = (
     f" JOIN deliveries d ON d.event = m.digest_id WHERE m.request IN (SELECT key {_PENDING})"
 )
 """Which notifiers have a delivery about which pending requests; about a `baseline` backlog none has."""
+_UNTRIED: Final = (
+    "SELECT d.id, d.notifier, d.due_at, e.app, r.first_seen_at FROM deliveries d"
+    " JOIN events e ON e.id = d.event JOIN requests r ON r.key = e.request"
+    " WHERE d.state = 'pending' AND d.attempts = 0 AND d.attempt_open = 0"
+    " AND e.type = 'run.input_requested'"
+    f" AND e.request IN (SELECT key {_PENDING}) ORDER BY d.id"
+)
+_RESCHEDULE: Final = "UPDATE deliveries SET due_at = ?, next_attempt_at = ? WHERE id = ?"
 
 
 def backfill_new_notifiers(
@@ -50,3 +62,21 @@ def backfill_new_notifiers(
     ]
     enqueue(tx, events, hold=True)
     return dict(Counter(event.routes[0].notifier for event in events))
+
+
+def reschedule_announcements(tx: Transaction, audiences: Sequence[tuple[App, Sequence[Route]]]) -> None:
+    """Moves announcements to when the `after` of now has passed since their requests were first seen.
+
+    What is due already stays, unless it is to wait longer.
+    """
+    after = {(app.name, route.notifier): route.after for app, routes in audiences for route in routes}
+    moved: list[tuple[float, float, int]] = []
+    for row in tx.execute(_UNTRIED, {"apps": Listed([app.name for app, _ in audiences])}):
+        wait = after.get((row["app"], row["notifier"]))
+        if wait is None:
+            continue
+        due_at = max(row["first_seen_at"] + wait, tx.now)
+        if due_at != row["due_at"] and max(due_at, row["due_at"]) > tx.now:
+            moved.append((due_at, due_at, row["id"]))
+    if moved:
+        tx.execute_many(_RESCHEDULE, moved)

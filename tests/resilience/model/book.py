@@ -1,6 +1,6 @@
 """The model's book of promises: who is to be told of a request, and from when, as was configured at its time.
 
-What is promised when a request is first seen stays, whatever is configured later.
+To whom is promised when a request is first seen stays, whatever is configured later; `after` is that of now.
 """
 
 from dataclasses import dataclass, field
@@ -32,13 +32,17 @@ class Book:
         self.promises[key] = Promise({name: now + section.after for name, section in told.items()}, now)
 
     def started(self, database: Reader, config: Config, now: float) -> None:
-        """A life of the process has begun: whoever is new is to be told of what waits and was announced."""
+        """A life of the process has begun: whoever is new is to be told of what waits and was announced.
+
+        Who was to be told later may be told as soon as is configured now.
+        """
         for row in database.execute("SELECT key, app, first_seen_at FROM requests WHERE resolved_at IS NULL"):
             promise = self.promises.get(row["key"])
             if promise is None or not promise.due:
                 continue
             for name, section in told_of(config, row["app"]).items():
-                promise.due.setdefault(name, max(now, row["first_seen_at"] + section.after))
+                due = max(now, row["first_seen_at"] + section.after)
+                promise.due[name] = min(due, promise.due.get(name, due))
 
     def clock_set(self, seconds: float) -> None:
         """What waits is moved by as much as the clock was set."""

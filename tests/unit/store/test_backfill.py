@@ -21,7 +21,7 @@ from tests.support.builders import (
 )
 from tests.support.databases import Place
 from watcher.models import App, DigestEvent, RequestEvent, Route
-from watcher.store import Dead, Store
+from watcher.store import Dead, Retry, Store
 
 pytestmark = pytest.mark.anyio
 
@@ -97,3 +97,37 @@ async def test_who_was_given_up_is_not_new(database: Place, gone: Sequence[Route
         await backfill(store, *gone)
         assert {} == await backfill(store, PEOPLE)
     assert [("slack", NEWS, "dead")] == outbox(database)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "due_at"),
+    [
+        (900.0, 0.0, NOW + 100),
+        (900.0, 300.0, NOW + 300),
+        (300.0, 900.0, NOW + 900),
+        (60.0, 900.0, NOW + 900),
+        (60.0, 30.0, NOW + 60),
+    ],
+    ids=["at once", "sooner", "later", "later though due", "due already"],
+)
+async def test_a_changed_after_holds_for_what_was_not_announced_yet(
+    database: Place, before: float, after: float, due_at: float
+) -> None:
+    """At the start an announcement that was not tried moves to when the `after` of now has passed."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[replace(PEOPLE, after=before)])
+        routes = [replace(PEOPLE, after=after)]
+        await store.reschedule_announcements([(APP, routes), (OTHER, routes)], now=NOW + 100)
+        (told,) = await claim(store, "slack", now=max(due_at, NOW + 100))
+    assert due_at == told.due_at
+
+
+async def test_what_was_tried_does_not_wait_again(database: Place) -> None:
+    """An announcement that was tried keeps its turn, even if `after` is longer now."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        await store.settle_and_claim("slack", [Retry(news.id, "no", NOW + 200)], limit=0, now=NOW)
+        await store.reschedule_announcements([(APP, [replace(PEOPLE, after=900.0)])], now=NOW + 100)
+        (again,) = await claim(store, "slack", now=NOW + 200)
+    assert news.id == again.id
