@@ -140,6 +140,13 @@ def test_rate_limits(kind: str, headers: dict[str, str], expected: float | None)
     assert (expected, None) == (error.retry_after, error.fix)
 
 
+def test_a_rate_limit_pauses_the_channel() -> None:
+    """Slack's word for it counts, whatever the status: no other message goes to the channel meanwhile."""
+    slack = FakeSlack()
+    slack.failures.append("ratelimited")
+    assert slack_error(slack).pauses
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_too_fast(kind: str) -> None:
     """What is more than Slack takes in a second fails with the wait until it takes the next."""
@@ -163,6 +170,20 @@ def test_answers_that_are_not_slacks(content_type: str, body: str) -> None:
             await use_notifier(slack_config(url), send_event())
 
     with pytest.raises(DeliveryError):
+        asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><title>Log in</title>", "\n  <html></html>"])
+def test_a_page_is_no_acceptance_of_an_incoming_webhook(page: str) -> None:
+    """A proxy's or a login's page with status 200 is a failure: Slack got nothing."""
+    receiver = WebhookReceiver()
+    receiver.replies.append(Reply(200, page, {"Content-Type": "text/html"}))
+
+    async def scenario() -> None:
+        async with served(receiver) as url:
+            await use_notifier(slack_config(url, "webhook"), send_event())
+
+    with pytest.raises(DeliveryError, match="the answer is not from Slack"):
         asyncio.run(scenario())
 
 

@@ -80,9 +80,10 @@ _WEBHOOK_FIXES: Final = {
 }
 """For an incoming webhook, https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks."""
 
-_PASSING: Final = frozenset({
-    "ratelimited",
-    "rate_limited",
+RATE_LIMITED: Final = frozenset({"ratelimited", "rate_limited"})
+"""Error codes that concern the channel, whatever the HTTP status is."""
+
+_PASSING: Final = RATE_LIMITED | frozenset({
     "message_limit_exceeded",
     "internal_error",
     "fatal_error",

@@ -22,6 +22,7 @@ from watcher.notifiers.slack.blocks import blocks
 from watcher.notifiers.slack.client import bounded_client
 from watcher.notifiers.slack.errors import (
     PARTLY_DONE,
+    RATE_LIMITED,
     WRONG_ADDRESS,
     NotEditableError,
     Rejection,
@@ -189,6 +190,8 @@ class SlackNotifier:
             fix = errors.webhook_fix(answer.body, answer.status)
             error = from_response(answer, fixes={}, otherwise=fix, redact=self._redactor.redact)
             raise Rejection(answer.body, error)
+        if answer.body.lstrip().startswith("<"):  # a proxy's page, or that of a login
+            raise Rejection("", _not_slack())
 
     async def _call(self, method: str, arguments: Mapping[str, Json]) -> Mapping[str, Json]:
         token = await self._read(self._config.bot_token) if self._config.bot_token else None
@@ -212,7 +215,7 @@ class SlackNotifier:
         said = response.data if isinstance(response.data, dict) else {}
         code = self._quoted(said.get("error", ""))
         if not code and status < 300:  # noqa: PLR2004 - HTTP's own classes
-            return Rejection("", DeliveryError("the answer is not from Slack", fix=WRONG_ADDRESS))
+            return Rejection("", _not_slack())
         words = f"Slack: {code or f'HTTP {status}'}"
         if "needed" in said:
             words += f" (needed: {self._quoted(said['needed'])})"
@@ -220,7 +223,7 @@ class SlackNotifier:
         error = DeliveryError(
             words,
             retry_after=wait,
-            pauses=status in PAUSING_STATUSES,
+            pauses=status in PAUSING_STATUSES or code in RATE_LIMITED,
             fix=errors.fix(code, status),
             possibly_delivered=code in PARTLY_DONE,
         )
@@ -240,6 +243,10 @@ def _channel_key(config: SlackConfig) -> str:
     if config.webhook_url is None:
         return f"{config.api_url} {config.channel}"
     return str(config.webhook_url.file or config.webhook_url.read())
+
+
+def _not_slack() -> DeliveryError:
+    return DeliveryError("the answer is not from Slack", fix=WRONG_ADDRESS)
 
 
 def _metadata(delivery: Delivery) -> dict[str, Json]:
