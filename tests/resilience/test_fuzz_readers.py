@@ -16,12 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.support.api_fakes import KEY, Body, key_of, response, with_client
+from tests.support.api_fakes import KEY, Body, key_of, with_client
 from tests.support.builders import BOUND, WatchedStore, claim, pending
 from tests.support.databases import OnSqlite
 from tests.support.fuzz_bench import Bench, open_bench
 from tests.support.harmless import assert_harmless
-from tests.support.poll_bench import PollBench, ScriptedApi, api_run, question
+from tests.support.poll_bench import Answer, PollBench, ScriptedApi, api_run, question
 from tests.support.strategies import (
     LONG,
     bodies,
@@ -188,9 +188,8 @@ class AnyApi(ScriptedApi):
         self.listing: Json = {"data": []}
         self.single: tuple[int, bytes] = (404, b"")
 
-    async def _handle(self, request: httpx.Request) -> httpx.Response:
-        status, body = self.single
-        return response(self.listing) if request.url.path.endswith("/runs") else response(body, status)
+    def _answer(self, call: str) -> Answer:
+        return Answer(200, self.listing) if call.startswith("page ") else Answer(*self.single)
 
 
 HEALTHY: Final = api_run("healthy", question())

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the Runs API: JSON, or HTML where the body is a text."""
+    """An answer of the Runs API: JSON, or HTML where the body is a text, or any bytes."""
 
     status: int
-    body: Json = None
+    body: Json | bytes = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -99,16 +99,18 @@ class ScriptedApi:
     async def get(self, url: URL, **_: Any) -> AsyncIterator[FakeAnswer]:
         """Answers one call, as a session of aiohttp does."""
         run_id = url.path.removeprefix("/v1/runs").strip("/")
-        page = int(url.query.get("page", 1))
-        call = run_id or f"page {page}"
+        call = run_id or f"page {int(url.query.get('page', 1))}"
         self.calls.append(call)
         self.queries.append(url.query)
         if self.before is not None:
             await self.before(call)
-        answer = self._run(run_id) if run_id else self._page(page)
+        answer = self._answer(call)
         yield FakeAnswer(answer.status, HTTPStatus(answer.status).phrase, answer.headers, _body(answer))
 
-    def _page(self, number: int) -> Answer:
+    def _answer(self, call: str) -> Answer:
+        if not call.startswith("page "):
+            return self._run(call)
+        number = int(call.removeprefix("page "))
         content = self.pages[number - 1]
         if isinstance(content, Answer):
             return content
@@ -122,8 +124,10 @@ class ScriptedApi:
 
 
 async def _body(answer: Answer) -> AsyncIterator[bytes]:
-    text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-    yield text.encode()
+    if isinstance(answer.body, bytes):
+        yield answer.body
+    else:
+        yield (answer.body if isinstance(answer.body, str) else json.dumps(answer.body)).encode()
 
 
 @dataclass(frozen=True, slots=True)
