@@ -96,7 +96,7 @@ def assert_storable(run: Run) -> None:
 def assert_fit(error: ApiError) -> None:
     """Fails if an error cannot be stored and logged, is without bounds, or tells the key."""
     assert 0 < len(error.code) <= MESSAGE_MAX
-    assert 0 < len(error.message) <= 2 * MESSAGE_MAX
+    assert 0 < len(error.message) <= 2 * MESSAGE_MAX + len(" ()")
     assert f"{error.code}{error.message}".encode()
     assert KEY not in f"{error.code}{error.message}"
     assert error.retry_after is None or 0 < error.retry_after <= RETRY_AFTER_MAX
