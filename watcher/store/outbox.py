@@ -13,10 +13,7 @@ from watcher.store.results import Claim, ClaimRequest, Dead, NotifierPolicy, Res
 from watcher.store.sql import Listed, Reader, Transaction
 
 _NEWEST: Final = "SELECT coalesce(max(id), 0) AS newest FROM deliveries"
-_UNFINISHED_APPS: Final = (
-    "SELECT DISTINCT e.app FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.state = 'pending' AND e.app <> ''"
-)
+_UNFINISHED_APPS: Final = "SELECT DISTINCT app FROM deliveries WHERE state = 'pending' AND app <> ''"
 _SENT: Final = (
     "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, attempt_open = 0, last_error = NULL,"
     " receipt = ?, finished_at = ? WHERE id = ?"
@@ -46,9 +43,9 @@ _STALE: Final = (
 )
 """Deliveries to people about what is over, and whether another message of the thread reached them."""
 _UNDELIVERED: Final = (
-    "SELECT count(*) AS number FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.state = 'pending' AND d.due_at <= ? AND d.notifier IN (SELECT value FROM json_each(?))"
-    " AND (e.app = '' OR e.app IN (SELECT value FROM json_each(?)))"
+    "SELECT count(*) AS number FROM deliveries WHERE state = 'pending' AND due_at <= ?"
+    " AND notifier IN (SELECT value FROM json_each(?))"
+    " AND (app = '' OR app IN (SELECT value FROM json_each(?)))"
 )
 _GIVE_UP_REMOVED: Final = (
     "UPDATE deliveries SET state = 'dead', held = 0, finished_at = ?,"
@@ -130,7 +127,7 @@ def undelivered(tx: Transaction, apps: Sequence[str], notifiers: Sequence[str], 
 
     With `untried` only those that were not even tried.
     """
-    statement = f"{_UNDELIVERED} AND d.attempts = 0" if untried else _UNDELIVERED
+    statement = f"{_UNDELIVERED} AND attempts = 0" if untried else _UNDELIVERED
     (number,) = tx.execute(statement, (tx.now, Listed(notifiers), Listed(apps)))[0]
     return int(number)
 

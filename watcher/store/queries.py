@@ -22,7 +22,6 @@ _PART_ROWS: Final = 100
 _PART_SIZE: Final = 1 << 18
 """Characters of prompts and parameters in one part of a list, unless one request alone has more."""
 
-_WATCHED: Final = "(e.app = '' OR e.app IN (SELECT value FROM json_each(:apps)))"
 _COLUMNS: Final = (
     "r.key, r.app, r.run_id, r.request_id, r.type, r.prompt, r.first_seen_at, r.link, r.user_id,"
     " r.editable_params, r.masked, r.is_browser_takeover, length(r.params) AS size"
@@ -69,11 +68,10 @@ _PENDING_BY_APP: Final = (
     " WHERE resolved_at IS NULL GROUP BY app"
 )
 _UNDELIVERED: Final = (
-    "SELECT * FROM (SELECT d.notifier, d.due_at, d.last_error,"
-    " count(*) OVER (PARTITION BY d.notifier) AS number,"
-    " row_number() OVER (PARTITION BY d.notifier ORDER BY d.due_at, d.id) AS place"
-    " FROM deliveries d JOIN events e ON e.id = d.event"
-    f" WHERE d.state = 'pending' AND d.due_at <= :now AND {_WATCHED}) AS ranked WHERE place = 1"
+    "SELECT * FROM (SELECT notifier, due_at, last_error, count(*) OVER (PARTITION BY notifier) AS number,"
+    " row_number() OVER (PARTITION BY notifier ORDER BY due_at, id) AS place FROM deliveries"
+    " WHERE state = 'pending' AND due_at <= :now"
+    " AND (app = '' OR app IN (SELECT value FROM json_each(:apps)))) AS ranked WHERE place = 1"
 )
 _DEAD: Final = (
     "SELECT d.notifier, d.last_error, g.number FROM (SELECT count(*) AS number, max(id) AS newest"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.builders import (
+    APP,
     MACHINE,
     NOW,
     PEOPLE,
@@ -140,6 +141,16 @@ async def test_news_of_a_silence_that_fails_itself_is_dropped_after_it(database:
         failed = [Retry(failing.id, "x", NOW + 300)]
         settled = await store.settle_and_claim("slack", failed, limit=1, now=NOW + 211)
     assert [FAILING, RECOVERED] == [record.type for record in settled.superseded]
+
+
+async def test_an_alert_about_a_notifier_waits_for_no_poll(database: Place) -> None:
+    """After a restart an alert about a notifier is sent at once, for no app has to be polled for it."""
+    async with open_store(database) as store:
+        await fail(store)
+        await settle(store, now=NOW + 200)
+    async with open_store(database) as store:
+        await store.hold_until_polled([APP.name])
+        assert [FAILING] == [delivery.event.type for delivery in await claim(store, "slack", now=NOW + 200)]
 
 
 async def test_alone_there_is_nobody_to_tell(database: Place) -> None:

@@ -286,10 +286,10 @@ async def test_what_waits_and_what_was_told_of_it_stays(database: Place) -> None
 async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(database: Place) -> None:
     """After a restart old news is given out once its app was polled; what is new goes at once."""
     async with open_store(database) as store:
-        await record_new(store, routes=[PEOPLE])
+        await record_new(store, make_new_request("run-1"), make_new_request("run-2"), routes=[PEOPLE])
     async with open_store(database) as store:
         await store.hold_until_polled([APP.name, "other"])
-        await record_new(store, make_new_request("run-2"), routes=[PEOPLE])
+        await record_new(store, make_new_request("run-3"), routes=[PEOPLE])
         at_first = await claim(store, "slack")
         assert not store.mark_polled("other")
         of_another = await claim(store, "slack")
@@ -299,7 +299,7 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(database: P
             store.mark_polled(),
         ]
         then = await claim(store, "slack")
-    assert [["run-2"], [], ["run-1"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
+    assert [["run-3"], [], ["run-1", "run-2"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
 
 
 async def test_an_app_with_nothing_left_over_waits_for_no_poll(database: Place) -> None:
