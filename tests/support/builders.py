@@ -158,9 +158,13 @@ def records(place: Path | Database) -> list[DeliveryRecord]:
     """Returns every delivery, planned ones too, the oldest first, as a second process would read it.
 
     Of what is finished, and of nothing else, it is known since when: without that it would never be pruned.
+    Of what was sent no attempt is open.
     """
     with at(place).reading() as database:
-        odd = "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
+        odd = (
+            "SELECT id FROM deliveries WHERE (finished_at IS NULL) <> (state = 'pending')"
+            " OR (state = 'sent' AND attempt_open <> 0)"
+        )
         assert not database.execute(odd)
         return queries.deliveries(database, now=math.inf)
 

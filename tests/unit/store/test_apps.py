@@ -18,7 +18,7 @@ from tests.support.builders import (
     records,
 )
 from tests.support.databases import Place
-from watcher.models import AppEvent, Failure, Route
+from watcher.models import App, AppEvent, Failure, Route
 from watcher.store import AppFailure, IncidentChange, Retry, Sent, Store, queries
 from watcher.store.results import AppState, AppStatus
 
@@ -102,10 +102,15 @@ async def test_who_was_not_told_of_a_failing_app_is_not_told_of_its_recovery(dat
 
 
 async def test_failing_news_that_fails_itself_is_dropped_after_the_recovery(database: Place) -> None:
-    """News of a failing app that was under way at its recovery and not accepted is not tried again."""
+    """News of a failing app that was under way at its recovery and not accepted is not tried again.
+
+    Another app that still fails changes nothing about that.
+    """
     async with open_store(database) as store:
         await fail(store, since=NOW, now=NOW + 120, routes=(PEOPLE,))
         (failing,) = await claim(store, "slack", now=NOW + 120)
+        other, failure = App("other", APP.base_url), AppFailure(None, "timeout", "slow", NOW)
+        await store.record_failure(other, (PEOPLE,), failure, alert_after=120.0, now=NOW + 120)
         await succeed(store, now=NOW + 130, routes=(PEOPLE,))
         settled = await store.settle_and_claim("slack", [Retry(failing.id, "x", NOW)], limit=1, now=NOW + 131)
     assert [FAILING, RECOVERED] == [record.type for record in settled.superseded]

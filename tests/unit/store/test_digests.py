@@ -296,6 +296,22 @@ async def test_a_digest_that_fails_is_dropped_when_all_is_over(database: Place) 
     assert {"superseded"} == {state for name, _, state in outbox(database) if name == "slack"}
 
 
+async def test_a_digest_that_fails_is_tried_again_while_one_of_it_waits(database: Place) -> None:
+    """Of two digests that fail, one is dropped, and the one with a request that is pending is tried again."""
+    async with open_store(database) as store:
+        await many(store, 3)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        others = [make_new_request(f"run-{number}") for number in (4, 5, 6)]
+        await record_new(store, *others, routes=[GATHERED])
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        failed = [Retry(digest.id, "x", NOW + 90) for digest in await claim(store, "slack", now=NOW + 1)]
+        await finish(store, 1, 2, 3, 4, 5)
+        await settle(store, *failed, now=NOW + 61)
+    assert [("slack", NEWS, "superseded"), ("slack", NEWS, "pending")] == [
+        row for row in outbox(database) if row[:2] == ("slack", NEWS)
+    ]
+
+
 async def test_a_notifier_that_wants_no_resolutions_gets_none_of_a_digest(database: Place) -> None:
     """`resolved = false` holds for digests too."""
     quiet = replace(GATHERED, resolved=False)

@@ -204,14 +204,19 @@ async def test_only_the_dead_are_put_back(database: Place) -> None:
     """A dead delivery starts anew from now, beside the daemon; a sent one stays as it is."""
     async with open_store(database) as store:
         await record_new(store)
-        for notifier, result in (("slack", Dead(1, "no")), ("webhook", Sent(2, None))):
+        for notifier, result in (
+            ("slack", Retry(1, "no", NOW + 2 * DAY, tried_for=60.0)),
+            ("webhook", Sent(2, None)),
+        ):
             await claim(store, notifier)
             await store.settle_and_claim(notifier, [result], limit=0, now=NOW)
+        await store.dead_letter_removed([], now=NOW)
         with database.changing(NOW + DAY) as tx:
             outbox_work.requeue(tx, [1, 2])
         (again,) = await claim(store, "slack", now=NOW + DAY)
         assert () == await claim(store, "webhook", now=NOW + DAY)
     assert (1, 1, NOW + DAY) == (again.id, again.attempt, again.due_at)
+    assert (0.0, None) == (again.tried_for, again.last_attempt_at)
 
 
 @pytest.mark.parametrize(("route", "state"), [(PEOPLE, "superseded"), (MACHINE, "pending")])
@@ -299,7 +304,9 @@ async def test_what_is_left_over_waits_for_the_first_poll_of_its_app(database: P
             store.mark_polled(),
         ]
         then = await claim(store, "slack")
-    assert [["run-3"], [], ["run-1", "run-2"]] == [run_ids(claimed) for claimed in (at_first, of_another, then)]
+    assert [["run-3"], [], ["run-1", "run-2"]] == [
+        run_ids(claimed) for claimed in (at_first, of_another, then)
+    ]
 
 
 async def test_an_app_with_nothing_left_over_waits_for_no_poll(database: Place) -> None:

@@ -274,15 +274,21 @@ async def test_news_under_way_at_the_end_is_followed_by_it(database: Place) -> N
 async def test_news_that_fails_after_the_end_is_dropped_with_it(
     database: Place, result: Retry | Dead
 ) -> None:
-    """When news was not accepted and the request has ended since, people hear neither news nor end."""
+    """When news was not accepted and the request has ended since, people hear neither news nor end.
+
+    That others got it, and that they got other news, makes no difference.
+    """
     async with open_store(database) as store:
-        await record_new(store, routes=[PEOPLE])
-        await claim(store, "slack")
+        await record_new(store, routes=BOTH)
+        await record_new(store, make_new_request("run-2"), routes=[PEOPLE])
+        for notifier, accepted in (("slack", 3), ("webhook", 2)):
+            await claim(store, notifier)
+            await store.settle_and_claim(notifier, [Sent(accepted, None)], limit=0, now=NOW)
         await record_answered(store, routes=[PEOPLE])
         settled = await store.settle_and_claim("slack", [result], limit=1, now=NOW + 10)
-    assert [1, 2] == [record.id for record in settled.superseded]
+    assert [1, 4] == [record.id for record in settled.superseded]
     assert ((), None) == (settled.deliveries, settled.wake_at)
-    assert ["superseded", "superseded"] == [state for _, _, state in outbox(database)]
+    assert ["superseded", "sent", "sent", "superseded"] == [state for _, _, state in outbox(database)]
     assert (1, "down") == (records(database)[0].attempts, records(database)[0].last_error)
 
 

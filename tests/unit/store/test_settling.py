@@ -22,6 +22,7 @@ from tests.support.builders import (
 from tests.support.databases import Place
 from watcher.models import RequestEvent
 from watcher.store import Dead, Retry, StoreUnavailable
+from watcher.store import outbox as outbox_work
 from watcher.store.sqlite import translate
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +108,19 @@ async def test_a_doubt_of_before_a_crash_stays(database: Place) -> None:
         await record_answered(store, routes=[PEOPLE])
         told = await claim(store, "slack", now=NOW + 60)
     assert ["run.input_resolved"] == [delivery.event.type for delivery in told]
+
+
+async def test_an_end_is_told_though_the_news_was_put_back(database: Place) -> None:
+    """News that was being sent in a crash, then given up and put back, takes no resolution along."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+    async with open_store(database) as store:
+        await store.dead_letter_removed([], now=NOW)
+        await record_answered(store, routes=[PEOPLE])
+        with database.changing(NOW + 60) as tx:
+            outbox_work.requeue(tx, [news.id])
+    assert [("slack", NEWS, "superseded"), ("slack", "run.input_resolved", "pending")] == outbox(database)
 
 
 @pytest.mark.parametrize("ended_first", [True, False])
