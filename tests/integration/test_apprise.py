@@ -23,12 +23,14 @@ from tests.support.events import (
     request_event,
 )
 from tests.support.fakes import Reply, WebhookReceiver, served
-from tests.support.sending import make_secret, notifier_context
+from tests.support.sending import hanging_reads, make_secret, notifier_context
 from watcher.config.models import AppriseConfig
 from watcher.messages import render
 from watcher.models import Digest, DigestEntry, Event
 from watcher.notifiers.apprise import AppriseNotifier, text
 from watcher.notifiers.base import DeliveryError, NotifierUnusable
+from watcher.sanitize import secrets
+from watcher.sanitize.files import READS_MAX
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret, SecretError
 
@@ -219,6 +221,21 @@ def test_a_service_that_drips() -> None:
 
     with pytest.raises(DeliveryError, match=r"no answer within 0\.2 s"):
         asyncio.run(scenario())
+
+
+def test_a_url_on_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt fails after a while, and they do not take more and more threads."""
+    (tmp_path / "url").write_text("json://127.0.0.1:1")
+    url = Secret("notifiers.phone.url", Redactor(), file=tmp_path / "url")
+
+    async def scenario() -> None:
+        with hanging_reads(monkeypatch, secrets):
+            for _ in range(READS_MAX + 2):
+                with pytest.raises(SecretError, match="its file system hangs"):
+                    await phone.send(make_delivery())
+
+    phone = notifier(url)
+    asyncio.run(scenario())
 
 
 def test_a_rotated_url(tmp_path: Path) -> None:

@@ -18,14 +18,17 @@ from tests.support.hostile_peers import Peer, answers, babbles, listening
 from tests.support.sending import (
     NOW,
     error_of,
+    hanging_reads,
     open_test_session,
     send_to,
     send_webhook,
     webhook_config,
 )
+from watcher.notifiers import webhook
 from watcher.notifiers.base import DeliveryError, NotifierContext
 from watcher.notifiers.http_post import from_client_error
 from watcher.notifiers.webhook import WebhookNotifier
+from watcher.sanitize.files import READS_MAX
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
@@ -205,6 +208,24 @@ def test_a_ca_file_that_is_none(tmp_path: Path, content: str | None) -> None:
     assert str(error).startswith("ca_file: ")
     assert str(file) in str(error)
     assert error.fix is not None
+
+
+def test_a_ca_file_on_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt fails after a while with nothing to fix, and they do not take more and more threads."""
+    file = tmp_path / "ca.pem"
+    config = webhook_config("https://127.0.0.1:1/", ca_file=file)
+
+    async def scenario() -> None:
+        async with open_test_session() as session:
+            notifier = WebhookNotifier(config, NotifierContext(session, 5.0, lambda: NOW))
+            with hanging_reads(monkeypatch, webhook):
+                for _ in range(READS_MAX + 2):
+                    with pytest.raises(DeliveryError) as caught:
+                        await notifier.check()
+                    assert f"ca_file: cannot read {file}: its file system hangs" == str(caught.value)
+                    assert caught.value.fix is None
+
+    asyncio.run(scenario())
 
 
 def test_a_ca_file_that_is_replaced(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -21,6 +23,7 @@ from watcher.net import open_session
 from watcher.notifiers import build
 from watcher.notifiers.base import DeliveryError, Notifier, NotifierContext
 from watcher.notifiers.webhook import WebhookNotifier
+from watcher.sanitize import files
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 
@@ -40,6 +43,25 @@ JSON_TYPE = {"Content-Type": "application/json"}
 
 
 Use = Callable[[Notifier], Awaitable[Any]]
+
+
+@contextmanager
+def hanging_reads(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> Iterator[None]:
+    """Lets what a module reads by `read_regular_file` hang, and checks how many threads wait for it."""
+    late = threading.Event()
+
+    def read(*_: object) -> bytes:
+        late.wait(5)
+        return b""
+
+    monkeypatch.setattr(files, "READ_SECONDS", 0.01)
+    monkeypatch.setattr(module, "read_regular_file", read)
+    before = threading.active_count()
+    try:
+        yield
+        assert threading.active_count() <= before + files.READS_MAX
+    finally:
+        late.set()
 
 
 def make_secret(value: str) -> Secret:

@@ -92,7 +92,7 @@ class AppriseNotifier:
         self._url: str | None = None
         self._service: Apprise | None = None
         try:
-            self._current()
+            self._service_of(config.url.read())
         except ImportError:
             raise NotifierUnusable(f"notifiers.{self.name}.type: apprise {_EXTRA}") from None
         except DeliveryError as error:
@@ -101,20 +101,22 @@ class AppriseNotifier:
     async def send(self, delivery: Delivery) -> MessageRef | None:
         """Hands the message to Apprise; see `Notifier.send`."""
         message = render(delivery.event, self._messages)
+        url = await self._config.url.fetch()
         try:
             async with asyncio.timeout(self._timeout):
-                await run_blocking(lambda: self._notify(message))
+                await run_blocking(lambda: self._notify(url, message))
         except TimeoutError:
             raise DeliveryError(f"no answer within {self._timeout:g} s", possibly_delivered=True) from None
         return None
 
     async def check(self) -> str:
         """Reads the URL; only sending shows more. See `Notifier.check`."""
-        await run_blocking(self._current)
+        url = await self._config.url.fetch()
+        await run_blocking(lambda: self._service_of(url))
         return "configured; use --send to test it"
 
-    def _notify(self, message: Message) -> None:
-        service = self._current()
+    def _notify(self, url: str, message: Message) -> None:
+        service = self._service_of(url)
         plugin: Any = service[0]
         body = text(message, room=plugin.body_maxlen, form=plugin.notify_format)
         result = service.notify(
@@ -123,14 +125,12 @@ class AppriseNotifier:
         if not result:
             raise _refusal(result)
 
-    def _current(self) -> "Apprise":
-        """Returns Apprise with the URL of this moment.
+    def _service_of(self, url: str) -> "Apprise":
+        """Returns Apprise for a URL, as it was built before unless the URL is another one now.
 
         Raises:
-            DeliveryError: Apprise rejects it.
-            SecretError: its file cannot be read.
+            DeliveryError: Apprise rejects the URL.
         """
-        url = self._config.url.read()
         if self._service is None or url != self._url:
             self._service, self._url = _service(url, self._timeout), url
         return self._service

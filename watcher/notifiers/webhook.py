@@ -4,7 +4,6 @@ Headers and signature follow the Standard Webhooks specification
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
 """
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -17,7 +16,6 @@ from typing import Final
 from multidict import CIMultiDict
 
 from watcher import __version__
-from watcher.concurrency import run_blocking
 from watcher.config.fields import CA_FILE_MAX
 from watcher.config.models import WebhookConfig
 from watcher.messages import ADVICE, format_timestamp, given_fields
@@ -36,7 +34,7 @@ from watcher.models import (
 )
 from watcher.notifiers.base import DeliveryError, NotifierContext
 from watcher.notifiers.http_post import from_response, post
-from watcher.sanitize.files import UnreadableFileError, read_regular_file
+from watcher.sanitize.files import FileReads, HangingFileError, UnreadableFileError, read_regular_file
 from watcher.sanitize.limits import normalize_json
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
@@ -70,6 +68,7 @@ class WebhookNotifier:
         self._config = config
         self._context = context
         self._redactor = Redactor()
+        self._reads = None if config.ca_file is None else FileReads(config.ca_file)
         self._trust: tuple[bytes, ssl.SSLContext] | None = None
 
     async def send(self, delivery: Delivery) -> MessageRef | None:
@@ -116,15 +115,14 @@ class WebhookNotifier:
     async def _trusted(self) -> ssl.SSLContext | None:
         """Returns what trusts the certificates that are in the file now."""
         file = self._config.ca_file
-        if file is None:
+        if file is None or self._reads is None:
             return None
         try:
-            async with asyncio.timeout(self._context.request_timeout):
-                certificates = await run_blocking(lambda: read_regular_file(file, CA_FILE_MAX))
+            certificates = await self._reads.run(lambda: read_regular_file(file, CA_FILE_MAX))
             if self._trust is None or self._trust[0] != certificates:
                 self._trust = certificates, _trust_in(certificates)
-        except TimeoutError:
-            raise DeliveryError(f"ca_file: cannot read {file}: its file system hangs") from None
+        except HangingFileError as error:
+            raise DeliveryError(f"ca_file: {error}") from None
         except UnreadableFileError as error:
             raise DeliveryError(f"ca_file: {error}", fix=_CERTIFICATES) from None
         except ssl.SSLError:

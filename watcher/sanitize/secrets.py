@@ -1,20 +1,13 @@
 """Secret settings: read late, never shown."""
 
-import asyncio
-import threading
 from pathlib import Path
 from typing import Final
 
-from watcher.concurrency import run_blocking
-from watcher.sanitize.files import UnreadableFileError, read_regular_file
+from watcher.sanitize.files import FileReads, HangingFileError, UnreadableFileError, read_regular_file
 from watcher.sanitize.redactor import Redactor
 
 _SIZE_MAX: Final = 64 * 1024
 """Bytes of the largest file of a secret."""
-READ_SECONDS: Final = 10.0
-"""How long a file system may take to answer."""
-READS_MAX: Final = 32
-"""Reads of one file at a time: each keeps a thread for as long as its file system hangs."""
 
 
 class SecretError(Exception):
@@ -40,7 +33,7 @@ class Secret:
         self.file = file
         self._redactor = redactor
         self._value = value
-        self._reads = threading.BoundedSemaphore(READS_MAX)
+        self._reads = None if file is None else FileReads(file)
         if value is not None and header is not None:
             redactor.add_header(header, value)
         elif value is not None:
@@ -65,24 +58,14 @@ class Secret:
         """Returns the value like `read`, and reads a file beside the event loop.
 
         Raises:
-            SecretError: the file cannot be used, or its file system does not answer within `READ_SECONDS`.
+            SecretError: the file cannot be used, or its file system hangs.
         """
-        if self.file is None:
+        if self._reads is None:
             return self._value or ""
-        hangs = SecretError(f"{self.name}: cannot read {self.file}: its file system hangs")
-        if not self._reads.acquire(blocking=False):
-            raise hangs
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                return await run_blocking(self._read_and_release)
-        except TimeoutError:
-            raise hangs from None
-
-    def _read_and_release(self) -> str:
-        try:
-            return self.read()
-        finally:
-            self._reads.release()
+            return await self._reads.run(self.read)
+        except HangingFileError as error:
+            raise SecretError(f"{self.name}: {error}") from None
 
     def redact(self, text: str) -> str:
         """Returns a text with this and every other known secret replaced by a mask."""

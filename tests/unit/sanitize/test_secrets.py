@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sending import hanging_reads
 from watcher.sanitize import secrets
+from watcher.sanitize.files import READS_MAX
 from watcher.sanitize.redactor import MASK, Redactor
-from watcher.sanitize.secrets import READS_MAX, Secret, SecretError
+from watcher.sanitize.secrets import Secret, SecretError
 
 KEY = "dynamiq_acc_0123456789"
 
@@ -99,18 +101,13 @@ async def test_a_file_is_read_beside_the_event_loop(tmp_path: Path, hanging: thr
 
 
 @pytest.mark.anyio
-async def test_a_file_system_that_hangs(
-    tmp_path: Path, hanging: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an error after a while, and does not take more and more threads."""
-    monkeypatch.setattr(secrets, "READ_SECONDS", 0.01)
     secret = Secret("apps.a.access_key", Redactor(), file=tmp_path / "key")
-    before = threading.active_count()
-    for _ in range(2 * READS_MAX):
-        with pytest.raises(SecretError, match=r"^apps\.a\..*key: its file system hangs$"):
-            await secret.fetch()
-    assert threading.active_count() <= before + READS_MAX
-    hanging.set()
+    with hanging_reads(monkeypatch, secrets):
+        for _ in range(READS_MAX + 2):
+            with pytest.raises(SecretError, match=r"^apps\.a\..*key: its file system hangs$"):
+                await secret.fetch()
 
 
 @pytest.fixture
