@@ -1,6 +1,5 @@
 """The checks of `watcher check`: what the daemon will need is tried, nothing is changed."""
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ import aiohttp
 
 from watcher.bootstrap import build_notifiers
 from watcher.cli.database_probe import CheckResult, check_database
-from watcher.concurrency import run_blocking
+from watcher.concurrency import run_blocking, run_together
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
 from watcher.messages import ADVICE, count
@@ -41,7 +40,7 @@ async def check_results(config: Config, *, send: bool) -> AsyncIterator[CheckRes
         large = LargeAnswers()
         checks = [_app(config, app, session, large) for app in config.apps]
         checks += [_notifier(notifier, send=send) for notifier in notifiers]
-        for result in await asyncio.gather(*checks):
+        for result in await run_together(checks):
             yield _shown(config, result)
 
 

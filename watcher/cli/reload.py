@@ -48,10 +48,12 @@ def _resource_problems(config: Config, running: Config) -> Iterator[str]:
     """Tries the database and the port, unless the running daemon has them already."""
     if config.database != running.database:
         yield from (f"{found.subject}: {found.text}" for found in check_database(config) if not found.good)
-    if config.http_port in (0, running.http_port):
+    host, port = config.http_host, config.http_port
+    if port == 0 or (host, port) == (running.http_host, running.http_port):
         return
-    family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    free = 0 if port == running.http_port else port  # this process holds its own port
     try:
-        socket.create_server((config.http_host, config.http_port), family=family).close()
-    except OSError as error:
-        yield describe_listen_error(config.http_host, config.http_port, error)
+        socket.create_server((host, free), family=family).close()
+    except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
+        yield describe_listen_error(host, port, error)

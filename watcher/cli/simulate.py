@@ -48,7 +48,8 @@ def simulate(config_file: Path | None, host: str, port: int, scenario: str) -> N
 
     try:
         run_async(standalone.run(host, port, scenario, announce=click.echo))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host that is no name at all
+        number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
         # The text of asyncio says a second time that it cannot listen there.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        reason = os.strerror(number) if number and number > 0 else text or str(error)
         usage_error(f"--host, --port: cannot listen on {host}:{port}: {reason}")

@@ -16,14 +16,6 @@ from watcher.simulator.parsing import InputBody, ListQuery, parse_input, parse_q
 pytestmark = pytest.mark.anyio
 
 
-def test_an_unknown_choice_of_an_option_is_an_error() -> None:
-    """A misspelled option value is refused instead of being without effect, and so is a misspelled fault."""
-    with pytest.raises(ValueError, match="list_requests: 'presnt' is not one of absent, present"):
-        Options(list_requests="presnt")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="kind: 'rest' is not one of status"):
-        Fault(kind="rest")  # type: ignore[arg-type]
-
-
 def test_filters_and_sorting() -> None:
     """Statuses are OR-ed, user and session narrow, the newest comes first unless the sort says otherwise."""
     app = simulation()
