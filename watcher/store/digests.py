@@ -40,8 +40,8 @@ _MOVE_MEMBERS: Final = (
     "UPDATE digest_members SET digest_id = ? WHERE digest_id IN (SELECT value FROM json_each(?))"
 )
 _RESUME: Final = (
-    "UPDATE deliveries SET due_at = ?, attempts = ?, tried_for = ?, last_attempt_at = ?, last_error = ?"
-    " WHERE event = ?"
+    "UPDATE deliveries SET due_at = ?, next_attempt_at = ?, attempts = ?, tried_for = ?, last_attempt_at = ?,"
+    " last_error = ? WHERE event = ?"
 )
 _FOLLOWING: Final = (
     "SELECT id FROM deliveries WHERE thread_key IN (SELECT value FROM json_each(:threads))"
@@ -105,10 +105,11 @@ def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
         return False
     supersede_following(tx, rows)
     ((digest_id, group),) = merge(tx, [rows]).items()
-    oldest = min(group, key=lambda row: row["due_at"])
+    # The next attempt too: `watcher once` claims only what was due before it began.
+    oldest = min(row["due_at"] for row in group)
     most = max(group, key=lambda row: row["attempts"])
     tried = [most[name] for name in ("attempts", "tried_for", "last_attempt_at", "last_error")]
-    tx.execute(_RESUME, (oldest["due_at"], *tried, digest_id))
+    tx.execute(_RESUME, (oldest, oldest, *tried, digest_id))
     return True
 
 

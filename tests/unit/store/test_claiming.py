@@ -188,6 +188,20 @@ async def test_a_backlog_becomes_one_digest(database: Place) -> None:
     assert 2 == len(outbox(database))
 
 
+async def test_a_backlog_is_sent_by_the_run_that_makes_it_a_digest(database: Place) -> None:
+    """`watcher once` sends what was due when it began, also if that became a digest a moment later."""
+    async with open_store(database) as store:
+        await ask(store, APP, "run-1", "run-2", "run-3")
+        refused = await claim(store, limit=3, policy=DIGESTS)
+        await claim(store, [Retry(each.id, "no", NOW + 60) for each in refused], limit=0, policy=DIGESTS)
+        await ask(store, APP, "run-4", now=NOW + 61)
+        claimed = await store.settle_and_claim(
+            "slack", (), limit=1, now=NOW + 61.5, due_by=NOW + 61, policy=DIGESTS
+        )
+    (digest,) = claimed.deliveries
+    assert 4 == event_of(digest, DigestEvent).digest.total
+
+
 async def test_a_digest_that_waits_takes_in_what_follows(database: Place) -> None:
     """An hour without Slack makes one digest and not one for every twenty requests."""
     async with open_store(database) as store:
