@@ -19,6 +19,7 @@ class DigestWindow:
         self._app = app
         self._context = context
         self._anything_held = True  # an earlier process may have ended in the middle of a poll
+        self._releasing = asyncio.Lock()
 
     def add(self) -> None:
         """Notes that deliveries are recorded now which may be held."""
@@ -31,15 +32,17 @@ class DigestWindow:
         try:
             yield
         finally:
-            meanwhile.cancel()
+            async with self._releasing:  # a release that is cut short would wake no worker
+                meanwhile.cancel()
             await asyncio.wait({meanwhile})
             await self._release()
 
     async def _release_periodically(self) -> None:
         while True:
             await asyncio.sleep(HOLD_SECONDS)
-            with suppress(StoreError):  # the deliveries stay held, and the last release raises what lasts
-                await self._release()
+            async with self._releasing:
+                with suppress(StoreError):  # the deliveries stay held, and the last release raises what lasts
+                    await self._release()
 
     async def _release(self) -> None:
         if not self._anything_held:

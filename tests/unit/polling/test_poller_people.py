@@ -1,7 +1,7 @@
 """When people are told of what a poll found: at its end, soon enough, and whatever happens meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -104,6 +104,39 @@ async def test_a_long_poll_tells_people_meanwhile(bench: PollBench, monkeypatch:
     go_on.set()
     await soon(polling)
     assert (["run-1"], ["run-2"]) == (told(first), told(await claim(bench.store, "slack")))
+
+
+async def test_a_poll_that_ends_during_a_release_wakes_the_workers(
+    bench: PollBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was released before the end of a poll is claimed at once, also if the poll ends meanwhile."""
+    monkeypatch.setattr(holding, "HOLD_SECONDS", 0.01)
+    released, last_page, answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    release = bench.store.release_held
+    woken: list[Collection[str] | None] = []
+
+    async def slow(app: str, *, digest_above: int, now: float) -> frozenset[str]:
+        if found := await release(app, digest_above=digest_above, now=now):
+            released.set()
+            await answer.wait()
+        return found
+
+    async def slow_page(call: str) -> None:
+        if call == "page 2":
+            await last_page.wait()
+
+    monkeypatch.setattr(bench.store, "release_held", slow)
+    bench.api.before = slow_page
+    bench.api.pages = [runs(1), []]
+    poller = bench.poller(routes=(GATHERED,), digest_above=2, wake=woken.append)
+    polling = asyncio.create_task(poller.poll())
+    await soon(released.wait())
+    last_page.set()
+    for _ in range(20):  # of the loop, in which the poll comes to its end
+        await asyncio.sleep(0)
+    answer.set()
+    await soon(polling)
+    assert {"slack"} in woken
 
 
 async def test_what_a_killed_process_left_is_told_with_the_first_poll(bench: PollBench) -> None:
