@@ -122,7 +122,7 @@ async def test_a_database_that_is_away_at_the_start(tmp_path: Path, schema: Sche
 
 NEWER = """
 from watcher.store import postgresql_schema as schema
-schema.STEPS = ("CREATE TABLE fresh (id integer)",)
+schema.STEPS += ("CREATE TABLE fresh (id integer)",)
 schema.VERSION += 1
 """
 """What makes a process one of the next version, whose schema has another table."""

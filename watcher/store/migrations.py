@@ -186,5 +186,7 @@ MIGRATIONS: Final = (
     CREATE INDEX requests_answered ON requests (fingerprint, substr(run_id, 1, 64))
         WHERE outcome = 'answered';
     """,
+    # A message of months ago links to a request by its key, which no other request may get after pruning.
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
 )
 """Step n brings a database from version n to n + 1. `identity_hash` is a function of the program."""

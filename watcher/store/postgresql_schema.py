@@ -127,6 +127,8 @@ SCHEMA: Final = (
     + f"INSERT INTO lease (one, version) VALUES (1, {BASE_VERSION})"
 )
 """Makes all tables; the shape of `lease` never changes."""
-STEPS: Final[tuple[str, ...]] = ()
+STEPS: Final[tuple[str, ...]] = (
+    'CREATE TABLE counters (name text COLLATE "C" PRIMARY KEY, value bigint NOT NULL)',
+)
 """Step n brings a schema from version `BASE_VERSION` + n to the next. One that was released never changes."""
 VERSION: Final = BASE_VERSION + len(STEPS)

@@ -29,15 +29,22 @@ _REQUESTS: Final = (
     " AND NOT EXISTS (SELECT 1 FROM digest_members m WHERE m.request = r.key LIMIT 1 OFFSET 0) LIMIT :limit)"
     " RETURNING key"
 )
+_REMEMBER_KEY: Final = (
+    "INSERT INTO counters (name, value) VALUES ('request', ?) ON CONFLICT (name)"
+    " DO UPDATE SET value = excluded.value WHERE excluded.value > counters.value"
+)
 
 
 def prune(tx: Transaction, before: float, limit: int) -> int:
     """Deletes at most `limit` finished deliveries, and requests, that ended before a time; returns how many.
 
-    An incident that lasts keeps its deliveries.
+    An incident that lasts keeps its deliveries. The key of a request is never given to another one.
     """
     parameters = {"before": before, "limit": limit}
     deleted = len(tx.execute(_DELIVERIES, parameters))
     tx.execute(_MEMBERS, parameters)
     tx.execute(_EVENTS, parameters)
-    return deleted + len(tx.execute(_REQUESTS, parameters))
+    requests = tx.execute(_REQUESTS, parameters)
+    if requests:
+        tx.execute(_REMEMBER_KEY, (max(row["key"] for row in requests),))
+    return deleted + len(requests)

@@ -52,7 +52,11 @@ _ENDED: Final = (
     "SELECT DISTINCT identity FROM requests WHERE identity IN (SELECT value FROM json_each(?))"
     " AND resolved_at IS NOT NULL"
 )
-_NEWEST_KEY: Final = "SELECT coalesce(max(key), 0) AS newest FROM requests"
+_NEWEST_KEY: Final = (
+    "SELECT coalesce(max(key), 0) AS newest FROM (SELECT max(key) AS key FROM requests"
+    " UNION ALL SELECT value FROM counters WHERE name = 'request') AS given"
+)
+"""The greatest key that a request ever had, also if it was pruned: a key is in links of old messages."""
 _COLUMNS: Final = (
     "key, identity, app, base_url, run_id, request_id, fingerprint, type, prompt, params, editable_params,"
     " masked, questions, is_browser_takeover, run_status, started_at, user_id, session_id, run_input, link,"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TABLES: Final = (
     "apps", "requests", "invisible_runs", "incidents", "events", "deliveries", "digest_members", "notifiers",
-    "clock",
+    "clock", "counters",
 )  # fmt: skip
 """All tables of both databases but the lease, each after those that it refers to."""
 

@@ -12,6 +12,7 @@ COMMITTED = (
     "f6a6d49679d14d2e",
     "2da4baaf460f7df7",
     "d402d71050e0d2df",
+    "8b204b91bd2c73ea",
 )
 """How the digest of each step begins. Only a new step adds one."""
 

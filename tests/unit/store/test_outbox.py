@@ -16,6 +16,7 @@ from tests.support.builders import (
     open_store,
     outbox,
     pending,
+    pending_key,
     record_answered,
     record_new,
     records,
@@ -253,6 +254,17 @@ async def test_what_a_removed_notifier_was_to_send_is_given_up(database: Place) 
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes pruning need several transactions."""
     monkeypatch.setattr(store_module, "PRUNE_BATCH", 2)
+
+
+async def test_a_key_is_never_given_out_again(database: Place) -> None:
+    """A link in a message of long ago leads to no other request, although its own was pruned."""
+    async with open_store(database) as store:
+        for number in (1, 2, 3):
+            run = f"run-{number}"
+            await record_new(store, make_new_request(run), routes=[], now=NOW + number)
+            assert number == (await pending_key(store, run)).key
+            await record_answered(store, run, routes=[], now=NOW + number)
+            assert 1 == await store.prune(before=NOW + number + 1)
 
 
 @pytest.mark.usefixtures("small_batches")
