@@ -71,9 +71,9 @@ _at_work = 0
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Puts off the search for garbage in cycles, which stops every thread to look at all that is at work.
+    """Puts off the search for garbage in cycles, which stops every thread.
 
-    Millions of small values out of one large answer are in no cycle, and make that search take seconds.
+    The values of one large answer are millions, none of them in a cycle, and make that search take seconds.
     """
     global _at_work  # noqa: PLW0603 - the collector is one for the whole process
     with _counting:

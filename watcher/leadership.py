@@ -24,12 +24,12 @@ RENEW_INTERVAL: Final = 3.0
 LOOK_INTERVAL: Final = 1.0
 """How often, at least, a standby looks whether the lease is free."""
 JITTER: Final = 0.4
-"""By which part of that standbys look earlier, at random, so that not all of them look at once."""
+"""A standby looks earlier by up to this part of it, at random, so that not all of them look at once."""
 HEAD_START: Final = 3.0
 """Seconds after an outage of the database in which a standby leaves the lease to the last leader, which
 could not renew it meanwhile and asks again every `LOOK_INTERVAL`."""
 STOP_SECONDS: Final = 3.0
-"""How long giving the lease back may take; without that it expires by itself."""
+"""How long giving the lease back may take; a lease that is not given back expires."""
 ROUND_TRIP_MAX: Final = 2.0
 """Seconds of a round trip after which the database's answer says too little about its clock."""
 CLOCK_TOLERANCE: Final = 2.0

@@ -26,9 +26,9 @@ _PROXY: Final = re.compile(
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Returns the URL of the proxy that a call goes through, None for a direct one.
 
-    `http_proxy` or `https_proxy` by the scheme of the call, else `all_proxy`; lower case before upper case,
-    and what is set to nothing is off. A proxy without a scheme is one of HTTP, as curl has it. `no_proxy`
-    lists names with all that end in them, addresses, networks, each with a port if need be, or `*`.
+    `http_proxy` or `https_proxy` by the scheme of the call, else `all_proxy`; lower case counts before upper
+    case, and an empty variable turns the proxy off. A proxy without a scheme is an HTTP proxy, as for curl.
+    `no_proxy` lists domains with their subdomains, addresses and networks, with a port or without, or `*`.
     """
     try:
         parts = urlsplit(url)

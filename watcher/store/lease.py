@@ -1,7 +1,7 @@
 """The lease: the row in PostgreSQL whose holder leads. The others stand by and take it once it has expired.
 
-Who may write is decided by the token in the row, which every writing transaction of the leader locks. The
-time decides only when another process may take over, and it is always the database's.
+The token in the row decides who may write: every writing transaction of the leader locks it. The time decides
+only when another process may take over, and it is always the database's.
 """
 
 from collections.abc import Callable
