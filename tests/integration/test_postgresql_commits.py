@@ -170,6 +170,7 @@ def facts(schema: Schema) -> list[object]:
         "invisible_runs": "*",
         "notifiers": "*",
         "clock": "*",
+        "counters": "*",
     }
     with on_postgresql(schema).reading() as reader:
         asked = [(f"SELECT {columns} FROM {table}", ()) for table, columns in tables.items()]

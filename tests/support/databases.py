@@ -27,6 +27,7 @@ TABLES: Final = (
     "requests",
     "apps",
     "clock",
+    "counters",
     "incidents",
     "invisible_runs",
     "notifiers",
