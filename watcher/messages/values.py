@@ -13,7 +13,7 @@ from watcher.sanitize.redactor import MASK
 from watcher.sanitize.text import clean_lines, dedent, escape_invisible, is_blank, one_line, truncate
 
 _PLAIN_NAME: Final = re.compile(r"[\w.:/-]{1,200}")
-_SPACED: Final = re.compile(r"\s{2}|[\t\n]|^\s|\s$")
+_SPACED: Final = re.compile(r"\s(?:\s|(?<=[\t\n])|(?<=^\s)|$)")
 _LINE: Final = 160
 """A longer value is shown on lines of its own."""
 _BRIEF_VALUES: Final = 20

@@ -29,6 +29,7 @@ INVISIBLE: Final = f"{_ACTS}{_HIDDEN}{MARK}"
 """All of them, and the mark that replaces some, for a class of a regular expression."""
 
 _ACTING: Final = re.compile(f"{_FLAG}|[{_ACTS}]")
+_UNSEEN: Final = re.compile(f"[{_ACTS}{_HIDDEN}\u2028\u2029]")
 _INVISIBLE: Final = re.compile(f"{_FLAG}|[{_ACTS}\u2028\u2029]|(?<![^\x00-\x7f])[{_HIDDEN}](?!\u20e3)")
 """Joiners and selectors after a character that is not ASCII belong to a word or an emoji, and a selector
 before U+20E3 to a keycap."""
@@ -61,6 +62,8 @@ def dedent(text: str) -> str:
 
 def escape_invisible(text: str) -> str:
     """Returns the text with JSON's escapes for what acts or is not seen, so that no two texts look alike."""
+    if not _UNSEEN.search(text):  # as in most texts; this search is much quicker
+        return text
     return _INVISIBLE.sub(lambda match: match[1] or json.dumps(match[0])[1:-1], text)
 
 
