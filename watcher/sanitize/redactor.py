@@ -39,7 +39,8 @@ _HINT: Final = re.compile(rf"[%\\&{INVISIBLE}]")
 _BACKSLASHED: Final = {character: character for character in "/\"'\\"} | {
     "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
 }  # fmt: skip
-_SECRET_HEADER: Final = re.compile(r"auth|cookie|credential|key|pass|secret|token", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"auth|cookie|credential|key|pass|secret|(?<![a-z])sig|token", re.IGNORECASE)
+"""In the name of a header, or of a value in a URL."""
 _BASIC: Final = re.compile(r"(?i:\b(basic\s{1,4}))([A-Za-z0-9+/_-]{6,}={0,2})")
 _SHAPES: Final = {
     hint: re.compile(pattern, re.ASCII)
@@ -87,7 +88,7 @@ class Redactor:
 
     def add_header(self, name: str, value: str) -> None:
         """Adds the value of a header, unless it is a plain one, such as `X-Team: ops`."""
-        if _SECRET_HEADER.search(name) or looks_random(value):
+        if _SECRET_NAME.search(name) or looks_random(value):
             self._add(value, _parts_of_header(value))
 
     def redact(self, text: str) -> str:
@@ -168,7 +169,10 @@ def _parts_of_header(value: str) -> Iterator[str]:
 
 
 def _parts_of_url(url: str) -> Iterator[str]:
-    """Yields the URL, its password, and those parts that look random: others stand elsewhere as well."""
+    """Yields the URL, its password, the values whose names say that they are secret, and what looks random.
+
+    Other parts stand elsewhere as well.
+    """
     yield url
     try:
         parts = urlsplit(url)
@@ -181,12 +185,9 @@ def _parts_of_url(url: str) -> Iterator[str]:
     if looks_random(parts.path):
         host = parts.netloc.rpartition("@")[2]
         yield from (f"{host}{parts.path}", parts.path, f"{parts.path}?{parts.query}")
-    single = [
-        username,
-        *parts.path.split("/"),
-        *(value for _, value in parse_qsl(parts.query)),
-        parts.fragment,
-    ]
+    query = parse_qsl(parts.query)
+    yield from (value for name, value in query if _SECRET_NAME.search(name))
+    single = [username, *parts.path.split("/"), *(value for _, value in query), parts.fragment]
     if parts.scheme not in {"http", "https"}:  # Apprise has tokens where others have a host
         single += re.split("[:@]", parts.netloc)
     yield from filter(looks_random, single)

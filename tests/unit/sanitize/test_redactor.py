@@ -85,6 +85,10 @@ KINDS: dict[str, tuple[Redactor, list[str]]] = {
         redactor(ESCAPED_HOOK),
         [ESCAPED_HOOK, "https://hooks.example.com/a/b/c0123456789/ü;x=1+2", "a%2Fb%2fc0123456789"],
     ),
+    "URL with a named secret": (
+        redactor("https://hooks.example.com/services?team=operations&auth_token=open+sesame"),
+        ["open sesame"],
+    ),
     "URL with a password": (
         redactor(f"https://bob:{quote(PASSWORD, safe='')}@example.com/"),
         [PASSWORD, f"bob:{PASSWORD}"],
@@ -168,6 +172,11 @@ def test_other_texts_stay(text: str) -> None:
 def test_a_plain_header_is_no_secret() -> None:
     """What a header such as `X-Team: operations` says stays, also where it stands by chance."""
     assert "operations" == header("X-Team", "operations").redact("operations")
+
+
+def test_a_plain_value_in_a_url_is_no_secret() -> None:
+    """A word in a URL stays where its name does not say that it is secret."""
+    assert "operations" == redactor("https://a.example/?team=operations").redact("operations")
 
 
 def test_a_proxy_without_credentials_is_no_secret() -> None:
