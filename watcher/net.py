@@ -212,5 +212,7 @@ def _detail(error: Exception) -> str:
             return str(error.status)
         case aiohttp.ClientConnectorError() if error.os_error.errno:
             return os.strerror(error.os_error.errno).lower()
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError):
+            return "the connection broke during the TLS handshake; is it http://?"
         case _:
             return "it failed"

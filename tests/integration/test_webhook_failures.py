@@ -125,6 +125,10 @@ def test_a_header_that_cannot_be_sent() -> None:
         (aiohttp.ClientProxyConnectionError(KEY, OSError(111, "secret")), "cannot connect to the proxy"),
         (aiohttp.ClientConnectorError(KEY, OSError("secret.example")), "cannot connect: it failed"),
         (
+            aiohttp.ClientConnectorError(KEY, ConnectionResetError()),  # what asyncio raises then
+            "cannot connect: the connection broke during the TLS handshake; is it http://?",
+        ),
+        (
             aiohttp.ClientConnectorSSLError(KEY, OSError(1, "secret.example")),
             "TLS: the handshake failed; is it http://?",
         ),
