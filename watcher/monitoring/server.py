@@ -17,13 +17,13 @@ from aiohttp import web
 
 from watcher.monitoring.connections import ANSWER_SECONDS, WRITE_SECONDS, BoundedServer, Connection
 from watcher.monitoring.health import HealthReport, Problem, as_json
-from watcher.monitoring.questions import Questions, TooManyQuestionsError
 from watcher.monitoring.snapshot import Monitor, StatusQuery, pending_json
+from watcher.monitoring.work_queue import QueueFullError, WorkQueue
 from watcher.store import StoreError
 
 CLOSING_SECONDS: Final = 0.5
 """How long answers that are under way may take at shutdown."""
-QUESTIONS_WAITING: Final = 4
+WORK_WAITING: Final = 4
 BODIES_MAX: Final = 32 << 20
 """Bytes of answers that may be held at a time for clients that read them."""
 PIECE: Final = 1 << 16
@@ -163,8 +163,8 @@ class _Endpoints:
     def __init__(self, answers: Answers, allowed_hosts: Collection[str]) -> None:
         self._answers = answers
         self._allowed_hosts = allowed_hosts
-        self._probes = Questions(waiting=QUESTIONS_WAITING)
-        self._pages = Questions(waiting=QUESTIONS_WAITING)
+        self._probes = WorkQueue(waiting=WORK_WAITING)
+        self._pages = WorkQueue(waiting=WORK_WAITING)
         self._held = 0
 
     def show(self, answers: Answers) -> None:
@@ -200,7 +200,7 @@ class _Endpoints:
             return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET,HEAD")
         try:
             answer = await handler()
-        except TooManyQuestionsError:
+        except QueueFullError:
             answer = _busy()
         except StoreError as error:
             text = f"watcher cannot read its database: {error}\n"
@@ -223,14 +223,14 @@ class _Endpoints:
         return _report(self._answers.alive(), "healthy")
 
     async def _readyz(self) -> _Answer:
-        return _report(await self._probes.ask("ready", self._answers.ready), "ready")
+        return _report(await self._probes.do("ready", self._answers.ready), "ready")
 
     async def _metrics(self) -> _Answer:
-        return _Answer(await self._probes.ask("metrics", self._answers.metrics), METRICS_TYPE)
+        return _Answer(await self._probes.do("metrics", self._answers.metrics), METRICS_TYPE)
 
     async def _pending(self) -> _Answer:
         try:
-            items, following = await self._pages.ask(None, partial(self._answers.pending, None))
+            items, following = await self._pages.do(None, partial(self._answers.pending, None))
         except StoreError as error:
             return _report(HealthReport((Problem("part", "database", str(error)),)), "ready")
         if following is None:
@@ -240,19 +240,19 @@ class _Endpoints:
     async def _further(self, place: Place | None) -> AsyncIterator[bytes]:
         """Yields the rest of the pending requests as JSON, from a place in the list on."""
         while place is not None:
-            ask = partial(self._answers.pending, place)
-            items, place = await self._pages.ask(place, ask, admitted=True)
+            work = partial(self._answers.pending, place)
+            items, place = await self._pages.do(place, work, admitted=True)
             for item in items:
                 yield b",\n" + item
         yield b"\n]\n"
 
     async def _page(self, request: web.BaseRequest) -> _Answer:
         query = StatusQuery.parse(request.query)
-        page = await self._pages.ask(query, partial(self._answers.page, query))
+        page = await self._pages.do(query, partial(self._answers.page, query))
         return _shown(page)
 
     async def _request(self, number: int) -> _Answer:
-        return _shown(await self._pages.ask(number, partial(self._answers.request, number)))
+        return _shown(await self._pages.do(number, partial(self._answers.request, number)))
 
     async def _send(
         self, request: web.BaseRequest, connection: Connection, answer: _Answer
@@ -325,7 +325,7 @@ def _refusal(status: HTTPStatus, **headers: str) -> _Answer:
 
 def _busy() -> _Answer:
     return _Answer(
-        b"Too many questions are waiting. Ask again in a second.\n",
+        b"Too many clients are waiting. Ask again in a second.\n",
         status=HTTPStatus.SERVICE_UNAVAILABLE,
         headers={"Retry-After": "1"},
     )
