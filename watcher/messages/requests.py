@@ -1,8 +1,9 @@
 """Pure: one request that is waiting, a reminder of it, and how it ended."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Final
 
 from watcher.messages.formatting import count, format_elapsed
@@ -59,6 +60,8 @@ _RUN_STATES: Final = {
     AWAITING: "asks for more input",
 }
 _STATUS_SHOWN: Final = 60
+_REST: Final = re.compile(r"… \((\d{1,9}) more\)")
+"""How the masker counts masked values that it does not list."""
 _REMINDED, _RESOLVED, _DETAILS = 500, 300, 150
 """Characters of the question in a reminder and after its end, and of the parameters in one line."""
 
@@ -258,24 +261,30 @@ def missing_prompt(request: InputRequest | PendingRequest, run_status: str = AWA
 
 def parameter_notes(request: InputRequest | PendingRequest) -> Iterator[Note]:
     """Yields what is masked or withheld: how many parameters, and their names."""
-    verb = "is" if len(request.masked) == 1 else "are"
+    total = _total(request.masked)
+    verb = "is" if total == 1 else "are"
     if request.params is not None:
-        if request.masked:
-            words = f"{count(len(request.masked), 'value')} {verb} masked"
-            yield Note(words, _few(map(one_line, request.masked)))
+        if total:
+            yield Note(f"{count(total, 'value')} {verb} masked", _few(map(one_line, request.masked), total))
         return
-    if request.masked:
-        words = f"{count(len(request.masked), 'parameter')} {verb} not shown here (include_params is off)"
-        yield Note(words, _few(map(show_name, request.masked)))
+    if total:
+        words = f"{count(total, 'parameter')} {verb} not shown here (include_params is off)"
+        yield Note(words, _few(map(show_name, request.masked), total))
     if request.editable_params:
-        yield Note("Editable", _few(map(show_name, request.editable_params)))
+        names = map(show_name, request.editable_params)
+        yield Note("Editable", _few(names, len(request.editable_params)))
 
 
-def _few(names: Iterable[str]) -> tuple[str, ...]:
+def _total(masked: Sequence[str]) -> int:
+    """Returns how many values are masked; of very many the last entry only counts the rest."""
+    rest = _REST.fullmatch(masked[-1]) if masked else None
+    return len(masked) - 1 + int(rest[1]) if rest else len(masked)
+
+
+def _few(names: Iterable[str], total: int) -> tuple[str, ...]:
     """Returns the names, each cut where it is long, and of very many the first ones and how many more."""
-    shown = [truncate(name, _NAME_SHOWN) for name in names]
-    more = len(shown) - _NAMES_SHOWN
-    return (*shown[:_NAMES_SHOWN], f"{more} more") if more > 0 else tuple(shown)
+    shown = [truncate(name, _NAME_SHOWN) for name in islice(names, _NAMES_SHOWN)]
+    return (*shown, f"{total - len(shown)} more") if total > len(shown) else tuple(shown)
 
 
 def _facts(event: RequestEvent) -> Iterator[Fact]:

@@ -48,6 +48,8 @@ from watcher.messages import (
 )
 from watcher.messages.requests import INVISIBLE_QUESTION, PAUSED_WITHOUT_QUESTION
 from watcher.models import INVISIBLE, Digest, Event, Outcome, RequestEvent, Resolution
+from watcher.sanitize.masking import DEFAULT_REDACT, Masker
+from watcher.sanitize.redactor import Redactor
 
 
 def test_a_whole_request() -> None:
@@ -327,6 +329,19 @@ def test_a_flood_of_masked_values_is_counted() -> None:
     request = replace(REQUEST, masked=tuple(f"k{number}" for number in range(1000)))
     (note,) = render(replace(REQUESTED, request=request)).notes
     assert (note.words, note.names[0], note.names[-1]) == ("1000 values are masked", "k0", "990 more")
+
+
+@pytest.mark.parametrize(
+    ("withheld", "words"),
+    [(False, "3000 values are masked"), (True, "3000 parameters are not shown here (include_params is off)")],
+)
+def test_masked_values_that_are_not_even_listed_are_counted(words: str, *, withheld: bool) -> None:
+    """The masker lists a thousand paths; the message counts all of them."""
+    masker = Masker(DEFAULT_REDACT, Redactor())
+    request = masker.request(replace(REQUEST, params={f"token_{number}_token": 1 for number in range(3000)}))
+    shown = masker.withhold(request) if withheld else request
+    note = render(replace(REQUESTED, request=shown)).notes[0]
+    assert (words, "2990 more") == (note.words, note.names[-1])
 
 
 def test_a_browser_takeover_is_said() -> None:
