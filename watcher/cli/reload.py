@@ -11,10 +11,12 @@ from watcher import logs
 from watcher.cli.database_probe import check_database
 from watcher.cli.process import exit_with
 from watcher.cli.signals import hold_back_all
+from watcher.config.database import PostgresqlAddress
 from watcher.config.errors import ConfigError
 from watcher.config.models import Config
 from watcher.config.sources import load
 from watcher.daemon import describe_listen_error
+from watcher.store.files import find_lock_holder, real_path
 
 _FLUSH_SECONDS: Final = 1.0
 
@@ -48,6 +50,7 @@ def _resource_problems(config: Config, running: Config) -> Iterator[str]:
     """Tries the database and the port, unless the running daemon has them already."""
     if config.database != running.database:
         yield from (f"{found.subject}: {found.text}" for found in check_database(config) if not found.good)
+        yield from _holder(config.database, running.database)
     host, port = config.http_host, config.http_port
     if port == 0 or (host, port) == (running.http_host, running.http_port):
         return
@@ -57,3 +60,11 @@ def _resource_problems(config: Config, running: Config) -> Iterator[str]:
         socket.create_server((host, free), family=family).close()
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         yield describe_listen_error(host, port, error)
+
+
+def _holder(database: Path | PostgresqlAddress, own: Path | PostgresqlAddress) -> Iterator[str]:
+    """Yields which other process holds a SQLite database; the running daemon holds its own."""
+    if not isinstance(database, Path) or (isinstance(own, Path) and real_path(database) == real_path(own)):
+        return
+    if holder := find_lock_holder(database):
+        yield f"database {database}: it is in use by process {holder}"

@@ -1,11 +1,13 @@
 """The check of a configuration before a daemon reloads."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from watcher.cli.reload import read_config
 from watcher.config.sources import load
+from watcher.store.files import DatabaseLock
 
 
 @pytest.mark.parametrize("port", ["8080", "8081"])
@@ -22,3 +24,20 @@ def test_a_host_that_cannot_be_listened_on(
     with pytest.raises(ValueError, match="cannot listen on") as caught:
         read_config(None, running)
     assert f"http_host (WATCHER_HTTP_HOST): cannot listen on {host}:{port}: " in str(caught.value)
+
+
+def test_a_database_that_another_daemon_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database in use is a problem of the reload; the daemon's own under another name is none."""
+    settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_HTTP_PORT": "0"}
+    own = load(None, environ={**settings, "WATCHER_DATABASE": "own.db"}, directory=tmp_path)
+    other = load(None, environ={**settings, "WATCHER_DATABASE": "other.db"}, directory=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**settings, "WATCHER_DATABASE": str(tmp_path / "own.db")}.items():
+        monkeypatch.setenv(name, value)
+    lock = DatabaseLock(tmp_path / "own.db")
+    try:
+        read_config(None, own)
+        with pytest.raises(ValueError, match=rf"own\.db: it is in use by process {os.getpid()}$"):
+            read_config(None, other)
+    finally:
+        lock.release()
