@@ -13,7 +13,7 @@ from watcher.cli.database_probe import CheckResult, check_database
 from watcher.concurrency import run_blocking, run_together
 from watcher.config.models import AppConfig, Config
 from watcher.ids import event_id
-from watcher.messages import ADVICE, count
+from watcher.messages import ADVICE, count, sentence
 from watcher.models import Delivery, SampleEvent
 from watcher.net import open_session
 from watcher.notifiers.base import DeliveryError, Notifier
@@ -67,9 +67,8 @@ async def _app(
     except ApiError as error:
         status = f"HTTP {error.status}, " if error.status else ""
         advice = f" {ADVICE[error.status]}" if error.status in ADVICE else ""
-        return CheckResult(
-            good=False, subject=subject, text=f"{status}{error.code}: {error.message}.{advice}"
-        )
+        text = f"{status}{error.code}: {sentence(error.message)}{advice}"
+        return CheckResult(good=False, subject=subject, text=text)
     runs = count(len(page.runs), "run") if page.last else f"{len(page.runs)} or more runs"
     return CheckResult(good=True, subject=subject, text=f"reachable, {runs} waiting")
 

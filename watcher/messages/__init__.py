@@ -7,7 +7,7 @@ text, "yes" included, rejects, so every short instruction would be wrong.
 
 from watcher.messages.digests import digest_message
 from watcher.messages.fitting import fit
-from watcher.messages.formatting import count, format_elapsed, format_timestamp
+from watcher.messages.formatting import count, format_elapsed, format_timestamp, sentence
 from watcher.messages.incidents import ADVICE, app_group_message, app_message, notifier_message
 from watcher.messages.message import (
     Fact,
@@ -89,6 +89,7 @@ __all__ = [
     "request_label",
     "request_message",
     "row_lines",
+    "sentence",
     "show_name",
     "show_prompt",
     "web_link",

@@ -26,3 +26,8 @@ def format_elapsed(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Returns a number of things: `1 request`, `2 requests`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def sentence(text: str) -> str:
+    """Returns a text, which may quote another side, with the sign that ends a sentence once."""
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from watcher.leadership import Standing
-from watcher.messages import ADVICE, count, format_elapsed
+from watcher.messages import ADVICE, count, format_elapsed, sentence
 from watcher.models import Failure, Json
 from watcher.monitoring.liveness import Deadline
 from watcher.sanitize.text import one_line, truncate
@@ -50,7 +50,7 @@ class Problem:
     @property
     def text(self) -> str:
         """The reason and the fix."""
-        return f"{self.reason}. {self.fix}" if self.fix else self.reason
+        return f"{sentence(self.reason)} {self.fix}" if self.fix else self.reason
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.text}"

@@ -16,6 +16,7 @@ from watcher.messages import (
     plain_text,
     read_questions,
     request_label,
+    sentence,
     show_prompt,
     web_link,
     without_questions,
@@ -195,6 +196,7 @@ html.ENVIRONMENT.filters.update(
     label=request_label,
     no_prompt=no_prompt,
     notifier_state=_notifier_state,
+    sentence=sentence,
     undelivered=undelivered,
     web_link=web_link,
 )

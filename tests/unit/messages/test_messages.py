@@ -45,6 +45,7 @@ from watcher.messages import (
     notification_line,
     plain_text,
     render,
+    sentence,
 )
 from watcher.messages.requests import INVISIBLE_QUESTION, PAUSED_WITHOUT_QUESTION
 from watcher.models import INVISIBLE, Digest, Event, Outcome, RequestEvent, Resolution
@@ -220,6 +221,12 @@ def test_a_later_message_about_questions(prompt: str | None, event: RequestEvent
     assert "Which size?" in message.body
     assert "Which size?" in notification_line(message)
     assert message.quoted
+
+
+@pytest.mark.parametrize(("text", "whole"), [("Gone", "Gone."), ("Gone.", "Gone."), ("Why?", "Why?")])
+def test_a_sentence_ends_once(text: str, whole: str) -> None:
+    """Other people's words become a sentence before one of ours."""
+    assert whole == sentence(text)
 
 
 def test_a_digest() -> None:

@@ -71,6 +71,12 @@ def test_ready_when_all_is_well() -> None:
             id="fails for long",
         ),
         pytest.param(
+            replace(UP, succeeded_ago=600.0, failure=replace(REFUSED, message="The key is not valid.")),
+            "app support: last successful check 10 min ago, expected every 15 s:"
+            f" HTTP 401 unauthorized: The key is not valid. {ADVICE[401]}",
+            id="the API's message is a sentence",
+        ),
+        pytest.param(
             replace(UP, polled_ago=None, succeeded_ago=None, failure=REFUSED),
             "app support: not checked yet",
             id="fresh start after an outage",

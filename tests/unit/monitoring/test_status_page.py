@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -131,6 +132,12 @@ def test_a_poll_of_another_process() -> None:
     """A standby says when the leader checked an app; how long that took is only known to the leader."""
     page = Page(a_view(apps=[an_app("support", took=None)]))
     assert "support up last check 3 s ago, every 15 s" in page.words
+
+
+def test_a_sentence_of_the_api_ends_once() -> None:
+    """A message of the API that ends as a sentence gets no second period before our advice."""
+    failure = replace(REFUSED, message="The key was revoked.")
+    assert f": The key was revoked. {ADVICE[401]}" in Page(a_view(apps=[blind("a", failure=failure)])).words
 
 
 def test_a_start_is_no_alarm() -> None:
