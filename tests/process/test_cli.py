@@ -46,7 +46,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     ends = {event["data"]["resolution"]["outcome"] for event in events if "resolution" in event["data"]}
     assert {"answered", "canceled", "replaced"} == ends
     shown = [line.get("caption") or line["type"] for line in lines]
-    revoked = "The access key is revoked now; watch what people are told."
+    revoked = "The access key is revoked, so people get an alert about the app."
     outage = [revoked, "watcher.app_failing", "watcher.app_recovered"]
     assert outage == [line for line in shown if line in outage]
     assert re.match(

@@ -69,10 +69,10 @@ async def _demo(context: Context) -> None:
     context.caption("The run that asks for access is canceled while it waits.")
     app.cancel(access)
     await context.wait(2)
-    context.caption("The access key is revoked now; watch what people are told.")
+    context.caption("The access key is revoked, so people get an alert about the app.")
     async with context.outage():
         await context.wait(4)
-    context.caption("The key is valid again. What is still pending has its reminder soon.")
+    context.caption("The key is valid again, and another run asks for approval.")
     await context.wait(1)
     late = refund_run(app, "A-20533")
     ask_refund(app, late, 780, "A-20533")
