@@ -39,6 +39,8 @@ CLOCK_CHECK_INTERVAL: Final = 5.0
 
 DATABASE_CHECK_INTERVAL: Final = 5.0
 
+PRUNE_INTERVAL: Final = 60.0
+
 log = structlog.get_logger()
 
 
@@ -222,7 +224,6 @@ class _Daemon:
         self._scheduler = Scheduler(
             services.pollers,
             poll_limit=DEADLINE_TIMEOUTS * services.config.request_timeout,
-            prune=self._prune,
             observer=services.hooks,
             die=self._die,
         )
@@ -234,8 +235,8 @@ class _Daemon:
         """Runs until a signal, the end of the time, or a failure; then drains."""
         release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release_unpolled)
         delivering = self._start(self._services.dispatcher.run())
-        others = [self._watch_clocks(), self._watch_database(), self._signals.watch_reload()]
-        watching = [self._start(work) for work in [*others, *([lost()] if lost else [])]]
+        others = [self._prune(), self._watch_clocks(), self._watch_database(), self._signals.watch_reload()]
+        beside = [self._start(work) for work in [*others, *([lost()] if lost else [])]]
         self._scheduler.start()
         try:
             async with asyncio.timeout(seconds):
@@ -243,7 +244,7 @@ class _Daemon:
         except TimeoutError:
             log.info("daemon.stopping", reason="time is over")
         release.cancel()
-        for task in watching:
+        for task in beside:
             task.cancel()
         await self._scheduler.stop()
         self._services.dispatcher.stop()
@@ -279,10 +280,13 @@ class _Daemon:
         self._signals.end.set()
 
     async def _prune(self) -> None:
-        try:
-            await self._services.store.prune(before=self._services.wall() - self._services.config.retention)
-        except StoreUnavailable as error:
-            log.warning("database.prune_failed", error=str(error))
+        services = self._services
+        while True:
+            try:
+                await services.store.prune(before=services.wall() - services.config.retention)
+            except StoreUnavailable as error:
+                log.warning("database.prune_failed", error=str(error))
+            await asyncio.sleep(PRUNE_INTERVAL)
 
     async def _watch_clocks(self) -> None:
         """Follows the clock of what is recorded, and this machine's, by which polls are scheduled."""

@@ -1,10 +1,10 @@
-"""Decides when apps are polled and finished rows are pruned, and shows that the schedule is kept."""
+"""Decides when apps are polled, and shows that the schedule is kept."""
 
 import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,7 +16,6 @@ from watcher.polling.poller import Poller
 
 FEW_APPS: Final = 10
 """Up to this many apps are all polled at once at the start; more are spread over the interval."""
-PRUNE_SECONDS: Final = 60.0
 TICK_SECONDS: Final = 5.0
 """How often the scheduler reports that it runs."""
 _NO_REPETITION: Final = IntervalTrigger(days=36500)
@@ -35,7 +34,6 @@ class Scheduler:
         pollers: Sequence[Poller],
         *,
         poll_limit: float,
-        prune: Callable[[], Awaitable[None]],
         observer: Observer,
         die: Callable[[BaseException], None],
     ) -> None:
@@ -45,7 +43,6 @@ class Scheduler:
         """
         self._pollers = pollers
         self._poll_limit = poll_limit
-        self._prune_now = prune
         self._observer = observer
         self._die = die
         self._scheduler = AsyncIOScheduler(timezone=UTC)
@@ -66,7 +63,7 @@ class Scheduler:
                 max_instances=2,
             )
             self._schedule_first_poll(poller)
-        self._schedule_repeated()
+        self._schedule_tick()
         self._observer.set_deadline("scheduler", TICK_SECONDS)
         self._scheduler.start()
 
@@ -75,7 +72,7 @@ class Scheduler:
         for poller in self._pollers:
             if poller.config.name not in self._polls:
                 self._schedule_first_poll(poller)
-        self._schedule_repeated()
+        self._schedule_tick()
         self._scheduler.wakeup()
 
     def poll_now(self) -> None:
@@ -99,22 +96,17 @@ class Scheduler:
         self._scheduler.shutdown(wait=False)
         await asyncio.sleep(0)
 
-    def _schedule_repeated(self) -> None:
-        for name, work, seconds in (
-            ("prune", self._prune, PRUNE_SECONDS),
-            ("tick", self._tick, TICK_SECONDS),
-        ):
-            self._scheduler.add_job(
-                work,
-                "interval",
-                seconds=seconds,
-                next_run_time=datetime.now(UTC),
-                id=f"every {seconds:g} s: {name}",  # no app can have such a name
-                replace_existing=True,
-                misfire_grace_time=None,
-                coalesce=True,
-                max_instances=2,  # one that still runs when the clock is set must not suppress the next
-            )
+    def _schedule_tick(self) -> None:
+        self._scheduler.add_job(
+            self._tick,
+            "interval",
+            seconds=TICK_SECONDS,
+            next_run_time=datetime.now(UTC),
+            id="the tick",  # no app can have such a name
+            replace_existing=True,
+            misfire_grace_time=None,
+            coalesce=True,
+        )
 
     def _schedule_first_poll(self, poller: Poller) -> None:
         few = len(self._pollers) <= FEW_APPS
@@ -152,14 +144,6 @@ class Scheduler:
         else:
             following = next_poll(self._scheduled_at[name], now, poller.config.poll_interval)
         self._schedule_poll(poller, following)
-
-    async def _prune(self) -> None:
-        try:
-            await self._prune_now()
-        except asyncio.CancelledError:  # as in _poll
-            return
-        except Exception as error:  # noqa: BLE001 - as in _poll
-            self._die(error)
 
     async def _tick(self) -> None:
         self._observer.set_deadline("scheduler", TICK_SECONDS)

@@ -9,18 +9,18 @@ import pytest
 import time_machine
 from structlog.testing import capture_logs
 
-from tests.support.builders import BOUND, ScriptedNotifier, new_id
+from tests.support.builders import BOUND, ScriptedNotifier, new_id, soon
 from watcher import daemon as daemon_module
 from watcher.bootstrap import open_services, routes
 from watcher.config.models import AppConfig, Config, ConsoleConfig, SlackConfig, WebhookConfig
-from watcher.daemon import _Daemon
+from watcher.daemon import DaemonDiedError, _Daemon
 from watcher.models import Route
 from watcher.polling.clock import ClockChange, boottime
 from watcher.polling.scheduler import next_poll
 from watcher.sanitize.redactor import Redactor
 from watcher.sanitize.secrets import Secret
 from watcher.signals import Signals
-from watcher.store import Store, StoreUnavailable
+from watcher.store import Store, StoreUnavailable, StoreUnusable
 from watcher.store.sqlite import SqliteDatabase
 
 URL = Secret("notifiers.audit.url", Redactor(), file=Path("unread"))
@@ -147,3 +147,22 @@ async def test_the_clock_of_this_machine_is_set_and_not_the_databases(
                 await restarted.wait()
         watching.cancel()
     assert [] == logs
+
+
+@pytest.mark.anyio
+async def test_pruning_goes_on_after_a_locked_database_and_ends_with_a_damaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may pass is logged and tried again; what cannot pass ends the daemon."""
+    monkeypatch.setattr(daemon_module, "PRUNE_INTERVAL", 0.0)
+    config = Config(database=tmp_path / "watcher.db", notifiers=(CONSOLE,))
+    errors = iter([StoreUnavailable("it is locked"), StoreUnusable("it is damaged")])
+
+    async def prune(**_: float) -> int:
+        raise next(errors)
+
+    async with open_services(config) as services:
+        monkeypatch.setattr(services.store, "prune", prune)
+        with capture_logs() as logs, pytest.raises(DaemonDiedError, match="StoreUnusable: it is damaged"):
+            await soon(_Daemon(services, Signals(None)).run(None, None))
+    assert ["it is locked"] == [entry["error"] for entry in logs if entry["event"] == "database.prune_failed"]

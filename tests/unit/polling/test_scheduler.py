@@ -59,44 +59,36 @@ class Bench:
     """A scheduler with some apps, and the errors that ended it."""
 
     def __init__(self, *pollers: ScriptedPoller) -> None:
-        self.prunes: asyncio.Queue[None] = asyncio.Queue()
         self.deaths: asyncio.Queue[BaseException] = asyncio.Queue()
         self.liveness = WatchedLiveness()
         self.scheduler = Scheduler(
             cast("Any", pollers),
             poll_limit=300.0,
-            prune=self.prune,
             observer=self.liveness,
             die=self.deaths.put_nowait,
         )
 
-    async def prune(self) -> None:
-        """Notes it."""
-        self.prunes.put_nowait(None)
-
 
 @asynccontextmanager
 async def scheduling(poller: ScriptedPoller) -> AsyncIterator[Bench]:
-    """Starts a scheduler, waits for its first poll and its first pruning, and stops it in the end."""
+    """Starts a scheduler, waits for its first poll, and stops it in the end."""
     bench = Bench(poller)
     bench.scheduler.start()
     try:
         async with asyncio.timeout(BOUND):
             await poller.polls.get()
-            await bench.prunes.get()
             yield bench
     finally:
         await bench.scheduler.stop()
 
 
 async def test_a_clock_set_back_an_hour() -> None:
-    """Without a new schedule the scheduler would sleep for the hour; with one it polls and prunes at once."""
+    """Without a new schedule the scheduler would sleep for the hour; with one it polls at once."""
     poller = ScriptedPoller()
     async with scheduling(poller) as bench:
         with time_machine.travel(time.time() - 3600.0):
             bench.scheduler.restart()
             await poller.polls.get()
-            await bench.prunes.get()
     assert poller.polls.empty()
 
 
@@ -189,18 +181,6 @@ async def test_an_error_in_a_poll_is_the_end() -> None:
 
     poller.answer = broken
     async with scheduling(poller) as bench:
-        assert "broken" == str(await bench.deaths.get())
-
-
-async def test_an_error_in_pruning_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pruning cannot survive, the daemon is told of too."""
-
-    async def broken(bench: Bench) -> None:
-        bench.prunes.put_nowait(None)
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(Bench, "prune", broken)
-    async with scheduling(ScriptedPoller()) as bench:
         assert "broken" == str(await bench.deaths.get())
 
 
