@@ -1,6 +1,5 @@
 """The composition root: builds the services of a process from its configuration."""
 
-import os
 import random
 import sys
 import time
@@ -19,7 +18,7 @@ from watcher.delivery.rate_limit import RateLimiter
 from watcher.delivery.retry import RetrySettings
 from watcher.delivery.worker import DeliveryWorker, WorkerContext
 from watcher.hooks import Hooks, Observer
-from watcher.ids import event_id
+from watcher.ids import new_event_id
 from watcher.leadership import LeaseKeeper
 from watcher.logs import log_superseded, writes_json
 from watcher.messages import MessageSettings
@@ -69,7 +68,7 @@ async def open_services(config: Config, keeper: LeaseKeeper | None = None) -> As
     """
     wall = keeper.clock if keeper is not None else time.time
     async with AsyncExitStack() as stack:
-        store = Store(_open_database(config, keeper), lambda now: event_id(now, os.urandom(10)))
+        store = Store(_open_database(config, keeper), new_event_id)
         stack.push_async_callback(store.close)
         session = await stack.enter_async_context(open_session(config.request_timeout))
         notifiers = build_notifiers(config, session)

@@ -1,6 +1,5 @@
 """The checks of `watcher check`: what the daemon will need is tried, nothing is changed."""
 
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -12,7 +11,7 @@ from watcher.bootstrap import build_notifiers
 from watcher.cli.database_probe import CheckResult, check_database
 from watcher.concurrency import run_blocking, run_together
 from watcher.config.models import AppConfig, Config
-from watcher.ids import event_id
+from watcher.ids import new_event_id
 from watcher.messages import ADVICE, count, sentence
 from watcher.models import Delivery, SampleEvent
 from watcher.net import open_session
@@ -76,7 +75,7 @@ async def _app(
 async def _notifier(notifier: Notifier, *, send: bool) -> CheckResult:
     subject = f"notifier {notifier.name}"
     now = time.time()
-    test = SampleEvent(event_id(now, os.urandom(10)), now)
+    test = SampleEvent(new_event_id(now), now)
     try:
         text = await notifier.check()
         if send:

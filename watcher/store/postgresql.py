@@ -5,7 +5,6 @@ where one is configured. Every transaction makes its own settings, and nothing i
 a pooler may give each transaction another one.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import Identifier, quote
 
-from watcher.ids import event_id
+from watcher.ids import new_event_id
 from watcher.store.errors import (
     StoreError,
     StoreRejected,
@@ -162,7 +161,7 @@ class PostgresqlDatabase:
         """Makes the block one transaction, during which the process that has the lease changes nothing."""
         with closing(self.session()) as session, session.transaction() as sql:
             _refuse_other_version(sql, "SELECT version FROM lease FOR UPDATE")
-            yield Transaction(sql, now=now, new_event_id=lambda at: event_id(at, os.urandom(10)))
+            yield Transaction(sql, now=now, new_event_id=new_event_id)
 
     def translate(self, error: psycopg.Error, *, starting: bool = False) -> StoreError:
         """Returns our error for one of psycopg's: whether it may pass or not.

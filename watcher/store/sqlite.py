@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from watcher.ids import event_id
+from watcher.ids import new_event_id
 from watcher.store.errors import (
     StoreError,
     StoreRejected,
@@ -92,9 +92,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA synchronous = FULL")
             with committed(connection):
-                yield Transaction(
-                    SqliteSql(connection), now=now, new_event_id=lambda at: event_id(at, os.urandom(10))
-                )
+                yield Transaction(SqliteSql(connection), now=now, new_event_id=new_event_id)
 
     def find_damage(self) -> str | None:
         """Returns the first damage that SQLite finds in an existing database; errors as of `reading`."""
