@@ -55,8 +55,15 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_simulator_on_a_port_in_use(tmp_path: Path) -> None:
+def test_the_simulator_where_it_cannot_listen(tmp_path: Path) -> None:
     """One line names the options and the address, and says once why it cannot listen there."""
+    nameless = watcher(tmp_path, "simulate", "--host", "a..b")
+    line = "watcher: --host, --port: cannot listen on a..b:4010: "
+    assert (2, True, 1) == (
+        nameless.returncode,
+        nameless.stderr.startswith(line),
+        nameless.stderr.count("\n"),
+    )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = watcher(tmp_path, "simulate", "--port", str(port))

@@ -114,6 +114,22 @@ async def test_nothing_is_moved_onto_something(tmp_path: Path, schema: Schema) -
     assert (tmp_path / "two.db").exists()
 
 
+async def test_files_that_cannot_be_renamed(tmp_path: Path, schema: Schema) -> None:
+    """What was copied is said, and what is left to do, in one line."""
+    async with open_store(tmp_path / "old.db") as store:
+        await record_new(store, make_new_request("run-1"))
+    (tmp_path / "old.db.moved-wal").mkdir()
+    with closing(sqlite3.connect(tmp_path / "old.db")) as reader:  # keeps the write-ahead log
+        reader.execute("SELECT * FROM requests").fetchall()
+        done = await run_command(tmp_path, settings_of(schema), "move", "old.db")
+    assert (1, "") == (done.status, done.out)
+    assert (
+        "watcher: old.db was copied, but its files cannot be renamed: Is a directory;"
+        " rename old.db to old.db.moved, so that no daemon starts on it\n"
+    ) == done.err
+    assert 1 == len(rows_of(schema, "requests"))
+
+
 async def test_a_move_that_is_killed_moved_all_or_nothing(tmp_path: Path, schema: Schema) -> None:
     """Killed in the middle of 100,000 rows, nothing is in PostgreSQL and the file is as before."""
     file = tmp_path / "old.db"

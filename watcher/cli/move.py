@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from watcher.cli.options import config_option
-from watcher.cli.process import end_by_store_error, load_config, run_async, usage_error
+from watcher.cli.process import end_by_store_error, exit_with, load_config, run_async, usage_error
 
 if TYPE_CHECKING:
     from watcher.config.database import PostgresqlAddress
@@ -49,10 +49,14 @@ def move(config_file: Path | None, file: Path) -> None:
         end_by_store_error(error, f"{file}: {error}")
     counts = run_async(_copy(connection, address), address)
     connection.sqlite.close()
-    for ending in ENDINGS:  # the lock is held until all of them are gone
-        path = Path(f"{file}{ending}")
-        if path.exists():
-            path.rename(f"{moved}{ending}")
+    try:
+        for ending in ENDINGS:  # the lock is held until all of them are gone
+            path = Path(f"{file}{ending}")
+            if path.exists():
+                path.rename(f"{moved}{ending}")
+    except OSError as error:
+        reason = f"{file} was copied, but its files cannot be renamed: {error.strerror}"
+        exit_with(f"{reason}; rename {file} to {moved}, so that no daemon starts on it", 1)
     connection.close()
     for table, count in counts.items():
         click.echo(f"{table:<14} {count:>9}")
