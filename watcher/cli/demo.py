@@ -43,7 +43,7 @@ def demo(config_file: Path | None, seconds: float | None) -> None:
 
 
 async def _play(seconds: float | None) -> int | None:
-    """Plays the demo until a signal, which it returns, or for so many seconds."""
+    """Plays the demo for `seconds`, or until a signal, whose number it returns."""
     import asyncio
     import socket
     import tempfile

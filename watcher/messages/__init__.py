@@ -111,7 +111,7 @@ _SAMPLE = Message(
 
 
 def render(event: Event, settings: MessageSettings = MessageSettings()) -> Message:  # noqa: B008 - frozen
-    """Returns the message for an event; that of a test looks like a request and says that it is none."""
+    """Returns the message for an event; a test message looks like a request and says that it is a test."""
     match event:
         case RequestEvent():
             return request_message(event, settings)

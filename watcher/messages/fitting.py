@@ -170,7 +170,7 @@ def _flattened(message: Message, room: int) -> Message:
 
 
 def _holds_more(value: Json, values: int) -> bool:
-    """Returns whether a value holds more than so many values."""
+    """Returns whether a value holds more than `values` values, itself included."""
     left, found = [value], 0
     while left and found <= values:
         found += 1

@@ -78,14 +78,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is shown.
+    """A message for people.
 
     `lead`, `advice`, `hint` and `outlook` are our own sentences: what happened, what to fix, where to answer,
     what happens next. `quoted` says that the body is other people's text; `details` are the first parameters
-    in a line, shown where there are no `rows`. `link` leads to where a request is answered, `page` to the
-    whole of it. `dropped_rows` counts the parameters, `dropped_items` the items, that are not shown; each of
-    these is what `items_are` says. A `brief` message stands where its question was shown before, in as little
-    room as possible. With `reply_is_lost` the question asks for a reply that this message cannot carry.
+    in a line, shown where there are no `rows`. `link` leads to where a request is answered, `page` to a page
+    that shows all of it. `dropped_rows` counts the parameters that are not shown, `dropped_items` the items;
+    `items_are` is the noun for one item. A `brief` message is as short as possible, because its question was
+    shown before. With `reply_is_lost` the question asks for a reply that this message cannot carry.
     """
 
     tone: Tone

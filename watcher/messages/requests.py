@@ -233,7 +233,7 @@ def _after(event: RequestEvent, resolution: Resolution) -> str:
 
 
 def _run_state(status: str) -> str:
-    """Returns what became of a run whose request was answered."""
+    """Returns the state of a run after its request was answered, as a part of a sentence."""
     if status in _RUN_STATES:
         return f"the run {_RUN_STATES[status]}"
     return f"the run is now “{truncate(one_line(status).replace('_', ' '), _STATUS_SHOWN)}”"

@@ -52,13 +52,13 @@ class BoundedServer(web.Server):
             next((other for other in others if not other.busy), others[0]).abort()
 
     def left(self, connection: "Connection") -> None:
-        """Takes note of a connection that is closed or being aborted."""
+        """Forgets a connection that is closed or being aborted."""
         self._open.pop(connection, None)
         if not self._open:
             self._closed.set()
 
     async def close(self, seconds: float) -> None:
-        """Closes all connections; answers that are under way may take so many seconds."""
+        """Closes all connections; answers under way may take `seconds`."""
         for connection in list(self._open):
             if connection.busy:
                 connection.close()
@@ -142,7 +142,7 @@ class Connection(web.RequestHandler):
             self.limit(HEAD_SECONDS)
 
     def limit(self, seconds: float) -> None:
-        """Takes note of progress; the next must come within so many seconds."""
+        """Notes progress; the next progress must come within `seconds`."""
         if self._socket is None or self._socket.is_closing():
             return
         if self._timer is not None:

@@ -78,5 +78,5 @@ ENVIRONMENT.filters.update(
 
 
 def page(template: str, *, refresh: int | None = None, **values: Any) -> Page:
-    """Returns a page from a template; with `refresh` a browser reloads it after so many seconds."""
+    """Returns a page from a template; a browser reloads it after `refresh` seconds."""
     return Page(ENVIRONMENT.get_template(template).render(**values), POLICY, refresh)

@@ -70,7 +70,7 @@ def _blindness(data: RequestPageData) -> str:
 
 
 def _happened(record: DeliveryRecord) -> bool:
-    """Returns whether something became of a delivery already; what is to come stands elsewhere."""
+    """Returns whether a delivery was attempted or finished; the page shows planned ones elsewhere."""
     return record.state != "pending" or record.attempts > 0
 
 

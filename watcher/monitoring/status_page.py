@@ -111,7 +111,7 @@ def _headline(data: StatusPageData) -> str:
 
 
 def _nothing(data: StatusPageData) -> str:
-    """Returns what stands where requests would, if none is pending."""
+    """Returns the text that stands in place of the list if no request is pending."""
     if not data.blind:
         return "No run is waiting for a human."
     names = ", ".join(app.name for app in data.blind[:_NAMED])

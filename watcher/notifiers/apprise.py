@@ -1,8 +1,8 @@
 """The Apprise notifier: the many services that https://github.com/caronc/apprise supports, by their URLs.
 
 Apprise comes with the extra `apprise`. It is slow to import, so only a configured notifier imports it, and it
-blocks, so it sends in a thread. A send that runs into the time limit may still arrive, and is then repeated;
-so is one to a URL with several targets of which only some accepted it.
+blocks, so it sends in a thread. A send that runs into the time limit may still arrive, but is
+repeated; a send to a URL with several targets is repeated to all of them if one did not accept it.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from watcher.messages import MessageSettings
 from watcher.models import Delivery, MessageRef
 
 PAUSING_STATUSES: Final = frozenset({429, 503})
-"""With these HTTP statuses a destination takes nothing at all for a while; others are about one message."""
+"""With these HTTP statuses a destination refuses all messages for a while; others refuse one message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,9 +108,9 @@ def from_response(
 
 
 async def read_prefix(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Returns what soon comes of the body, at most so many bytes.
+    """Returns the beginning of the body, at most `most` bytes, as far as it comes within a second.
 
-    The answer's status is known by now, so a body that is late or broken changes nothing.
+    The status is known by then, so a body that is late or broken changes nothing.
     """
     received = b""
     with suppress(aiohttp.ClientError, OSError):

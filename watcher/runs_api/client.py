@@ -87,7 +87,7 @@ class RunsClient:
         stay so small for an hour; a page of one run that is too large is skipped.
 
         Raises:
-            ApiError: a page could not be had; what came before it is all there is to know.
+            ApiError: a page could not be read; the pages before it are valid.
         """
         query: list[tuple[str, str | int]] = [("status", AWAITING)]
         query += [("status", PAUSED)] if paused else []
@@ -118,7 +118,7 @@ class RunsClient:
 
         Raises:
             ResponseTooLarge: a page is, and could be smaller; or too many single runs are.
-            ApiError: a page could not be had.
+            ApiError: a page could not be read.
         """
         seen: set[str] = set()
         unreadable = ""
@@ -159,7 +159,7 @@ class RunsClient:
 
         Raises:
             NotFound: the run does not exist, if `is_api_error`.
-            ApiError: it could not be had.
+            ApiError: the call failed, or its answer cannot be read.
         """
         run = await self._transport.get(f"/v1/runs/{quote(run_id, safe='')}", [], self._run)
         if run.id != run_id:

@@ -1,4 +1,4 @@
-"""What can go wrong with a call of the Runs API, told apart.
+"""The ways in which a call of the Runs API can fail.
 
     ApiError
     ├── ConnectionFailed      nothing came back: DNS, refused, reset, TLS

@@ -57,7 +57,7 @@ class FileReads:
 
 
 def read_regular_file(file: Path, most: int) -> bytes:
-    """Returns the content of a regular file of at most so many bytes.
+    """Returns the content of a regular file of at most `most` bytes.
 
     Raises:
         UnreadableFileError: it is missing, unreadable, too large, or a directory, pipe, socket or device.

@@ -43,7 +43,7 @@ _NO_SYMBOLS: Final = frozenset("-_.'\N{RIGHT SINGLE QUOTATION MARK}")
 _LOOKS: Final = 2_000_000
 """How often texts are searched for masked values; after that a text that may hold one is masked whole."""
 _FEW: Final = 32
-"""Up to so many values it is fastest to search for each."""
+"""Up to this number of values it is fastest to search for each."""
 _SECRET_MAX: Final = 16 * 1024
 """Characters that no configured secret exceeds."""
 _HEAD_MAX, _TAIL_MAX = PROMPT_MAX * 3 // 5, PROMPT_MAX * 2 // 5 - 64

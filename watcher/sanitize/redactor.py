@@ -140,7 +140,7 @@ def _mask_basic(match: re.Match[str]) -> str:
 
 
 def _decoded(text: str) -> str:
-    """Returns what base64 stands for, in either alphabet and without padding too; nothing if it is none."""
+    """Returns the text that base64 encodes, in either alphabet, padded or not; empty for other text."""
     padded = text.rstrip("=").translate(str.maketrans("-_", "+/"))
     with suppress(ValueError):
         return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True).decode()
@@ -171,7 +171,7 @@ def _parts_of_header(value: str) -> Iterator[str]:
 def _parts_of_url(url: str) -> Iterator[str]:
     """Yields the URL, its password, the values whose names say that they are secret, and what looks random.
 
-    Other parts stand elsewhere as well.
+    Its other parts are words that other texts hold too.
     """
     yield url
     try:
@@ -251,7 +251,7 @@ def _unescaped(text: str) -> Iterator[_View]:
 
 
 def _meaning(escape: re.Match[str]) -> str:
-    """Returns what an escape stands for; an invisible character stands for nothing."""
+    """Returns the text that an escape encodes; an invisible character encodes none."""
     written = escape[0]
     match escape.lastgroup:
         case "percent":

@@ -108,7 +108,7 @@ def truncate_middle(text: str, limit: int) -> str:
 
 
 def cut_note(missing: int) -> str:
-    """Returns what stands where so many characters are missing within a text."""
+    """Returns the note that stands for `missing` characters within a text."""
     return f"… ({missing} more characters) …"
 
 

@@ -24,7 +24,7 @@ class Context:
     caption: Callable[[str], object] = str
 
     async def wait(self, seconds: float) -> None:
-        """Waits for so many seconds of the script."""
+        """Waits for `seconds` of the script."""
         await self.sleep(seconds / self.speed)
 
     @asynccontextmanager
@@ -122,7 +122,7 @@ def ask_access(app: Simulation) -> tuple[str, str]:
 
 
 def waiting_runs(app: Simulation, total: int) -> list[tuple[str, str]]:
-    """Starts so many waiting runs, each with its own question; returns the ids of runs and requests."""
+    """Starts `total` waiting runs, each with its own question; returns the ids of runs and requests."""
     return [_numbered_ask(app, number) for number in range(1, total + 1)]
 
 

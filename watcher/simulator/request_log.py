@@ -70,7 +70,7 @@ class RequestLog:
         """Returns as soon as a condition holds; it is evaluated whenever a request begins or finishes.
 
         Raises:
-            TimeoutError: the condition did not hold within so many seconds.
+            TimeoutError: the condition did not hold within `within` seconds.
         """
         async with asyncio.timeout(within):
             while not condition():

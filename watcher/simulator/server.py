@@ -62,17 +62,17 @@ class SimulatorServer:
         """Returns as soon as a condition holds; it is evaluated whenever a request begins or finishes.
 
         Raises:
-            TimeoutError: the condition did not hold within so many seconds.
+            TimeoutError: the condition did not hold within `within` seconds.
         """
         await self._log.wait_for(condition, within)
 
     async def wait_for_calls(
         self, total: int, call: Call = "list", *, app: str | None = None, within: float = 5.0
     ) -> None:
-        """Returns as soon as so many calls of a kind to an app have finished since the start.
+        """Returns as soon as `total` calls of a kind to an app have finished since the start.
 
         Raises:
-            TimeoutError: they have not within so many seconds.
+            TimeoutError: they have not within `within` seconds.
         """
         await self.wait_for(lambda: self.finished(call, app=app) >= total, within=within)
 

@@ -123,10 +123,10 @@ def fix(code: str, status: int) -> str | None:
 
 
 def edit_is_hopeless(refused: Rejection) -> bool:
-    """Returns whether an edit will not succeed later, nor in another form: then a new message tells instead.
+    """Returns whether an edit can succeed neither later nor in another form, so that a new message is needed.
 
-    What a person has to fix counts too, unless it is the token or the address: the message may stand where
-    the app may not write any more.
+    That holds too for what a person has to fix, unless it is the token or the address: the app may have lost
+    the right to write where the message stands.
     """
     fixable = refused.error.fix not in {None, _REINSTALL, WRONG_ADDRESS}
     return refused.code in _NOT_EDITABLE or (fixable and not _UNREADABLE.fullmatch(refused.code))
