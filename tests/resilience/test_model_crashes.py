@@ -8,7 +8,7 @@ import pytest
 
 from tests.resilience.model.config import APPS, make_config
 from tests.resilience.model.fate import Blow
-from tests.resilience.model.scene import DAY, Scene
+from tests.resilience.model.scene import Scene
 from tests.resilience.model.world import World
 from tests.support.postgresql import Schema
 from tests.support.strategies import LONG
@@ -35,8 +35,7 @@ class Played(Scene):
     `wrote` are the numbers of the commits that changed something, by the part that they were made in.
     """
 
-    settling_turns, turn_seconds = 4, DAY / 2
-    """The last reminder is due after an hour, and a delivery is given up after a day."""
+    settling_turns = 4  # the last reminder is due after an hour, and a delivery is given up after a day
 
     def __init__(self, parts: Sequence[str], blow: Blow | None = None, commits: int = 0) -> None:
         super().__init__()

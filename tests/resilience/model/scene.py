@@ -37,10 +37,10 @@ ENDLESS: Final = 2000
 class Scene:
     """All parts of one scenario, on a database of its own.
 
-    After `settling_turns` of `turn_seconds` each nothing more is planned.
+    After `settling_turns` half days nothing more is planned.
     """
 
-    settling_turns, turn_seconds = 20, DAY / 4
+    settling_turns = 10
     schema: ClassVar[Schema | None] = None
     """Where it is played on PostgreSQL; on SQLite if there is none."""
 
@@ -284,7 +284,7 @@ class Scene:
             )
             if ended and turn >= self.settling_turns:
                 break
-            self.clock.passes(self.turn_seconds)
+            self.clock.passes(DAY / 2)
             self.deliver()
         self.check_destinations()
         self.check_outbox()
