@@ -24,10 +24,10 @@ from watcher.messages import (
     no_prompt,
     parameters,
     plain_text,
+    question_text,
     render,
     request_label,
     show_name,
-    show_prompt,
 )
 from watcher.models import DeliveryRecord, Json, PendingRequest, RequestEvent
 from watcher.monitoring.snapshot import pending_json
@@ -149,7 +149,7 @@ def _pending_lines(request: PendingRequest, now: float, width: int) -> Iterator[
     waited = format_elapsed(max(now - request.first_seen_at, 0.0))
     head = [f"{request.id} · {request.app}", request_label(request.type), f"waiting {waited}", notified]
     yield from _side_by_side([one_line(part) for part in head], width, indent="", gap=" · ")
-    prompt = truncate(one_line(show_prompt(request.prompt)), PROMPT_SHOWN)
+    prompt = truncate(one_line(question_text(request)), PROMPT_SHOWN)
     yield from _wrapped(prompt or no_prompt(request.type), width)
     params = "; ".join(_param(row) for row in parameters(request.params, request.editable_params))
     yield from _wrapped(truncate(params, PARAMS_SHOWN), width)

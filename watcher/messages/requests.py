@@ -123,6 +123,12 @@ def request_label(request_type: str) -> str:
     return _KINDS.get(request_type, "Input")
 
 
+def question_text(request: InputRequest | PendingRequest) -> str:
+    """Returns the prompt, which may list the questions, or without one the questions; empty without any."""
+    questions = (question.text for question in read_questions(request.questions))
+    return show_prompt(request.prompt) or "\n".join(questions)
+
+
 def no_prompt(request_type: str) -> str:
     """Returns what stands in a list, or in a line, for a request without a prompt."""
     return "(question not visible)" if request_type == INVISIBLE else "(no prompt)"
@@ -188,7 +194,7 @@ def _asked(event: RequestEvent, settings: MessageSettings) -> Message:
 
 def _reminder(event: RequestEvent, reminder: Reminder, settings: MessageSettings) -> Message:
     """Returns a short message: the question was shown before, and may stand far above."""
-    whole, text = _asked(event, settings), _question(event.request)
+    whole, text = _asked(event, settings), question_text(event.request)
     return replace(
         whole,
         tone="reminder",
@@ -206,7 +212,7 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
     """Returns a brief message: how the request ended, its question in a line, and its first parameters."""
     outcome = resolution.outcome
     words = _after(event, resolution)
-    text = one_line(_question(event.request))
+    text = one_line(question_text(event.request))
     return Message(
         tone="answered" if outcome == "answered" else "closed",
         title=titled(f"{request_label(event.request.type)} {_STATES[outcome]}", event.app.name),
@@ -217,12 +223,6 @@ def _resolved(event: RequestEvent, resolution: Resolution) -> Message:
         facts=tuple(_facts(event)),
         brief=True,
     )
-
-
-def _question(request: InputRequest) -> str:
-    """Returns the prompt, which may list the questions, or without one the questions; empty without any."""
-    questions = (question.text for question in read_questions(request.questions))
-    return show_prompt(request.prompt) or "\n".join(questions)
 
 
 def _after(event: RequestEvent, resolution: Resolution) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.builders import NOW, claim, open_store, record_new, records
 from watcher.cli import output
-from watcher.models import DeliveryRecord, DeliveryState, Failure, PendingRequest
+from watcher.models import DeliveryRecord, DeliveryState, Failure, Json, PendingRequest
 from watcher.store import Sent
 from watcher.store.results import AppStatus
 
@@ -53,6 +53,27 @@ def test_the_list_of_what_waits(capsys: pytest.CaptureFixture[str]) -> None:
         "  user customer-7421  run run-1  request req-1",
         "  https://x.example",
     ] == more
+
+
+@pytest.mark.parametrize(
+    ("kind", "questions", "words"),
+    [
+        ("unknown", None, "  (question not visible)"),
+        ("approval_request", None, "  (no prompt)"),
+        (
+            "human_feedback",
+            [{"question": "Which size?"}, {"question": "Which\ncolour?"}],
+            "  Which size? Which colour?",
+        ),
+    ],
+)
+def test_a_request_without_a_prompt(
+    capsys: pytest.CaptureFixture[str], kind: str, questions: Json, words: str
+) -> None:
+    """Its questions stand in place of the prompt; without any the list says what is missing."""
+    request = PendingRequest(1, "support", "run-1", "q", kind, None, 0.0, None, (), questions=questions)
+    output.show_pending([request], [SEEN], NOW)
+    assert words == capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 160])
