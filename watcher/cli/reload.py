@@ -54,10 +54,10 @@ def _resource_problems(config: Config, running: Config) -> Iterator[str]:
     host, port = config.http_host, config.http_port
     if port == 0 or (host, port) == (running.http_host, running.http_port):
         return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     free = 0 if port == running.http_port else port  # this process holds its own port
     try:
-        socket.create_server((host, free), family=family).close()
+        family, _, _, _, address = socket.getaddrinfo(host, free, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
     except (OSError, ValueError) as error:  # ValueError: a host that is no name at all
         yield describe_listen_error(host, port, error)
 

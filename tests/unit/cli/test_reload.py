@@ -1,6 +1,7 @@
 """The check of a configuration before a daemon reloads."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_a_host_that_cannot_be_listened_on(
     with pytest.raises(ValueError, match="cannot listen on") as caught:
         read_config(None, running)
     assert f"http_host (WATCHER_HTTP_HOST): cannot listen on {host}:{port}: " in str(caught.value)
+
+
+def test_a_host_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the address of a name can be listened on is tried, of whichever version of IP that is."""
+    settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_HTTP_PORT": "8080"}
+    running = load(None, environ=settings, directory=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**settings, "WATCHER_HTTP_HOST": "name.test"}.items():
+        monkeypatch.setenv(name, value)
+    found = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
+    assert "name.test" == read_config(None, running).http_host
 
 
 def test_a_database_that_another_daemon_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
