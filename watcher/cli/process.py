@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 
-from watcher.cli.signals import DAEMON_SIGNALS, end_by_signal, hold_back_reload
+from watcher.cli.signals import DAEMON_SIGNALS, end_by_signal, hold_back_all
 
 if TYPE_CHECKING:
     from watcher.config.models import Config
@@ -54,10 +54,10 @@ def run_async(work: Coroutine[Any, Any, T], database: object | None = None) -> T
         try:
             return await work
         finally:  # else the event loop would restore the defaults, by which signals end the process silently
+            hold_back_all()
             loop = asyncio.get_running_loop()
             for number in DAEMON_SIGNALS:
                 loop.remove_signal_handler(number)
-            hold_back_reload()
             end_by_signal()
 
     try:

@@ -40,7 +40,7 @@ def hold_back_reload() -> None:
 
 
 def hold_back_all() -> None:
-    """Keeps signals pending for the program that this process is about to execute."""
+    """Keeps signals pending until they are handled again, perhaps by the program that this one executes."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGHUP})
 
 
