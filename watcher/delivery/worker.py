@@ -63,7 +63,7 @@ class DeliveryWorker:
         self._woken = asyncio.Event()
         self._sends: set[asyncio.Task[_Outcome]] = set()
         self._stopping = False
-        self._refused = 0
+        self._claims_refused = 0
         self._log = structlog.get_logger().bind(notifier=notifier.name)
 
     def wake(self) -> None:
@@ -120,11 +120,11 @@ class DeliveryWorker:
             )
         except StoreUnavailable as error:
             self._log.error("outbox.unavailable", error=str(error), unsaved=len(results))
-            self._refused += 1
-            if due_by < math.inf and self._refused >= CLAIMS_REFUSED_MAX:
+            self._claims_refused += 1
+            if due_by < math.inf and self._claims_refused >= CLAIMS_REFUSED_MAX:
                 raise
             return None
-        self._refused = 0
+        self._claims_refused = 0
         log_superseded(claim.superseded)
         if claim.failing is not None:
             self._log.error(
