@@ -28,7 +28,7 @@ ANNOUNCED: Final = (
     " FROM deliveries d JOIN events e ON e.id = d.event"
 )
 """The announcements of requests as they are merged; to be put between `SELECT` and `WHERE`."""
-_HELD: Final = f"SELECT {ANNOUNCED} WHERE d.held = 1 AND d.state = 'pending' AND e.app = ? ORDER BY d.id"
+_HELD: Final = f"SELECT {ANNOUNCED} WHERE d.held = 1 AND e.app = ?"
 _RELEASE: Final = "UPDATE deliveries SET held = 0 WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_DELIVERIES: Final = "DELETE FROM deliveries WHERE id IN (SELECT value FROM json_each(?))"
 _DELETE_UNUSED_EVENTS: Final = (
@@ -46,12 +46,10 @@ _RESUME: Final = (
 _FOLLOWING: Final = (
     "SELECT id FROM deliveries WHERE thread_key IN (SELECT value FROM json_each(:threads))"
     " AND notifier = :notifier AND state IN ('pending', 'dead')"
-    " AND NOT (id IN (SELECT value FROM json_each(:ids)))"
 )
 _INSERT_MEMBER: Final = "INSERT INTO digest_members (digest_id, request) VALUES (?, ?)"
 _DIGESTS_OF: Final = (
-    "SELECT DISTINCT m.digest_id, e.app, e.base_url FROM digest_members m JOIN events e ON e.id = m.digest_id"
-    " WHERE m.request IN (SELECT value FROM json_each(?))"
+    "SELECT DISTINCT digest_id FROM digest_members WHERE request IN (SELECT value FROM json_each(?))"
 )
 _MEMBERS: Final = (
     "FROM digest_members m JOIN requests r ON r.key = m.request"
@@ -73,7 +71,7 @@ _FIRST_ENTRIES: Final = (
     " row_number() OVER (PARTITION BY m.digest_id"
     " ORDER BY CASE WHEN r.resolved_at IS NULL THEN 0 ELSE 1 END, r.first_seen_at,"
     f" coalesce(r.started_at, 0), r.key) AS place {_MEMBERS}) AS ranked"
-    " WHERE place <= :most ORDER BY digest_id, place"
+    " WHERE place <= :most ORDER BY place"
 )
 
 
@@ -114,17 +112,15 @@ def merge_backlog(tx: Transaction, rows: Sequence[Row], *, above: int) -> bool:
 
 
 def enqueue_digest_updates(
-    tx: Transaction, ended: Collection[int], routes: Sequence[Route]
+    tx: Transaction, app: App, ended: Collection[int], routes: Sequence[Route]
 ) -> tuple[frozenset[str], list[DeliveryRecord]]:
     """Enqueues updates of digests in which requests ended; returns their notifiers, and what became stale.
 
     One message that waits to be sent is enough, for it will show what is pending by then.
     """
-    digests = tx.execute(_DIGESTS_OF, (Listed(ended),))
-    if not digests:
+    ids = [row["digest_id"] for row in tx.execute(_DIGESTS_OF, (Listed(ended),))]
+    if not ids:
         return frozenset(), []
-    ids = [row["digest_id"] for row in digests]
-    apps = {row["digest_id"]: App(row["app"], row["base_url"]) for row in digests}
     pending = {row["digest_id"] for row in tx.execute(_PENDING, {"digests": Listed(ids)})}
     wants = {route.notifier: Route(route.notifier, route.for_people) for route in routes if route.resolved}
     stale: set[int] = set()
@@ -137,9 +133,8 @@ def enqueue_digest_updates(
         reached = any(was_reached(delivery, tx.claimed_ids) for delivery in deliveries)
         on_its_way = any(delivery["type"] == "run.input_resolved" for delivery in left)
         if notifier in wants and reached and not on_its_way:
-            app, recipients = apps[digest_id], [wants[notifier]]
-            update = NewEvent("run.input_resolved", app, recipients, digest_id, digest_id=digest_id)
-            updates.append(update)
+            recipients = [wants[notifier]]
+            updates.append(NewEvent("run.input_resolved", app, recipients, digest_id, digest_id=digest_id))
     superseded = mark_superseded(tx, stale)
     return enqueue(tx, updates), superseded
 
@@ -207,8 +202,7 @@ def supersede_following(tx: Transaction, rows: Sequence[Row]) -> None:
     Also what was given up: of a digest that is dissolved nothing can be sent any more.
     """
     threads = Listed({row["thread_key"] for row in rows})
-    ids = Listed([row["id"] for row in rows])
-    following = {"threads": threads, "notifier": rows[0]["notifier"], "ids": ids}
+    following = {"threads": threads, "notifier": rows[0]["notifier"]}
     mark_superseded(tx, [row["id"] for row in tx.execute(_FOLLOWING, following)])
 
 

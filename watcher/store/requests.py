@@ -113,7 +113,7 @@ def record_changes(
         keys = [change.known.key for change in resolved]
         told, superseded = resolution_recipients(tx, [str(key) for key in keys], routes)
         ends = [_event("run.input_resolved", app, told.get(str(key), ()), key) for key in keys]
-        updated, stale = digests.enqueue_digest_updates(tx, keys, routes)
+        updated, stale = digests.enqueue_digest_updates(tx, app, keys, routes)
         notifiers = enqueue(tx, ends) | updated
         superseded += stale
     recorded = _insert(tx, app, new)

@@ -16,9 +16,10 @@ from tests.support.builders import (
     record_new,
     sqlite_of,
 )
-from tests.support.databases import Place
+from tests.support.databases import Place, rows
 from watcher.models import App, AppEvent, AppGroupEvent, Delivery, DigestEvent, RequestEvent, Route
-from watcher.store import AppFailure, NotifierPolicy, Result, Retry, Sent, Store
+from watcher.store import AppFailure, Dead, NotifierPolicy, Result, Retry, Sent, Store
+from watcher.store import outbox as outbox_work
 from watcher.store.claiming import APPS_TRIED
 from watcher.store.migrations import MIGRATIONS
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.anyio
 SALES = App("sales", "https://sales.example")
 DIGESTS = NotifierPolicy(for_people=True, digest_above=3)
 ALERTS = NotifierPolicy(for_people=True)
+NEWS = "run.input_requested"
 HOOK = Route("hook", for_people=False)
 GROUPED = Route("slack", for_people=True, grouped=True)
 
@@ -205,15 +207,29 @@ async def test_a_backlog_is_sent_by_the_run_that_makes_it_a_digest(database: Pla
 async def test_a_digest_that_waits_takes_in_what_follows(database: Place) -> None:
     """An hour without Slack makes one digest and not one for every twenty requests."""
     async with open_store(database) as store:
-        for number in range(12):
+        for number in range(13):
             await ask(store, APP, f"run-{number}", now=NOW + number)
             claimed = await claim(store, now=NOW + number, policy=DIGESTS)
             results = [Retry(each.id, "no", NOW + number + 1) for each in claimed]
             await claim(store, results, limit=0, now=NOW + number, policy=DIGESTS)
         (digest,) = await claim(store, now=NOW + 60, policy=DIGESTS)
-    assert 12 == event_of(digest, DigestEvent).digest.total
+    assert 13 == event_of(digest, DigestEvent).digest.total
     assert NOW == digest.due_at
-    assert 1 == len(outbox(database))
+    assert [(claimed[0].event.id,)] == rows(database, "SELECT id FROM events")
+
+
+async def test_a_digest_takes_the_place_of_the_reminders_of_its_requests(database: Place) -> None:
+    """Of requests that a digest announces after all this notifier has no reminders of their own any more."""
+    reminding = NotifierPolicy(for_people=True, remind_after=(600.0,))
+    async with open_store(database) as store:
+        new = [make_new_request(f"run-{number}") for number in range(4)]
+        await record_new(store, *new, routes=[PEOPLE, HOOK])
+        dead = [Dead(each.id, "no") for each in await claim(store, limit=9, policy=reminding)]
+        await claim(store, dead, limit=0, policy=reminding)
+        with database.changing(NOW + 60) as tx:
+            outbox_work.requeue(tx, None)
+        assert 1 == len(await claim(store, limit=9, now=NOW + 60, policy=DIGESTS))
+    assert [("hook", NEWS, "pending")] * 4 + [("slack", NEWS, "pending")] == outbox(database)
 
 
 async def test_what_a_person_may_have_seen_is_in_no_digest(database: Place) -> None:

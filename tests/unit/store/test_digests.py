@@ -186,6 +186,22 @@ async def test_a_digest_names_a_dozen(database: Place) -> None:
     assert (30, 12) == (digest_of(delivery).total, len(digest_of(delivery).entries))
 
 
+async def test_a_digest_names_the_oldest_that_waits_first(database: Place) -> None:
+    """What is pending is named before what ended, the oldest first; the most frequent outcome is first."""
+    async with open_store(database) as store:
+        await many(store, 13)
+        started_before = NewRequest(replace(make_run("run-14"), started_at=NOW - 90), make_request())
+        await record_new(store, started_before, routes=[GATHERED])
+        await record_new(store, make_new_request("run-15"), routes=[GATHERED], now=NOW - 5)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        await finish(store, 1, 2, 3, outcome="canceled")
+        await finish(store, 4, 5, 6)
+        await finish(store, 7, 8, 9, 10, 11, 12, outcome="failed")
+        (digest,) = await claim(store, "slack", now=NOW + 60)
+    assert ["run-15", "run-14", "run-13"] == [entry.run_id for entry in digest_of(digest).entries]
+    assert (("failed", 6), ("answered", 3), ("canceled", 3)) == digest_of(digest).outcomes
+
+
 async def test_what_a_digest_told_counts_as_told(database: Place) -> None:
     """The list of what waits says who was told by a digest."""
     async with open_store(database) as store:
@@ -280,9 +296,12 @@ async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(database: 
     async with open_store(database) as store:
         await many(store, 3)
         await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        others = [make_new_request(f"run-{number}") for number in (4, 5, 6)]
+        await record_new(store, *others, routes=[GATHERED])
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
         assert [] == await finish(store, 1, 2)
-        assert [NEWS] == await finish(store, 3)
-    assert [("slack", NEWS, "superseded")] == [row for row in outbox(database) if row[0] == "slack"]
+        assert [NEWS, NEWS] == await finish(store, 3, 4, 5, 6)
+    assert [("slack", NEWS, "superseded")] * 2 == [row for row in outbox(database) if row[0] == "slack"]
 
 
 async def test_a_digest_that_fails_is_dropped_when_all_is_over(database: Place) -> None:
