@@ -126,7 +126,7 @@ def resolution_recipients(
     for (thread_key, notifier), deliveries in load_threads(tx, thread_keys).items():
         opening = deliveries[0]
         # What was tried had its turn, even if the clock was set back since.
-        in_turn = opening["state"] != "pending" or opening["attempts"] > 0 or opening["due_at"] <= tx.now
+        in_turn = opening["attempts"] > 0 or opening["due_at"] <= tx.now
         machine_in_turn = bool(in_turn and not opening["for_people"])
         reached = any(was_reached(delivery, tx.claimed_ids) for delivery in deliveries)
         if notifier in wants and (reached or machine_in_turn):

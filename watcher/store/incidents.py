@@ -133,10 +133,7 @@ def record_results(
         incident: Incident | None = open_incident(tx, component, since=tx.now, reason={"message": errors[-1]})
     else:
         incident = _find(tx, component)
-    long_ago = tx.now - policy.alert_after
-    if incident is None or incident.announced_event is not None or incident.since > long_ago:
-        return nothing, nothing
-    if tx.first(_TRIED_IN_VAIN, (notifier, long_ago)) is None:
+    if incident is None or tx.first(_TRIED_IN_VAIN, (notifier, tx.now - policy.alert_after)) is None:
         return nothing, nothing
     return announce_due(tx, component, incident, policy.alert_after), nothing
 

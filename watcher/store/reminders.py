@@ -18,9 +18,7 @@ AgesOf = Callable[[str, str], Sequence[float]]
 """Returns the ages, ascending, at which a notifier (the first name) reminds of an app's requests."""
 
 _TELLING: Final = "('run.input_requested', 'run.input_reminder')"
-_PENDING: Final = (
-    "SELECT key FROM requests WHERE app IN (SELECT value FROM json_each(:apps)) AND resolved_at IS NULL"
-)
+_PENDING: Final = "SELECT key FROM requests WHERE resolved_at IS NULL"
 _TOLD: Final = (
     "SELECT d.id, d.notifier, d.for_people, d.thread_key, e.app, e.base_url, e.request, e.digest_id,"
     " coalesce((SELECT r.first_seen_at FROM requests r WHERE r.key = e.request AND r.resolved_at IS NULL),"
@@ -38,15 +36,15 @@ _TOLD: Final = (
 """Deliveries that no reminder follows yet; `pending_since` is null where nothing is pending any more."""
 _PLANNED: Final = (
     "SELECT d.id, d.notifier, e.app, e.age FROM deliveries d JOIN events e ON e.id = d.event"
-    " WHERE d.state = 'pending' AND e.type = 'run.input_reminder' AND d.attempts = 0"
+    " WHERE d.state = 'pending' AND e.type = 'run.input_reminder'"
 )
 _SENT: Final = (
-    "SELECT d.id, d.thread_key, d.notifier FROM deliveries d WHERE d.state = 'sent' AND d.event IN"
-    f" (SELECT id FROM events WHERE request IN ({_PENDING}) AND type IN {_TELLING}"
+    "SELECT id FROM deliveries WHERE state = 'sent' AND event IN"
+    f" (SELECT id FROM events WHERE request IN ({_PENDING})"
     f" UNION SELECT id FROM events WHERE digest_id IN (SELECT digest_id FROM digest_members"
-    f" WHERE request IN ({_PENDING})) AND type IN {_TELLING}) ORDER BY d.id"
+    f" WHERE request IN ({_PENDING})))"
 )
-"""The deliveries that told notifiers of what is pending, the last one of a thread last."""
+"""The deliveries that told notifiers of what is pending."""
 
 
 def plan_next(tx: Transaction, deliveries: Collection[int], ages_of: AgesOf) -> None:
@@ -84,10 +82,7 @@ def replan_reminders(
     planned = tx.execute(_PLANNED)
     unwanted = [row["id"] for row in planned if row["age"] not in ages_of(row["notifier"], row["app"])]
     dropped = mark_superseded(tx, unwanted)
-    last_sent = {
-        (row["thread_key"], row["notifier"]): row["id"] for row in tx.execute(_SENT, {"apps": Listed(apps)})
-    }
-    plan_next(tx, last_sent.values(), ages_of)
+    plan_next(tx, [row["id"] for row in tx.execute(_SENT)], ages_of)
     return dropped
 
 

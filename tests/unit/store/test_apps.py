@@ -12,8 +12,10 @@ from tests.support.builders import (
     PEOPLE,
     claim,
     event_of,
+    make_new_request,
     open_store,
     outbox,
+    record_answered,
     record_new,
     records,
 )
@@ -49,7 +51,8 @@ async def test_a_failing_app_is_told_of_once(database: Place) -> None:
     """After `alert_after` seconds every notifier is told, at once and once, whatever its `after`."""
     patient = (replace(PEOPLE, after=600.0), MACHINE)
     async with open_store(database) as store:
-        await record_new(store, routes=())
+        await record_new(store, make_new_request("run-1"), make_new_request("over"), routes=())
+        await record_answered(store, "over", routes=(), now=NOW)
         told = [
             await fail(store, since=NOW, now=NOW + later, routes=patient)
             for later in (0, 119.9, 120, 121, 9999)

@@ -207,13 +207,13 @@ async def test_a_backlog_is_sent_by_the_run_that_makes_it_a_digest(database: Pla
 async def test_a_digest_that_waits_takes_in_what_follows(database: Place) -> None:
     """An hour without Slack makes one digest and not one for every twenty requests."""
     async with open_store(database) as store:
-        for number in range(13):
+        for number in range(15):
             await ask(store, APP, f"run-{number}", now=NOW + number)
             claimed = await claim(store, now=NOW + number, policy=DIGESTS)
             results = [Retry(each.id, "no", NOW + number + 1) for each in claimed]
             await claim(store, results, limit=0, now=NOW + number, policy=DIGESTS)
         (digest,) = await claim(store, now=NOW + 60, policy=DIGESTS)
-    assert 13 == event_of(digest, DigestEvent).digest.total
+    assert 15 == event_of(digest, DigestEvent).digest.total
     assert NOW == digest.due_at
     assert [(claimed[0].event.id,)] == rows(database, "SELECT id FROM events")
 
@@ -297,6 +297,13 @@ async def test_a_webhook_gets_one_event_for_each_app(database: Place) -> None:
         await fail(store, APP, SALES, route=Route("slack", for_people=False))
         claimed = await claim(store, limit=8, policy=NotifierPolicy())
     assert ["support", "sales"] == [event_of(each, AppEvent).app.name for each in claimed]
+
+
+async def test_requests_wait_for_no_others(database: Place) -> None:
+    """Only alerts about apps wait to be sent together, requests to the same notifier do not."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[GROUPED])
+        assert 1 == len(await claim(store))
 
 
 async def test_a_short_outage_that_is_over_before_it_is_told_is_not_told(database: Place) -> None:

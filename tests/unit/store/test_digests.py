@@ -253,6 +253,34 @@ async def test_later_edits_go_to_the_message_that_is_there(database: Place) -> N
     assert anew == second.first_message
 
 
+async def test_a_digest_that_is_already_out_of_date_is_reminded_of(database: Place) -> None:
+    """An update that waits while a digest is sent keeps it from no reminder, which counts from the oldest."""
+    async with open_store(database) as store:
+        await many(store, 3)
+        await record_new(store, make_new_request("run-4"), routes=[GATHERED], now=NOW - 300)
+        await record_new(store, make_new_request("run-5"), routes=[GATHERED], now=NOW - 600)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        (digest,) = await claim(store, "slack", now=NOW + 1)
+        await finish(store, 5)
+        await settle(store, Sent(digest.id, None), now=NOW + 61)
+    planned = [record.due_at for record in records(database) if record.type == REMINDER]
+    assert [NOW - 300 + 1800] == planned
+
+
+async def test_a_digest_is_reminded_of_after_a_start(database: Place) -> None:
+    """Where reminders are configured only now, a digest that was updated since gets one."""
+    async with open_store(database) as store:
+        await many(store, 3)
+        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        await accept_all(store, now=NOW + 1)
+        await finish(store, 1)
+        await accept_all(store, now=NOW + 60)
+        await store.plan_reminders({"slack": (1800.0,)}, {APP.name: ["slack"]}, now=NOW + 61)
+    assert [("slack", REMINDER)] == [
+        (name, kind) for name, kind, state in outbox(database) if state == "pending"
+    ]
+
+
 async def test_a_digest_is_reminded_of_while_some_wait(database: Place) -> None:
     """One reminder for all, which counts who still waits and holds up no follow-up."""
     async with open_store(database) as store:

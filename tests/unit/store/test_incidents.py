@@ -44,8 +44,9 @@ async def fail(store: Store, now: float = NOW) -> int:
 async def test_a_notifier_that_accepts_nothing_is_told_of_once(database: Place) -> None:
     """After `alert_after` seconds without success the others hear why, since when and how much waits."""
     async with open_store(database) as store:
-        await fail(store)
-        claims = [await settle(store, now=NOW + later) for later in (1, 119.9, 120, 500)]
+        number = await fail(store)
+        await settle(store, Retry(number, "HTTP 500", NOW + 300), now=NOW + 60)
+        claims = [await settle(store, now=NOW + later) for later in (61, 119.9, 120, 500)]
         (delivery,) = await claim(store, "slack", now=NOW + 120)
     failure = NotifierFailure("webhook", "HTTP 500", NOW, undelivered=1)
     assert [None, None, failure, None] == [one.failing for one in claims]
@@ -119,6 +120,19 @@ async def test_a_failure_of_long_ago_is_none_of_today(database: Place) -> None:
         at_once = await store.settle_and_claim("slack", retry, limit=0, now=NOW + 5001, policy=policy)
         later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 5121, policy=policy)
     assert (None, True) == (at_once.failing, later.failing is not None)
+
+
+async def test_what_was_not_tried_is_no_failure(database: Place) -> None:
+    """A message that was never tried is no reason for an alert, however long ago another one failed."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[PEOPLE])
+        (news,) = await claim(store, "slack")
+        policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
+        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, policy=policy)
+        await record_answered(store, routes=[PEOPLE], now=NOW + 2)
+        await record_new(store, make_new_request("run-2"), routes=[PEOPLE], now=NOW + 3)
+        later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 200, policy=policy)
+    assert later.failing is None
 
 
 async def test_what_people_were_not_told_in_time_is_dropped(database: Place) -> None:

@@ -19,6 +19,7 @@ from tests.support.builders import (
     record_new,
     records,
     reminder_of,
+    run_ids,
 )
 from tests.support.databases import Place, rows
 from watcher.models import Delivery, MessageRef, RequestEvent, Route
@@ -93,16 +94,22 @@ async def test_reminders_survive_restarts_without_repeating(database: Place) -> 
 
 
 async def test_nobody_is_reminded_of_what_is_over(database: Place) -> None:
-    """The reminder that is planned goes with the request, without a trace, and none follows."""
+    """The reminder that is planned goes with the request, without a trace, and none follows.
+
+    It takes no announcement of another request along that is not due yet and becomes stale.
+    """
     async with open_store(database) as store:
         await record_new(store)
         for notifier in ("slack", "webhook"):
             await send(store, NOW + 5, notifier)
+        escalation = [replace(PEOPLE, after=HOUR)]
+        await record_new(store, make_new_request("run-2"), routes=escalation)
+        assert [NEWS] == [one.type for one in await record_answered(store, "run-2", routes=escalation)]
         stale = await record_answered(store, now=NOW + 60)
         told = [await send(store, NOW + 9 * HOUR, notifier) for notifier in ("slack", "webhook")]
     assert ((), [[END], [END]]) == (stale, told)
     assert {NEWS, END} == {record.type for record in records(database)}
-    assert 2 == len(rows(database, "SELECT 1 FROM events"))
+    assert 3 == len(rows(database, "SELECT 1 FROM events"))
 
 
 async def test_a_reminder_under_way_at_the_end_is_followed_by_none(database: Place) -> None:
@@ -176,6 +183,17 @@ async def test_who_only_got_a_reminder_hears_of_the_end(database: Place) -> None
         assert [END] == await send(store, NOW + HOUR)
 
 
+async def test_a_webhook_that_gave_up_the_news_hears_the_end(database: Place) -> None:
+    """A webhook gets the end of a request whose news is dead, though its next reminder is not due."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[MACHINE])
+        (news,) = await take(store, NOW, "webhook")
+        dead = [Dead(news.id, "no")]
+        await store.settle_and_claim("webhook", dead, limit=0, now=NOW, policy=POLICY)
+        await record_answered(store, routes=[MACHINE], now=NOW + 60)
+    assert [("webhook", NEWS, "dead"), ("webhook", END, "pending")] == outbox(database)
+
+
 async def test_each_notifier_has_its_own_reminders(database: Place) -> None:
     """One that is never reminded gets none."""
     async with open_store(database) as store:
@@ -204,17 +222,47 @@ async def test_a_changed_configuration_holds_for_what_waits(database: Place) -> 
         assert [[], ["1 of 1"]] == [await send(store, NOW + at, policy=new) for at in (AGES[0], HOUR)]
         assert [] == await plan(store, NOW + HOUR + 1, (HOUR,))
         assert [] == await send(store, NOW + 9 * HOUR, policy=new)
+        assert [] == await plan(store, NOW + 9 * HOUR, ())
 
 
 async def test_a_reminder_that_was_due_and_is_not_wanted_any_more_is_superseded(
     database: Place,
 ) -> None:
-    """What should have been sent while nothing ran, and is wanted no longer, leaves a record."""
+    """What should have been sent while nothing ran, and is wanted no longer, leaves a record.
+
+    That does not count as a reminder, so its age is reminded at if it is wanted again.
+    """
     async with open_store(database) as store:
         await record_new(store, routes=[PEOPLE])
         await send(store, NOW + 5)
+        assert [REMINDER] == await plan(store, NOW + AGES[0] + 1, ())
+        assert "superseded" == records(database)[-1].state
+        assert [] == await plan(store, NOW + AGES[0] + 2, AGES)
+        assert ["1 of 3"] == await send(store, NOW + AGES[0] + 3)
+
+
+async def test_a_reminder_that_failed_and_is_not_wanted_any_more_is_superseded(database: Place) -> None:
+    """A reminder that is to be tried again ends when a start finds it no longer configured."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[PEOPLE])
+        await send(store, NOW + 5)
+        (reminder,) = await take(store, NOW + AGES[0])
+        failed = [Retry(reminder.id, "x", NOW + 2 * HOUR)]
+        await store.settle_and_claim("slack", failed, limit=0, now=NOW + AGES[0])
         assert [REMINDER] == await plan(store, NOW + HOUR, ())
-    assert "superseded" == records(database)[-1].state
+
+
+async def test_each_request_is_reminded_of_by_its_own_age(database: Place) -> None:
+    """After a start too, a reminder counts from when its request was first seen; the order is theirs."""
+    async with open_store(database) as store:
+        await record_new(store, make_new_request("run-1"), routes=[PEOPLE])
+        await record_new(
+            store, make_new_request("run-2"), make_new_request("run-3"), routes=[PEOPLE], now=NOW + 60
+        )
+        await send(store, NOW + 60, policy=NotifierPolicy())
+        await plan(store, NOW + 61, AGES)
+        due = [await take(store, NOW + AGES[0] + later) for later in (0, 60)]
+    assert [["run-1"], ["run-2", "run-3"]] == [run_ids(reminders) for reminders in due]
 
 
 async def test_what_is_planned_is_no_delivery_yet(database: Place) -> None:

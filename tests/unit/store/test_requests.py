@@ -308,6 +308,18 @@ async def test_a_machine_hears_of_an_ended_request_however_often_it_failed(datab
 # Escalation
 
 
+@pytest.mark.parametrize("route", [replace(PEOPLE, after=300.0), replace(PEOPLE, digests=True)])
+async def test_an_end_is_told_at_once(database: Place, route: Route) -> None:
+    """The end of a request waits neither as long as its news did, nor for the end of a poll."""
+    async with open_store(database) as store:
+        await record_new(store, routes=[route])
+        await store.release_held(APP.name, digest_above=9, now=NOW)
+        (news,) = await claim(store, "slack", now=NOW + 300)
+        await store.settle_and_claim("slack", [Sent(news.id, None)], limit=0, now=NOW + 300)
+        await record_answered(store, routes=[route], now=NOW + 310)
+        assert [END] == [delivery.event.type for delivery in await claim(store, "slack", now=NOW + 310)]
+
+
 async def test_escalation_waits_until_its_time(database: Place) -> None:
     """With `after` a delivery is due that much later than the request was seen."""
     async with open_store(database) as store:

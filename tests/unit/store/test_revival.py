@@ -86,6 +86,18 @@ async def test_nothing_of_a_digest_that_became_part_of_another_is_sent_again(dat
         assert () == (await settle(store, limit=9, now=LATER)).deliveries
 
 
+async def test_the_dead_come_back_after_an_outage_that_was_announced(database: Place) -> None:
+    """What was given up is announced after all, whether or not the others were told of the outage."""
+    alarmed = replace(SLACK, alert_after=60.0)
+    async with open_store(database) as store:
+        await give_up(store, "run-1", policy=alarmed)
+        await record_new(store, make_new_request("run-2"), routes=[PEOPLE])
+        (other,) = (await settle(store, limit=1, policy=alarmed)).deliveries
+        await settle(store, Retry(other.id, "invalid_auth", NOW + 60), policy=alarmed)
+        assert (await settle(store, now=NOW + 60, policy=alarmed)).failing
+        assert 1 == (await settle(store, Sent(other.id, None), now=NOW + 90, policy=alarmed)).revived
+
+
 async def test_one_that_was_given_up_is_told_by_itself(database: Place) -> None:
     """A single request needs no digest; it is due at once, and counts as never tried."""
     async with open_store(database) as store:
