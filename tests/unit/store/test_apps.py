@@ -140,8 +140,12 @@ async def test_a_short_failure_is_nobodys_business(database: Place) -> None:
 
 
 async def test_an_app_that_never_worked_counts_from_the_start_of_the_process(database: Place) -> None:
-    """What an earlier process recorded of an app that never worked does not make its failing older."""
+    """What an earlier process recorded of an app that never worked does not make its failing older.
+
+    That another app works changes nothing about that.
+    """
     async with open_store(database) as store:
+        await store.record_success(App("other", APP.base_url), (), invisible=(), now=NOW)
         await fail(store, since=NOW, now=NOW + 100)
     async with open_store(database) as store:
         restarted = NOW + 110
@@ -192,6 +196,19 @@ async def test_the_state_of_an_app_survives_a_restart(database: Place) -> None:
     ]
     assert ({"run-8": NOW, "run-9": NOW}, False) == (state.invisible, state.first_poll)
     assert AppState((), {}, first_poll=True, last_success_at=None, failing=False) == other
+
+
+async def test_the_failures_of_others_are_not_those_of_an_app(database: Place) -> None:
+    """Neither another app that fails, nor a notifier of the same name, makes an app one that fails."""
+    failure = AppFailure(None, "timeout", "slow", NOW)
+    namesake = replace(PEOPLE, notifier=APP.name)
+    async with open_store(database) as store:
+        await store.record_failure(App("other", APP.base_url), (), failure, alert_after=120.0, now=NOW)
+        await record_new(store, routes=[namesake])
+        (news,) = await claim(store, namesake.notifier)
+        refused = [Retry(news.id, "no", NOW + 60)]
+        await store.settle_and_claim(namesake.notifier, refused, limit=0, now=NOW)
+        assert not (await store.app_state(APP.name)).failing
 
 
 async def test_runs_that_no_longer_hide_are_forgotten(database: Place) -> None:

@@ -228,6 +228,15 @@ async def test_a_digest_is_followed_as_its_requests_end(database: Place) -> None
     ]
 
 
+async def test_who_has_an_update_of_a_digest_to_claim_is_said(database: Place) -> None:
+    """The worker of a notifier is woken for the update of a digest too."""
+    async with open_store(database) as store:
+        await gathered(store)
+        change = ResolvedRequest(await pending_key(store, "run-1"), "answered", "completed")
+        recorded = await store.record_changes(APP, (GATHERED,), ended=[change], now=NOW + 60)
+    assert {"slack"} == recorded.notifiers
+
+
 async def test_what_ends_while_a_follow_up_is_sent_is_followed_too(database: Place) -> None:
     """A message under way says how things were; another one comes after it."""
     async with open_store(database) as store:
