@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -335,6 +335,6 @@ def _log_warnings(config: Config) -> None:
 
 def _raise_descriptor_limit() -> None:
     """A thousand apps need a thousand connections; the soft limit is often 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS refuses a soft limit that is infinite; a sandbox refuses any
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
