@@ -60,9 +60,6 @@ APPS: dict[str, Callable[[], list[LargeApp]]] = {
     "objects": lambda: [
         LargeApp([run(0), run(1, b'"input":[%b]' % b",".join([b"{}"] * (10 * MIB // 3))), run(2)])
     ],
-    "tables in inputs": lambda: [
-        LargeApp([run(number, b'"input":{"table":%b}' % table(1000)) for number in range(RUNS)])
-    ],
     "tables in parameters": lambda: [
         LargeApp([run(number, params=b'{"table":%b}' % table(400)) for number in range(RUNS)])
     ],
