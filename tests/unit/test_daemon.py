@@ -21,5 +21,6 @@ async def test_a_limit_of_descriptors_that_cannot_be_raised(
     def refuse(*_: object) -> None:
         raise error("not allowed")
 
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert await soon(daemon.once(Config(database=tmp_path / "watcher.db")))
