@@ -40,12 +40,13 @@ def normalize_json(value: Json, depth: int = 0) -> Json:
         case dict() | list() if depth >= DEPTH_MAX:
             return CUT
         case dict():
-            return {
+            normal = {
                 key if key.isascii() and "\0" not in key else normalize_json(key): item
                 if type(item) in _PLAIN or (type(item) is str and item.isascii() and "\0" not in item)
                 else normalize_json(item, depth + 1)
                 for key, item in value.items()
             }
+            return normal if len(normal) == len(value) else _with_names_apart(value, depth)
         case list():
             return [
                 item
@@ -55,6 +56,17 @@ def normalize_json(value: Json, depth: int = 0) -> Json:
             ]
         case _:
             return value
+
+
+def _with_names_apart(value: dict[str, Json], depth: int) -> dict[str, Json]:
+    """Normalizes an object in which names become alike: no value may hide another."""
+    normal: dict[str, Json] = {}
+    for key, item in value.items():
+        name = replace_unstorable(key)
+        while name in normal:
+            name += "'"
+        normal[name] = normalize_json(item, depth + 1)
+    return normal
 
 
 def replace_unstorable(text: str) -> str:

@@ -409,6 +409,12 @@ def test_ids_and_statuses_are_tidied() -> None:
     assert Run("r\ufffd\ufffd", "s\ufffd\ufffd", user_id="u\ufffd") == run
 
 
+def test_names_that_become_alike_hide_no_value() -> None:
+    """Names that differ only in what cannot be stored keep their values, each under a name of its own."""
+    expected = {"a\ufffd": 1, "a\ufffd'": [2], "b": "\ufffd"}
+    assert expected == normalize_json({"a\ud800": 1, "a\0": [2], "b": "\0"})
+
+
 @pytest.mark.parametrize("run_id", [".", "..", "x" * 1001, "é" * 1_000_000])
 def test_an_id_that_names_no_run(run_id: str) -> None:
     """An id that would lead to another resource, or fill the log, makes no run, and little of it is shown."""
