@@ -5,7 +5,7 @@ from typing import Final
 
 from watcher.messages.formatting import count, format_elapsed
 from watcher.messages.message import Fact, Item, Message, titled
-from watcher.models import App, AppEvent, AppGroupEvent, Failure, NotifierEvent
+from watcher.models import App, AppEvent, AppGroupEvent, Failure, NotifierEvent, NotifierFailure
 from watcher.sanitize.text import one_line, truncate
 
 _ERROR_SHOWN, _CODE_SHOWN = 500, 100
@@ -29,25 +29,28 @@ def app_group_message(event: AppGroupEvent) -> Message:
     """Returns the message about several apps that cannot be polled, or can be again."""
     number, since = len(event.failures), min(failure.since for _, failure in event.failures)
     failing = event.type == "watcher.app_failing"
-    known = _known_before(sum(failure.pending_known for _, failure in event.failures))
+    known = sum(failure.pending_known for _, failure in event.failures)
     statuses = dict.fromkeys(failure.status for _, failure in event.failures if failure.status in ADVICE)
     advice = " ".join(f"HTTP {status}: {ADVICE[status]}" for status in statuses)
     return Message(
         tone="trouble" if failing else "good",
         title=f"{number} apps {'failing' if failing else 'recovered'}",
-        lead=f"Watcher can't see new requests from these apps. {known}"
+        lead=f"Watcher can't see new requests from these apps. {_known_before(known)}"
         if failing
-        else "Watcher can see new requests from these apps again.",
+        else f"Watcher can see new requests from these apps again. {_known_now(known)}",
         advice=advice if failing and advice else None,
         body="",
-        items=tuple(Item(_named(app, failure)) for app, failure in event.failures),
+        items=tuple(
+            Item(_named(app, _what_failed(failure) if failing else _down_for(event.at, failure)))
+            for app, failure in event.failures
+        ),
         items_are="app",
         facts=(Fact("Down since" if failing else "Down from", since),),
     )
 
 
-def _named(app: App, failure: Failure) -> str:
-    return truncate(f"{one_line(app.name)} - {_what_failed(failure)}", _NAMED_SHOWN)
+def _named(app: App, words: str) -> str:
+    return truncate(f"{one_line(app.name)} - {words}", _NAMED_SHOWN)
 
 
 def notifier_message(event: NotifierEvent) -> Message:
@@ -71,12 +74,11 @@ def _app_failing(event: AppEvent) -> Message:
 
 
 def _app_recovered(event: AppEvent) -> Message:
-    down_for = format_elapsed(event.at - event.failure.since)
-    known = _there_are(event.failure.pending_known, "known request", "waiting")
+    down_for, known = _down_for(event.at, event.failure), _known_now(event.failure.pending_known)
     return Message(
         tone="good",
         title=titled("App recovered", event.app.name),
-        body=f"Watcher can see new requests again (down for {down_for}). {known}",
+        body=f"Watcher can see new requests again ({down_for}). {known}",
         facts=(Fact("Down from", event.failure.since),),
     )
 
@@ -99,15 +101,23 @@ def _notifier_recovered(event: NotifierEvent) -> Message:
     return Message(
         tone="good",
         title=titled("Notifier recovered", failure.notifier),
-        body=f"Messages are being delivered again (down for {format_elapsed(event.at - failure.since)}).",
+        body=f"Messages are being delivered again ({_down_for(event.at, failure)}).",
         facts=(Fact("Down from", failure.since),),
     )
 
 
 def _known_before(pending: int) -> str:
     if not pending:  # perhaps it never could
-        return _there_are(0, "known request", "waiting")
+        return _known_now(0)
     return f"When it last could, {count(pending, 'request')} {'was' if pending == 1 else 'were'} waiting."
+
+
+def _known_now(pending: int) -> str:
+    return _there_are(pending, "known request", "waiting")
+
+
+def _down_for(now: float, failure: Failure | NotifierFailure) -> str:
+    return f"down for {format_elapsed(now - failure.since)}"
 
 
 def _there_are(number: int, noun: str, state: str) -> str:

@@ -470,7 +470,10 @@ def test_apps_that_fail_together() -> None:
     )
     assert expected == render(event)
     recovered = render(replace(event, type="watcher.app_recovered"))
-    assert ("4 apps recovered", None, 4) == (recovered.title, recovered.advice, len(recovered.items))
+    assert ("4 apps recovered", None) == (recovered.title, recovered.advice)
+    assert (Item("support - down for 2 min 10 s"),) * 4 == recovered.items
+    lead = "Watcher can see new requests from these apps again. 8 known requests are waiting."
+    assert lead == recovered.lead
 
 
 @pytest.mark.parametrize(
