@@ -205,7 +205,11 @@ async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench, *, 
     told = asyncio.Event()
     poller = bench.poller(alert_after=0.0, request_timeout=0.2, wake=lambda _: told.set())
     if was_well:
+        bench.api.pages = [refusal(503, "unavailable")]
         await poller.poll()
+        bench.api.lists()
+        await poller.poll()
+        told.clear()
 
     async def until_told(_: str) -> None:
         await soon(told.wait())
@@ -215,7 +219,20 @@ async def test_a_poll_that_hangs_is_told_of_before_its_end(bench: PollBench, *, 
     with capture_logs() as logs:
         assert (await poller.poll()).error is None
     assert [("timeout", "the poll has not ended yet")] == entries(logs, "app.failing", "code", "error")
-    assert ["webhook"] == [notifier for notifier, kind, _ in outbox(bench.database) if kind == RECOVERED]
+    recovered = [notifier for notifier, kind, _ in outbox(bench.database) if kind == RECOVERED]
+    assert ["webhook"] * (2 if was_well else 1) == recovered
+
+
+@pytest.mark.parametrize(("request_timeout", "patience"), [(20.0, 120.0), (300.0, 300.0)])
+async def test_a_poll_may_last_as_long_as_an_app_may_fail(
+    bench: PollBench, request_timeout: float, patience: float
+) -> None:
+    """A poll hangs when it takes longer than `app_alert_after`, and than one call may take."""
+    timer = bench.poller(request_timeout=request_timeout)._failure_timer
+    bench.clock.now = NOW + 500
+    timer.poll_begins()
+    assert NOW + 500 + patience == timer._due_at
+    await timer.cancel()
 
 
 async def test_a_poll_that_hangs_after_failures_is_told_of_as_they_are(bench: PollBench) -> None:
@@ -260,6 +277,26 @@ async def test_a_clock_that_is_set_makes_no_outage(bench: PollBench) -> None:
     bench.api.pages = [refusal(503, "unavailable")]
     await poller.poll()
     assert [] == outbox(bench.database)
+
+
+async def test_an_alert_that_waits_follows_the_clock(bench: PollBench) -> None:
+    """An app that fails is told of after two minutes, though the clock is set by an hour meanwhile."""
+    told = asyncio.Event()
+    poller = bench.poller(wake=lambda _: told.set())
+    bench.clock.now = NOW + 60
+    bench.api.pages = [refusal(503, "unavailable")]
+    await poller.poll()
+    bench.clock.now = NOW + 3600 + 119.98
+    await bench.store.shift_timestamps(3600.0)
+    poller.clock_changed(ClockChange(step=3600.0, slept=0.0))
+
+    async def until_told(_: str) -> None:
+        await soon(told.wait())
+
+    bench.api.before = until_told
+    with capture_logs() as logs:
+        await poller.poll()
+    assert [("unavailable", "2027-01-15T09:00:00Z")] == entries(logs, "app.failing", "code", "since")
 
 
 async def test_an_app_that_recovers_in_time_is_nobodys_business(bench: PollBench) -> None:
