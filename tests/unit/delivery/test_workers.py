@@ -36,6 +36,7 @@ from watcher.delivery import worker as worker_module
 from watcher.delivery.dispatcher import Dispatcher
 from watcher.delivery.rate_limit import RateLimiter
 from watcher.models import App, DigestEvent, RequestEvent, Route
+from watcher.monitoring.liveness import LivenessTracker
 from watcher.notifiers.base import DeliveryError
 from watcher.store import AppFailure, Claim, NotifierPolicy, Result, StoreUnavailable, StoreUnusable, sqlite
 
@@ -96,6 +97,13 @@ async def test_people_are_told_when_a_digest_is_followed(store: WatchedStore, cl
     await make_worker(notifier, store, clock, policy=policy).run(until_idle=True)
     (delivery,) = notifier.accepted
     assert NOW + 1800 == event_of(delivery, DigestEvent).next_reminder_at
+
+
+async def test_a_worker_is_watched(store: WatchedStore, clock: Clock) -> None:
+    """Each time that a worker looks for work it sets its deadline, so a worker that hangs is noticed."""
+    liveness = LivenessTracker(monotonic=time.monotonic, wall=time.time)
+    await make_worker(ScriptedNotifier("slack"), store, clock, observer=liveness).run(until_idle=True)
+    assert ["notifier slack"] == list(liveness.deadlines())
 
 
 # Many at once

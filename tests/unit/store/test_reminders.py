@@ -96,7 +96,7 @@ async def test_reminders_survive_restarts_without_repeating(database: Place) -> 
 async def test_nobody_is_reminded_of_what_is_over(database: Place) -> None:
     """The reminder that is planned goes with the request, without a trace, and none follows.
 
-    It takes no announcement of another request along that is not due yet and becomes stale.
+    The end of another request, whose announcement was not due yet, touches no reminder.
     """
     async with open_store(database) as store:
         await record_new(store)
@@ -105,6 +105,7 @@ async def test_nobody_is_reminded_of_what_is_over(database: Place) -> None:
         escalation = [replace(PEOPLE, after=HOUR)]
         await record_new(store, make_new_request("run-2"), routes=escalation)
         assert [NEWS] == [one.type for one in await record_answered(store, "run-2", routes=escalation)]
+        assert 2 == [kind for _, kind, _ in outbox(database)].count(REMINDER)
         stale = await record_answered(store, now=NOW + 60)
         told = [await send(store, NOW + 9 * HOUR, notifier) for notifier in ("slack", "webhook")]
     assert ((), [[END], [END]]) == (stale, told)
