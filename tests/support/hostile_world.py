@@ -34,11 +34,12 @@ LASTING: Final = (NOT_SLACK, REFUSED, "HTTP 307", "Slack: HTTP 307")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to misbehave, and what comes of it: at an app, after a plain POST or GET, and in a bot's call.
+    """A way to misbehave, and what comes of it: at an app, after a plain POST or GET, and in calls to Slack.
 
     `app` is the code and the status of the failed poll, several where it depends on the machine. None is no
     failure: the status was good, and what else came does not matter. A way without `bot` is not tried there,
-    for all bots call one address. `secure` says whether clients use TLS, `tls` with which context the server
+    for all bots call one address. `incoming` is for an incoming webhook of Slack, where it tells more than
+    `posted`. `secure` says whether clients use TLS, `tls` with which context the server
     does, if at all.
     """
 
@@ -46,6 +47,7 @@ class Way:
     app: frozenset[tuple[str, int | None]]
     posted: str | None
     bot: str | None = None
+    incoming: str | None = None
     secure: bool = False
     tls: Callable[[Authority], ssl.SSLContext] | None = None
 
@@ -79,7 +81,7 @@ def _all_ways(elsewhere: Peer) -> dict[str, Way]:
         "half_a_body": Way(peers.truncates, broken, None, BROKEN_OFF),
         "reset": Way(peers.resets, broken, BROKEN, BROKEN),
         "babble": Way(peers.babbles, broken, INVALID, INVALID),
-        "another_site": Way(peers.is_another_site, odd, None, NOT_SLACK),
+        "another_site": Way(peers.is_another_site, odd, None, NOT_SLACK, NOT_SLACK),
         "noise": Way(peers.sends_noise, odd, None, NOT_SLACK),
         "charset": Way(peers.names_no_charset, odd, None, NOT_SLACK),
         "nesting": Way(peers.nests, large, None, NOT_SLACK),
@@ -152,11 +154,10 @@ class World:
 
     def words(self) -> dict[str, str | None]:
         """Returns with what the failure of each notifier begins, None for one that does not fail."""
-        plain = {
-            f"{kind}_{name}": way.posted for name, way in self.ways.items() for kind in ("hook", "slack")
-        }
+        hooks = {f"hook_{name}": way.posted for name, way in self.ways.items()}
+        slack = {f"slack_{name}": way.incoming or way.posted for name, way in self.ways.items()}
         bots = {f"bot_{name}": way.bot for name, way in self.ways.items() if way.bot}
-        return {**plain, **bots, f"hook_{WELL}": None, f"bot_{WELL}": None}
+        return {**hooks, **slack, **bots, f"hook_{WELL}": None, f"bot_{WELL}": None}
 
     def become(self, *, ill: bool) -> None:
         """Lets everything misbehave that can, or nothing."""
