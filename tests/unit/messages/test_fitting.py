@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.events import DIGEST, request_event
-from watcher.messages import Message, Row, fit, plain_text, render, show_name
+from watcher.messages import Message, Question, Row, fit, plain_text, render, show_name
 from watcher.models import Json
 
 MISSING: Final = re.compile(r"… \((\d+) more characters\) …")
@@ -153,6 +153,25 @@ def test_a_value_of_very_many_values() -> None:
     assert text.startswith('[\n  "id-0",\n  "id-1"')
     assert text.endswith('"id-49999"\n]')
     assert len(MISSING.findall(text)) == 1
+
+
+def test_a_value_of_many_short_texts() -> None:
+    """A value whose texts are all too short to be cut is cut as a whole, and the prompt stays."""
+    ids = [f"number {number:04} of the list" for number in range(200)]
+    shown = fit(asked("Delete them?", {"ids": ids}), 2000, length)
+    text = shown.rows[0].shown.text
+    assert text.startswith('[\n  "number 0000 of the list",\n')
+    assert text.endswith('"number 0199 of the list"\n]')
+    assert (1, "Delete them?") == (len(MISSING.findall(text)), shown.body)
+
+
+def test_questions_are_shortened_too() -> None:
+    """Long questions and options lose their middle like other texts, and each option is shown."""
+    asks = Question("q" * 5000, options=("a" * 5000, "b" * 5000), rule="Choose one.")
+    shown = fit(replace(asked("Which?", {}), questions=(asks,)), 1500, length)
+    (question,) = shown.questions
+    assert [True, True, True] == [bool(MISSING.search(text)) for text in (question.text, *question.options)]
+    assert length(shown) <= 1500
 
 
 @pytest.mark.parametrize("room", [1, 50, 160, 400])
