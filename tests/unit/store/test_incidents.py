@@ -106,14 +106,20 @@ async def test_one_poisoned_event_among_others_is_no_silence(database: Place) ->
         assert None is (await settle(store, now=NOW + 121)).failing
 
 
+async def fail_once(store: Store) -> NotifierPolicy:
+    """Records a message that Slack refuses and whose request ends; returns the policy of Slack."""
+    policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
+    await record_new(store, routes=[PEOPLE])
+    (news,) = await claim(store, "slack")
+    await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, policy=policy)
+    await record_answered(store, routes=[PEOPLE], now=NOW + 2)
+    return policy
+
+
 async def test_a_failure_of_long_ago_is_none_of_today(database: Place) -> None:
     """Something must have been tried in vain for the whole time, or nobody cries wolf."""
     async with open_store(database) as store:
-        await record_new(store, routes=[PEOPLE])
-        (news,) = await claim(store, "slack")
-        policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
-        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, policy=policy)
-        await record_answered(store, routes=[PEOPLE], now=NOW + 2)
+        policy = await fail_once(store)
         await record_new(store, make_new_request("run-2"), routes=[PEOPLE], now=NOW + 5000)
         (news,) = await claim(store, "slack", now=NOW + 5000)
         retry = [Retry(news.id, "x", NOW + 5900)]
@@ -125,11 +131,7 @@ async def test_a_failure_of_long_ago_is_none_of_today(database: Place) -> None:
 async def test_what_was_not_tried_is_no_failure(database: Place) -> None:
     """A message that was never tried is no reason for an alert, however long ago another one failed."""
     async with open_store(database) as store:
-        await record_new(store, routes=[PEOPLE])
-        (news,) = await claim(store, "slack")
-        policy = NotifierPolicy(alert_after=120.0, others=(MACHINE,))
-        await store.settle_and_claim("slack", [Retry(news.id, "x", NOW + 1)], limit=0, now=NOW, policy=policy)
-        await record_answered(store, routes=[PEOPLE], now=NOW + 2)
+        policy = await fail_once(store)
         await record_new(store, make_new_request("run-2"), routes=[PEOPLE], now=NOW + 3)
         later = await store.settle_and_claim("slack", (), limit=0, now=NOW + 200, policy=policy)
     assert later.failing is None
