@@ -328,14 +328,19 @@ async def test_all_over_takes_the_reminder_along(database: Place) -> None:
         assert REMINDER not in {record.type for record in records(database)}
 
 
+async def two_digests(store: Store) -> None:
+    """Releases the requests 1 to 3 as a digest, and 4 to 6 as another."""
+    await many(store, 3)
+    await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+    others = [make_new_request(f"run-{number}") for number in (4, 5, 6)]
+    await record_new(store, *others, routes=[GATHERED])
+    await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+
+
 async def test_a_digest_that_was_not_sent_is_dropped_when_all_is_over(database: Place) -> None:
     """People hear nothing of what came and went while they could not be told."""
     async with open_store(database) as store:
-        await many(store, 3)
-        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
-        others = [make_new_request(f"run-{number}") for number in (4, 5, 6)]
-        await record_new(store, *others, routes=[GATHERED])
-        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        await two_digests(store)
         assert [] == await finish(store, 1, 2)
         assert [NEWS, NEWS] == await finish(store, 3, 4, 5, 6)
     assert [("slack", NEWS, "superseded")] * 2 == [row for row in outbox(database) if row[0] == "slack"]
@@ -355,11 +360,7 @@ async def test_a_digest_that_fails_is_dropped_when_all_is_over(database: Place) 
 async def test_a_digest_that_fails_is_tried_again_while_one_of_it_waits(database: Place) -> None:
     """Of two digests that fail, one is dropped, and the one with a request that is pending is tried again."""
     async with open_store(database) as store:
-        await many(store, 3)
-        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
-        others = [make_new_request(f"run-{number}") for number in (4, 5, 6)]
-        await record_new(store, *others, routes=[GATHERED])
-        await store.release_held(APP.name, digest_above=2, now=NOW + 1)
+        await two_digests(store)
         failed = [Retry(digest.id, "x", NOW + 90) for digest in await claim(store, "slack", now=NOW + 1)]
         await finish(store, 1, 2, 3, 4, 5)
         await settle(store, *failed, now=NOW + 61)
