@@ -39,6 +39,20 @@ def test_a_host_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "name.test" == read_config(None, running).http_host
 
 
+def test_another_host_on_the_port_that_the_daemon_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon's own socket is no reason to refuse a wider host: it is closed before the next start."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+        settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_HTTP_PORT": port}
+        running = load(None, environ=settings, directory=tmp_path)
+        monkeypatch.chdir(tmp_path)
+        for name, value in {**settings, "WATCHER_HTTP_HOST": "0.0.0.0"}.items():
+            monkeypatch.setenv(name, value)
+        assert "0.0.0.0" == read_config(None, running).http_host
+
+
 def test_a_database_that_another_daemon_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database in use is a problem of the reload; the daemon's own under another name is none."""
     settings = {"WATCHER_BASE_URL": "http://127.0.0.1:1", "WATCHER_HTTP_PORT": "0"}
